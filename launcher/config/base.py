@@ -1,0 +1,57 @@
+"""What every section of the configuration has in common."""
+
+import re
+from typing import Annotated, Any, Self, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+S = TypeVar("S", bound="Section")
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+
+
+class Section(BaseModel):
+    """A table of the configuration: frozen, and a field that it does not know is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    def over(self, general: Self) -> Self:
+        """This section's own settings over more general ones: what is not set here is taken from `general`."""
+        return type(self).model_validate(_overlay(set_fields(general), set_fields(self)))
+
+
+class Switch(Section):
+    """A section that may be absent: `--section` and `--no-section`, or `section = false` in TOML."""
+
+    enabled: bool = False
+
+
+def set_fields(section: Section) -> dict[str, Any]:
+    """What was set by the user, and nothing that is a default."""
+    return section.model_dump(exclude_unset=True, by_alias=True)
+
+
+def _overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = _overlay(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def parse_duration(value: Any) -> Any:
+    """Seconds from "30s", "1h30m", "250ms" or a plain number; anything else is left for pydantic to refuse."""
+    if not isinstance(value, str):
+        return value
+    text = value.replace(" ", "")
+    if text and _DURATION.sub("", text) == "":
+        return sum(float(number) * _UNITS[unit] for number, unit in _DURATION.findall(text))
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError("not a duration; write 30s, 10m, 1h30m or a number of seconds") from None
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration)]
+"""Seconds; a text such as "30s", "10m" or "1h30m" is understood as well."""

@@ -1,0 +1,88 @@
+"""The whole of what a user may ask of `launch rl` and `launch sft`."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from launcher.config.base import Duration, Section, Switch
+from launcher.config.component import ServerConfig, ServiceConfig, TorchrunComponentConfig, ComponentConfig
+from launcher.config.wandb import WandbConfig
+from launcher.config.workload import (
+    InferenceSettings,
+    LogConfig,
+    OrchestratorSettings,
+    RLTrainerSettings,
+    SFTTrainerSettings,
+    TaskConfig,
+)
+
+
+def _run_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", name):
+        raise ValueError("a name has letters, digits, '-', '_' and '.', starts with a letter or digit, at most 63 long")
+    return name
+
+
+RunName = Annotated[str, AfterValidator(_run_name)]
+
+
+class TmuxConfig(Switch):
+    enabled: bool = Field(True, description="show the logs in tmux panes")
+    socket_name: str | None = Field(None, description="tmux server to use, as in tmux -L; default: the user's own")
+
+
+class SFTTrainer(TorchrunComponentConfig, SFTTrainerSettings):
+    """`[trainer]` of `launch sft`."""
+
+
+class RLTrainer(TorchrunComponentConfig, RLTrainerSettings):
+    """`[trainer]` of `launch rl`."""
+
+
+class Orchestrator(ComponentConfig, OrchestratorSettings):
+    """`[orchestrator]`"""
+
+
+class Inference(ServerConfig, InferenceSettings, Switch):
+    """`[inference]`"""
+
+    enabled: bool = Field(True, description="start an inference server")
+
+
+class RunConfig(Section):
+    """What both kinds of run have."""
+
+    name: RunName | None = Field(None, description="the run's name; default: two random words")
+    output_dir: Path | None = Field(None, description="the run's directory; default: outputs/<name>")
+    seed: int = Field(0, ge=0, description="seed of every random choice of the reference workload")
+    grace: Duration = Field(30.0, ge=0, description="from the request to end until what is left is killed")
+    drain_timeout: Duration = Field(600.0, ge=0, description="how long the last component may take after the other")
+    on_hangup: Literal["continue", "stop"] = Field("continue", description="what to do when the terminal goes away")
+    task: TaskConfig = TaskConfig()
+    log: LogConfig = LogConfig()
+    wandb: WandbConfig = WandbConfig()
+    tmux: TmuxConfig = TmuxConfig()
+    services: dict[str, ServiceConfig] = Field({}, description="further processes, [services.NAME] in a file")
+
+
+class SFTConfig(RunConfig):
+    max_steps: int = Field(300, ge=1, description="updates of the model")
+    trainer: SFTTrainer = SFTTrainer()
+
+
+class RLConfig(RunConfig):
+    max_steps: int = Field(150, ge=1, description="updates of the policy")
+    max_async: int = Field(1, ge=0, description="how many updates the policy that samples may lag behind")
+    trainer: RLTrainer = RLTrainer()
+    orchestrator: Orchestrator = Orchestrator()
+    inference: Inference = Inference()
+
+    @model_validator(mode="after")
+    def _one_server(self) -> Self:
+        if self.inference.enabled and self.orchestrator.inference_url is not None:
+            raise ValueError("orchestrator.inference_url names a server, and inference starts another; add --no-inference")
+        if not self.inference.enabled and self.orchestrator.inference_url is None and self.orchestrator.is_reference:
+            raise ValueError("without inference, orchestrator.inference_url must say where the server is")
+        return self

@@ -1,0 +1,48 @@
+"""torchrun's own flags, one field each; the plan turns them into its command line."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from launcher.config.base import Section
+
+
+def _ranks(value: Any) -> Any:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return (value,) if isinstance(value, int) else value
+
+
+Ranks = Annotated[tuple[int, ...], BeforeValidator(_ranks)]
+"""Local ranks, as a list or as "0,2"."""
+
+
+class TorchrunConfig(Section):
+    nnodes: str = Field("1", description="nodes, or a range MIN:MAX")
+    node_rank: int | None = Field(None, ge=0, description="this node's rank, for static rendezvous")
+    rdzv_backend: str = Field("c10d", description="rendezvous backend")
+    rdzv_endpoint: str = Field("localhost:0", description="rendezvous endpoint, HOST:PORT; port 0 is a free one")
+    rdzv_id: str | None = Field(None, description="rendezvous id; default: the run's name and its attempt")
+    rdzv_conf: str | None = Field(None, description="further rendezvous settings, KEY=VALUE,...")
+    max_restarts: int = Field(0, ge=0, description="restarts of the worker group by torchrun itself")
+    monitor_interval: float | None = Field(None, gt=0, description="seconds between torchrun's looks at its workers")
+    start_method: Literal["spawn", "fork", "forkserver"] | None = Field(None, description="how workers are created")
+    event_log_handler: str | None = Field(None, description="name of a registered event logging handler")
+    role: str = Field("trainer", description="role of the workers; prefix of their lines on the console")
+    log_dir: Path | None = Field(None, description="per-rank files; default: <output-dir>/logs/attempt_N/torchrun")
+    redirects: str = Field("3", description="streams that go to the per-rank files: 0 none, 1 out, 2 err, 3 both")
+    tee: str = Field("3", description="streams that go to the console as well, as in --redirects")
+    local_ranks_filter: Ranks = Field((0,), description="local ranks shown on the console, R[,R...]")
+    duplicate_stdout_filters: str | None = Field(None, description="words; stdout lines with one are copied to a file")
+    duplicate_stderr_filters: str | None = Field(None, description="words; stderr lines with one are copied to a file")
+    master_addr: str | None = Field(None, description="address of node 0, for static rendezvous")
+    master_port: int | None = Field(None, ge=1, le=65535, description="port on node 0, for static rendezvous")
+    local_addr: str | None = Field(None, description="address of this node")
+    logs_specs: str = Field("launch", description="entry point that lays out the per-rank files")
+    numa_binding: Literal["node", "socket", "exclusive", "core-complex"] | None = Field(
+        None, description="bind workers to the CPUs near their GPUs"
+    )
+    signals_to_handle: str | None = Field(None, description="signals that torchrun forwards, SIG[,SIG...]")
+    shutdown_timeout: int | None = Field(None, ge=0, description="seconds until torchrun kills its workers")
+    virtual_local_rank: bool = Field(False, description="every worker sees its GPU as device 0")

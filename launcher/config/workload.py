@@ -1,0 +1,142 @@
+"""What the reference workload can be told, and what each of its processes is handed.
+
+A `…Settings` class is what stands in the component's own section of the run's configuration; the `…Config` class adds
+what the run shares between its components, and is what `configs/<component>.toml` holds and the module itself takes.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from launcher.config.base import Duration, Section
+from launcher.config.wandb import WandbSection
+
+Device = Literal["auto", "cpu", "cuda"]
+DType = Literal["float32", "bfloat16"]
+
+
+class LogConfig(Section):
+    level: Literal["TRACE", "DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="lowest level that is logged")
+    json_lines: bool = Field(False, alias="json", description="one JSON object a line, for log collectors")
+
+
+class ModelConfig(Section):
+    """A causal transformer over bytes."""
+
+    checkpoint: Path | None = Field(None, description="directory with model.safetensors to start from, or a run's directory")
+    layers: int = Field(2, ge=1, description="transformer blocks")
+    dim: int = Field(64, ge=8, description="width of the residual stream")
+    heads: int = Field(4, ge=1, description="attention heads")
+    context: int = Field(64, ge=8, description="longest sequence, in tokens (bytes)")
+    device: Device = Field("auto", description="where the model runs; auto takes a GPU if there is one")
+    dtype: DType = Field("float32", description="type of the weights and of the arithmetic")
+
+
+class OptimizerConfig(Section):
+    lr: float = Field(1e-3, gt=0, description="AdamW's learning rate after the warm-up")
+    warmup_steps: int = Field(10, ge=0, description="steps of linear warm-up")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
+    beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's first moment decay")
+    beta2: float = Field(0.95, ge=0, lt=1, description="AdamW's second moment decay")
+    max_norm: float = Field(1.0, gt=0, description="largest gradient norm; longer gradients are scaled down")
+
+
+class CheckpointConfig(Section):
+    interval: int = Field(50, ge=0, description="steps between checkpoints; 0 writes only the last one")
+    keep: int = Field(2, ge=1, description="how many of the newest checkpoints stay")
+
+
+class TaskConfig(Section):
+    target: str = Field("launcher.workload.task:ReverseText", description="the task, as module:Class")
+    args: dict[str, Any] = Field({}, description="keyword arguments for the task's class")
+
+
+class Handed(Section):
+    """What every child of a run gets, beside its own settings."""
+
+    run_name: str = Field("by-hand", description="the run's name")
+    output_dir: Path = Field(Path("outputs/by-hand"), description="the run's directory")
+    attempt: int = Field(1, ge=1, description="the attempt, counted from 1")
+    seed: int = Field(0, ge=0, description="seed of every random choice")
+    log: LogConfig = LogConfig()
+
+
+# --- trainers ---------------------------------------------------------------------------------------------------------
+
+
+class TrainerSettings(WandbSection):
+    model: ModelConfig = ModelConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+
+
+class PolicyLossConfig(Section):
+    clip_low: float = Field(0.2, gt=0, lt=1, description="importance ratios below 1 - this are clipped")
+    clip_high: float = Field(0.28, gt=0, description="importance ratios above 1 + this are clipped")
+
+
+class RLTrainerSettings(TrainerSettings):
+    loss: PolicyLossConfig = PolicyLossConfig()
+    batch_timeout: Duration = Field(600.0, gt=0, description="how long to wait for the orchestrator's next batch")
+
+
+class RLTrainerConfig(RLTrainerSettings, Handed):
+    max_steps: int = Field(150, ge=1, description="updates of the policy")
+
+
+class DataConfig(Section):
+    path: Path | None = Field(None, description="JSONL file with prompt and completion; default: pairs of the task")
+    validation_share: float = Field(0.1, gt=0, lt=1, description="share of the file that is held out")
+    train_pairs: int = Field(20_000, ge=1, description="pairs taken from the task when there is no file")
+    validation_pairs: int = Field(256, ge=1, description="held-out pairs taken from the task when there is no file")
+
+
+class SFTTrainerSettings(TrainerSettings):
+    data: DataConfig = DataConfig()
+    batch_size: int = Field(256, ge=1, description="sequences in a step, over all ranks")
+    validation_interval: int = Field(50, ge=1, description="steps between looks at the held-out pairs")
+
+
+class SFTTrainerConfig(SFTTrainerSettings, Handed):
+    max_steps: int = Field(300, ge=1, description="updates of the model")
+    task: TaskConfig = TaskConfig()
+
+
+# --- orchestrator and inference ---------------------------------------------------------------------------------------
+
+
+class SamplingConfig(Section):
+    temperature: float = Field(1.0, gt=0, description="temperature of the samples that are trained on")
+    max_tokens: int = Field(16, ge=1, description="longest completion, in tokens")
+
+
+class OrchestratorSettings(WandbSection):
+    inference_url: str | None = Field(None, description="URL of a server that already runs; needs --no-inference")
+    prompts_per_step: int = Field(32, ge=1, description="prompts in a step")
+    samples_per_prompt: int = Field(16, ge=2, description="samples of each prompt: the group of its advantages")
+    sampling: SamplingConfig = SamplingConfig()
+    evaluation_prompts: int = Field(128, ge=1, description="held-out prompts of an evaluation")
+    evaluation_interval: int = Field(50, ge=0, description="steps between evaluations; 0 evaluates only at both ends")
+    inference_timeout: Duration = Field(600.0, gt=0, description="how long to wait for the server to answer at first")
+    weights_timeout: Duration = Field(600.0, gt=0, description="how long to wait for the trainer's weights")
+
+
+class OrchestratorConfig(OrchestratorSettings, Handed):
+    max_steps: int = Field(150, ge=1, description="batches handed to the trainer")
+    max_async: int = Field(1, ge=0, description="how many updates the policy that samples may lag behind")
+    task: TaskConfig = TaskConfig()
+    model_name: str = Field("policy", description="the model to ask the server for")
+
+
+class InferenceSettings(Section):
+    host: str = Field("127.0.0.1", description="address the server listens on")
+    port: int = Field(0, ge=0, le=65535, description="port the server listens on; 0 takes a free one")
+    max_batch: int = Field(512, ge=1, description="sequences that are generated together")
+
+
+class InferenceConfig(InferenceSettings, Handed):
+    model: ModelConfig = ModelConfig()
+    model_name: str = Field("policy", description="the name the server gives its model")
+
+

@@ -1,0 +1,16 @@
+"""The one error for people: what is wrong, and what to type instead."""
+
+
+class UserError(Exception):
+    """A wrong request. The command line prints it without a traceback and exits with code 2.
+
+    `message` says what is wrong and where; `hint`, if any, what is allowed or what to type.
+    """
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  {self.hint}" if self.hint else self.message

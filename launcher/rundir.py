@@ -1,0 +1,101 @@
+"""Every path of a run, one property each. Pure: nothing here touches the disk."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """The directory of one run, seen from one of its attempts (counted from 1)."""
+
+    root: Path
+    attempt: int = 1
+
+    @property
+    def config(self) -> Path:
+        """The resolved request; `launch rl @ config.toml` repeats it as a new run."""
+        return self.root / "config.toml"
+
+    def component_config(self, component: str) -> Path:
+        """What the component was handed."""
+        return self.root / "configs" / f"{component}.toml"
+
+    @property
+    def state(self) -> Path:
+        """The run's state, written atomically at each change."""
+        return self.root / "run.json"
+
+    @property
+    def lock(self) -> Path:
+        """Locked (flock) by the supervisor for as long as it lives."""
+        return self.root / ".lock"
+
+    @property
+    def all_logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def latest_logs(self) -> Path:
+        """A link to the newest attempt's logs; it moves, so nothing that lives longer than a moment follows it."""
+        return self.all_logs / "latest"
+
+    @property
+    def logs(self) -> Path:
+        """This attempt's logs."""
+        return self.all_logs / f"attempt_{self.attempt}"
+
+    @property
+    def launcher_log(self) -> Path:
+        """What the supervisor did and saw."""
+        return self.logs / "launcher.log"
+
+    def component_log(self, component: str) -> Path:
+        """The component's stdout and stderr."""
+        return self.logs / f"{component}.log"
+
+    def rank_logs(self, component: str = "trainer") -> Path:
+        return self.logs / component
+
+    def rank_log(self, rank: int, component: str = "trainer") -> Path:
+        """One rank's loguru file."""
+        return self.rank_logs(component) / f"rank_{rank}.log"
+
+    @property
+    def torchrun(self) -> Path:
+        """torchrun's `--log-dir`, unless the user names another."""
+        return self.logs / "torchrun"
+
+    @property
+    def all_metrics(self) -> Path:
+        return self.root / "metrics"
+
+    def metrics(self, component: str) -> Path:
+        """One JSON object a step."""
+        return self.all_metrics / f"{component}.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    def checkpoint(self, step: int) -> Path:
+        return self.checkpoints / f"step_{step}"
+
+    @property
+    def rollouts(self) -> Path:
+        return self.root / "rollouts"
+
+    def rollout(self, step: int) -> Path:
+        """The batch that the orchestrator hands to the trainer for one step."""
+        return self.rollouts / f"step_{step}.safetensors"
+
+    @property
+    def all_weights(self) -> Path:
+        return self.root / "weights"
+
+    def weights(self, step: int) -> Path:
+        """The policy after `step` updates, for the inference server to load."""
+        return self.all_weights / f"step_{step}"
+
+    @property
+    def wandb(self) -> Path:
+        return self.root / "wandb"

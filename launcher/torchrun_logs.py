@@ -1,0 +1,47 @@
+"""torchrun's per-rank files without a random part in their path: `<log-dir>/<rdzv_id>/attempt_<restart>/<rank>/…`.
+
+Loaded inside torchrun through its entry-point group `torchrun.logs_specs`; nothing else imports it. torch's own class
+puts a random directory in between, and deletes the directory of an attempt that it finds.
+"""
+
+from pathlib import Path
+
+from torch.distributed.elastic.multiprocessing.api import LogsDest, LogsSpecs, Std, to_map
+
+CONSOLE = ""  # torch's sign for "not redirected"
+
+
+class LaunchLogsSpecs(LogsSpecs):
+    """The files of `torchrun --redirects/--tee`, in one directory for each local rank."""
+
+    @property
+    def root_log_dir(self) -> str:
+        return str(self._root_log_dir)
+
+    def reify(self, envs: dict[int, dict[str, str]]) -> LogsDest:
+        """Create this restart's directories, and say where each local rank's streams go.
+
+        Raises OSError when the directories cannot be created.
+        """
+        first = next(iter(envs.values()), {})
+        restart = f"attempt_{first.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+        root = Path(self.root_log_dir) / first.get("TORCHELASTIC_RUN_ID", "none") / restart
+        redirects, tees = to_map(self._redirects, len(envs)), to_map(self._tee, len(envs))
+        files = LogsDest()
+        for rank, env in envs.items():
+            directory = root / str(rank)
+            directory.mkdir(parents=True, exist_ok=True)
+            shown = not self._local_ranks_filter or rank in self._local_ranks_filter
+            written = redirects[rank] | tees[rank]  # a teed stream is a file that torchrun follows
+            elsewhere = CONSOLE if shown else "/dev/null"
+            files.stdouts[rank] = str(directory / "stdout.log") if written & Std.OUT else elsewhere
+            files.stderrs[rank] = str(directory / "stderr.log") if written & Std.ERR else elsewhere
+            if shown and tees[rank] & Std.OUT:
+                files.tee_stdouts[rank] = files.stdouts[rank]
+            if shown and tees[rank] & Std.ERR:
+                files.tee_stderrs[rank] = files.stderrs[rank]
+            files.error_files[rank] = env["TORCHELASTIC_ERROR_FILE"] = str(directory / "error.json")
+        if hasattr(files, "filtered_stdout"):  # --duplicate-stdout-filters, since torch 2.10
+            files.filtered_stdout = str(root / "filtered_stdout.log")
+            files.filtered_stderr = str(root / "filtered_stderr.log")
+        return files
