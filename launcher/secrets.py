@@ -1,0 +1,21 @@
+"""Variables named like secrets are masked wherever we print or store their values."""
+
+import re
+from typing import Any
+
+MASK = "***"
+_SECRET = re.compile(r"(^|_)(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)($|_)", re.IGNORECASE)
+
+
+def is_secret(name: str) -> bool:
+    """Whether a variable of this name is likely to hold a secret: WANDB_API_KEY, HF_TOKEN, AWS_SECRET_ACCESS_KEY…"""
+    return bool(_SECRET.search(name))
+
+
+def masked(values: Any) -> Any:
+    """A copy of nested `values` in which text below a secret's name is replaced."""
+    if not isinstance(values, dict):
+        return values
+    return {
+        name: MASK if isinstance(value, str) and is_secret(name) else masked(value) for name, value in values.items()
+    }
