@@ -171,7 +171,9 @@ def _line(file: Path, path: tuple[str | int, ...]) -> int:
             here = table + _keys(stripped.split("=", 1)[0])
         else:
             continue
-        common = next((i for i, (a, b) in enumerate(zip(here, wanted, strict=False)) if a != b), min(len(here), len(wanted)))
+        common = next(
+            (i for i, (a, b) in enumerate(zip(here, wanted, strict=False)) if a != b), min(len(here), len(wanted))
+        )
         if common == len(here) or common == len(wanted):
             best = max(best, (common, number), key=lambda found: found[0])
     return best[1]

@@ -51,7 +51,7 @@ def _parameter(field: ConfigField) -> inspect.Parameter:
         parameter_name(field),
         inspect.Parameter.KEYWORD_ONLY,
         default=None,
-        annotation=Annotated[_TYPES[field.shape], option],  # type: ignore[valid-type]
+        annotation=Annotated[_TYPES[field.shape], option],
     )
 
 

@@ -82,7 +82,9 @@ class RLConfig(RunConfig):
     @model_validator(mode="after")
     def _one_server(self) -> Self:
         if self.inference.enabled and self.orchestrator.inference_url is not None:
-            raise ValueError("orchestrator.inference_url names a server, and inference starts another; add --no-inference")
+            raise ValueError(
+                "orchestrator.inference_url names a server, and inference starts another; add --no-inference"
+            )
         if not self.inference.enabled and self.orchestrator.inference_url is None and self.orchestrator.is_reference:
             raise ValueError("without inference, orchestrator.inference_url must say where the server is")
         return self

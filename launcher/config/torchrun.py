@@ -1,9 +1,10 @@
 """torchrun's own flags, one field each; the plan turns them into its command line."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from launcher.config.base import Section
 
@@ -18,12 +19,30 @@ Ranks = Annotated[tuple[int, ...], BeforeValidator(_ranks)]
 """Local ranks, as a list or as "0,2"."""
 
 
+def _streams(text: str) -> str:
+    if not re.fullmatch(r"[0-3]|\d:[0-3](,\d:[0-3])*", text):
+        raise ValueError("must be 0 (none), 1 (stdout), 2 (stderr), 3 (both), or RANK:N,... with ranks of one digit")
+    return text
+
+
+Streams = Annotated[str, BeforeValidator(str), AfterValidator(_streams)]
+"""Which streams, for all ranks or rank by rank, as torchrun's --redirects and --tee take it."""
+
+
+def _identifier(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", text):
+        raise ValueError("must be letters, digits, '-', '_' and '.': it becomes the name of a directory")
+    return text
+
+
 class TorchrunConfig(Section):
     nnodes: str = Field("1", description="nodes, or a range MIN:MAX")
     node_rank: int | None = Field(None, ge=0, description="this node's rank, for static rendezvous")
     rdzv_backend: str = Field("c10d", description="rendezvous backend")
     rdzv_endpoint: str = Field("localhost:0", description="rendezvous endpoint, HOST:PORT; port 0 is a free one")
-    rdzv_id: str | None = Field(None, description="rendezvous id; default: the run's name and its attempt")
+    rdzv_id: Annotated[str, AfterValidator(_identifier)] | None = Field(
+        None, description="rendezvous id; default: the run's name and its attempt"
+    )
     rdzv_conf: str | None = Field(None, description="further rendezvous settings, KEY=VALUE,...")
     max_restarts: int = Field(0, ge=0, description="restarts of the worker group by torchrun itself")
     monitor_interval: float | None = Field(None, gt=0, description="seconds between torchrun's looks at its workers")
@@ -31,8 +50,8 @@ class TorchrunConfig(Section):
     event_log_handler: str | None = Field(None, description="name of a registered event logging handler")
     role: str = Field("trainer", description="role of the workers; prefix of their lines on the console")
     log_dir: Path | None = Field(None, description="per-rank files; default: <output-dir>/logs/attempt_N/torchrun")
-    redirects: str = Field("3", description="streams that go to the per-rank files: 0 none, 1 out, 2 err, 3 both")
-    tee: str = Field("3", description="streams that go to the console as well, as in --redirects")
+    redirects: Streams = Field("3", description="streams that go to the per-rank files: 0 none, 1 out, 2 err, 3 both")
+    tee: Streams = Field("3", description="streams that go to the console as well, as in --redirects")
     local_ranks_filter: Ranks = Field((0,), description="local ranks shown on the console, R[,R...]")
     duplicate_stdout_filters: str | None = Field(None, description="words; stdout lines with one are copied to a file")
     duplicate_stderr_filters: str | None = Field(None, description="words; stderr lines with one are copied to a file")

@@ -1,8 +1,15 @@
 """What a user may ask of Weights & Biases."""
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
 from pydantic import Field
 
-from launcher.config.base import Section, Switch
+from launcher.config.base import Duration, Section, Switch
+from launcher.errors import UserError
+
+Mode = Literal["online", "offline", "disabled"]
 
 
 class LogExtrasConfig(Switch):
@@ -16,12 +23,68 @@ class LogExtrasConfig(Switch):
 
 class WandbConfig(Switch):
     enabled: bool = Field(False, description="log to Weights & Biases")
+    entity: str | None = Field(None, description="user or team that owns the project; default: the login's own")
     project: str = Field("prime-rl", description="project")
     name: str | None = Field(None, description="name of the W&B run; default: the run's own name")
+    group: str | None = Field(None, description="group of the W&B run; default in RL: the run's name")
+    job_type: str | None = Field(None, description="job type of the W&B run; default in RL: the component's name")
+    tags: tuple[str, ...] = Field((), description="tags of the W&B run")
+    notes: str | None = Field(None, description="a longer description of the W&B run")
+    mode: Mode | None = Field(None, description="default: online, or offline when not logged in")
+    id: str | None = Field(None, pattern=r"^[^:;,#?/'\s]+$", description="id of a W&B run to continue")
+    dir: Path | None = Field(None, description="directory for W&B's own files; default: the run's directory")
+    base_url: str | None = Field(None, pattern=r"^https?://", description="the W&B server; default: W&B's cloud")
+    init_timeout: Duration = Field(30.0, gt=0, description="how long W&B may take to start, then it goes offline")
+    finish_timeout: Duration = Field(60.0, gt=0, description="how long the last upload may take at the end")
     log_extras: LogExtrasConfig = LogExtrasConfig()
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is a W&B run at all."""
+        return self.enabled and self.mode != "disabled"
 
 
 class WandbSection(Section):
     """Mixed into whatever logs metrics of its own."""
 
     wandb: WandbConfig = WandbConfig()
+
+
+# --- W&B's own variables ----------------------------------------------------------------------------------------------
+
+VARIABLES = {
+    "entity": "WANDB_ENTITY",
+    "project": "WANDB_PROJECT",
+    "name": "WANDB_NAME",
+    "group": "WANDB_RUN_GROUP",
+    "job_type": "WANDB_JOB_TYPE",
+    "tags": "WANDB_TAGS",
+    "notes": "WANDB_NOTES",
+    "mode": "WANDB_MODE",
+    "id": "WANDB_RUN_ID",
+    "dir": "WANDB_DIR",
+    "base_url": "WANDB_BASE_URL",
+}
+"""The field that each of W&B's environment variables sets where the configuration does not."""
+
+_MODES = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline", "disabled": "disabled"}
+
+
+def over_environment(config: WandbConfig, environ: Mapping[str, str]) -> WandbConfig:
+    """`config`, with what it does not set taken from W&B's environment variables.
+
+    Raises:
+        UserError: if WANDB_MODE is none of W&B's modes for one process.
+    """
+    found: dict[str, Any] = {field: environ[name] for field, name in VARIABLES.items() if environ.get(name)}
+    if "tags" in found:
+        found["tags"] = [tag.strip() for tag in found["tags"].split(",")]
+    if "mode" in found:
+        found["mode"] = _known_mode(found["mode"])
+    return config.over(WandbConfig(**found)) if found else config
+
+
+def _known_mode(mode: str) -> str:
+    if mode not in _MODES:
+        raise UserError(f"WANDB_MODE={mode} is not supported", "allowed: online, offline, disabled")
+    return _MODES[mode]

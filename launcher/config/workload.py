@@ -17,14 +17,18 @@ DType = Literal["float32", "bfloat16"]
 
 
 class LogConfig(Section):
-    level: Literal["TRACE", "DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="lowest level that is logged")
+    level: Literal["TRACE", "DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="lowest level that is logged"
+    )
     json_lines: bool = Field(False, alias="json", description="one JSON object a line, for log collectors")
 
 
 class ModelConfig(Section):
     """A causal transformer over bytes."""
 
-    checkpoint: Path | None = Field(None, description="directory with model.safetensors to start from, or a run's directory")
+    checkpoint: Path | None = Field(
+        None, description="directory with model.safetensors to start from, or a run's directory"
+    )
     layers: int = Field(2, ge=1, description="transformer blocks")
     dim: int = Field(64, ge=8, description="width of the residual stream")
     heads: int = Field(4, ge=1, description="attention heads")
@@ -138,5 +142,3 @@ class InferenceSettings(Section):
 class InferenceConfig(InferenceSettings, Handed):
     model: ModelConfig = ModelConfig()
     model_name: str = Field("policy", description="the name the server gives its model")
-
-

@@ -1,0 +1,189 @@
+"""(config, machine, run directory) -> Plan."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+from launcher.config.component import ComponentConfig, ProcessConfig
+from launcher.config.dump import to_toml
+from launcher.config.run import RLConfig, RunConfig, SFTConfig
+from launcher.config.workload import Handed, InferenceConfig, OrchestratorConfig, RLTrainerConfig, SFTTrainerConfig
+from launcher.plan.environment import additions, strays, threads
+from launcher.plan.placeholders import expand
+from launcher.plan.placement import Placement, Server, place
+from launcher.plan.spec import Machine, Plan, ProcessSpec, Progress, Role
+from launcher.plan.torchrun import plan_ranks, torchrun_argv
+from launcher.rundir import RunDir
+
+H = TypeVar("H", bound=Handed)
+
+UNREPEATED = frozenset({"name", "output_dir"})  # what names this run, and would name its repetition the same
+
+
+def make_plan(config: RLConfig | SFTConfig, machine: Machine, run: RunDir, name: str) -> Plan:
+    """Everything that will be started. Raises UserError when the request does not fit the machine."""
+    return _Planner(config, machine, run, name).plan()
+
+
+def hand_over(model: type[H], config: RunConfig, settings: Any, own: Mapping[str, Any]) -> H:
+    """What a component is handed: its own settings, then what the run shares, both found by the field's name."""
+    values = {}
+    for field in model.model_fields:
+        owner = settings if hasattr(settings, field) else config
+        if field in own or hasattr(owner, field):
+            values[field] = own[field] if field in own else getattr(owner, field)
+    if "wandb" in values:
+        values["wandb"] = settings.wandb.over(config.wandb)
+    aliases = {field: info.alias or field for field, info in model.model_fields.items()}
+    return model.model_validate({aliases[field]: value for field, value in values.items()})
+
+
+class _Planner:
+    def __init__(self, config: RLConfig | SFTConfig, machine: Machine, run: RunDir, name: str) -> None:
+        self.config, self.machine, self.run, self.name = config, machine, run, name
+        self.rl = config if isinstance(config, RLConfig) else None
+        self.placement = self._place()
+        self.files = [(run.config, to_toml(config, leave_out=UNREPEATED))]
+
+    def plan(self) -> Plan:
+        processes = tuple(self._processes())
+        return Plan(
+            kind="rl" if self.rl else "sft",
+            name=self.name,
+            run=self.run,
+            processes=processes,
+            files=tuple(self.files),
+            progress=self._progress(),
+            grace=self.config.grace,
+            drain_timeout=self.config.drain_timeout,
+            notes=(*self.placement.notes, *self._warnings(processes)),
+        )
+
+    def _processes(self) -> Iterator[ProcessSpec]:
+        if self.rl:
+            yield self._trainer(RLTrainerConfig, "launcher.workload.rl")
+            yield self._orchestrator(self.rl)
+            if self.rl.inference.enabled:
+                yield self._inference(self.rl)
+        else:
+            yield self._trainer(SFTTrainerConfig, "launcher.workload.sft")
+        for name, service in self.config.services.items():
+            argv = self._expand(name, (*service.command, *service.args))
+            yield self._spec(name, service, argv, Role.SERVES, self.placement.service(name))
+
+    # --- components ---
+
+    def _trainer(self, handed: type[RLTrainerConfig] | type[SFTTrainerConfig], module: str) -> ProcessSpec:
+        trainer, nproc = self.config.trainer, self.placement.nproc
+        self._hand_over("trainer", handed, trainer)
+        argv = self._program("trainer", trainer, module)
+        if trainer.command is not None:
+            return self._spec("trainer", trainer, argv, Role.FINISHES, self.placement.trainer)
+        log_dir = self.machine.cwd / (trainer.torchrun.log_dir or self.run.torchrun)
+        ranks = plan_ranks(trainer.torchrun, nproc, log_dir, self._rendezvous())
+        argv = torchrun_argv(self.machine.python, trainer.torchrun, ranks, argv[1:])
+        env = threads(self.machine, nproc + (1 if self.rl else 0))
+        return self._spec("trainer", trainer, argv, Role.FINISHES, self.placement.trainer, env, ranks=ranks)
+
+    def _orchestrator(self, config: RLConfig) -> ProcessSpec:
+        self._hand_over("orchestrator", OrchestratorConfig, config.orchestrator, inference_url=self._inference_url())
+        argv = self._program("orchestrator", config.orchestrator, "launcher.workload.orchestrator")
+        return self._spec("orchestrator", config.orchestrator, argv, Role.FINISHES)
+
+    def _inference(self, config: RLConfig) -> ProcessSpec:
+        port = config.inference.port or self.machine.free_port
+        self._hand_over("inference", InferenceConfig, config.inference, model=config.trainer.model, port=port)
+        argv = self._program("inference", config.inference, "launcher.workload.inference")
+        ready = f"{self._inference_url()}/health" if config.inference.is_reference else None
+        gpus, env = self.placement.inference, threads(self.machine, self.placement.nproc + 1)
+        return self._spec("inference", config.inference, argv, Role.SERVES, gpus, env, ready_url=ready)
+
+    def _hand_over(self, component: str, handed_type: type[Handed], settings: Any, **own: Any) -> None:
+        run = {"run_name": self.name, "output_dir": self.run.root, "attempt": self.run.attempt}
+        handed = hand_over(handed_type, self.config, settings, own | run)
+        self.files.append((self.run.component_config(component), to_toml(handed)))
+
+    def _program(self, name: str, component: ComponentConfig, reference: str) -> tuple[str, ...]:
+        """The command line; without `command`, one that starts with the interpreter."""
+        if component.is_reference:
+            program: tuple[str, ...] = (self.machine.python, "-m", reference, "@", str(self.run.component_config(name)))
+        elif component.command is not None:
+            program = component.command
+        else:
+            program = (
+                self.machine.python,
+                *(("-m", component.module) if component.module else (str(component.script),)),
+            )
+        return self._expand(name, (*program, *component.args))
+
+    def _spec(
+        self,
+        name: str,
+        settings: ProcessConfig,
+        argv: tuple[str, ...],
+        role: Role,
+        gpus: tuple[str, ...] = (),
+        env: dict[str, str] | None = None,
+        **more: Any,
+    ) -> ProcessSpec:
+        own = {key: self._expand(name, (value,))[0] for key, value in settings.env.items()}
+        if settings.ready:
+            more["ready_url"] = self._expand(name, (settings.ready,))[0]
+        return ProcessSpec(
+            name=name,
+            argv=argv,
+            role=role,
+            cwd=self.machine.cwd / (settings.cwd or ""),
+            log=self.run.component_log(name),
+            env={**additions(name, self.config, self.machine, self.run, gpus), **(env or {}), **own},
+            unset=tuple(stray for stray in strays(self.machine.variables) if stray not in own),
+            gpus=gpus,
+            ready_timeout=settings.ready_timeout,
+            **more,
+        )
+
+    # --- values ---
+
+    def _progress(self) -> Progress:
+        component, metric = ("orchestrator", "reward/mean") if self.rl else ("trainer", "loss")
+        return Progress(component, metric, self.config.max_steps)
+
+    def _place(self) -> Placement:
+        server = None
+        if self.rl and self.rl.inference.enabled:
+            inference = self.rl.inference
+            server = Server(inference.gpus, inference.share_gpus, inference.is_reference)
+        services = {name: service.gpus for name, service in self.config.services.items()}
+        return place(self.machine.gpus, self.config.trainer.nproc, server, services)
+
+    def _rendezvous(self) -> str:
+        """Unique for each attempt, since torchrun opens the files below it anew."""
+        return f"{self.config.trainer.torchrun.rdzv_id or self.name}-{self.run.attempt}"
+
+    def _inference_url(self) -> str | None:
+        if self.rl is None or not self.rl.inference.enabled:
+            return self.rl.orchestrator.inference_url if self.rl else None
+        host = self.rl.inference.host
+        reachable = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
+        return f"http://{reachable}:{self.rl.inference.port or self.machine.free_port}"
+
+    def _expand(self, component: str, words: tuple[str, ...]) -> tuple[str, ...]:
+        checkpoint = self.config.trainer.model.checkpoint
+        url = self._inference_url()
+        values = {
+            "attempt": str(self.run.attempt),
+            "config": str(self.run.component_config(component)),
+            "host": self.rl.inference.host if self.rl else None,
+            "inference_url": url,
+            "model": str(checkpoint) if checkpoint else None,
+            "name": self.name,
+            "nproc": str(self.placement.nproc),
+            "output_dir": str(self.run.root),
+            "port": str(self.rl.inference.port or self.machine.free_port) if self.rl else None,
+        }
+        return tuple(expand(component, word, values) for word in words)
+
+    def _warnings(self, processes: tuple[ProcessSpec, ...]) -> Iterator[str]:
+        for spec in processes:
+            if spec.ranks and spec.ranks.console_is_empty:
+                where = f"each rank's output is below {spec.ranks.directory}"
+                yield f"with --tee 0 the console and {spec.name}.log stay empty; {where}"

@@ -1,0 +1,43 @@
+"""What a child's environment has more, and less, than ours."""
+
+from launcher.config.run import RunConfig
+from launcher.plan.spec import Machine
+from launcher.rundir import RunDir
+
+CONFUSING = ("RANK", "WORLD_SIZE", "LOCAL_", "GROUP_", "ROLE_", "MASTER_", "TORCHELASTIC_", "PET_", "LAUNCH_")
+"""Names, and beginnings of names, of variables that another launcher's job left behind and that would confuse a child."""
+
+
+def strays(variables: frozenset[str]) -> tuple[str, ...]:
+    """The variables that no child inherits."""
+    found = [name for name in variables if any(_matches(name, pattern) for pattern in CONFUSING)]
+    return tuple(sorted(found))
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return name.startswith(pattern) if pattern.endswith("_") else name == pattern
+
+
+def additions(
+    component: str, config: RunConfig, machine: Machine, run: RunDir, gpus: tuple[str, ...]
+) -> dict[str, str]:
+    """What every child is told: where it belongs, and its GPUs where the machine has any."""
+    env = {
+        "PYTHONUNBUFFERED": "1",
+        "LAUNCH_COMPONENT": component,
+        "LAUNCH_RUN_DIR": str(run.root),
+        "LAUNCH_ATTEMPT": str(run.attempt),
+        "LAUNCH_LOG_LEVEL": config.log.level,
+    }
+    if config.log.json_lines:
+        env["LAUNCH_LOG_JSON"] = "1"
+    if machine.gpus:
+        env["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+    return env
+
+
+def threads(machine: Machine, processes: int) -> dict[str, str]:
+    """An even share of the cores for each computing process, unless the user has said otherwise."""
+    if "OMP_NUM_THREADS" in machine.variables:
+        return {}
+    return {"OMP_NUM_THREADS": str(max(1, machine.cpus // processes))}

@@ -1,0 +1,74 @@
+"""Which component gets which GPUs: the trainer first, inference after it, then the services."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from launcher.errors import UserError
+
+
+@dataclass(frozen=True)
+class Server:
+    """What inference asks for."""
+
+    gpus: int
+    may_share: bool  # sit on the trainer's GPUs when there are too few
+    is_reference: bool
+
+
+@dataclass(frozen=True)
+class Placement:
+    nproc: int  # trainer ranks on this node
+    trainer: tuple[str, ...] = ()
+    inference: tuple[str, ...] = ()
+    services: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def service(self, name: str) -> tuple[str, ...]:
+        return dict(self.services).get(name, ())
+
+
+def place(gpus: tuple[str, ...], nproc: int | None, server: Server | None, services: Mapping[str, int]) -> Placement:
+    """Divide the visible GPUs. `services` maps a service's name to the number of GPUs it asks for.
+
+    Without GPUs any number of ranks runs on the CPU. Raises UserError when there are too few GPUs.
+    """
+    if not gpus:
+        return Placement(nproc or 1)
+    wanted = (server.gpus if server else 0) + sum(services.values())
+    ranks = nproc or max(1, len(gpus) - wanted)
+    if ranks > len(gpus):
+        raise UserError(f"--nproc {ranks}: there are {_count(gpus)}", f"--nproc can be 1 to {len(gpus)}")
+    left = gpus[ranks:]
+    inference, left, notes = _place_server(gpus, left, server)
+    placed = []
+    for name, count in services.items():
+        if count > len(left):
+            raise UserError(f"services.{name}.gpus = {count}: {_left(left)} of {_count(gpus)}", "lower --nproc")
+        placed.append((name, left[:count]))
+        left = left[count:]
+    return Placement(ranks, gpus[:ranks], inference, tuple(placed), notes)
+
+
+def _place_server(
+    gpus: tuple[str, ...], left: tuple[str, ...], server: Server | None
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """(the server's GPUs, what is left after it, notes)."""
+    if server is None or server.gpus == 0:
+        return (), left, ()
+    if server.gpus <= len(left):
+        return left[: server.gpus], left[server.gpus :], ()
+    if not (server.is_reference or server.may_share):
+        raise UserError(
+            f"inference asks for {server.gpus} GPUs and the trainer leaves {len(left)} of {len(gpus)}",
+            "lower --nproc, or allow it to sit on the trainer's GPUs with --inference.share-gpus",
+        )
+    shared = gpus[-min(server.gpus, len(gpus)) :]
+    return shared, (), (f"inference shares GPU {','.join(shared)} with the trainer: there are {_count(gpus)}",)
+
+
+def _count(gpus: tuple[str, ...]) -> str:
+    return f"{len(gpus)} GPU{'s' if len(gpus) != 1 else ''}"
+
+
+def _left(left: tuple[str, ...]) -> str:
+    return f"{len(left)} left" if len(left) != 1 else "1 is left"

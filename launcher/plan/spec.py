@@ -1,0 +1,82 @@
+"""The plan: what will be started, as frozen data. It is run by the supervisor and rendered by --dry-run and Slurm."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+from launcher.rundir import RunDir
+
+
+class Role(Enum):
+    """When a component may end."""
+
+    FINISHES = "finishes"  # the run has finished when all of these have exited 0
+    SERVES = "serves"  # is there for the others; ending before them is a failure, even with exit 0
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the plan has to know about the host; `launcher.run.probe` finds it out."""
+
+    python: str
+    cwd: Path
+    cpus: int = 1
+    gpus: tuple[str, ...] = ()  # as CUDA_VISIBLE_DEVICES names them: indices, UUIDs or MIG names
+    variables: frozenset[str] = frozenset()  # names of the environment, not their values
+    free_port: int = 0
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The ranks that torchrun starts on this node, and where their files are."""
+
+    count: int
+    shown: tuple[int, ...]  # local ranks whose output reaches the console and the component's log
+    directory: Path  # <log-dir>/<rdzv_id>, with attempt_<restart>/<local rank>/{stdout,stderr}.log and error.json
+    console_is_empty: bool = False  # redirected and not teed: only the rank's own files have its output
+
+
+@dataclass(frozen=True)
+class ProcessSpec:
+    """One process below the supervisor. `argv` goes to exec as it is; no shell is involved."""
+
+    name: str
+    argv: tuple[str, ...]
+    role: Role
+    cwd: Path
+    log: Path
+    env: Mapping[str, str] = field(default_factory=dict)
+    unset: tuple[str, ...] = ()
+    gpus: tuple[str, ...] = ()
+    ready_url: str | None = None  # answers 200 once the process can be used
+    ready_timeout: float = 600.0  # seconds
+    ranks: Ranks | None = None  # set for torchrun
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The metric that says how the run is doing."""
+
+    component: str
+    metric: str
+    max_steps: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    kind: str  # "rl" or "sft"
+    name: str
+    run: RunDir
+    processes: tuple[ProcessSpec, ...]
+    files: tuple[tuple[Path, str], ...]  # (path, text) to be written before the start
+    progress: Progress
+    grace: float  # seconds
+    drain_timeout: float  # seconds
+    notes: tuple[str, ...] = ()  # for the user: decisions that were made for them
+
+    @property
+    def followed(self) -> ProcessSpec:
+        """The component whose log the console shows."""
+        names = ("orchestrator", "trainer")
+        return next(spec for name in names for spec in self.processes if spec.name == name)

@@ -1,0 +1,52 @@
+"""torchrun's command line, made without importing torch."""
+
+from pathlib import Path
+
+from launcher.config.torchrun import TorchrunConfig
+from launcher.errors import UserError
+from launcher.plan.spec import Ranks
+
+PLANNED = frozenset({"rdzv_id", "log_dir", "local_ranks_filter"})  # these have a flag, but the plan decides its value
+
+
+def torchrun_argv(python: str, config: TorchrunConfig, ranks: Ranks, program: tuple[str, ...]) -> tuple[str, ...]:
+    """`python -m torch.distributed.run …`, which is what the `torchrun` script is; `program` is what the ranks run."""
+    argv = [python, "-m", "torch.distributed.run", f"--nproc-per-node={ranks.count}"]
+    argv += [f"--rdzv-id={ranks.directory.name}", f"--log-dir={ranks.directory.parent}"]
+    argv += [f"--local-ranks-filter={','.join(map(str, ranks.shown))}"]
+    for name in type(config).model_fields:
+        value, flag = getattr(config, name), f"--{name.replace('_', '-')}"
+        if name in PLANNED or value is None or value is False:
+            continue
+        argv.append(flag if value is True else f"{flag}={value}")
+    return (*argv, *program)
+
+
+def plan_ranks(config: TorchrunConfig, nproc: int, log_dir: Path, rendezvous: str) -> Ranks:
+    """The ranks and their files. Raises UserError when a rank is named that does not exist."""
+    for rank in config.local_ranks_filter:
+        _check_rank(f"--filter-rank {','.join(map(str, config.local_ranks_filter))}", rank, nproc)
+    for flag in ("redirects", "tee"):
+        for rank in _mapped_ranks(getattr(config, flag)):
+            _check_rank(f"--{flag} {getattr(config, flag)}", rank, nproc)
+    shown = config.local_ranks_filter or tuple(range(nproc))
+    hidden = all(_streams(config.tee, rank) == 0 and _streams(config.redirects, rank) == 3 for rank in shown)
+    return Ranks(nproc, shown, log_dir / rendezvous, hidden)
+
+
+def _check_rank(typed: str, rank: int, nproc: int) -> None:
+    if not 0 <= rank < nproc:
+        there = f"there are {nproc} ranks, 0 to {nproc - 1}" if nproc > 1 else "there is one rank, 0"
+        raise UserError(f"{typed}: rank {rank} does not exist; {there}", "see --nproc")
+
+
+def _mapped_ranks(streams: str) -> list[int]:
+    return [int(part.split(":")[0]) for part in streams.split(",") if ":" in part]
+
+
+def _streams(text: str, rank: int) -> int:
+    """torchrun's bits for one rank: 1 stdout, 2 stderr, 3 both."""
+    if ":" not in text:
+        return int(text)
+    mapped = dict(part.split(":") for part in text.split(","))
+    return int(mapped.get(str(rank), "0"))
