@@ -1,0 +1,210 @@
+"""One log in one format: on the console and, under torchrun, in a file for each rank.
+
+    from launcher import get_logger, setup_logger
+
+    setup_logger()                       # once, at the start of an entry point
+    get_logger().info("loaded {} rows", 3)
+
+`launch` hands the arguments to its children through the environment (LAUNCH_COMPONENT, LAUNCH_RUN_DIR, LAUNCH_ATTEMPT,
+LAUNCH_LOG_LEVEL, LAUNCH_LOG_JSON), so an entry point of your own needs none. The continuation lines of a message or a
+traceback have no stamp:
+
+    2026-11-23 03:10:02.123 | INFO    | loaded 3 rows
+
+The console is stdout. That leaves stderr to what Python, torch and native libraries write when they die, so that the
+end of a rank's stderr.log is the cause of its death.
+"""
+
+import json
+import logging
+import os
+import re
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from loguru import logger
+
+from launcher.rundir import RunDir
+
+if TYPE_CHECKING:
+    from loguru import Logger, Record
+
+_TEXT = "<dim>{time:YYYY-MM-DD HH:mm:ss.SSS}</dim> | <level>{level: <7}</level> | {message}"
+_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+_NOISY = ("httpx", "httpcore", "openai", "urllib3", "uvicorn.access")
+
+_is_set_up = False
+
+
+def setup_logger(
+    component: str | None = None,
+    *,
+    run: RunDir | None = None,
+    level: str | None = None,
+    json_lines: bool | None = None,
+) -> None:
+    """Send the records of loguru, `logging` and `warnings` to the console and, under torchrun, to the rank's file.
+
+    `level` is the lowest that is shown (TRACE … CRITICAL, default INFO); `json_lines` writes one JSON object a line.
+    What is not given is taken from the environment.
+
+    Raises:
+        RuntimeError: at the second call.
+        ValueError: if there is no such level.
+    """
+    global _is_set_up
+    if _is_set_up:
+        raise RuntimeError("setup_logger() was called before; call it exactly once, at the start of the entry point")
+    component = component or os.environ.get("LAUNCH_COMPONENT")
+    level = (level or os.environ.get("LAUNCH_LOG_LEVEL") or "INFO").upper()
+    if json_lines is None:
+        json_lines = os.environ.get("LAUNCH_LOG_JSON", "") not in ("", "0")
+
+    threshold = logger.level(level).no
+    line_format = partial(_json_line, component=component) if json_lines else _TEXT
+    add = partial(logger.add, level=level, format=line_format, backtrace=False, diagnose=False)
+    logger.remove()
+    logger.configure(patcher=_make_plain)
+    _add_console(add, json_lines)
+    _add_rank_file(add, component, run or run_from_environment())
+    _forward_logging(threshold)
+    _log_uncaught()
+    _is_set_up = True
+
+
+def get_logger() -> "Logger":
+    """loguru's logger, the only one of the process; before `setup_logger()` it writes to stderr, in loguru's format."""
+    return logger
+
+
+def run_from_environment() -> RunDir | None:
+    """The run that launch started this process for, if it did."""
+    root = os.environ.get("LAUNCH_RUN_DIR")
+    return RunDir(Path(root), int(os.environ.get("LAUNCH_ATTEMPT") or 1)) if root else None
+
+
+def rank_from_environment() -> int | None:
+    """The global rank that torchrun gave this process, if it did."""
+    rank = os.environ.get("RANK")
+    return int(rank) if rank else None
+
+
+# --- where lines go ---------------------------------------------------------------------------------------------------
+
+
+def _add_console(add: Callable[..., int], json_lines: bool) -> None:
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    colorize = not json_lines and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    add(sys.stdout, colorize=colorize, filter=None if json_lines else _is_caught)
+
+
+def _add_rank_file(add: Callable[..., int], component: str | None, run: RunDir | None) -> None:
+    rank = rank_from_environment()
+    if run is None or rank is None:
+        return
+    path = run.rank_log(rank, component or "trainer")
+    try:
+        # watch: a log directory that somebody deletes comes back with the next line
+        add(path, colorize=False, watch=True, errors="backslashreplace")
+    except OSError as error:
+        logger.warning("cannot write {}: {}; the log is on the console only", path, error.strerror)
+
+
+# --- what a line looks like -------------------------------------------------------------------------------------------
+
+
+def _make_plain(record: "Record") -> None:
+    message = record["message"]
+    if "\x1b" in message or "\r" in message:
+        record["message"] = _ANSI.sub("", message).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _json_line(record: "Record", component: str | None) -> str:
+    error = record["exception"]
+    fields = {
+        "time": record["time"].isoformat(timespec="milliseconds"),
+        "level": record["level"].name,
+        "message": record["message"],
+        "component": component,
+        "rank": rank_from_environment(),
+        "source": f"{record['name']}:{record['line']}",
+        "exception": "".join(traceback.format_exception(*error)) if error else None,
+    }
+    present = {name: value for name, value in fields.items() if value is not None}
+    record["extra"]["json"] = json.dumps(present | _bound(record), default=str)
+    return "{extra[json]}\n"
+
+
+def _bound(record: "Record") -> dict[str, object]:
+    """What `logger.bind()` has added."""
+    return {name: value for name, value in record["extra"].items() if name != "json"}
+
+
+# --- what else is logged ----------------------------------------------------------------------------------------------
+
+
+class _Forwarder(logging.Handler):
+    """Hands the records of `logging` to loguru, with the module and line that they come from."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            level = _loguru_level(record)
+            error = record.exc_info if record.exc_info and record.exc_info[0] else None
+            origin = {"name": record.name, "function": record.funcName, "line": record.lineno}
+            logger.patch(lambda ours: ours.update(origin)).opt(exception=error).log(level, record.getMessage().rstrip())  # type: ignore[typeddict-item]
+        except Exception:
+            self.handleError(record)
+
+
+def _loguru_level(record: logging.LogRecord) -> str | int:
+    try:
+        return logger.level(record.levelname).name
+    except ValueError:
+        return record.levelno
+
+
+def _forward_logging(threshold: int) -> None:
+    logging.basicConfig(handlers=[_Forwarder()], level=threshold, force=True)
+    logging.captureWarnings(True)
+    _adopt_console_loggers()
+    if threshold > logging.DEBUG:  # these log every request at INFO
+        for name in _NOISY:
+            logging.getLogger(name).setLevel(max(threshold, logging.WARNING))
+
+
+def _adopt_console_loggers() -> None:
+    """Take over the libraries that are on the console by themselves; torch is, once it has been imported."""
+    for known in list(logging.root.manager.loggerDict.values()):
+        for handler in list(getattr(known, "handlers", ())):
+            if isinstance(handler, logging.StreamHandler) and handler.stream in (sys.stdout, sys.stderr):
+                handler_owner = cast(logging.Logger, known)
+                handler_owner.removeHandler(handler)
+                handler_owner.propagate = True
+
+
+def _is_caught(record: "Record") -> bool:
+    return "uncaught" not in record["extra"]
+
+
+def _log_uncaught() -> None:
+    """Log an exception that ends the process or a thread; Python's own traceback on stderr stays as it is."""
+    show, show_in_thread = sys.excepthook, threading.excepthook
+    log = logger.bind(uncaught=True)
+
+    def in_main(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        log.opt(exception=(kind, error, trace)).critical("uncaught {}", kind.__name__)
+        show(kind, error, trace)
+
+    def in_thread(args: threading.ExceptHookArgs) -> None:
+        error = (args.exc_type, args.exc_value, args.exc_traceback)
+        log.opt(exception=error).critical("uncaught {} in a thread", args.exc_type.__name__)
+        show_in_thread(args)
+
+    sys.excepthook, threading.excepthook = in_main, in_thread

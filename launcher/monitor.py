@@ -1,0 +1,109 @@
+"""Metrics, to a file of the run and to Weights & Biases.
+
+    from launcher import setup_monitor
+
+    monitor = setup_monitor()            # once, on every rank; only global rank 0 writes
+    monitor.log({"loss/mean": 0.7}, step=1)
+    monitor.finish(exit_code=0)
+
+`launch` hands the arguments to its children through the environment (LAUNCH_COMPONENT, LAUNCH_RUN_DIR, LAUNCH_ATTEMPT)
+and the W&B settings in the component's file in `configs/`, so a trainer of your own needs no arguments.
+"""
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from launcher.config.wandb import WandbConfig
+from launcher.logger import rank_from_environment, run_from_environment
+from launcher.metrics import MetricsFile, Number, Sink
+from launcher.rundir import RunDir
+
+
+class Monitor(Sink):
+    """Passes everything on to the places that metrics go to; on ranks other than 0 there are none."""
+
+    def __init__(self, sinks: Sequence[Sink] = ()) -> None:
+        self._sinks = tuple(sinks)
+
+    def log(self, metrics: Mapping[str, Number], step: int) -> None:
+        for sink in self._sinks:
+            sink.log(metrics, step)
+
+    def log_samples(self, step: int, samples: Sequence[Mapping[str, Any]]) -> None:
+        for sink in self._sinks:
+            sink.log_samples(step, samples)
+
+    def log_distributions(self, step: int, distributions: Mapping[str, Sequence[Number]]) -> None:
+        for sink in self._sinks:
+            sink.log_distributions(step, distributions)
+
+    def wants_extras(self, step: int) -> bool:
+        return any(sink.wants_extras(step) for sink in self._sinks)
+
+    def rewind(self, step: int) -> None:
+        for sink in self._sinks:
+            sink.rewind(step)
+
+    def finish(self, exit_code: int = 0) -> None:
+        for sink in self._sinks:
+            sink.finish(exit_code)
+
+
+_monitor: Monitor | None = None
+
+
+def setup_monitor(
+    component: str | None = None,
+    run: RunDir | None = None,
+    wandb: WandbConfig | None = None,
+    *,
+    config: dict[str, Any] | None = None,
+    run_name: str | None = None,
+) -> Monitor:
+    """Open the run's metrics file and, if `wandb` asks for it, the component's W&B run.
+
+    `config` is shown on the W&B run's page; `run_name` is its name where `wandb` has none. What is not given is taken
+    from the environment; without a run there is no metrics file. W&B that fails is a warning, never an error.
+
+    Raises:
+        RuntimeError: at the second call.
+    """
+    global _monitor
+    if _monitor is not None:
+        raise RuntimeError("setup_monitor() was called before; call it exactly once, at the start of the entry point")
+    component = component or os.environ.get("LAUNCH_COMPONENT") or "trainer"
+    run = run or run_from_environment()
+    _monitor = Monitor(tuple(_sinks(component, run, wandb, config or {}, run_name)))
+    return _monitor
+
+
+def get_monitor() -> Monitor:
+    """The process's monitor.
+
+    Raises:
+        RuntimeError: before `setup_monitor()`.
+    """
+    if _monitor is None:
+        raise RuntimeError("there is no monitor yet; call setup_monitor() at the start of the entry point")
+    return _monitor
+
+
+def _sinks(
+    component: str, run: RunDir | None, wandb: WandbConfig | None, config: dict[str, Any], run_name: str | None
+) -> Iterator[Sink]:
+    if rank_from_environment() not in (None, 0):
+        return
+    if run is not None:
+        yield MetricsFile(run.metrics(component))
+    if wandb is None:
+        wandb = _handed_wandb(component, run)
+
+
+def _handed_wandb(component: str, run: RunDir | None) -> WandbConfig:
+    """What launch has written for the component; nothing is asked for when it was started by hand."""
+    path = run.component_config(component) if run else None
+    if path is None or not path.exists():
+        return WandbConfig()
+    return WandbConfig.model_validate(tomllib.loads(path.read_text()).get("wandb", {}))
