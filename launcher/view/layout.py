@@ -1,0 +1,92 @@
+"""What stands in a run's tmux session: windows, panes and the command of each. Pure; view/tmux.py opens it.
+
+`tmux.sh` builds the same panes without Python; tests/test_tmux_sh.py holds it to this description.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+PANES_PER_WINDOW = 8
+COLOURS = Path(__file__).with_name("pane.sed")
+
+# More than a screen needs and less than a second to draw, however long the log is.
+_BACKLOG = 10_000  # lines
+# The file is an argument and never part of the script, so that no shell reads it. Ctrl-C in a pane must not close it.
+_FOLLOW = (
+    f"trap '' INT; tail -n {_BACKLOG} -s 0.2 -F -- \"$1\" 2>/dev/null"  # -s is for file systems without inotify
+    ' | LC_ALL=C sed -E -f "$2"'
+)
+
+
+@dataclass(frozen=True)
+class PaneSource:
+    """A log to look at, which need not exist yet: the real file of one attempt, never below `logs/latest`."""
+
+    title: str
+    file: Path
+
+
+@dataclass(frozen=True)
+class Pane:
+    title: str
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Window:
+    name: str
+    panes: tuple[Pane, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The session of one run. `root`, the run's directory, tells it from another run's session of the same name."""
+
+    session: str
+    root: Path
+    windows: tuple[Window, ...]
+
+
+def session_name(run: str) -> str:
+    """`launch-<run>`, with the characters replaced that tmux keeps for addressing windows and panes."""
+    return "launch-" + re.sub("[.:]", "_", run)
+
+
+def follow(source: PaneSource) -> Pane:
+    """The pane that shows a log as it grows, in colour."""
+    return Pane(source.title, ("/bin/sh", "-c", _FOLLOW, "follow", str(source.file), str(COLOURS)))
+
+
+def run_layout(
+    run: str,
+    root: Path,
+    components: Sequence[PaneSource],
+    ranks: Sequence[PaneSource],
+    launcher_log: Path,
+    metrics: tuple[str, ...] | None = None,
+) -> Layout:
+    """The layout of one attempt.
+
+    Args:
+        components: one log for each component; with `--tee 0` the trainer's are its ranks' files.
+        ranks: one log for each rank of this node.
+        metrics: argv of a program that draws the metrics, for a window of its own.
+    """
+    windows = (
+        *_windows("logs", [follow(source) for source in components]),
+        *_windows("ranks", [follow(source) for source in ranks]),
+        *_windows("launcher", [follow(PaneSource("launcher", launcher_log))]),
+        *_windows("metrics", [Pane("metrics", metrics)] if metrics else []),
+    )
+    return Layout(session_name(run), root, windows)
+
+
+def _windows(name: str, panes: Sequence[Pane]) -> list[Window]:
+    """The panes on as few windows as hold them: `ranks`, `ranks-2`, `ranks-3`…"""
+    starts = range(0, len(panes), PANES_PER_WINDOW)
+    return [
+        Window(name if number == 1 else f"{name}-{number}", tuple(panes[start : start + PANES_PER_WINDOW]))
+        for number, start in enumerate(starts, 1)
+    ]

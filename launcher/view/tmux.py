@@ -1,0 +1,203 @@
+"""Opens a layout on the user's tmux server and attaches to it. tmux only shows; no process of a run is a child of it.
+
+What is ours carries a mark: the session's option `@launch_run` holds the run's directory, each pane's `@launch_pane`
+the layout it was made for. Nothing else on the server is touched, and nothing in our session that somebody added.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from urllib.parse import quote
+
+from libtmux import Server
+from libtmux.common import get_version, has_gte_version
+
+from launcher.errors import UserError
+from launcher.secrets import is_secret
+from launcher.view.layout import Layout, Window
+
+Command = tuple[str, ...]
+
+_OLDEST = "3.2"
+_INSTALL = "apt install tmux, dnf install tmux or brew install tmux; --no-tmux does without"
+_MESSAGE_LIMIT = 12_000  # bytes; tmux refuses a command line above 16 kB
+_SMALLEST = (80, 24)
+_FIELDS = "#{session_id} #{pane_id} #{pane_dead} #{?@launch_run,#{@launch_run},-} #{?@launch_pane,#{@launch_pane},-} #S"
+
+
+class TmuxError(UserError):
+    """There are no panes: tmux is missing, too old, or has refused. A run goes on without."""
+
+
+@dataclass(frozen=True)
+class _LivePane:
+    """A pane on the server, with the marks of ours ("-" where it has none)."""
+
+    session_id: str
+    id: str
+    dead: str
+    run: str
+    layout: str
+    session: str
+
+
+def open_panes(layout: Layout, socket_name: str | None = None) -> str:
+    """Make the panes of this layout, in place of those of an earlier attempt, and return the session's name.
+
+    It may start a tmux server, so call it before becoming a subreaper, or the server becomes a child of the run.
+
+    Raises:
+        TmuxError: tmux is missing, too old, or has refused.
+    """
+    server = tmux_server(socket_name)
+    panes = _live_panes(server)
+    ours = [pane for pane in panes if pane.run == _run_mark(layout.root)]
+    session = ours[0].session if ours else _free_name(layout.session, {pane.session for pane in panes})
+    replaced = [pane.id for pane in ours if pane.layout != "-"]
+    _run_chain(server, _commands(layout, session, new=not ours, replaced=replaced))
+    return session
+
+
+def ensure_panes(layout: Layout, socket_name: str | None = None) -> str:
+    """The name of the session that shows this layout; what was closed of it is opened again.
+
+    Raises:
+        TmuxError: tmux is missing, too old, or has refused.
+    """
+    whole = (_run_mark(layout.root), _layout_mark(layout), "0")
+    panes = _live_panes(tmux_server(socket_name))
+    shown = [pane for pane in panes if (pane.run, pane.layout, pane.dead) == whole]
+    if len(shown) == sum(len(window.panes) for window in layout.windows):
+        return shown[0].session
+    return open_panes(layout, socket_name)
+
+
+def close_panes(root: Path, socket_name: str | None = None) -> None:
+    """Close the panes of the run in this directory, and its session unless somebody put windows of their own there."""
+    server = tmux_server(socket_name)
+    ours = [pane.id for pane in _live_panes(server) if pane.run == _run_mark(root) and pane.layout != "-"]
+    _run_chain(server, [("kill-pane", "-t", pane) for pane in ours])
+
+
+def set_status(session: str, text: str, socket_name: str | None = None) -> None:
+    """Show a text at the right of the session's status line (4 ms). A session that was closed is no error."""
+    Server(socket_name=socket_name).cmd("set-option", "-t", f"={session}:", "status-right", _word(_status_text(text)))
+
+
+def tmux_server(socket_name: str | None) -> Server:
+    """The user's tmux server, or the one of this socket; it need not be running.
+
+    Raises:
+        TmuxError: tmux is missing or too old.
+    """
+    if shutil.which("tmux") is None:
+        raise TmuxError("tmux is not installed, so there are no panes", _INSTALL)
+    if not has_gte_version(_OLDEST):
+        raise TmuxError(f"tmux {get_version()} is too old for panes: {_OLDEST} is the oldest that will do", _INSTALL)
+    return Server(socket_name=socket_name)
+
+
+def _live_panes(server: Server) -> list[_LivePane]:
+    rows = server.cmd("list-panes", "-a", "-F", _FIELDS).stdout  # empty when no server runs
+    return [_LivePane(*row.split(" ", 5)) for row in rows]
+
+
+def _free_name(wanted: str, taken: set[str]) -> str:
+    """A run of the same name in another directory may have the session, and keeps it."""
+    names = (wanted if number == 1 else f"{wanted}-{number}" for number in count(1))
+    return next(name for name in names if name not in taken)
+
+
+def _run_mark(root: Path) -> str:
+    return quote(os.fsencode(root.resolve()))
+
+
+def _layout_mark(layout: Layout) -> str:
+    return hashlib.blake2s(os.fsencode(repr(layout)), digest_size=8).hexdigest()
+
+
+def _commands(layout: Layout, session: str, *, new: bool, replaced: Sequence[str]) -> Iterator[Command]:
+    """All that builds the layout. No ids are known yet: the target is always the session's current window and pane."""
+    target = f"={session}:"
+    mark = _layout_mark(layout)
+    for window in layout.windows:
+        opening = _new_session(session, window) if new else ("new-window", "-t", target, "-n", window.name)
+        yield from _window_commands(window, target, mark, opening)
+        new = False
+    yield from _session_options(target, layout)
+    yield from (("kill-pane", "-t", pane) for pane in replaced)
+    yield ("move-window", "-r", "-t", target)
+    yield ("select-window", "-t", f"{target}={layout.windows[0].name}")
+
+
+def _new_session(session: str, window: Window) -> Command:
+    columns, lines = shutil.get_terminal_size((200, 50))
+    size = ("-x", str(max(columns, _SMALLEST[0])), "-y", str(max(lines, _SMALLEST[1])))
+    return ("new-session", "-d", "-s", session, "-n", window.name, *size)
+
+
+def _window_commands(window: Window, target: str, mark: str, opening: Command) -> Iterator[Command]:
+    for pane in window.panes:
+        yield (*opening, "--", *pane.command)
+        yield ("set-option", "-p", "-t", target, "@launch_pane", mark)
+        yield ("select-pane", "-t", target, "-T", pane.title.replace("#", "##"))
+        yield ("select-layout", "-t", target, "tiled")  # each time, or the next split finds no room
+        opening = ("split-window", "-t", target)
+    yield ("select-pane", "-t", f"{target}.{{top-left}}")
+    yield ("set-option", "-w", "-t", target, "pane-border-status", "top")
+    # q/h doubles each `#`, so that a title cannot hold a format or a style.
+    yield ("set-option", "-w", "-t", target, "pane-border-format", " #{q/h:pane_title} ")
+
+
+def _session_options(target: str, layout: Layout) -> Iterator[Command]:
+    options = {
+        "@launch_run": _run_mark(layout.root),
+        "destroy-unattached": "off",  # a user's global "on" would end the session before anybody has seen it
+        "status": "on",
+        "status-left-length": "60",
+        "status-right-length": "80",
+        "status-right": _status_text(layout.session.removeprefix("launch-")),
+    }
+    for name, value in options.items():
+        yield ("set-option", "-t", target, name, value)
+
+
+def _status_text(text: str) -> str:
+    """The text as tmux shows it: `#` would begin a format or a command, `%` a time."""
+    return text.replace("#", "##").replace("%", "%%")
+
+
+def _run_chain(server: Server, commands: Iterable[Command]) -> None:
+    """Run commands in as few tmux calls as its message limit allows: one for a run of six panes."""
+    for chain in _chains(commands):
+        # libtmux would hand all variables on, and a server that this starts would keep them.
+        argv = ["tmux", *([f"-L{server.socket_name}"] if server.socket_name else []), *chain]
+        done = subprocess.run(argv, env=_environment(), capture_output=True, stdin=subprocess.DEVNULL, check=False)
+        if done.returncode != 0:
+            raise TmuxError(f"tmux has refused: {os.fsdecode(done.stderr).strip()}")
+
+
+def _chains(commands: Iterable[Command]) -> Iterator[list[str]]:
+    chain: list[str] = []
+    for command in commands:
+        words = [_word(word) for word in command]
+        if chain and sum(len(os.fsencode(word)) + 1 for word in [*chain, *words]) > _MESSAGE_LIMIT:
+            yield chain
+            chain = []
+        chain += [";", *words] if chain else words
+    if chain:
+        yield chain
+
+
+def _word(word: str) -> str:
+    """One argument as tmux takes it literally: at its end `;` would begin another command."""
+    return f"{word[:-1]}\\;" if word.endswith(";") else word
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("LAUNCH_") and not is_secret(name)}
