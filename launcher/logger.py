@@ -180,13 +180,12 @@ def _forward_logging(threshold: int) -> None:
 
 
 def _adopt_console_loggers() -> None:
-    """Take over the libraries that are on the console by themselves; torch is, once it has been imported."""
-    for known in list(logging.root.manager.loggerDict.values()):
-        for handler in list(getattr(known, "handlers", ())):
-            if isinstance(handler, logging.StreamHandler) and handler.stream in (sys.stdout, sys.stderr):
-                handler_owner = cast(logging.Logger, known)
-                handler_owner.removeHandler(handler)
-                handler_owner.propagate = True
+    """Take over the libraries that write to the console themselves; torch does, once it has been imported."""
+    loggers = [known for known in logging.root.manager.loggerDict.values() if isinstance(known, logging.Logger)]
+    for known in loggers:
+        for handler in [each for each in known.handlers if type(each) is logging.StreamHandler]:
+            known.removeHandler(handler)
+            known.propagate = True
 
 
 def _is_caught(record: "Record") -> bool:

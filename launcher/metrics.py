@@ -38,7 +38,10 @@ class Sink:
 
 
 class MetricsFile(Sink):
-    """One strict JSON object a line and step, with `step` and `time` (seconds since 1970); NaN and infinity are null."""
+    """A strict JSON object a line: the metrics of a step, with `step` and `time` (seconds since 1970).
+
+    NaN and infinity are null.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,0 +1,59 @@
+"""Which W&B run a component logs to."""
+
+from typing import Any, Literal
+
+from launcher.config.wandb import WandbConfig
+from launcher.errors import UserError
+
+NOT_LOGGED_IN = "not logged in to W&B: logging offline; log in with `wandb login` or set WANDB_API_KEY"
+
+
+def wandb_run(
+    kind: Literal["rl", "sft"],
+    component: str,
+    run_name: str,
+    general: WandbConfig,
+    own: WandbConfig,
+    *,
+    run_id: str,
+    logged_in: bool,
+) -> WandbConfig:
+    """What the component is handed: its own settings over the run's general ones, with the W&B run filled in.
+
+    `run_id` is the id that the run keeps over its attempts. Off stays off.
+
+    Raises:
+        UserError: if online was asked for without a login.
+    """
+    merged = own.over(general)
+    if not merged.is_on:
+        return merged
+    identity = _rl_identity if kind == "rl" else _sft_identity
+    found = identity(component, run_name, general, own) | {"mode": _mode(merged, logged_in)}
+    return merged.model_copy(update={"id": run_id} | {name: value for name, value in found.items() if value})
+
+
+def _sft_identity(component: str, run_name: str, general: WandbConfig, own: WandbConfig) -> dict[str, Any]:
+    return {"name": own.name or general.name or run_name, "id": own.id or general.id}
+
+
+def _rl_identity(component: str, run_name: str, general: WandbConfig, own: WandbConfig) -> dict[str, Any]:
+    """Two runs in one group: a name or an id that is given for both gets the component's name added."""
+    group = general.name or run_name
+    return {
+        "name": own.name or f"{group}-{component}",
+        "id": own.id or (f"{general.id}-{component}" if general.id else None),
+        "group": own.group or general.group or group,
+        "job_type": own.job_type or general.job_type or component,
+    }
+
+
+def _mode(config: WandbConfig, logged_in: bool) -> str | None:
+    if logged_in or config.mode == "offline":
+        return config.mode
+    if config.mode == "online":
+        raise UserError(
+            "wandb.mode is online, but nobody is logged in to W&B",
+            "log in with `wandb login`, set WANDB_API_KEY, or leave out --wandb.mode to log offline",
+        )
+    return "offline"
