@@ -6,6 +6,7 @@ the layout it was made for. Nothing else on the server is touched, and nothing i
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
@@ -125,6 +126,7 @@ def _commands(layout: Layout, session: str, *, new: bool, replaced: Sequence[str
     """All that builds the layout. No ids are known yet: the target is always the session's current window and pane."""
     target = f"={session}:"
     mark = _layout_mark(layout)
+    yield from (("rename-window", "-t", pane, "earlier") for pane in replaced)  # stays if somebody put a pane there
     for window in layout.windows:
         opening = _new_session(session, window) if new else ("new-window", "-t", target, "-n", window.name)
         yield from _window_commands(window, target, mark, opening)
@@ -145,7 +147,7 @@ def _window_commands(window: Window, target: str, mark: str, opening: Command) -
     for pane in window.panes:
         yield (*opening, "--", *pane.command)
         yield ("set-option", "-p", "-t", target, "@launch_pane", mark)
-        yield ("select-pane", "-t", target, "-T", pane.title.replace("#", "##"))
+        yield ("select-pane", "-t", target, "-T", _title(pane.title))
         yield ("select-layout", "-t", target, "tiled")  # each time, or the next split finds no room
         opening = ("split-window", "-t", target)
     yield ("select-pane", "-t", f"{target}.{{top-left}}")
@@ -167,6 +169,11 @@ def _session_options(target: str, layout: Layout) -> Iterator[Command]:
         yield ("set-option", "-t", target, name, value)
 
 
+def _title(text: str) -> str:
+    """The text as select-pane takes it: `#` would begin a format, except in `#[`, which it leaves alone."""
+    return re.sub(r"#(?!\[)", "##", text)
+
+
 def _status_text(text: str) -> str:
     """The text as tmux shows it: `#` would begin a format or a command, `%` a time."""
     return text.replace("#", "##").replace("%", "%%")
@@ -178,7 +185,7 @@ def _run_chain(server: Server, commands: Iterable[Command]) -> None:
         # libtmux would hand all variables on, and a server that this starts would keep them.
         argv = ["tmux", *([f"-L{server.socket_name}"] if server.socket_name else []), *chain]
         done = subprocess.run(argv, env=_environment(), capture_output=True, stdin=subprocess.DEVNULL, check=False)
-        if done.returncode != 0:
+        if done.returncode != 0 or done.stderr:  # a server that cannot make its socket ends with 0
             raise TmuxError(f"tmux has refused: {os.fsdecode(done.stderr).strip()}")
 
 

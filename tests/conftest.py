@@ -1,0 +1,26 @@
+"""Fixtures that more than one room's tests need."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.tmux_server import TmuxServer
+
+
+@pytest.fixture
+def tmux(monkeypatch: pytest.MonkeyPatch) -> Iterator[TmuxServer]:
+    """A user's tmux, not yet running: whatever `tmux` this test or its children start is private, and ended with it."""
+    home = Path(tempfile.mkdtemp(prefix="tmux-test-", dir="/tmp"))  # short: a socket's path has at most 107 characters
+    for name, value in {"TMUX_TMPDIR": str(home), "HOME": str(home), "TERM": "screen-256color"}.items():
+        monkeypatch.setenv(name, value)
+    for name in ("TMUX", "TMUX_PANE", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    yield TmuxServer(home)
+    for socket in home.glob(f"tmux-{os.getuid()}/*"):
+        subprocess.run(["tmux", "-S", socket, "kill-server"], capture_output=True, check=False)
+    shutil.rmtree(home)
