@@ -11,13 +11,13 @@ from pathlib import Path
 PANES_PER_WINDOW = 8
 COLOURS = Path(__file__).with_name("pane.sed")
 
-# More than a screen needs and less than a second to draw, however long the log is.
-_BACKLOG = 10_000  # lines
-# The file is an argument and never part of the script, so that no shell reads it. Ctrl-C in a pane must not close it.
-_FOLLOW = (
-    f"trap '' INT; tail -n {_BACKLOG} -s 0.2 -F -- \"$1\" 2>/dev/null"  # -s is for file systems without inotify
-    ' | LC_ALL=C sed -E -f "$2"'
-)
+_BACKLOG = 10_000  # lines: more than a screen needs, and drawn within a second however long the log is
+# tail uses inotify only if the file is there when it starts, and polls for good otherwise; -s is for file systems
+# that have none. Ctrl-C in a pane must not close it. The file is an argument, so that no shell reads its name.
+_FOLLOW = f"""trap '' INT
+until [ -e "$1" ]; do sleep 0.2; done
+tail -n {_BACKLOG} -s 0.2 -F -- "$1" 2>/dev/null | LC_ALL=C sed -E -f "$2"
+"""
 
 
 @dataclass(frozen=True)
