@@ -95,6 +95,15 @@ def rank_from_environment() -> int | None:
     return int(rank) if rank else None
 
 
+def log_to(path: Path) -> None:
+    """Send loguru's records to one file and nowhere else: launch's own, whose console is a view of its own.
+
+    Raises OSError when the file cannot be opened.
+    """
+    logger.remove()
+    logger.add(path, format=_TEXT, colorize=False, backtrace=False, diagnose=False, watch=True)
+
+
 # --- where lines go ---------------------------------------------------------------------------------------------------
 
 

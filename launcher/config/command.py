@@ -99,7 +99,7 @@ class Request(Generic[S]):
 def config_command(
     model: type[S], run: Callable[..., int], help: str, more: Iterable[inspect.Parameter] = ()
 ) -> TyperCommand:
-    """A command that calls `run(request, **more)` with what was typed; `more` are parameters that are no configuration."""
+    """A command that calls `run(request, **more)` with what was typed; `more` are no fields of the model."""
     more = tuple(more)
 
     def call(ctx: typer.Context, **options: Any) -> int:

@@ -1,4 +1,4 @@
-"""The help of a configuration's options, written without rich: it is there at once and cuts no flag off at any width."""
+"""The help of a configuration's options, written without rich: it is there at once, and no flag is ever cut off."""
 
 import textwrap
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ WIDTH = 78  # columns
 
 
 def options_help(model: type[Section], more: Iterable[Any] = ()) -> str:
-    """Every option with its help below it: what is often typed, then section by section; `more` are Typer's parameters."""
+    """Every option with its help below it: what is often typed, then by section. `more` are Typer's parameters."""
     lines = ["", "Options:"]
     for parameter in more:
         lines += _entry(", ".join([*parameter.opts, *parameter.secondary_opts]), parameter.help or "")

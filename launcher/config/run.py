@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from launcher.config.base import Duration, Section, Switch
-from launcher.config.component import ServerConfig, ServiceConfig, TorchrunComponentConfig, ComponentConfig
+from launcher.config.component import ComponentConfig, ServerConfig, ServiceConfig, TorchrunComponentConfig
 from launcher.config.wandb import WandbConfig
 from launcher.config.workload import (
     InferenceSettings,

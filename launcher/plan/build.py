@@ -1,6 +1,7 @@
 """(config, machine, run directory) -> Plan."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from launcher.config.component import ComponentConfig, ProcessConfig
@@ -10,8 +11,8 @@ from launcher.config.workload import Handed, InferenceConfig, OrchestratorConfig
 from launcher.plan.environment import additions, strays, threads
 from launcher.plan.placeholders import expand
 from launcher.plan.placement import Placement, Server, place
-from launcher.plan.spec import Machine, Plan, ProcessSpec, Progress, Role
-from launcher.plan.torchrun import plan_ranks, torchrun_argv
+from launcher.plan.spec import Machine, Plan, ProcessSpec, Progress, Ranks, Role
+from launcher.plan.torchrun import plan_ranks, redirected, torchrun_argv
 from launcher.rundir import RunDir
 
 H = TypeVar("H", bound=Handed)
@@ -82,7 +83,18 @@ class _Planner:
         ranks = plan_ranks(trainer.torchrun, nproc, log_dir, self._rendezvous())
         argv = torchrun_argv(self.machine.python, trainer.torchrun, ranks, argv[1:])
         env = threads(self.machine, nproc + (1 if self.rl else 0))
-        return self._spec("trainer", trainer, argv, Role.FINISHES, self.placement.trainer, env, ranks=ranks)
+        logs = self._rank_logs(ranks)
+        return self._spec(
+            "trainer", trainer, argv, Role.FINISHES, self.placement.trainer, env, ranks=ranks, rank_logs=logs
+        )
+
+    def _rank_logs(self, ranks: Ranks) -> tuple[Path, ...]:
+        """The reference trainer's ranks keep a log; of any other there is what torchrun redirects."""
+        if self.config.trainer.is_reference:
+            return tuple(self.run.rank_log(rank) for rank in range(ranks.count))
+        return tuple(
+            path for rank in range(ranks.count) if (path := redirected(self.config.trainer.torchrun, ranks, rank))
+        )
 
     def _orchestrator(self, config: RLConfig) -> ProcessSpec:
         self._hand_over("orchestrator", OrchestratorConfig, config.orchestrator, inference_url=self._inference_url())

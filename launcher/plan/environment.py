@@ -5,7 +5,7 @@ from launcher.plan.spec import Machine
 from launcher.rundir import RunDir
 
 CONFUSING = ("RANK", "WORLD_SIZE", "LOCAL_", "GROUP_", "ROLE_", "MASTER_", "TORCHELASTIC_", "PET_", "LAUNCH_")
-"""Names, and beginnings of names, of variables that another launcher's job left behind and that would confuse a child."""
+"""Names, and beginnings of names, of variables that another launcher's job left behind and that confuse a child."""
 
 
 def strays(variables: frozenset[str]) -> tuple[str, ...]:

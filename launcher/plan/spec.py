@@ -34,6 +34,7 @@ class Ranks:
     count: int
     shown: tuple[int, ...]  # local ranks whose output reaches the console and the component's log
     directory: Path  # <log-dir>/<rdzv_id>, with attempt_<restart>/<local rank>/{stdout,stderr}.log and error.json
+    restarts: int = 0  # how often torchrun itself starts them anew
     console_is_empty: bool = False  # redirected and not teed: only the rank's own files have its output
 
 
@@ -52,6 +53,7 @@ class ProcessSpec:
     ready_url: str | None = None  # answers 200 once the process can be used
     ready_timeout: float = 600.0  # seconds
     ranks: Ranks | None = None  # set for torchrun
+    rank_logs: tuple[Path, ...] = ()  # for each local rank, the file that shows what it does
 
 
 @dataclass(frozen=True)

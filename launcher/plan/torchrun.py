@@ -31,7 +31,14 @@ def plan_ranks(config: TorchrunConfig, nproc: int, log_dir: Path, rendezvous: st
             _check_rank(f"--{flag} {getattr(config, flag)}", rank, nproc)
     shown = config.local_ranks_filter or tuple(range(nproc))
     hidden = all(_streams(config.tee, rank) == 0 and _streams(config.redirects, rank) == 3 for rank in shown)
-    return Ranks(nproc, shown, log_dir / rendezvous, hidden)
+    return Ranks(nproc, shown, log_dir / rendezvous, config.max_restarts, hidden)
+
+
+def redirected(config: TorchrunConfig, ranks: Ranks, rank: int) -> Path | None:
+    """The file that has the rank's output, or at least its errors; None when torchrun writes none."""
+    streams = _streams(config.redirects, rank) | _streams(config.tee, rank)
+    name = {0: None, 2: "stderr.log"}.get(streams, "stdout.log")
+    return ranks.directory / "attempt_0" / str(rank) / name if name else None
 
 
 def _check_rank(typed: str, rank: int, nproc: int) -> None:

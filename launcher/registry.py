@@ -1,0 +1,68 @@
+"""Finding runs: below ./outputs, and wherever else one has been started from this account."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from launcher.errors import UserError
+from launcher.rundir import RunDir
+
+
+def register(root: Path) -> None:
+    """Remember a run's directory; a convenience that never fails a run."""
+    directory = _directory()
+    link = directory / hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if not link.is_symlink():
+            link.symlink_to(root)
+    except OSError:
+        pass
+
+
+def known_runs() -> list[Path]:
+    """The directories of all runs, the newest first: those whose run.json changed last."""
+    found = {path.parent.resolve() for path in Path("outputs").glob("*/run.json")}
+    directory = _directory()
+    for link in directory.iterdir() if directory.is_dir() else ():
+        root = link.resolve()
+        if RunDir(root).state.exists():
+            found.add(root)
+        else:
+            link.unlink(missing_ok=True)
+    return sorted(found, key=_started, reverse=True)
+
+
+def find_run(name_or_path: str | None) -> Path:
+    """The directory of the run that is meant; without a name the newest one. Raises UserError."""
+    if name_or_path and RunDir(Path(name_or_path)).state.exists():
+        return Path(name_or_path).resolve()
+    runs = known_runs()
+    if not runs:
+        raise UserError("there is no run yet", "start one with: launch rl")
+    if name_or_path is None:
+        return runs[0]
+    named = [root for root in runs if name_or_path in (root.name, _name(root))]
+    if not named:
+        raise UserError(f"there is no run {name_or_path!r}", f"the newest: {', '.join(root.name for root in runs[:5])}")
+    return named[0]
+
+
+def _name(root: Path) -> str:
+    """The run's own name: its directory may be called otherwise."""
+    try:
+        return str(json.loads(RunDir(root).state.read_bytes())["name"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return root.name
+
+
+def _started(root: Path) -> float:
+    try:
+        return RunDir(root).state.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _directory() -> Path:
+    return Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "launch" / "runs"

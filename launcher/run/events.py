@@ -1,0 +1,129 @@
+"""What happens in a run, as the supervisor tells whoever listens."""
+
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Started:
+    component: str
+    pid: int
+
+
+@dataclass(frozen=True)
+class NotStarted:
+    """The process could not be created."""
+
+    component: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Ready:
+    component: str
+    after: float  # seconds since its start
+
+
+@dataclass(frozen=True)
+class NotReady:
+    """The time that the component had to become ready is over."""
+
+    component: str
+    url: str
+    timeout: float  # seconds
+
+
+@dataclass(frozen=True)
+class RankStarted:
+    component: str
+    rank: int  # local rank
+    pid: int
+
+
+@dataclass(frozen=True)
+class RankExited:
+    component: str
+    rank: int
+    exit_code: int | None  # negative: the signal; None: it was gone before it could be read
+
+
+@dataclass(frozen=True)
+class Exited:
+    component: str
+    exit_code: int  # negative: the signal
+
+
+@dataclass(frozen=True)
+class Signalled:
+    """Somebody sent a signal to launch itself."""
+
+    signal: signal.Signals
+
+
+@dataclass(frozen=True)
+class HungUp:
+    """The terminal has gone away, and the run goes on without it."""
+
+
+@dataclass(frozen=True)
+class GuardDied:
+    pass
+
+
+@dataclass(frozen=True)
+class DrainTimedOut:
+    """What should have finished soon after the other components has not."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class GraceOver:
+    pass
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """The run is being ended."""
+
+    reason: str
+    grace: float  # seconds until what is left is killed
+
+
+@dataclass(frozen=True)
+class Killing:
+    """What is left is killed."""
+
+    components: tuple[str, ...]
+
+
+Event = (
+    Started
+    | NotStarted
+    | Ready
+    | NotReady
+    | RankStarted
+    | RankExited
+    | Exited
+    | Signalled
+    | HungUp
+    | GuardDied
+    | DrainTimedOut
+    | GraceOver
+    | Stopping
+    | Killing
+)
+Listener = Callable[[Event], None]
+
+
+def exit_text(exit_code: int | None) -> str:
+    """ "exit code 3", or the signal by name."""
+    if exit_code is None:
+        return "unknown exit code"
+    if exit_code >= 0:
+        return f"exit code {exit_code}"
+    try:
+        return signal.Signals(-exit_code).name
+    except ValueError:
+        return f"signal {-exit_code}"

@@ -1,0 +1,112 @@
+"""Making a plan's run directory, and holding it for as long as the run lives."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+from pathlib import Path
+
+from launcher.errors import UserError
+from launcher.plan.spec import Plan
+from launcher.rundir import RunDir
+
+
+def prepare(plan: Plan, clean: bool) -> int:
+    """Create the directory with the plan's files in it; the descriptor that is returned is its lock.
+
+    The lock is flock's: whoever inherits the descriptor holds it, and it is gone with the last of them. Raises
+    UserError when the directory holds a run (`clean` replaces one that has ended) or cannot be written; nothing is left
+    behind then that was not there before.
+    """
+    run = plan.run
+    created = _first_missing(run.root)
+    try:
+        run.root.mkdir(parents=True, exist_ok=True)
+        lock = _lock(run)
+        _make_room(run, clean)
+        run.logs.mkdir(parents=True)
+        _link(run.latest_logs, run.logs.name)
+        write_files(plan)
+    except (UserError, OSError) as error:
+        if created is not None:
+            shutil.rmtree(created, ignore_errors=True)
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{run.root}: cannot be written: {error.strerror}", "name another with --output-dir") from None
+    return lock
+
+
+def write_files(plan: Plan) -> None:
+    """The configurations of the run and of its components. Raises OSError."""
+    for path, text in plan.files:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def check_free(run: RunDir, clean: bool) -> None:
+    """Raises UserError when the directory holds a run that is not to be replaced."""
+    if run.state.exists() and not clean:
+        raise UserError(
+            f"{run.root}: holds a run already",
+            f"continue it with: launch resume {run.root}\n  replace it with --clean, or name another with --output-dir",
+        )
+    occupied = [path for path in _made_by_runs(run) if path.exists() and path not in _written_by_dry_run(run)]
+    if occupied and not run.state.exists():
+        raise UserError(
+            f"{run.root}: {occupied[0].name} is there, but no run.json: this is not a run's directory",
+            "name another with --output-dir",
+        )
+
+
+def _make_room(run: RunDir, clean: bool) -> None:
+    check_free(run, clean)
+    for path in _made_by_runs(run) if clean and run.state.exists() else ():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _made_by_runs(run: RunDir) -> tuple[Path, ...]:
+    """run.json last: as long as it is there, an interrupted `--clean` can be repeated."""
+    made = (run.config, run.component_config("any").parent, run.all_logs, run.all_metrics, run.checkpoints)
+    return (*made, run.rollouts, run.all_weights, run.wandb, run.state)
+
+
+def _written_by_dry_run(run: RunDir) -> tuple[Path, ...]:
+    return (run.config, run.component_config("any").parent)
+
+
+def _lock(run: RunDir) -> int:
+    descriptor = os.open(run.lock, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
+        os.close(descriptor)
+        raise UserError(
+            f"{run.root}: a run is going on there ({holder or 'it has just been started'})",
+            f"end it with: launch stop {run.root}\n  or name another directory with --output-dir",
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"pid {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
+    return descriptor
+
+
+def _link(link: Path, target: str) -> None:
+    """A symbolic link that is replaced at once, so that it is never absent."""
+    beside = link.with_name(f".{link.name}.{os.getpid()}")
+    beside.symlink_to(target)
+    beside.replace(link)
+
+
+def point_latest_at(run: RunDir) -> None:
+    """`outputs/latest`, for runs in the default place; a convenience that never fails a run."""
+    with contextlib.suppress(OSError):
+        _link(run.root.parent / "latest", run.root.name)
+
+
+def _first_missing(path: Path) -> Path | None:
+    """The topmost directory of `path` that is not there yet."""
+    missing = [parent for parent in (path, *path.parents) if not parent.exists()]
+    return missing[-1] if missing else None

@@ -1,0 +1,91 @@
+"""What this machine is: the plan's only source of facts about it."""
+
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from launcher.config.run import RLConfig, RunConfig
+from launcher.errors import UserError
+from launcher.plan.spec import Machine, Plan
+from launcher.run.spawn import child_environment
+
+
+def probe(config: RunConfig) -> Machine:
+    """The machine as the plan sees it. Raises UserError when a port that was asked for is taken."""
+    port = 0
+    if isinstance(config, RLConfig) and config.inference.enabled:
+        if config.inference.port:
+            check_port(config.inference.host, config.inference.port)
+        else:
+            port = free_port(config.inference.host)
+    return Machine(
+        python=sys.executable,
+        cwd=Path.cwd(),
+        cpus=len(os.sched_getaffinity(0)),
+        gpus=visible_gpus(os.environ),
+        variables=frozenset(os.environ),
+        free_port=port,
+    )
+
+
+def check_programs(plan: Plan, environment: Mapping[str, str]) -> None:
+    """Raises UserError for a program, or a directory to run it in, that is not there."""
+    for spec in plan.processes:
+        if not spec.cwd.is_dir():
+            raise UserError(f"{spec.name}: its working directory {spec.cwd} does not exist")
+        program = spec.argv[0]
+        path = child_environment(spec, environment).get("PATH", os.defpath)
+        if not shutil.which(program if "/" not in program else spec.cwd / program, path=path):
+            raise UserError(f"{spec.name}: {program} is not a program that can be found")
+
+
+def visible_gpus(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """The GPUs that a child could use, as CUDA_VISIBLE_DEVICES names them: indices, UUIDs or MIG names."""
+    listed = environment.get("CUDA_VISIBLE_DEVICES")
+    if listed is None:
+        return tuple(str(index) for index in range(_nvml_count()))
+    names = []
+    for name in (part.strip() for part in listed.split(",")):
+        if name in ("", "-1", "NoDevFiles"):  # CUDA looks no further after an invalid one
+            break
+        names.append(name)
+    return tuple(names)
+
+
+def _nvml_count() -> int:
+    if not Path("/proc/driver/nvidia").exists() and not Path("/dev/dxg").exists():
+        return 0
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        return int(pynvml.nvmlDeviceGetCount())
+    except pynvml.NVMLError:
+        return 0
+
+
+def free_port(host: str) -> int:
+    with _listener(host) as listener:
+        listener.bind((host, 0))
+        return int(listener.getsockname()[1])
+
+
+def check_port(host: str, port: int) -> None:
+    """Raises UserError when nobody can listen there."""
+    try:
+        with _listener(host) as listener:
+            listener.bind((host, port))
+    except OSError as error:
+        raise UserError(
+            f"--inference.port {port}: {host}:{port} cannot be used: {error.strerror}",
+            "name another port, or leave the option away for a free one",
+        ) from None
+
+
+def _listener(host: str) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return listener

@@ -1,0 +1,104 @@
+"""Linux's view of processes: who is below whom, and how to become the one that orphans fall to."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+PR_SET_CHILD_SUBREAPER = 36
+SWEEP_SECONDS = 5.0  # a process in uninterruptible sleep may outlive its SIGKILL; do not wait for it for ever
+
+
+def become_subreaper() -> None:
+    """From now on, orphaned descendants become children of this process. Raises OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+def children(pid: int) -> list[int]:
+    """The direct children of a process; empty when it is gone."""
+    found: list[int] = []
+    try:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            found += [int(child) for child in (task / "children").read_text().split()]
+    except OSError:
+        pass  # it, or one of its threads, has just ended
+    return found
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """Everything below a process, parents before children."""
+    for child in children(pid):
+        yield child
+        yield from descendants(child)
+
+
+def start_time(pid: int) -> int | None:
+    """In clock ticks since boot: together with the pid it names a process for good. None when it is gone."""
+    fields = _stat(pid)
+    return int(fields[19]) if fields else None
+
+
+def zombie_exit_code(pid: int) -> int | None:
+    """The exit code of a process that has ended and was not waited for; negative for a signal, None if it is gone."""
+    fields = _stat(pid)
+    if not fields or fields[0] not in ("Z", "X"):
+        return None
+    return os.waitstatus_to_exitcode(int(fields[49]))
+
+
+def _stat(pid: int) -> list[str]:
+    """/proc/PID/stat from its third field (the state) on: the second is a name that may hold anything."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].decode().split()
+    except OSError:
+        return []
+
+
+def variable(pid: int, name: str) -> str | None:
+    """A variable of another process's environment, as it was at its exec; None when it is not there or not ours."""
+    try:
+        block = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return None
+    start = f"{name}=".encode()
+    return next(
+        (entry[len(start) :].decode(errors="replace") for entry in block.split(b"\0") if entry.startswith(start)), None
+    )
+
+
+def kill_quietly(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+
+
+def signal_group(pid: int, number: int) -> None:
+    """Signal the process group that `pid` leads."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)
+
+
+def sweep(seconds: float = SWEEP_SECONDS) -> dict[int, int]:
+    """Kill every descendant of this subreaper and wait for it: pids and wait statuses of what was reaped.
+
+    Only direct children are killed, which cannot be reused pids as long as they are not waited for; what was below them
+    falls to us and is killed in the next round.
+    """
+    reaped: dict[int, int] = {}
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        for child in children(os.getpid()):
+            kill_quietly(child, signal.SIGKILL)
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            break
+        if pid:
+            reaped[pid] = status
+        else:
+            signal.sigtimedwait({signal.SIGCHLD}, 0.01)
+    return reaped

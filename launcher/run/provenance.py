@@ -1,0 +1,37 @@
+"""What made a run: the command, the code it was typed in, and the versions it ran with."""
+
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+PACKAGES = ("launch-rl", "torch", "wandb", "transformers", "vllm")
+GIT_SECONDS = 2.0  # a repository on a slow file system must not hold a run up
+
+
+def provenance() -> dict[str, Any]:
+    """Command line, git commit and whether the tree was dirty, versions. Nothing here ever fails a run."""
+    commit = _git("rev-parse", "HEAD")
+    return {
+        "argv": sys.argv,
+        "git_commit": commit,
+        "git_dirty": _git("status", "--porcelain", "--untracked-files=no") != "" if commit else None,
+        "python": platform.python_version(),
+        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=GIT_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,64 @@
+"""The ranks below torchrun, watched directly: torchrun itself says nothing of a rank's end for half a second."""
+
+import asyncio
+import os
+from collections.abc import Callable
+
+from launcher.plan.spec import ProcessSpec
+from launcher.run.events import Event, RankExited, RankStarted
+from launcher.run.processes import children, variable, zombie_exit_code
+
+LOOK_AGAIN = 0.05  # seconds between looks for ranks that have not started yet
+
+
+class RankWatch:
+    """Finds the ranks of one torchrun, then waits for each of them by its pidfd.
+
+    Ranks appear within seconds of torchrun's start and announce themselves to nobody, so they are looked for until all
+    are there; after that nothing is polled.
+    """
+
+    def __init__(self, spec: ProcessSpec, torchrun: int, emit: Callable[[Event], None]) -> None:
+        assert spec.ranks is not None
+        self.component, self.count = spec.name, spec.ranks.count
+        self.restarts = spec.ranks.restarts
+        self.torchrun = torchrun
+        self.emit = emit
+        self.living: dict[int, int] = {}  # local rank -> pid
+        self._seen: set[int] = set()  # pids
+        self._descriptors: dict[int, int] = {}  # local rank -> pidfd
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._look()
+
+    def close(self) -> None:
+        """Look no more; ranks that are known are still waited for."""
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        for pid in children(self.torchrun):
+            if pid not in self._seen and (text := variable(pid, "LOCAL_RANK")) is not None:
+                self._watch(int(text), pid)
+        if len(self.living) < self.count:
+            self._timer = self._loop.call_later(LOOK_AGAIN, self._look)
+
+    def _watch(self, rank: int, pid: int) -> None:
+        self._seen.add(pid)
+        try:
+            descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            self.emit(RankExited(self.component, rank, None))
+            return
+        self.living[rank], self._descriptors[rank] = pid, descriptor
+        self._loop.add_reader(descriptor, self._exited, rank)
+        self.emit(RankStarted(self.component, rank, pid))
+
+    def _exited(self, rank: int) -> None:
+        pid, descriptor = self.living.pop(rank), self._descriptors.pop(rank)
+        self._loop.remove_reader(descriptor)
+        os.close(descriptor)
+        self.emit(RankExited(self.component, rank, zombie_exit_code(pid)))
+        if self.restarts and self._timer is None:
+            self._look()

@@ -1,0 +1,29 @@
+"""Starting one process of the plan."""
+
+import subprocess
+from collections.abc import Mapping
+
+from launcher.plan.spec import ProcessSpec
+
+
+def spawn(spec: ProcessSpec, environment: Mapping[str, str]) -> int:
+    """Start the process in a session of its own, its output appended to its log. Returns its pid; raises OSError."""
+    spec.log.parent.mkdir(parents=True, exist_ok=True)
+    with spec.log.open("ab") as log:
+        process = subprocess.Popen(
+            spec.argv,
+            cwd=spec.cwd,
+            env=child_environment(spec, environment),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    process.returncode = 0  # the supervisor reaps all its children itself; Popen must not try as well
+    return process.pid
+
+
+def child_environment(spec: ProcessSpec, environment: Mapping[str, str]) -> dict[str, str]:
+    """`environment` without what the child must not inherit, and with its own additions."""
+    kept = {name: value for name, value in environment.items() if name not in spec.unset}
+    return {**kept, **spec.env}

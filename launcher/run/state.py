@@ -1,0 +1,178 @@
+"""run.json: what is known of a run, for everybody who was not there when it happened."""
+
+import os
+import platform
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from launcher.plan.spec import Plan, ProcessSpec
+from launcher.run.events import Event, Exited, Killing, RankExited, RankStarted, Ready, Started, Stopping
+from launcher.run.processes import start_time
+from launcher.rundir import RunDir
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="ignore")  # a newer launch may know more
+
+
+class ProcessId(_Record):
+    """A process, named for good: a pid alone is used again."""
+
+    pid: int
+    start_time: int | None  # clock ticks since boot
+
+
+class RankState(_Record):
+    rank: int  # local rank
+    log: Path  # the file that shows what it does
+    process: ProcessId | None = None
+    exit_code: int | None = None
+
+
+class ProcessState(_Record):
+    name: str
+    log: Path
+    panes: tuple[Path, ...] = ()  # the files to look at: its log, or those of its ranks if the log stays empty
+    gpus: tuple[str, ...] = ()
+    process: ProcessId | None = None
+    ready_after: float | None = None  # seconds; None if it is not ready, or has nothing that would say so
+    exit_code: int | None = None
+    ranks: list[RankState] = []
+
+
+class FailureState(_Record):
+    """The failure block, as it was shown."""
+
+    component: str
+    rank: int | None
+    what: str
+    cause: str
+    log: Path | None
+    collateral: list[str]
+    text: str
+
+
+class RunState(_Record):
+    name: str
+    kind: Literal["rl", "sft"]
+    attempt: int
+    state: Literal["starting", "running", "stopping", "finished", "failed", "stopped"]
+    host: str
+    boot_id: str
+    started: float  # seconds since the epoch
+    ended: float | None = None
+    exit_code: int | None = None
+    supervisor: ProcessId | None = None
+    guard: ProcessId | None = None
+    processes: list[ProcessState]
+    tmux_socket: str | None = None
+    tmux_session: str | None = None
+    failure: FailureState | None = None
+    provenance: dict[str, Any] = {}
+
+
+def read_state(run: RunDir) -> RunState | None:
+    """The run's state; None when there is no run, or its file is not one of ours."""
+    try:
+        return RunState.model_validate_json(run.state.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def first_state(plan: Plan, provenance: dict[str, Any]) -> RunState:
+    """The state before anything has started."""
+    return RunState(
+        name=plan.name,
+        kind="rl" if plan.kind == "rl" else "sft",
+        attempt=plan.run.attempt,
+        state="starting",
+        host=platform.node(),
+        boot_id=boot_id(),
+        started=time.time(),
+        processes=[_process_state(spec) for spec in plan.processes],
+        provenance=provenance,
+    )
+
+
+def _process_state(spec: ProcessSpec) -> ProcessState:
+    ranks = [RankState(rank=rank, log=log) for rank, log in enumerate(spec.rank_logs)]
+    silent = spec.ranks is not None and spec.ranks.console_is_empty
+    return ProcessState(
+        name=spec.name, log=spec.log, panes=spec.rank_logs if silent else (spec.log,), gpus=spec.gpus, ranks=ranks
+    )
+
+
+class StateFile:
+    """A listener that keeps run.json true: written whole, beside the file, then renamed."""
+
+    def __init__(self, run: RunDir, state: RunState) -> None:
+        self.run, self.state = run, state
+
+    def write(self) -> None:
+        """Raises OSError, unlike `__call__`: a full disk must not end a run, but may stop one from starting."""
+        write_atomically(self.run.state, self.state.model_dump_json(indent=1))
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Started(name, pid):
+                self._process(name).process = identify(pid)
+            case Ready(name, after):
+                self._process(name).ready_after = after
+            case RankStarted(name, rank, pid):
+                self._rank(name, rank).process = identify(pid)
+            case RankExited(name, rank, exit_code):
+                self._rank(name, rank).exit_code = exit_code
+            case Exited(name, exit_code):
+                self._process(name).exit_code = exit_code
+            case Stopping() | Killing():
+                self.state.state = "stopping"
+            case _:
+                return
+        self.write_if_possible()
+
+    def write_if_possible(self) -> None:
+        with suppress(OSError):  # launcher.log has the event as well; the next change tries again
+            self.write()
+
+    def _process(self, name: str) -> ProcessState:
+        return next(process for process in self.state.processes if process.name == name)
+
+    def _rank(self, name: str, rank: int) -> RankState:
+        return next(found for found in self._process(name).ranks if found.rank == rank)
+
+    def end(self, state: str, exit_code: int, failure: FailureState | None) -> None:
+        """The run has ended."""
+        self.state = self.state.model_copy(
+            update={"state": state, "exit_code": exit_code, "failure": failure, "ended": time.time()}
+        )
+        self.write_if_possible()
+
+
+def identify(pid: int) -> ProcessId:
+    return ProcessId(pid=pid, start_time=start_time(pid))
+
+
+def is_alive(process: ProcessId) -> bool:
+    """Whether this very process, not one that has its pid now, is there on this host."""
+    return process.start_time is not None and start_time(process.pid) == process.start_time
+
+
+def boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Nobody ever reads half of it. Raises OSError."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -1,0 +1,169 @@
+"""What a person sees while a run goes on: the events, the log of the component that is followed, and the progress.
+
+It runs in a thread of its own: a terminal that is held with Ctrl-S, or a pipe that nobody reads, blocks this thread and
+never the supervisor.
+"""
+
+import os
+import queue
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console as Terminal
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.text import Text
+
+from launcher.plan.spec import Plan
+from launcher.run.events import Event, Ready, Started, Stopping
+from launcher.view.launcher_log import describe
+from launcher.view.metrics import MetricsFile
+from launcher.view.report import duration
+
+SHORTEST_WAIT, LONGEST_WAIT = 0.05, 1.0  # seconds between two looks at the log: grows while nothing happens
+LARGEST_BACKLOG = 1 << 20  # bytes; a console is for reading, and a flood is in the file
+LAST_WORDS = 3.0  # seconds that the end of the log may take to reach a slow console
+_CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
+_LEVELS = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red", "DEBUG": "dim", "TRACE": "dim"}
+
+
+class LogFile:
+    """The text that was added to a log since the last look; the file need not exist yet."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._position = 0
+
+    def new_text(self) -> str:
+        try:
+            with self.path.open("rb") as file:
+                size = file.seek(0, 2)
+                skipped = max(0, size - self._position - LARGEST_BACKLOG)
+                file.seek(self._position + skipped)
+                block = file.read()
+        except OSError:
+            return ""
+        self._position += skipped + len(block)
+        note = f"\n... {skipped} bytes are left out here, they are in {self.path}\n" if skipped else ""
+        return note + block.decode(errors="replace")
+
+
+class Console:
+    """A listener that shows the run on stdout until `close`. `lost` is called when stdout is gone."""
+
+    def __init__(self, plan: Plan, lost: Callable[[OSError], None]) -> None:
+        self.plan, self.lost = plan, lost
+        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._log = LogFile(plan.followed.log)
+        self._metrics = MetricsFile(plan.run.metrics(plan.progress.component))
+        self._rest = ""
+        self._stopping = False
+        self._screen: _Screen = _TerminalScreen(plan) if sys.stdout.isatty() else _Screen()
+        self._thread = threading.Thread(target=self._run, name="console", daemon=True)
+        self._thread.start()
+
+    def __call__(self, event: Event) -> None:
+        self._events.put(event)
+
+    def close(self) -> None:
+        """Show what is still in the log, then stop. A console that does not take it is left behind."""
+        self._events.put(None)
+        self._thread.join(LAST_WORDS)
+
+    def _run(self) -> None:
+        try:
+            self._show_until_closed()
+            self._screen.close()
+        except OSError as error:
+            devnull = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(devnull, sys.stdout.fileno())  # the interpreter flushes it at its exit
+            self.lost(error)
+
+    def _show_until_closed(self) -> None:
+        wait, closing = SHORTEST_WAIT, False
+        while not closing:
+            try:
+                event = self._events.get(timeout=wait)
+            except queue.Empty:
+                wait = min(2 * wait, LONGEST_WAIT)
+            else:
+                closing, wait = event is None, SHORTEST_WAIT
+                self._show_event(event)
+            if self._show_log(closing) | self._show_metrics():
+                wait = SHORTEST_WAIT
+
+    def _show_event(self, event: Event | None) -> None:
+        self._stopping = self._stopping or isinstance(event, Stopping)
+        if isinstance(event, (Started, Ready, Stopping)):
+            self._screen.line(f"launch | {describe(event)[1]}")
+
+    def _show_log(self, closing: bool) -> bool:
+        *lines, self._rest = (self._rest + self._log.new_text()).split("\n")
+        if closing and self._rest:
+            lines, self._rest = [*lines, self._rest], ""
+        for line in lines:
+            if not self._stopping or self._is_said_by_a_rank(line):
+                self._screen.line(_CONTROL.sub("", line))
+        return bool(lines)
+
+    def _is_said_by_a_rank(self, line: str) -> bool:
+        """Unlike what torchrun says of a SIGTERM: 30 lines of traceback, which stay in the file."""
+        return self.plan.followed.ranks is None or line.startswith("[")
+
+    def _show_metrics(self) -> bool:
+        steps = self._metrics.new_lines()
+        if steps:
+            self._screen.progress(steps[-1])
+        return bool(steps)
+
+
+class _Screen:
+    """A pipe or a file: lines, and nothing else."""
+
+    def line(self, text: str) -> None:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+    def progress(self, step: dict[str, Any]) -> None:
+        """Nothing: a progress line is for terminals."""
+
+    def close(self) -> None:
+        sys.stdout.flush()
+
+
+class _TerminalScreen(_Screen):
+    """A terminal: colours, and a line at the bottom with step, metric, rate and time left."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.terminal = Terminal(highlight=False, soft_wrap=True)
+        columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.description}"))
+        self.bar = Progress(*columns, console=self.terminal, auto_refresh=False, transient=True, redirect_stdout=False)
+        self.task = self.bar.add_task("", total=plan.progress.max_steps)
+        self.first: tuple[int, float] | None = None  # (step, when) since which the rate is taken
+
+    def line(self, text: str) -> None:
+        level = re.search(r"\| ([A-Z]+) +\|", text[:60])
+        self.terminal.print(Text(text, style=_LEVELS.get(level.group(1), "") if level else ""))
+
+    def progress(self, step: dict[str, Any]) -> None:
+        number, now = int(step["step"]), time.time()
+        if self.first is None:
+            self.first = (number, now)
+            self.bar.start()
+        metric = self.plan.progress.metric
+        words = [f"{metric} {step[metric]:.3f}"] if isinstance(step.get(metric), float) else []
+        done, seconds = number - self.first[0], now - self.first[1]
+        if done > 0 and seconds > 0:
+            left = (self.plan.progress.max_steps - number) * seconds / done
+            words += [f"{done / seconds:.1f} steps/s", f"{duration(max(0.0, left))} left"]
+        self.bar.update(self.task, completed=number, description="  ".join(words))
+        self.bar.refresh()
+
+    def close(self) -> None:
+        self.bar.stop()
+        super().close()

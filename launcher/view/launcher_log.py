@@ -1,0 +1,60 @@
+"""launcher.log: what the supervisor did and saw, line by line."""
+
+from launcher.logger import get_logger
+from launcher.run.events import (
+    DrainTimedOut,
+    Event,
+    Exited,
+    GraceOver,
+    GuardDied,
+    HungUp,
+    Killing,
+    NotReady,
+    NotStarted,
+    RankExited,
+    RankStarted,
+    Ready,
+    Signalled,
+    Started,
+    Stopping,
+    exit_text,
+)
+
+
+def log_event(event: Event) -> None:
+    """A listener; where the lines go is the logger's business."""
+    level, text = describe(event)
+    get_logger().log(level, "{}", text)
+
+
+def describe(event: Event) -> tuple[str, str]:
+    """(level, one sentence)."""
+    match event:
+        case Started(name, pid):
+            return "INFO", f"{name}: started, pid {pid}"
+        case NotStarted(name, reason):
+            return "ERROR", f"{name}: could not be started: {reason}"
+        case Ready(name, after):
+            return "INFO", f"{name}: ready after {after:.1f}s"
+        case NotReady(name, url, timeout):
+            return "ERROR", f"{name}: {url} has not answered within {timeout:g}s"
+        case RankStarted(name, rank, pid):
+            return "INFO", f"{name}: rank {rank} started, pid {pid}"
+        case RankExited(name, rank, exit_code):
+            return "INFO" if exit_code == 0 else "WARNING", f"{name}: rank {rank} ended, {exit_text(exit_code)}"
+        case Exited(name, exit_code):
+            return "INFO" if exit_code == 0 else "WARNING", f"{name}: ended, {exit_text(exit_code)}"
+        case Signalled(number):
+            return "WARNING", f"{number.name} received"
+        case HungUp():
+            return "INFO", "the terminal has gone away; the run goes on without it"
+        case GuardDied():
+            return "ERROR", "the guard process was killed"
+        case DrainTimedOut(seconds):
+            return "ERROR", f"what remains has not finished within {seconds:g}s of the others"
+        case GraceOver():
+            return "WARNING", "the grace is over"
+        case Stopping(reason, grace):
+            return "INFO", f"stopping: {reason}; grace {grace:g}s"
+        case Killing(names):
+            return "WARNING", f"killing {', '.join(names)}"

@@ -1,0 +1,29 @@
+"""A small plot for a terminal, in Braille dots: two columns and four rows of them in each character."""
+
+import itertools
+from collections.abc import Sequence
+
+_DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # bits of U+2800, by row and column
+
+
+def plot(values: Sequence[float], width: int = 60, height: int = 6) -> list[str]:
+    """`height` lines of at most `width` characters and an axis; values are averaged where a column holds several."""
+    if not values:
+        return []
+    columns = _averages(values, min(len(values), 2 * width))
+    low, high = min(columns), max(columns)
+    cells = [[0x2800] * ((len(columns) + 1) // 2) for _ in range(height)]
+    for x, value in enumerate(columns):
+        share = (value - low) / (high - low) if high > low else 0.5
+        y = round((1 - share) * (4 * height - 1))
+        cells[y // 4][x // 2] |= _DOTS[y % 4][x % 2]
+    labels = [f"{high:.3g}", *[""] * (height - 2), f"{low:.3g}"]
+    margin = max(len(label) for label in labels)
+    return [f"{label:>{margin}} ┤{''.join(map(chr, row))}" for label, row in zip(labels, cells, strict=True)]
+
+
+def _averages(values: Sequence[float], count: int) -> list[float]:
+    """`values` as `count` averages of neighbours."""
+    edges = [round(i * len(values) / count) for i in range(count + 1)]
+    parts = [values[start:end] for start, end in itertools.pairwise(edges)]
+    return [sum(part) / len(part) for part in parts]

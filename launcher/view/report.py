@@ -1,0 +1,121 @@
+"""What stands on the console before and after a run: plain text, so that a pipe gets the same."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from launcher.plan.spec import Plan, ProcessSpec
+from launcher.run.cause import Failure
+from launcher.run.events import exit_text
+from launcher.run.policy import Policy, State
+from launcher.run.state import FailureState
+from launcher.view.metrics import read_metrics, series
+from launcher.view.plot import plot
+
+
+def header(plan: Plan, session: str | None) -> str:
+    """Name, directory and components of a run that is about to start, and how to look at it."""
+    lines = [f"{plan.kind} run {plan.name}, attempt {plan.run.attempt}", f"  directory  {shown(plan.run.root)}"]
+    lines += [f"  {spec.name:<10} {_component(spec)}" for spec in plan.processes]
+    if session:
+        lines.append(f"  panes      launch attach {plan.name}")
+    lines += [f"  note       {note}" for note in plan.notes]
+    return "\n".join(lines) + "\n"
+
+
+def _component(spec: ProcessSpec) -> str:
+    ranks = f"{spec.ranks.count} rank{'s' if spec.ranks.count > 1 else ''}, " if spec.ranks else ""
+    gpus = f"GPU {','.join(spec.gpus)}" if spec.gpus else "CPU"
+    return f"{ranks}{gpus}"
+
+
+def shown(path: Path) -> str:
+    """A path as a person would type it from here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def failure_block(plan: Plan, failure: Failure) -> str:
+    """Which component and rank, how it ended, its own words, the log to open, who was collateral, how to go on."""
+    where = failure.component if failure.rank is None else f"{failure.component} rank {failure.rank}"
+    lines = [f"FAILED  {where}: {failure.what}", ""]
+    lines += [f"  {line}" for line in failure.cause.splitlines()] or ["  it left no words of its own"]
+    lines.append("")
+    if failure.log:
+        lines.append(f"  log         {shown(failure.log)}")
+    if failure.collateral:
+        lines.append(f"  collateral  {', '.join(failure.collateral)} (ended because the run was being stopped)")
+    lines.append(f"  again with  launch {plan.kind} @ {shown(plan.run.config)}")
+    return "\n".join(lines) + "\n"
+
+
+def failure_state(plan: Plan, failure: Failure | None) -> FailureState | None:
+    """The failure as run.json keeps it, the block included."""
+    if failure is None:
+        return None
+    return FailureState(
+        component=failure.component,
+        rank=failure.rank,
+        what=failure.what,
+        cause=failure.cause,
+        log=failure.log,
+        collateral=list(failure.collateral),
+        text=failure_block(plan, failure),
+    )
+
+
+def summary(plan: Plan, policy: Policy, started: float) -> str:
+    """Duration, exit states, newest metrics and a small plot. `started` is in seconds since the epoch."""
+    state = {State.FINISHED: "finished", State.FAILED: "failed", State.STOPPED: "stopped"}[policy.state]
+    lines = [f"run {plan.name} {state} after {duration(time.time() - started)}"]
+    lines += [f"  {spec.name:<12} {_ending(spec.name, policy)}" for spec in plan.processes]
+    lines += _metrics(plan)
+    lines.append(f"  logs         {shown(plan.run.logs)}")
+    return "\n".join(lines) + "\n"
+
+
+def _ending(name: str, policy: Policy) -> str:
+    if name not in policy.exits:
+        return "not started"
+    culprit = policy.culprit.component if policy.culprit else None
+    stopped = name in policy.collateral and name != culprit
+    return exit_text(policy.exits[name]) + (", stopped with the run" if stopped else "")
+
+
+def _metrics(plan: Plan) -> Iterator[str]:
+    for spec in plan.processes:
+        steps = read_metrics(plan.run.metrics(spec.name))
+        if not steps:
+            continue
+        newest = {name: value for step in steps[-5:] for name, value in step.items()}
+        values = [f"{name} {value:.4g}" for name, value in newest.items() if _is_headline(name, value)]
+        yield f"  {spec.name:<12} step {newest['step']}: {', '.join(values)}"
+        if spec.name == plan.progress.component:
+            yield f"  {plan.progress.metric}"
+            yield from (f"  {line}" for line in plot(series(steps, plan.progress.metric)))
+
+
+_HEADLINES = (
+    "loss",
+    "reward/mean",
+    "evaluation/reward",
+    "validation/loss",
+    "validation/exact_match",
+    "perf/tokens_per_s",
+)
+
+
+def _is_headline(name: str, value: object) -> bool:
+    return name in _HEADLINES and isinstance(value, (int, float))
+
+
+def duration(seconds: float) -> str:
+    """ "42s", "3m 07s", "2h 05m"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02}s"
+    return f"{whole // 3600}h {whole % 3600 // 60:02}m"
