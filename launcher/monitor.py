@@ -13,9 +13,10 @@ and the W&B settings in the component's file in `configs/`, so a trainer of your
 import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from launcher.config.wandb import WandbConfig
+from launcher.config.wandb import WandbConfig, over_environment
 from launcher.logger import rank_from_environment, run_from_environment
 from launcher.metrics import MetricsFile, Number, Sink
 from launcher.rundir import RunDir
@@ -97,8 +98,18 @@ def _sinks(
         return
     if run is not None:
         yield MetricsFile(run.metrics(component))
-    if wandb is None:
-        wandb = _handed_wandb(component, run)
+    wandb = wandb or _handed_wandb(component, run)
+    if wandb.enabled and (wandb := over_environment(wandb, os.environ)).is_on:
+        yield from _wandb_sink(component, run, wandb.model_copy(update={"name": wandb.name or run_name}), config)
+
+
+def _wandb_sink(component: str, run: RunDir | None, wandb: WandbConfig, config: dict[str, Any]) -> Iterator[Sink]:
+    from launcher.wandb_run import WandbRun  # nobody who does without W&B pays for it
+    from launcher.wandb_start import start_wandb
+
+    started = start_wandb(wandb, run.root if run else Path(), config)
+    if started is not None:
+        yield WandbRun(component, started, wandb, run.wandb_link(component) if run else None)
 
 
 def _handed_wandb(component: str, run: RunDir | None) -> WandbConfig:

@@ -99,3 +99,7 @@ class RunDir:
     @property
     def wandb(self) -> Path:
         return self.root / "wandb"
+
+    def wandb_link(self, component: str) -> Path:
+        """Where the component's W&B run is to be seen, and what of it has still to be uploaded."""
+        return self.wandb / f"{component}.json"

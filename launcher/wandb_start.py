@@ -1,0 +1,79 @@
+"""Starting a W&B run: online, else offline, else not at all. wandb (0.4 s) is imported here and nowhere earlier."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from loguru import logger
+
+from launcher.config.wandb import WandbConfig
+from launcher.secrets import masked
+from launcher.wandb_links import sync_command
+
+if TYPE_CHECKING:
+    from wandb import Run, Settings
+
+Mode = Literal["online", "offline"]
+
+
+def start_wandb(config: WandbConfig, root: Path, shown: Mapping[str, Any]) -> "Run | None":
+    """The W&B run that `config` describes, below `root` unless it names a directory, with `shown` on its page.
+
+    What does not work is one warning. Takes about `config.init_timeout` at most, and never asks for a login.
+    """
+    modes: tuple[Mode, ...] = ("offline",) if config.mode == "offline" else ("online", "offline")
+    problem: Exception | None = None
+    for mode in modes:
+        try:
+            run = _init(config, mode, root, shown)
+        except Exception as error:
+            problem = error
+            continue
+        _announce(run, problem)
+        return run
+    logger.warning("W&B did not start ({}): its tables are lost, the metrics are in the run's own files", problem)
+    return None
+
+
+def _announce(run: "Run", problem: Exception | None) -> None:
+    command = sync_command([run.settings.sync_dir])
+    if problem is not None:
+        logger.warning("W&B did not start ({}): logging offline; upload it afterwards with: {}", problem, command)
+    elif run.url:
+        logger.info("W&B run: {}", run.url)
+    else:
+        logger.info("W&B run, offline; upload it afterwards with: {}", command)
+
+
+def _init(config: WandbConfig, mode: Mode, root: Path, shown: Mapping[str, Any]) -> "Run":
+    import wandb
+
+    wandb.setup(wandb.Settings(silent=True))  # silent in init() alone would still ask for a login
+    return wandb.init(
+        entity=config.entity,
+        project=config.project,
+        name=config.name,
+        group=config.group,
+        job_type=config.job_type,
+        tags=config.tags or None,
+        notes=config.notes,
+        id=config.id,
+        resume="allow" if config.id and mode == "online" else None,
+        dir=(config.dir or root).resolve(),  # wandb adds a directory `wandb` to it
+        mode=mode,
+        config=masked(dict(shown)),
+        settings=_settings(config),
+    )
+
+
+def _settings(config: WandbConfig) -> "Settings":
+    import wandb
+
+    server = {"base_url": config.base_url} if config.base_url else {}
+    return wandb.Settings(
+        init_timeout=config.init_timeout,
+        x_service_wait=config.init_timeout,
+        finish_timeout=config.finish_timeout,
+        finish_timeout_raises=True,
+        **server,
+    )
