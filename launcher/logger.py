@@ -22,7 +22,8 @@ import re
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -201,18 +202,39 @@ def _is_caught(record: "Record") -> bool:
     return "uncaught" not in record["extra"]
 
 
+class _UncaughtHook:
+    """Logs an exception that ends the process, and leaves the console to `show`, at first Python's own hook."""
+
+    def __init__(self) -> None:
+        self.show = sys.excepthook
+
+    def __call__(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        uncaught = logger.bind(uncaught=True).opt(exception=(kind, error, trace))
+        uncaught.critical("uncaught {}", kind.__name__)
+        self.show(kind, error, trace)
+
+
 def _log_uncaught() -> None:
-    """Log an exception that ends the process or a thread; Python's own traceback on stderr stays as it is."""
-    show, show_in_thread = sys.excepthook, threading.excepthook
-    log = logger.bind(uncaught=True)
+    sys.excepthook = _UncaughtHook()
+    show_in_thread = threading.excepthook
 
-    def in_main(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        log.opt(exception=(kind, error, trace)).critical("uncaught {}", kind.__name__)
-        show(kind, error, trace)
-
-    def in_thread(args: threading.ExceptHookArgs) -> None:
-        error = (args.exc_type, args.exc_value, args.exc_traceback)
-        log.opt(exception=error).critical("uncaught {} in a thread", args.exc_type.__name__)
+    def log_in_thread(args: threading.ExceptHookArgs) -> None:
+        uncaught = logger.bind(uncaught=True).opt(exception=(args.exc_type, args.exc_value, args.exc_traceback))
+        uncaught.critical("uncaught {} in a thread", args.exc_type.__name__)
         show_in_thread(args)
 
-    sys.excepthook, threading.excepthook = in_main, in_thread
+    threading.excepthook = log_in_thread
+
+
+@contextmanager
+def hooks_below() -> Iterator[None]:
+    """Let a library install its `sys.excepthook` below ours: one that prints and then calls ours would print twice."""
+    ours = sys.excepthook
+    if not isinstance(ours, _UncaughtHook):
+        yield
+        return
+    sys.excepthook = ours.show
+    try:
+        yield
+    finally:
+        ours.show, sys.excepthook = sys.excepthook, ours

@@ -6,12 +6,12 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-import psutil
 from loguru import logger
 
 from launcher.config.wandb import WandbConfig
 from launcher.metrics import Number, Sink
 from launcher.wandb_links import WandbLink, sync_command
+from launcher.wandb_start import abandon_wandb
 from launcher.wandb_tables import BoundedTable, Row, distribution_records
 
 if TYPE_CHECKING:
@@ -70,8 +70,9 @@ class WandbRun(Sink):
         self._thread.join(self._config.finish_timeout + SERVICE_GRACE)
         if self._thread.is_alive():
             self._warn_once("no answer at the end")
-            _kill_service()
-        elif self._run.url and not self._has_failed:
+        if self._has_failed:
+            abandon_wandb(patience=SERVICE_GRACE)
+        elif self._run.url:
             self._link = self._link.uploaded()
             self._write_link()
 
@@ -136,10 +137,3 @@ def _wandb_table(table: BoundedTable, rows: list[Row]) -> "Table":
     import wandb
 
     return wandb.Table(columns=[*table.columns], data=rows, allow_mixed_types=True)
-
-
-def _kill_service() -> None:
-    """wandb would wait for it again when the process exits."""
-    for child in psutil.Process().children():
-        if child.name() == "wandb-core":
-            child.kill()

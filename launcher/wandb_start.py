@@ -1,17 +1,25 @@
 """Starting a W&B run: online, else offline, else not at all. wandb (0.4 s) is imported here and nowhere earlier."""
 
+import os
+import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import psutil
 from loguru import logger
 
 from launcher.config.wandb import WandbConfig
+from launcher.logger import hooks_below
 from launcher.secrets import masked
 from launcher.wandb_links import sync_command
 
 if TYPE_CHECKING:
     from wandb import Run, Settings
+
+TEARDOWN_TIMEOUT = 5.0
+"""Seconds for wandb to notice that its service is gone."""
 
 Mode = Literal["online", "offline"]
 
@@ -28,11 +36,30 @@ def start_wandb(config: WandbConfig, root: Path, shown: Mapping[str, Any]) -> "R
             run = _init(config, mode, root, shown)
         except Exception as error:
             problem = error
+            abandon_wandb()  # it would still hold the run's id
             continue
         _announce(run, problem)
         return run
     logger.warning("W&B did not start ({}): its tables are lost, the metrics are in the run's own files", problem)
     return None
+
+
+def abandon_wandb(patience: float = 0.0) -> None:
+    """End wandb's service process, for which it would wait when this process exits; kill it after `patience` seconds."""
+    thread = threading.Thread(target=_tear_down, daemon=True)
+    thread.start()
+    thread.join(patience)
+    for child in psutil.Process().children():
+        if child.name() == "wandb-core":
+            child.kill()
+    thread.join(TEARDOWN_TIMEOUT)
+
+
+def _tear_down() -> None:
+    import wandb
+
+    with suppress(Exception, SystemExit):  # it reports a service that is gone
+        wandb.teardown()
 
 
 def _announce(run: "Run", problem: Exception | None) -> None:
@@ -46,9 +73,11 @@ def _announce(run: "Run", problem: Exception | None) -> None:
 
 
 def _init(config: WandbConfig, mode: Mode, root: Path, shown: Mapping[str, Any]) -> "Run":
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # waits up to 30 s at exit for a server that hangs
     import wandb
 
-    wandb.setup(wandb.Settings(silent=True))  # silent in init() alone would still ask for a login
+    with hooks_below():
+        wandb.setup(wandb.Settings(silent=True))  # silent in init() alone would still ask for a login
     return wandb.init(
         entity=config.entity,
         project=config.project,
