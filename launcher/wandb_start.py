@@ -45,7 +45,7 @@ def start_wandb(config: WandbConfig, root: Path, shown: Mapping[str, Any]) -> "R
 
 
 def abandon_wandb(patience: float = 0.0) -> None:
-    """End wandb's service process, for which it would wait when this process exits; kill it after `patience` seconds."""
+    """End wandb's service process, for which it waits when this process exits; kill it after `patience` seconds."""
     thread = threading.Thread(target=_tear_down, daemon=True)
     thread.start()
     thread.join(patience)
