@@ -24,7 +24,7 @@ def to_values(section: Section) -> dict[str, Any]:
     for name, info in type(section).model_fields.items():
         value = getattr(section, name)
         inherits = name == "wandb" and isinstance(section, WandbSection)
-        plain = set_fields(value) if inherits else _plain(value)
+        plain = _plain(set_fields(value)) if inherits else _plain(value)
         if plain is not None and plain != {}:
             values[info.alias or name] = plain
     return values
