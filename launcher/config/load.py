@@ -114,7 +114,8 @@ def _explain(model: type[Section], details: ErrorDetails, layers: Sequence[Layer
         return text
     shown = "" if isinstance(details["input"], (dict, Section)) else f" = {details['input']!r}"
     if written.file is None:
-        return f"{flag_of(path)} {details['input']}: {text}"
+        typed = f" {details['input']}" if shown else ""
+        return f"{flag_of(path)}{typed}: {text}"
     return f"{_place(path, written)}{shown}: {text}"
 
 
