@@ -22,6 +22,8 @@ from launcher.config.workload import (
 def _run_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", name):
         raise ValueError("a name has letters, digits, '-', '_' and '.', starts with a letter or digit, at most 63 long")
+    if name == "latest":
+        raise ValueError("outputs/latest is the link to the newest run; take another name")
     return name
 
 
