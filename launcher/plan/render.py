@@ -10,24 +10,29 @@ from launcher.secrets import MASK, is_secret
 
 def render(plan: Plan, cwd: Path, files_are_written: bool) -> str:
     """What `--dry-run` prints. Comments say where things go; each other line is one component's command."""
-    lines = [f"# {plan.kind} run {plan.name}, attempt {plan.run.attempt}, in {plan.run.root}"]
-    lines += [f"# note: {note}" for note in plan.notes]
+    lines = [_comment(f"{plan.kind} run {plan.name}, attempt {plan.run.attempt}, in {plan.run.root}")]
+    lines += [_comment(f"note: {note}") for note in plan.notes]
     if not files_are_written:
         lines.append("# nothing is written; with --output-dir DIR the configurations are, and each line can be run")
     for spec in plan.processes:
-        lines += ["", *_comments(spec), shell_line(spec, cwd)]
+        lines += ["", *map(_comment, _about(spec)), shell_line(spec, cwd)]
     return "\n".join(lines) + "\n"
 
 
-def _comments(spec: ProcessSpec) -> Iterator[str]:
+def _comment(text: str) -> str:
+    """One line: what follows a line break in a path would be a command."""
+    return "# " + "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def _about(spec: ProcessSpec) -> Iterator[str]:
     ranks = f", {spec.ranks.count} rank{'s' if spec.ranks.count > 1 else ''} under torchrun" if spec.ranks else ""
     gpus = f"GPU {','.join(spec.gpus)}" if spec.gpus else "no GPU"
-    yield f"# {spec.name}: {gpus}{ranks}"
-    yield f"#   log {spec.log}"
+    yield f"{spec.name}: {gpus}{ranks}"
+    yield f"  log {spec.log}"
     if spec.ranks:
-        yield f"#   ranks {spec.ranks.directory}/attempt_0/RANK/{{stdout,stderr}}.log"
+        yield f"  ranks {spec.ranks.directory}/attempt_0/RANK/{{stdout,stderr}}.log"
     if spec.ready_url:
-        yield f"#   ready when {spec.ready_url} answers, within {spec.ready_timeout:g}s"
+        yield f"  ready when {spec.ready_url} answers, within {spec.ready_timeout:g}s"
 
 
 def shell_line(spec: ProcessSpec, cwd: Path) -> str:
