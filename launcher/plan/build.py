@@ -92,9 +92,8 @@ class _Planner:
         """The reference trainer's ranks keep a log; of any other there is what torchrun redirects."""
         if self.config.trainer.is_reference:
             return tuple(self.run.rank_log(rank) for rank in range(ranks.count))
-        return tuple(
-            path for rank in range(ranks.count) if (path := redirected(self.config.trainer.torchrun, ranks, rank))
-        )
+        settings, unredirected = self.config.trainer.torchrun, self.run.component_log("trainer")
+        return tuple(redirected(settings, ranks, rank) or unredirected for rank in range(ranks.count))
 
     def _orchestrator(self, config: RLConfig) -> ProcessSpec:
         self._hand_over("orchestrator", OrchestratorConfig, config.orchestrator, inference_url=self._inference_url())
