@@ -95,7 +95,7 @@ class Policy:
                 return self._fail(Culprit(component, f"could not be started: {reason}"))
             case Exited(component, code):
                 return self._on_exit(component, code)
-            case RankExited(component, rank, code) if code != 0 and not self._restarts_ranks(component):
+            case RankExited(component, rank, code) if code and not self._restarts_ranks(component):
                 return self._fail(Culprit(component, exit_text(code), rank, code))
             case NotReady(component, url, timeout):
                 return self._fail(Culprit(component, f"was not ready within {timeout:g}s: {url} does not answer"))
