@@ -11,9 +11,15 @@ from launcher.run.policy import Culprit, Policy
 
 TAIL = 256 * 1024  # bytes that are read of a log's end
 SHOWN_LINES = 40
+SHOWN_COLUMNS = 1000  # of a longer line, its beginning
 _TRACEBACK = re.compile(r"^Traceback \(most recent call last\):", re.MULTILINE)
 _CHAIN = ("During handling of the above exception", "The above exception was the direct cause")
-_NOISE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
+_NOISE = re.compile(
+    r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|.)"  # colours and titles for a terminal
+    r"|[\x00-\x08\x0b-\x1f\x7f]"  # other control characters
+    r"|^\[rank\d+\]: ?",  # what torch.distributed puts before each line of a traceback
+    re.MULTILINE,
+)
 
 
 @dataclass(frozen=True)
@@ -35,8 +41,14 @@ def find_cause(plan: Plan, policy: Policy) -> Failure | None:
     if spec is None:
         return Failure(culprit.component, None, culprit.what, "", plan.run.launcher_log, tuple(policy.collateral))
     culprit, cause, log = _evidence(spec, culprit)
+    cause = "\n".join(_shortened(line) for line in cause.splitlines())
     collateral = tuple(name for name in policy.collateral if name != spec.name)
     return Failure(culprit.component, culprit.rank, culprit.what, cause, log, collateral)
+
+
+def _shortened(line: str) -> str:
+    more = len(line) - SHOWN_COLUMNS
+    return line if more <= 0 else f"{line[:SHOWN_COLUMNS]}... ({more} more characters)"
 
 
 def _evidence(spec: ProcessSpec, culprit: Culprit) -> tuple[Culprit, str, Path]:
@@ -55,33 +67,54 @@ def _evidence(spec: ProcessSpec, culprit: Culprit) -> tuple[Culprit, str, Path]:
 
 def _rank_directories(ranks: Ranks, rank: int) -> Iterator[Path]:
     """The rank's directories, that of the newest restart first."""
-    restarts = sorted(ranks.directory.glob("attempt_*"), key=lambda path: int(path.name.rpartition("_")[2]))
-    return (restart / str(rank) for restart in reversed(restarts))
+    return (restart / str(rank) for restart in _restarts(ranks))
+
+
+def _restarts(ranks: Ranks) -> list[Path]:
+    """torchrun's directories of its restarts, the newest first."""
+    found = [path for path in ranks.directory.glob("attempt_*") if path.name.removeprefix("attempt_").isdecimal()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("attempt_")), reverse=True)
 
 
 def first_to_fail(ranks: Ranks) -> int | None:
-    """The rank whose recorded error is the oldest; None when no rank has recorded any."""
-    found = []
-    for rank in range(ranks.count):
-        for directory in _rank_directories(ranks, rank):
-            error = _read_error(directory)
-            if error:
-                found.append((int(error.get("extraInfo", {}).get("timestamp", 0)), rank))
-    return min(found)[1] if found else None
+    """The rank whose error is the oldest of those that the newest restart recorded; None when there is none."""
+    for restart in _restarts(ranks):
+        errors = {rank: _read_error(restart / str(rank)) for rank in range(ranks.count)}
+        times = [(error.time, rank) for rank, error in errors.items() if error]
+        if times:
+            return min(times)[1]
+    return None
 
 
 def recorded_error(directory: Path) -> str:
     """The traceback that torch's `record` wrote for a rank; empty when there is none."""
     error = _read_error(directory)
-    return str(error.get("extraInfo", {}).get("py_callstack") or error.get("message", "")).strip() if error else ""
+    return error.text if error else ""
 
 
-def _read_error(directory: Path) -> dict[str, dict[str, str]] | None:
+@dataclass(frozen=True)
+class _RecordedError:
+    text: str
+    time: int  # seconds since the epoch; 0 if it does not say
+
+
+def _read_error(directory: Path) -> _RecordedError | None:
+    """error.json, which any program may have written: nothing about its form is certain."""
     try:
         message = json.loads((directory / "error.json").read_bytes())["message"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return message if isinstance(message, dict) else {"message": message}
+    if not isinstance(message, dict):
+        return _RecordedError(_clean(str(message)), 0)
+    extra = message.get("extraInfo")
+    extra = extra if isinstance(extra, dict) else {}
+    time = str(extra.get("timestamp", ""))
+    text = str(extra.get("py_callstack") or message.get("message") or "")
+    return _RecordedError(_clean(text), int(time) if time.isdecimal() else 0)
+
+
+def _clean(text: str) -> str:
+    return _NOISE.sub("", text).strip()
 
 
 def last_words(log: Path) -> str:
