@@ -77,11 +77,12 @@ def _name_and_directory(config: "RunConfig") -> tuple[Any, str]:
 
 def _show(plan: Any, write: bool, clean: bool) -> int:
     from launcher.plan.render import render
-    from launcher.run.prepare import check_free, write_files
+    from launcher.run.prepare import check_free, prepare_by_hand
 
-    check_free(plan.run, clean)
     if write:
-        write_files(plan)
+        prepare_by_hand(plan, clean)
+    else:
+        check_free(plan.run, clean)
     sys.stdout.write(render(plan, Path.cwd(), files_are_written=write))
     return 0
 

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from launcher.errors import UserError
@@ -19,28 +20,71 @@ def prepare(plan: Plan, clean: bool) -> int:
     behind then that was not there before.
     """
     run = plan.run
-    created = _first_missing(run.root)
-    try:
+    with _undone_on_error(run) as undo:
         run.root.mkdir(parents=True, exist_ok=True)
         lock = _lock(run)
+        undo.directory_is_ours()
         _make_room(run, clean)
         run.logs.mkdir(parents=True)
         _link(run.latest_logs, run.logs.name)
-        write_files(plan)
-    except (UserError, OSError) as error:
-        if created is not None:
-            shutil.rmtree(created, ignore_errors=True)
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{run.root}: cannot be written: {error.strerror}", "name another with --output-dir") from None
+        _write_files(plan)
     return lock
 
 
-def write_files(plan: Plan) -> None:
-    """The configurations of the run and of its components. Raises OSError."""
+def prepare_by_hand(plan: Plan, clean: bool) -> None:
+    """Write the files alone, for commands that are pasted and run. Raises UserError as `prepare` does."""
+    check_free(plan.run, clean)
+    with _undone_on_error(plan.run) as undo:
+        undo.directory_is_ours()
+        _write_files(plan)
+
+
+def _write_files(plan: Plan) -> None:
+    """The configurations of the run and of its components."""
     for path, text in plan.files:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
+
+
+class _Undo:
+    """What was there before. Files are removed only after the directory has been ours: another run may write there."""
+
+    def __init__(self, run: RunDir) -> None:
+        self.run, self.there, self.is_ours = run, set[Path](), False
+        self.missing = [path for path in (run.root, *run.root.parents) if not path.exists()]
+        self.new = set() if run.lock.exists() else {run.lock}
+
+    def directory_is_ours(self) -> None:
+        self.is_ours, self.there = True, self._entries() - self.new
+
+    def undo(self) -> None:
+        for path in self._entries() - self.there if self.is_ours else ():
+            _remove(path)
+        for path in self.missing:
+            with contextlib.suppress(OSError):  # not created, or another run has begun there
+                path.rmdir()
+
+    def _entries(self) -> set[Path]:
+        return set(self.run.root.iterdir()) if self.run.root.is_dir() else set()
+
+
+@contextlib.contextmanager
+def _undone_on_error(run: RunDir) -> Iterator[_Undo]:
+    try:
+        undo = _Undo(run)
+    except OSError as error:
+        raise _unwritable(run, error) from None
+    try:
+        yield undo
+    except BaseException as error:
+        undo.undo()
+        if isinstance(error, OSError):
+            raise _unwritable(run, error) from None
+        raise
+
+
+def _unwritable(run: RunDir, error: OSError) -> UserError:
+    return UserError(f"{run.root}: cannot be written: {error.strerror}", "name another with --output-dir")
 
 
 def check_free(run: RunDir, clean: bool) -> None:
@@ -61,10 +105,14 @@ def check_free(run: RunDir, clean: bool) -> None:
 def _make_room(run: RunDir, clean: bool) -> None:
     check_free(run, clean)
     for path in _made_by_runs(run) if clean and run.state.exists() else ():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _made_by_runs(run: RunDir) -> tuple[Path, ...]:
@@ -104,9 +152,3 @@ def point_latest_at(run: RunDir) -> None:
     """`outputs/latest`, for runs in the default place; a convenience that never fails a run."""
     with contextlib.suppress(OSError):
         _link(run.root.parent / "latest", run.root.name)
-
-
-def _first_missing(path: Path) -> Path | None:
-    """The topmost directory of `path` that is not there yet."""
-    missing = [parent for parent in (path, *path.parents) if not parent.exists()]
-    return missing[-1] if missing else None
