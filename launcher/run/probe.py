@@ -68,9 +68,13 @@ def _nvml_count() -> int:
 
 
 def free_port(host: str) -> int:
-    with _listener(host) as listener:
-        listener.bind((host, 0))
-        return int(listener.getsockname()[1])
+    """A port that nobody listens on. Raises UserError when the host is none of this machine's."""
+    try:
+        with _listener(host) as listener:
+            listener.bind((host, 0))
+            return int(listener.getsockname()[1])
+    except OSError as error:
+        raise UserError(f"--inference.host {host}: cannot be listened on: {error.strerror}", "try 127.0.0.1") from None
 
 
 def check_port(host: str, port: int) -> None:
