@@ -1,13 +1,18 @@
 """A small plot for a terminal, in Braille dots: two columns and four rows of them in each character."""
 
 import itertools
+import math
 from collections.abc import Sequence
 
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # bits of U+2800, by row and column
 
 
 def plot(values: Sequence[float], width: int = 60, height: int = 6) -> list[str]:
-    """`height` lines of at most `width` characters and an axis; values are averaged where a column holds several."""
+    """`height` lines of at most `width` characters and an axis; values are averaged where a column holds several.
+
+    NaN and infinity are left out.
+    """
+    values = [value for value in values if math.isfinite(value)]
     if not values:
         return []
     columns = _averages(values, min(len(values), 2 * width))
