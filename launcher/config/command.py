@@ -73,7 +73,12 @@ class ConfigCommand(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         typed = split_arguments(args, section_names(self.model))
         ctx.obj = typed
-        return super().parse_args(ctx, typed.options)
+        stray = super().parse_args(ctx, typed.options)
+        if stray:
+            raise UserError(
+                f"{stray[0]} stands there by itself", "a file is given as @ FILE, the trainer's own arguments after --"
+            )
+        return stray
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         formatter.write(f"Usage: {ctx.command_path} [@ FILE]... [OPTIONS] [-- ARGUMENTS]\n\n")
@@ -110,7 +115,8 @@ def config_command(
     call.__signature__ = signature(model, context, *more)  # type: ignore[attr-defined]
     call.__annotations__ = {p.name: p.annotation for p in call.__signature__.parameters.values()}  # type: ignore[attr-defined]
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    settings = {"token_normalize_func": lambda name: name.replace("_", "-"), "help_option_names": ["--help", "-h"]}
+    settings: dict[str, Any] = {"token_normalize_func": lambda name: name.replace("_", "-"), "help_option_names": ["--help", "-h"]}
+    settings["allow_extra_args"] = True  # parse_args says more of them than Typer would
     app.command(cls=ConfigCommand, help=help, context_settings=settings)(call)
     command = typer.main.get_command(app)
     assert isinstance(command, ConfigCommand)

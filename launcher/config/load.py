@@ -25,6 +25,7 @@ class Layer:
 
     values: Values
     file: Path | None = None
+    section: tuple[str, ...] = ()  # that the file was read into
 
 
 def read_file(path: Path, section: str | None = None) -> Layer:
@@ -40,9 +41,10 @@ def read_file(path: Path, section: str | None = None) -> Layer:
         raise UserError(f"{path}: cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{path}: not valid TOML: {error}") from None
-    for key in reversed(section.split(".") if section else []):
-        values = {key.replace("-", "_"): values}
-    return Layer(values, path)
+    below = tuple(section.replace("-", "_").split(".")) if section else ()
+    for key in reversed(below):
+        values = {key: values}
+    return Layer(values, path, below)
 
 
 def _similar_files(path: Path) -> str | None:
@@ -106,7 +108,7 @@ def _explain(model: type[Section], details: ErrorDetails, layers: Sequence[Layer
     path = tuple(details["loc"])
     written = _written(path, layers)
     if details["type"] == "extra_forbidden":
-        return f"{_place(path, written)}: there is no such field{_nearest(model, path)}"
+        return f"{_place(path, written)}: there is no such field{_nearest(model, path)}{_hint(written)}"
     text = details["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     if details["type"] == "missing":
         return f"{_dotted(path)} is missing"
@@ -122,7 +124,14 @@ def _explain(model: type[Section], details: ErrorDetails, layers: Sequence[Layer
 def _place(path: tuple[str | int, ...], layer: Layer | None) -> str:
     if layer is None or layer.file is None:
         return flag_of(path)
-    return f"{layer.file}:{_line(layer.file, path)}: {_dotted(path)}"
+    return f"{layer.file}:{_line(layer.file, path[len(layer.section) :])}: {_dotted(path)}"
+
+
+def _hint(layer: Layer | None) -> str:
+    if layer is None or not layer.section:
+        return ""
+    option = flag_of(layer.section)
+    return f"\n  {option} @ FILE reads a file into that section; for one of the whole run, write @ FILE before {option}"
 
 
 def _dotted(path: tuple[str | int, ...]) -> str:
