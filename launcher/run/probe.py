@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from launcher.config.component import ComponentConfig
 from launcher.config.run import RLConfig, RunConfig
 from launcher.errors import UserError
 from launcher.plan.spec import Machine, Plan
@@ -15,6 +16,7 @@ from launcher.run.spawn import child_environment
 
 def probe(config: RunConfig) -> Machine:
     """The machine as the plan sees it. Raises UserError when a port that was asked for is taken."""
+    _check_scripts(config)
     port = 0
     if isinstance(config, RLConfig) and config.inference.enabled:
         if config.inference.port:
@@ -29,6 +31,16 @@ def probe(config: RunConfig) -> Machine:
         variables=frozenset(os.environ),
         free_port=port,
     )
+
+
+def _check_scripts(config: RunConfig) -> None:
+    for name in ("trainer", "orchestrator", "inference"):
+        component: ComponentConfig | None = getattr(config, name, None)
+        if component is None or component.script is None or not getattr(component, "enabled", True):
+            continue
+        script = Path.cwd() / (component.cwd or "") / component.script
+        if not script.is_file() and "{" not in str(script):  # a placeholder's value is not known yet
+            raise UserError(f"--{name}.script {component.script}: there is no such file in {script.parent}")
 
 
 def check_programs(plan: Plan, environment: Mapping[str, str]) -> None:
