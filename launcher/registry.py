@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from launcher.errors import UserError
@@ -29,8 +30,9 @@ def known_runs() -> list[Path]:
         root = link.resolve()
         if RunDir(root).state.exists():
             found.add(root)
-        else:
-            link.unlink(missing_ok=True)
+        elif link.is_symlink():
+            with suppress(OSError):
+                link.unlink()
     return sorted(found, key=_started, reverse=True)
 
 
