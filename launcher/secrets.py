@@ -4,7 +4,10 @@ import re
 from typing import Any
 
 MASK = "***"
-_SECRET = re.compile(r"(^|_)(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)($|_)", re.IGNORECASE)
+_SECRET = re.compile(
+    r"(^|[_-])(API)?(KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|AUTH(ORIZATION)?)($|[_-])",
+    re.IGNORECASE,
+)
 
 
 def is_secret(name: str) -> bool:
