@@ -115,8 +115,11 @@ def config_command(
     call.__signature__ = signature(model, context, *more)  # type: ignore[attr-defined]
     call.__annotations__ = {p.name: p.annotation for p in call.__signature__.parameters.values()}  # type: ignore[attr-defined]
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    settings: dict[str, Any] = {"token_normalize_func": lambda name: name.replace("_", "-"), "help_option_names": ["--help", "-h"]}
-    settings["allow_extra_args"] = True  # parse_args says more of them than Typer would
+    settings = {
+        "token_normalize_func": lambda name: name.replace("_", "-"),
+        "help_option_names": ["--help", "-h"],
+        "allow_extra_args": True,  # parse_args says more of them than Typer would
+    }
     app.command(cls=ConfigCommand, help=help, context_settings=settings)(call)
     command = typer.main.get_command(app)
     assert isinstance(command, ConfigCommand)
