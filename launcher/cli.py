@@ -93,24 +93,23 @@ def _run(plan: Any, config: "RunConfig", clean: bool) -> int:
     from launcher.run.provenance import provenance
     from launcher.run.split import split
     from launcher.run.state import StateFile, first_state, identify
-    from launcher.view.report import header
 
     lock = prepare(plan, clean)
     state = StateFile(plan.run, first_state(plan, provenance()))
-    _open_panes(plan, state.state, config)
+    note = _open_panes(plan, state.state, config)
     if config.output_dir is None:
         point_latest_at(plan.run)
-    print(header(plan, state.state.tmux_session), flush=True)
     guard_pid = os.getpid()
     guard = split()
     os.set_inheritable(lock, False)
     state.state.guard, state.state.supervisor = identify(guard_pid), identify(os.getpid())
-    return _supervise(plan, config, state, guard)
+    return _supervise(plan, config, state, guard, note)
 
 
-def _open_panes(plan: Any, state: Any, config: "RunConfig") -> None:
+def _open_panes(plan: Any, state: Any, config: "RunConfig") -> str | None:
+    """Open the run's panes; returns why there are none, if there should be."""
     if not config.tmux.enabled:
-        return
+        return None
     from launcher.view.panes import layout_of
     from launcher.view.tmux import TmuxError, open_panes
 
@@ -118,10 +117,11 @@ def _open_panes(plan: Any, state: Any, config: "RunConfig") -> None:
         state.tmux_session = open_panes(layout_of(plan.run, state), config.tmux.socket_name)
         state.tmux_socket = config.tmux.socket_name
     except TmuxError as error:
-        print(f"launch: {error}", file=sys.stderr)
+        return f"{error.message}; {error.hint}" if error.hint else error.message
+    return None
 
 
-def _supervise(plan: Any, config: "RunConfig", state: Any, guard: int) -> int:
+def _supervise(plan: Any, config: "RunConfig", state: Any, guard: int, note: str | None) -> int:
     """What the supervisor does from its first moment to its last."""
     from launcher.logger import get_logger, log_to
     from launcher.registry import register
@@ -129,24 +129,23 @@ def _supervise(plan: Any, config: "RunConfig", state: Any, guard: int) -> int:
     from launcher.run.supervisor import supervise
     from launcher.view.console import Console
     from launcher.view.launcher_log import log_event
-    from launcher.view.report import failure_block, failure_state, summary
+    from launcher.view.report import failure_block, failure_state, header, summary
 
     log_to(plan.run.launcher_log)
     state.state.state = "running"
     state.write_if_possible()
     register(plan.run.root)
-    console = Console(plan, lost=lambda error: get_logger().info("the console is gone ({}); the run goes on", error))
+    top = header(plan, state.state.tmux_session, [note] if note else [])
+    console = Console(plan, top, lambda error: get_logger().info("the console is gone ({}); the run goes on", error))
     status = _status_line(plan, state.state)
     policy = supervise(plan, [log_event, state, console], guard, config.on_hangup == "stop")
-    console.close()
     failure = find_cause(plan, policy)
     state.end(policy.state.value, policy.exit_code, failure_state(plan, failure))
     if status:
         status.close(policy.state.value)
-    for text in (failure_block(plan, failure) if failure else "", summary(plan, policy, state.state.started)):
-        if text:
-            get_logger().info("{}", text.rstrip())
-            print(text)
+    last_words = (failure_block(plan, failure) if failure else "") + summary(plan, policy, state.state.started)
+    get_logger().info("{}", last_words)
+    console.close(last_words)
     return policy.exit_code
 
 

@@ -3,16 +3,18 @@
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from launcher.plan.spec import Plan, ProcessSpec, Ranks
+from launcher.run.events import exit_text
 from launcher.run.policy import Culprit, Policy
 
 TAIL = 256 * 1024  # bytes that are read of a log's end
 SHOWN_LINES = 40
 SHOWN_COLUMNS = 1000  # of a longer line, its beginning
 _TRACEBACK = re.compile(r"^Traceback \(most recent call last\):", re.MULTILINE)
+_ROOT_CAUSE = re.compile(r"Root Cause.*?\(local_rank: (\d+)\)\s+exitcode\s*: (-?\d+)", re.DOTALL)
 _CHAIN = ("During handling of the above exception", "The above exception was the direct cause")
 _NOISE = re.compile(
     r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|.)"  # colours and titles for a terminal
@@ -52,17 +54,26 @@ def _shortened(line: str) -> str:
 
 
 def _evidence(spec: ProcessSpec, culprit: Culprit) -> tuple[Culprit, str, Path]:
+    """(who it really was, its own words, the file to open)."""
     if spec.ranks is None:
         return culprit, last_words(spec.log), spec.log
+    culprit = culprit if culprit.rank is not None else torchrun_blames(spec) or culprit
     rank = culprit.rank if culprit.rank is not None else first_to_fail(spec.ranks)
-    if rank is None:
-        return culprit, last_words(spec.log), spec.log
-    for directory in _rank_directories(spec.ranks, rank):
+    for directory in _rank_directories(spec.ranks, rank) if rank is not None else ():
         log = directory / "stderr.log"
         cause = recorded_error(directory) or last_words(log) or last_words(directory / "stdout.log")
         if cause:
-            return Culprit(spec.name, culprit.what, rank, culprit.exit_code), cause, log if log.exists() else spec.log
-    return Culprit(spec.name, culprit.what, rank, culprit.exit_code), last_words(spec.log), spec.log
+            return replace(culprit, rank=rank), cause, log if log.exists() else spec.log
+    return replace(culprit, rank=rank), last_words(spec.log), spec.log
+
+
+def torchrun_blames(spec: ProcessSpec) -> Culprit | None:
+    """The rank that torchrun itself names as the first to fail: it knows of ranks that were gone before we saw them."""
+    found = _ROOT_CAUSE.search(_tail(spec.log))
+    if found is None:
+        return None
+    rank, code = int(found.group(1)), int(found.group(2))
+    return Culprit(spec.name, exit_text(code), rank, code)
 
 
 def _rank_directories(ranks: Ranks, rank: int) -> Iterator[Path]:

@@ -26,7 +26,6 @@ from launcher.view.report import duration
 
 SHORTEST_WAIT, LONGEST_WAIT = 0.05, 1.0  # seconds between two looks at the log: grows while nothing happens
 LARGEST_BACKLOG = 1 << 20  # bytes; a console is for reading, and a flood is in the file
-LAST_WORDS = 3.0  # seconds that the end of the log may take to reach a slow console
 _CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
 _LEVELS = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red", "DEBUG": "dim", "TRACE": "dim"}
 
@@ -53,10 +52,11 @@ class LogFile:
 
 
 class Console:
-    """A listener that shows the run on stdout until `close`. `lost` is called when stdout is gone."""
+    """A listener that shows the run on stdout: `header` first, `close` last. `lost` is called when stdout is gone."""
 
-    def __init__(self, plan: Plan, lost: Callable[[OSError], None]) -> None:
-        self.plan, self.lost = plan, lost
+    def __init__(self, plan: Plan, header: str, lost: Callable[[OSError], None]) -> None:
+        self.plan, self.header, self.lost = plan, header, lost
+        self._last_words = ""
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._log = LogFile(plan.followed.log)
         self._metrics = MetricsFile(plan.run.metrics(plan.progress.component))
@@ -69,15 +69,19 @@ class Console:
     def __call__(self, event: Event) -> None:
         self._events.put(event)
 
-    def close(self) -> None:
-        """Show what is still in the log, then stop. A console that does not take it is left behind."""
+    def close(self, last_words: str) -> None:
+        """Show what is still in the log, then `last_words`; returns when the console has taken them."""
+        self._last_words = last_words
         self._events.put(None)
-        self._thread.join(LAST_WORDS)
+        self._thread.join()
 
     def _run(self) -> None:
         try:
+            self._screen.line(self.header)
             self._show_until_closed()
             self._screen.close()
+            sys.stdout.write(self._last_words)
+            sys.stdout.flush()
         except OSError as error:
             devnull = os.open(os.devnull, os.O_WRONLY)
             os.dup2(devnull, sys.stdout.fileno())  # the interpreter flushes it at its exit

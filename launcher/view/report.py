@@ -1,7 +1,7 @@
 """What stands on the console before and after a run: plain text, so that a pipe gets the same."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from launcher.plan.spec import Plan, ProcessSpec
@@ -13,13 +13,13 @@ from launcher.view.metrics import read_metrics, series
 from launcher.view.plot import plot
 
 
-def header(plan: Plan, session: str | None) -> str:
+def header(plan: Plan, session: str | None, notes: Sequence[str] = ()) -> str:
     """Name, directory and components of a run that is about to start, and how to look at it."""
     lines = [f"{plan.kind} run {plan.name}, attempt {plan.run.attempt}", f"  directory  {shown(plan.run.root)}"]
     lines += [f"  {spec.name:<10} {_component(spec)}" for spec in plan.processes]
     if session:
         lines.append(f"  panes      launch attach {plan.name}")
-    lines += [f"  note       {note}" for note in plan.notes]
+    lines += [f"  note       {note}" for note in (*plan.notes, *notes)]
     return "\n".join(lines) + "\n"
 
 
@@ -48,7 +48,7 @@ def failure_block(plan: Plan, failure: Failure) -> str:
     if failure.collateral:
         lines.append(f"  collateral  {', '.join(failure.collateral)} (ended because the run was being stopped)")
     lines.append(f"  again with  launch {plan.kind} @ {shown(plan.run.config)}")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n\n"
 
 
 def failure_state(plan: Plan, failure: Failure | None) -> FailureState | None:
