@@ -1,4 +1,4 @@
-"""Brings a terminal to the panes of a run, which are opened again where they were closed."""
+"""Brings the terminal that a person types in to the panes of a run."""
 
 import os
 import sys
@@ -8,33 +8,7 @@ from typing import NoReturn
 from libtmux import Server
 
 from launcher.errors import UserError
-from launcher.run.state import RunState, read_state
-from launcher.rundir import RunDir
-from launcher.view.layout import Layout, PaneSource, run_layout
-from launcher.view.tmux import TmuxError, ensure_panes, set_status, tmux_server
-
-
-def layout_of_run(run: RunDir, state: RunState) -> Layout:
-    """The panes of the attempt that run.json tells of, at its start and at any time later."""
-    attempt = RunDir(run.root, state.attempt)
-    components = [PaneSource(process.name, process.log) for process in state.processes]
-    ranks = [PaneSource(f"rank {rank.rank}", rank.log) for process in state.processes for rank in process.ranks]
-    return run_layout(state.name, run.root, components, ranks, attempt.launcher_log)
-
-
-def attach_run(run: RunDir, window: str | None = None, status: str | None = None) -> None:
-    """Show the run's newest attempt, running or ended, with this text in the status line.
-
-    Raises:
-        UserError: there is no such run or window, no tmux, or no terminal.
-    """
-    state = read_state(run)
-    if state is None:
-        raise UserError(f"{run.root} holds no run", "`launch status` lists the runs")
-    session = ensure_panes(layout_of_run(run, state), state.tmux_socket)
-    if status is not None:
-        set_status(session, status, state.tmux_socket)
-    attach(session, state.tmux_socket, window)
+from launcher.view.tmux import TmuxError, tmux_server
 
 
 def attach(session: str, socket_name: str | None = None, window: str | None = None) -> None:
