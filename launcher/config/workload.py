@@ -78,6 +78,7 @@ class TrainerSettings(WandbSection):
 class PolicyLossConfig(Section):
     clip_low: float = Field(0.2, gt=0, lt=1, description="importance ratios below 1 - this are clipped")
     clip_high: float = Field(0.28, gt=0, description="importance ratios above 1 + this are clipped")
+    entropy: float = Field(0.01, ge=0, description="weight of the entropy bonus, which keeps the policy exploring")
 
 
 class RLTrainerSettings(TrainerSettings):
@@ -112,7 +113,7 @@ class SFTTrainerConfig(SFTTrainerSettings, Handed):
 
 class SamplingConfig(Section):
     temperature: float = Field(1.0, gt=0, description="temperature of the samples that are trained on")
-    max_tokens: int = Field(16, ge=1, description="longest completion, in tokens")
+    max_tokens: int = Field(8, ge=1, description="longest completion, in tokens")
 
 
 class OrchestratorSettings(WandbSection):

@@ -1,0 +1,70 @@
+"""torchrun's ranks: gloo between CPUs, nccl between GPUs, and nothing at all for a process that was started alone."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from launcher.config.workload import Device
+from launcher.errors import UserError
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """All ranks of the trainer, seen from one of them."""
+
+    rank: int
+    count: int
+    device: torch.device
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over all ranks, in place."""
+        if self.count > 1:
+            dist.all_reduce(values)
+        return values
+
+    def highest(self, value: int) -> int:
+        """The highest of the ranks' values; every rank waits here for all others."""
+        if self.count == 1:
+            return value
+        values = torch.tensor(value, device=self.device)
+        dist.all_reduce(values, dist.ReduceOp.MAX)
+        return int(values)
+
+
+@contextmanager
+def join_ranks(device: Device, timeout: float) -> Iterator[Ranks]:
+    """Meet the other ranks that torchrun has started; without torchrun there is one rank.
+
+    `timeout` (seconds) is how long a rank waits for the others. Raises UserError when there is no such device.
+    """
+    chosen = pick_device(device)
+    rank, count = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    if count > 1:
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=timedelta(seconds=timeout))
+    yield Ranks(rank, count, chosen)
+    # not after an error: the others may be anywhere, and the exit of the process tells them
+    if count > 1:
+        dist.destroy_process_group()
+
+
+def pick_device(name: Device) -> torch.device:
+    """The device of this process, of several GPUs the one that torchrun's local rank names."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("model.device is cuda, and torch sees no GPU here", "allowed: auto, cpu")
+    if name == "cpu" or not torch.cuda.is_available():
+        if "OMP_NUM_THREADS" not in os.environ:
+            torch.set_num_threads(1)  # the model is too small for more, and the run's other processes compute too
+        return torch.device("cpu")
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
+    torch.cuda.set_device(device)
+    return device

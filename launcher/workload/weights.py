@@ -1,0 +1,87 @@
+"""A model on disk: a directory with `model.safetensors` and, in `config.json`, its shape."""
+
+import json
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from launcher.config.workload import ModelConfig
+from launcher.errors import UserError
+from launcher.rundir import RunDir
+from launcher.workload.files import steps_in
+from launcher.workload.model import Shape, Transformer
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+def save_model(model: Transformer, directory: Path, **about: Any) -> None:
+    """Write a model to a directory; `about` is added to its config.json."""
+    directory.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, directory / WEIGHTS)
+    (directory / CONFIG).write_text(json.dumps(asdict(model.shape) | about, indent=2) + "\n")
+
+
+def read_shape(directory: Path) -> Shape:
+    """The shape that a checkpoint says it has. Raises UserError when it does not say."""
+    try:
+        config = json.loads((directory / CONFIG).read_text())
+        return Shape(**{field.name: int(config[field.name]) for field in fields(Shape)})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        hint = f"{CONFIG} must have {', '.join(field.name for field in fields(Shape))}"
+        raise UserError(f"cannot read the model's shape from {directory / CONFIG}: {error}", hint) from error
+
+
+def load_weights(model: Transformer, directory: Path) -> None:
+    """Replace a model's weights by a checkpoint's. Raises UserError when there are none or they do not fit."""
+    shape = read_shape(directory)
+    if shape != model.shape:
+        raise UserError(f"{directory} does not fit: it has {shape}, the model is {model.shape}")
+    try:
+        model.load_state_dict(load_file(directory / WEIGHTS))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise UserError(f"{directory / WEIGHTS} cannot be loaded: {error}") from error
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The directory with the weights: `path` itself, or the newest checkpoint of the run whose directory it is.
+
+    Raises UserError when it is neither.
+    """
+    if (path / WEIGHTS).is_file():
+        return path
+    run = RunDir(path)
+    steps = steps_in(run.checkpoints)
+    if steps:
+        return run.checkpoint(steps[-1])
+    raise UserError(
+        f"there is no checkpoint at {path}", f"name a directory with {WEIGHTS}, or the output directory of a run"
+    )
+
+
+def build_model(config: ModelConfig, seed: int) -> Transformer:
+    """The model that a run starts from, on the CPU: its checkpoint, or random weights that depend on the seed alone.
+
+    So the trainer and the inference server begin with the same policy without having talked. Raises UserError when the
+    checkpoint is missing or broken, or when the shape is impossible.
+    """
+    if config.checkpoint is not None:
+        return load_model(find_checkpoint(config.checkpoint), config)
+    torch.manual_seed(seed)
+    return _empty(Shape(config.layers, config.dim, config.heads, config.context), config)
+
+
+def load_model(directory: Path, config: ModelConfig) -> Transformer:
+    """A checkpoint's model, of the checkpoint's shape. Raises UserError when it is missing or broken."""
+    model = _empty(read_shape(directory), config)
+    load_weights(model, directory)
+    return model
+
+
+def _empty(shape: Shape, config: ModelConfig) -> Transformer:
+    if shape.dim % shape.heads:
+        raise UserError(f"model.dim {shape.dim} is not a multiple of model.heads {shape.heads}")
+    return Transformer(shape).to(dtype=getattr(torch, config.dtype))
