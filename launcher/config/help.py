@@ -17,14 +17,15 @@ def options_help(model: type[Section], more: Iterable[Any] = ()) -> str:
     for parameter in more:
         lines += _entry(", ".join([*parameter.opts, *parameter.secondary_opts]), parameter.help or "")
     lines += _entry("--help, -h", "show this and exit")
-    for section, fields in _by_section(config_fields(model)).items():
+    for section, fields in by_section(config_fields(model)).items():
         lines += ["", f"[{section}]"] if section else []
         for field in fields:
             lines += _entry(usage(field), field.help + _default(field))
     return "\n".join(lines) + "\n"
 
 
-def _by_section(fields: Iterable[ConfigField]) -> dict[str, list[ConfigField]]:
+def by_section(fields: Iterable[ConfigField]) -> dict[str, list[ConfigField]]:
+    """The fields below the dotted name of their section; those with a short spelling are with the top level's, ""."""
     sections: dict[str, list[ConfigField]] = {"": []}
     for field in fields:
         path = field.path[:-1] if field.path[-1] == "enabled" else field.path

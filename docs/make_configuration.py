@@ -1,0 +1,52 @@
+"""Makes docs/configuration.md from the models: python docs/make_configuration.py"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from launcher.config.base import Section
+from launcher.config.fields import ConfigField, config_fields
+from launcher.config.help import by_section, default_text, usage
+from launcher.config.run import RLConfig, SFTConfig
+from launcher.plan.placeholders import MEANING
+
+PAGE = Path(__file__).with_name("configuration.md")
+INTRODUCTION = """# Configuration reference
+
+Made from the models by `python docs/make_configuration.py`; a test fails when it is out of date.
+
+Each field can stand in a TOML file (`launch rl @ FILE`) under its section, or on the command line under the option in
+the second column. Later files win over earlier ones, and the command line over files. `[services.NAME]` is for files
+only: `command` (a list, required), `args`, `cwd`, `env`, `ready`, `ready_timeout` and `gpus`, as in the other
+components.
+
+A section that may be absent (`wandb`, `tmux`, `inference`, `log_extras`) is itself an option: `--wandb`, `--no-wandb`,
+or `wandb = false` in a file. Setting something inside it switches it on, unless it is set to false.
+`trainer.wandb` and `orchestrator.wandb` inherit what they do not set from `wandb`.
+
+Durations are `30s`, `10m`, `1h30m` or a number of seconds. Relative paths count from where `launch` is typed.
+"""
+
+
+def reference() -> str:
+    """The whole page."""
+    lines = [INTRODUCTION, "## Placeholders", "", "In `command`, `args`, `env` and `ready`:", ""]
+    lines += [f"- `{{{name}}}`: {meaning}" for name, meaning in MEANING.items()]
+    for kind, model in (("rl", RLConfig), ("sft", SFTConfig)):
+        lines += ["", f"## launch {kind}", *_tables(model)]
+    return "\n".join(lines) + "\n"
+
+
+def _tables(model: type[Section]) -> Iterator[str]:
+    for section, fields in by_section(config_fields(model)).items():
+        yield from ("", f"### {f'[{section}]' if section else 'Top level and short options'}", "")
+        yield from ("| field | option | default | meaning |", "|---|---|---|---|")
+        yield from (_row(field) for field in fields)
+
+
+def _row(field: ConfigField) -> str:
+    cells = (".".join(field.path), f"`{usage(field)}`", default_text(field), field.help)
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("<", "&lt;") for cell in cells) + " |"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(reference(), encoding="utf-8")
