@@ -11,7 +11,7 @@ from loguru import logger
 from launcher.config.wandb import WandbConfig
 from launcher.metrics import Number, Sink
 from launcher.wandb_links import WandbLink, sync_command
-from launcher.wandb_start import abandon_wandb
+from launcher.wandb_start import abandon_wandb, one_line
 from launcher.wandb_tables import BoundedTable, Row, distribution_records
 
 if TYPE_CHECKING:
@@ -96,7 +96,8 @@ class WandbRun(Sink):
     def _warn_once(self, problem: Exception | str) -> None:
         if not self._has_failed:
             command = sync_command([self._link.directory])
-            logger.warning("W&B has failed ({}); it may miss some of this run, upload it with: {}", problem, command)
+            reason = one_line(problem)
+            logger.warning("W&B has failed ({}); it may miss some of this run, upload it with: {}", reason, command)
         self._has_failed = True
 
     # --- tables ---

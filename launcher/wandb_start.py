@@ -40,7 +40,8 @@ def start_wandb(config: WandbConfig, root: Path, shown: Mapping[str, Any]) -> "R
             continue
         _announce(run, problem)
         return run
-    logger.warning("W&B did not start ({}): its tables are lost, the metrics are in the run's own files", problem)
+    reason = one_line(problem)
+    logger.warning("W&B did not start ({}): its tables are lost, the metrics are in the run's own files", reason)
     return None
 
 
@@ -49,10 +50,16 @@ def abandon_wandb(patience: float = 0.0) -> None:
     thread = threading.Thread(target=_tear_down, daemon=True)
     thread.start()
     thread.join(patience)
-    for child in psutil.Process().children():
-        if child.name() == "wandb-core":
-            child.kill()
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if process.name().startswith("wandb-"):  # wandb-core, and wandb-symon below it
+                process.kill()
     thread.join(TEARDOWN_TIMEOUT)
+
+
+def one_line(error: object) -> str:
+    """wandb's messages have several."""
+    return " ".join(str(error).split())
 
 
 def _tear_down() -> None:
@@ -65,7 +72,8 @@ def _tear_down() -> None:
 def _announce(run: "Run", problem: Exception | None) -> None:
     command = sync_command([run.settings.sync_dir])
     if problem is not None:
-        logger.warning("W&B did not start ({}): logging offline; upload it afterwards with: {}", problem, command)
+        reason = one_line(problem)
+        logger.warning("W&B did not start ({}): logging offline; upload it afterwards with: {}", reason, command)
     elif run.url:
         logger.info("W&B run: {}", run.url)
     else:
