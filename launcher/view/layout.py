@@ -14,7 +14,7 @@ COLOURS = Path(__file__).with_name("pane.sed")
 _BACKLOG = 10_000  # lines: more than a screen needs, and drawn within a second however long the log is
 # tail uses inotify only if the file is there when it starts, and polls for good otherwise; -s is for file systems
 # that have none. Ctrl-C in a pane must not close it. Without nice a flood that is shown slows the program that writes
-# it to a fifth on two cores. The file is an argument, so that no shell reads its name.
+# it several times over. The file is an argument, so that no shell reads its name.
 _FOLLOW = f"""trap '' INT
 until [ -e "$1" ]; do sleep 0.2; done
 nice tail -n {_BACKLOG} -s 0.2 -F -- "$1" 2>/dev/null | LC_ALL=C nice sed -E -f "$2"

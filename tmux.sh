@@ -1,0 +1,129 @@
+#!/usr/bin/env bash
+# The panes of a run without Python: a shell to launch from, and the logs as they appear.
+# What it opens is described in launcher/view/layout.py; tests/test_tmux_sh.py compares the two.
+set -Eeuo pipefail
+trap 'exit 2' ERR
+
+readonly COMPONENTS=(trainer orchestrator inference)
+SELF=$(readlink -f -- "${BASH_SOURCE[0]}")
+readonly SELF
+readonly COLOURS=${SELF%/*}/launcher/view/pane.sed
+
+usage() {
+  cat <<'EOF'
+usage: tmux.sh [-s SESSION] [-o OUTPUT_DIR]
+
+Opens a tmux session with a window `launcher`, a shell to launch from, and a window
+`logs` with a pane for each of trainer, orchestrator and inference. The panes follow
+OUTPUT_DIR/logs/latest/<component>.log: wait for it, and move on when a resume moves it.
+A second call attaches to the session that is there.
+
+  -s SESSION     the session's name (default: launch)
+  -o OUTPUT_DIR  the run's directory, as in launch --output-dir, which need not exist
+                 yet (default: outputs/latest, whichever run is the newest)
+  -h             this text
+EOF
+}
+
+fail() {
+  printf 'tmux.sh: %s\n' "$1" >&2
+  exit 2
+}
+
+main() {
+  local session=launch output_dir=outputs/latest option
+  while getopts ':s:o:h' option; do
+    case $option in
+      s) session=$OPTARG ;;
+      o) output_dir=$OPTARG ;;
+      h) usage; exit 0 ;;
+      :) fail "-$OPTARG needs a value; see tmux.sh -h" ;;
+      *) fail "there is no option -$OPTARG; see tmux.sh -h" ;;
+    esac
+  done
+  shift $((OPTIND - 1))
+  [[ $# -eq 0 ]] || fail "unexpected argument '$1'; see tmux.sh -h"
+  [[ $session =~ ^[A-Za-z0-9][A-Za-z0-9_-]*$ ]] ||
+    fail "-s '$session': a session's name has letters, digits, '-' and '_', and starts with a letter or digit"
+  [[ -n $output_dir ]] || fail "-o is empty; it takes a run's directory"
+  [[ $output_dir == /* ]] || output_dir=$PWD/$output_dir
+  check_tmux
+  open_session "$session" "$output_dir"
+  show "$session"
+}
+
+check_tmux() {
+  command -v tmux >/dev/null || fail 'tmux is not installed: apt install tmux, dnf install tmux or brew install tmux'
+  [[ $(tmux -V) =~ ([0-9]+)\.[0-9]+ && ${BASH_REMATCH[1]} -lt 3 ]] || return 0
+  fail "$(tmux -V) is too old: 3.0 is the oldest that will do"
+}
+
+# Leaves what is there, and adds what is missing.
+open_session() {
+  local session=$1 logs=$2/logs mark windows
+  mark=$(printf %s "$logs" | cksum)
+  if ! tmux has-session -t "=$session" 2>/dev/null; then
+    # In one command: a user's `destroy-unattached on` would end the session before the next.
+    tmux new-session -d -s "$session" -n launcher -x 200 -y 50 \; \
+      set-option -t "=$session:" destroy-unattached off \; \
+      set-option -t "=$session:" @launch_logs "$mark"
+  fi
+  [[ $(tmux show-options -qv -t "=$session:" @launch_logs) == "$mark" ]] ||
+    fail "the session '$session' is there and shows something else than $2; name another with -s"
+  windows=$(tmux list-windows -t "=$session:" -F '#W')
+  [[ $'\n'$windows$'\n' == *$'\n'logs$'\n'* ]] || open_logs "$session" "$logs"
+}
+
+open_logs() {
+  local session=$1 logs=$2 window='' pane component
+  for component in "${COMPONENTS[@]}"; do
+    # Several words: tmux runs them as they are, without a shell.
+    local command=(-- "$BASH" "$SELF" --follow "$logs/latest" "$component")
+    if [[ -z $window ]]; then
+      window=$(tmux new-window -d -P -F '#{window_id}' -t "=$session:" -n logs "${command[@]}")
+      pane=$(tmux display-message -p -t "$window" '#{pane_id}')
+    else
+      pane=$(tmux split-window -d -P -F '#{pane_id}' -t "$pane" "${command[@]}")
+    fi
+    tmux select-pane -t "$pane" -T "$component" \; select-layout -t "$window" tiled
+  done
+  tmux set-option -w -t "$window" pane-border-status top \; \
+    set-option -w -t "$window" pane-border-format ' #{pane_title} '
+}
+
+show() {
+  if [[ -n ${TMUX:-} ]]; then
+    tmux switch-client -t "=$1:"
+  elif [[ -t 0 && -t 1 ]]; then
+    exec tmux attach-session -t "=$1:"
+  else
+    printf 'the panes are open; in a terminal: tmux attach -t %s\n' "$1"
+  fi
+}
+
+# What a pane runs: shows COMPONENT's log below the link LATEST, and moves on when the link does.
+follow() {
+  local latest=$1 component=$2 shown='' tail=''
+  trap '' INT
+  while sleep 0.2; do
+    [[ -e $latest/$component.log && ! $latest -ef $shown ]] || continue
+    [[ -z $tail ]] || kill "$tail" || true
+    shown=$(readlink -f -- "$latest") || continue
+    nice tail -n 10000 -s 0.2 -F -- "$shown/$component.log" 2>/dev/null > >(colour) &
+    tail=$!
+  done
+}
+
+colour() {
+  if [[ -r $COLOURS ]]; then
+    LC_ALL=C exec nice sed -E -f "$COLOURS"
+  else
+    exec cat
+  fi
+}
+
+if [[ ${1:-} == --follow ]]; then
+  follow "$2" "$3"
+else
+  main "$@"
+fi
