@@ -2,17 +2,19 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from launcher.config.component import ComponentConfig, ProcessConfig
 from launcher.config.dump import to_toml
 from launcher.config.run import RLConfig, RunConfig, SFTConfig
+from launcher.config.wandb import WandbConfig, WandbSection
 from launcher.config.workload import Handed, InferenceConfig, OrchestratorConfig, RLTrainerConfig, SFTTrainerConfig
 from launcher.plan.environment import additions, strays, threads
 from launcher.plan.placeholders import expand
 from launcher.plan.placement import Placement, Server, place
 from launcher.plan.spec import Machine, Plan, ProcessSpec, Progress, Ranks, Role
 from launcher.plan.torchrun import plan_ranks, redirected, torchrun_argv
+from launcher.plan.wandb_runs import NOT_LOGGED_IN, wandb_run
 from launcher.rundir import RunDir
 
 H = TypeVar("H", bound=Handed)
@@ -32,8 +34,6 @@ def hand_over(model: type[H], config: RunConfig, settings: Any, own: Mapping[str
         owner = settings if hasattr(settings, field) else config
         if field in own or hasattr(owner, field):
             values[field] = own[field] if field in own else getattr(owner, field)
-    if "wandb" in values:
-        values["wandb"] = settings.wandb.over(config.wandb)
     aliases = {field: info.alias or field for field, info in model.model_fields.items()}
     return model.model_validate({aliases[field]: value for field, value in values.items()})
 
@@ -42,13 +42,15 @@ class _Planner:
     def __init__(self, config: RLConfig | SFTConfig, machine: Machine, run: RunDir, name: str) -> None:
         self.config, self.machine, self.run, self.name = config, machine, run, name
         self.rl = config if isinstance(config, RLConfig) else None
+        self.kind: Literal["rl", "sft"] = "rl" if self.rl else "sft"
         self.placement = self._place()
+        self.notes: list[str] = []
         self.files = [(run.config, to_toml(config, leave_out=UNREPEATED))]
 
     def plan(self) -> Plan:
         processes = tuple(self._processes())
         return Plan(
-            kind="rl" if self.rl else "sft",
+            kind=self.kind,
             name=self.name,
             run=self.run,
             processes=processes,
@@ -56,7 +58,7 @@ class _Planner:
             progress=self._progress(),
             grace=self.config.grace,
             drain_timeout=self.config.drain_timeout,
-            notes=(*self.placement.notes, *self._warnings(processes)),
+            notes=(*self.placement.notes, *self.notes, *self._warnings(processes)),
         )
 
     def _processes(self) -> Iterator[ProcessSpec]:
@@ -110,6 +112,8 @@ class _Planner:
 
     def _hand_over(self, component: str, handed_type: type[Handed], settings: Any, **own: Any) -> None:
         run = {"run_name": self.name, "output_dir": self.run.root, "attempt": self.run.attempt}
+        if isinstance(settings, WandbSection):
+            run["wandb"] = self._wandb(component, settings.wandb)
         handed = hand_over(handed_type, self.config, settings, own | run)
         self.files.append((self.run.component_config(component), to_toml(handed)))
 
@@ -153,6 +157,15 @@ class _Planner:
         )
 
     # --- values ---
+
+    def _wandb(self, component: str, own: WandbConfig) -> WandbConfig:
+        kind, machine = self.kind, self.machine
+        general = self.config.wandb.over(machine.wandb)
+        identity = f"{machine.run_id}-{component}" if self.rl else machine.run_id
+        wandb = wandb_run(kind, component, self.name, general, own, run_id=identity, logged_in=machine.wandb_login)
+        if wandb.is_on and not machine.wandb_login and NOT_LOGGED_IN not in self.notes:
+            self.notes.append(NOT_LOGGED_IN)
+        return wandb
 
     def _progress(self) -> Progress:
         component, metric = ("orchestrator", "reward/mean") if self.rl else ("trainer", "loss")

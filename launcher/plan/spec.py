@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import Literal
 
+from launcher.config.wandb import WandbConfig
 from launcher.rundir import RunDir
 
 
@@ -25,6 +27,9 @@ class Machine:
     gpus: tuple[str, ...] = ()  # as CUDA_VISIBLE_DEVICES names them: indices, UUIDs or MIG names
     variables: frozenset[str] = frozenset()  # names of the environment, not their values
     free_port: int = 0
+    run_id: str = ""  # a random one, for W&B
+    wandb: WandbConfig = field(default_factory=WandbConfig)  # what W&B's environment variables ask for
+    wandb_login: bool = False  # whether there is a key
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Plan:
-    kind: str  # "rl" or "sft"
+    kind: Literal["rl", "sft"]
     name: str
     run: RunDir
     processes: tuple[ProcessSpec, ...]

@@ -1,6 +1,7 @@
 """What this machine is: the plan's only source of facts about it."""
 
 import os
+import secrets
 import shutil
 import socket
 import sys
@@ -9,15 +10,17 @@ from pathlib import Path
 
 from launcher.config.component import ComponentConfig
 from launcher.config.run import RLConfig, RunConfig
+from launcher.config.wandb import WandbConfig, over_environment
 from launcher.errors import UserError
 from launcher.plan.spec import Machine, Plan
 from launcher.run.spawn import child_environment
+from launcher.run.wandb_login import is_logged_in
 
 
 def probe(config: RunConfig) -> Machine:
     """The machine as the plan sees it. Raises UserError when a port that was asked for is taken."""
     _check_scripts(config)
-    port = 0
+    port, wandb = 0, over_environment(WandbConfig(), os.environ)
     if isinstance(config, RLConfig) and config.inference.enabled:
         if config.inference.port:
             check_port(config.inference.host, config.inference.port)
@@ -30,6 +33,9 @@ def probe(config: RunConfig) -> Machine:
         gpus=visible_gpus(os.environ),
         variables=frozenset(os.environ),
         free_port=port,
+        run_id=secrets.token_hex(4),
+        wandb=wandb,
+        wandb_login=is_logged_in(config.wandb.over(wandb)),
     )
 
 

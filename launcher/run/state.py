@@ -87,7 +87,7 @@ def first_state(plan: Plan, provenance: dict[str, Any]) -> RunState:
     """The state before anything has started."""
     return RunState(
         name=plan.name,
-        kind="rl" if plan.kind == "rl" else "sft",
+        kind=plan.kind,
         attempt=plan.run.attempt,
         state="starting",
         host=platform.node(),
