@@ -1,0 +1,59 @@
+"""What every section has in common: durations, inheritance, refusal of what it does not know."""
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from launcher.config.base import Duration
+from launcher.config.wandb import LogExtrasConfig, WandbConfig
+
+
+class Waiting(BaseModel):
+    wait: Duration
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("30s", 30.0),
+        ("10m", 600.0),
+        ("1h30m", 5400.0),
+        ("1h 30m", 5400.0),
+        ("250ms", 0.25),
+        ("1.5d", 129600.0),
+        ("12", 12.0),
+        (7, 7.0),
+        (0.5, 0.5),
+    ],
+)
+def test_a_duration_is_seconds_in_any_usual_writing(text: object, seconds: float) -> None:
+    assert Waiting.model_validate({"wait": text}).wait == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "10x", "s", "1h30", "30 s s", "--", "1m!", [30]])
+def test_what_is_no_duration_is_refused(text: object) -> None:
+    with pytest.raises(ValidationError):
+        Waiting.model_validate({"wait": text})
+
+
+def test_a_section_is_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        WandbConfig().project = "other"
+
+
+def test_a_section_refuses_what_it_does_not_know() -> None:
+    with pytest.raises(ValidationError, match="extra_forbidden"):
+        WandbConfig.model_validate({"projekt": "x"})
+
+
+def test_own_settings_win_over_general_ones_field_by_field() -> None:
+    general = WandbConfig(enabled=True, project="ours", log_extras=LogExtrasConfig(interval=5, samples=False))
+    own = WandbConfig(log_extras=LogExtrasConfig(interval=50))
+
+    merged = own.over(general)
+
+    assert (merged.enabled, merged.project) == (True, "ours")
+    assert (merged.log_extras.interval, merged.log_extras.samples) == (50, False)
+
+
+def test_a_default_that_is_set_on_purpose_wins_over_a_general_setting() -> None:
+    assert WandbConfig(project="prime-rl").over(WandbConfig(project="ours")).project == "prime-rl"

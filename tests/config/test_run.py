@@ -1,0 +1,37 @@
+"""What a run as a whole may be called, and which programs a component may name."""
+
+import pytest
+from pydantic import ValidationError
+
+from launcher.config.run import SFTConfig, SFTTrainer
+
+
+@pytest.mark.parametrize("name", ["a", "calm-otter", "7b", "x.y_z-1", "a" * 63])
+def test_a_name_can_be_a_directory_a_host_and_a_tmux_session(name: str) -> None:
+    assert SFTConfig(name=name).name == name
+
+
+@pytest.mark.parametrize("name", ["", "-x", ".x", "a b", "a/b", "..", "a\n", "ü", "$(x)", "a" * 64, "latest"])
+def test_any_other_name_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError):
+        SFTConfig(name=name)
+
+
+@pytest.mark.parametrize("named", [{"module": "a"}, {"script": "a.py"}, {"command": ["a"]}])
+def test_a_component_of_the_users_is_not_the_reference_one(named: dict[str, object]) -> None:
+    assert not SFTTrainer.model_validate(named).is_reference
+    assert SFTTrainer().is_reference
+
+
+@pytest.mark.parametrize(
+    "named",
+    [{"module": "a", "script": "b"}, {"module": "a", "command": ["b"]}, {"script": "a", "command": ["b"]}],
+)
+def test_a_component_names_one_program(named: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match="are both set; name one program"):
+        SFTTrainer.model_validate(named)
+
+
+def test_a_service_needs_a_command() -> None:
+    with pytest.raises(ValidationError, match="command"):
+        SFTConfig.model_validate({"services": {"reward": {"gpus": 1}}})

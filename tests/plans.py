@@ -1,0 +1,67 @@
+"""Configurations as if they had been typed, and plans made from them for a machine of a test's choice."""
+
+import inspect
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from launcher.config.base import Section
+from launcher.config.command import Request, config_command
+from launcher.config.run import RLConfig, SFTConfig
+from launcher.plan.build import make_plan
+from launcher.plan.spec import Machine, Plan, ProcessSpec
+from launcher.rundir import RunDir
+
+S = TypeVar("S", bound=Section)
+
+SHOW = "import json, os, sys; print(json.dumps([sys.argv[1:], dict(os.environ), os.getcwd()]))"
+"""A program that prints its arguments, environment and directory."""
+
+
+def typed(model: type[S], *arguments: str, more: Iterable[inspect.Parameter] = ()) -> S:
+    """The configuration that a command with these arguments would be called with."""
+    loaded: list[S] = []
+
+    def keep(request: Request[S], **own: Any) -> int:
+        loaded.append(request.load())
+        return 0
+
+    config_command(model, keep, "", more).main(list(arguments), prog_name="test", standalone_mode=False)
+    return loaded[0]
+
+
+def rl(*arguments: str) -> RLConfig:
+    return typed(RLConfig, *arguments)
+
+
+def sft(*arguments: str) -> SFTConfig:
+    return typed(SFTConfig, *arguments)
+
+
+def machine(gpus: int = 0, **facts: Any) -> Machine:
+    named = tuple(str(index) for index in range(gpus))
+    return Machine(**{"python": "/venv/bin/python", "cwd": Path("/here"), "free_port": 4321, "gpus": named} | facts)
+
+
+def plan_of(
+    config: RLConfig | SFTConfig, on: Machine | None = None, root: Path = Path("/runs/otter"), attempt: int = 1
+) -> Plan:
+    return make_plan(config, on or machine(), RunDir(root, attempt), "otter")
+
+
+def component(plan: Plan, name: str) -> ProcessSpec:
+    return next(spec for spec in plan.processes if spec.name == name)
+
+
+def shower(*arguments: str) -> tuple[str, ...]:
+    """The options that make the trainer, or a `--NAME.command` before each, a program that prints what it is given."""
+    words = (sys.executable, "-c", SHOW, *arguments)
+    return tuple(f"--trainer.command={word}" for word in words)
+
+
+def shown(output: str) -> tuple[list[str], dict[str, str], str]:
+    """What `shower`'s program has printed: arguments, environment, directory."""
+    arguments, environment, directory = json.loads(output)
+    return arguments, environment, directory
