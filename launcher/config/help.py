@@ -59,4 +59,7 @@ def default_text(field: ConfigField) -> str:
 
 
 def _entry(names: str, text: str) -> list[str]:
-    return [f"  {names}", *textwrap.wrap(text, WIDTH, initial_indent="      ", subsequent_indent="      ")]
+    spellings = textwrap.wrap(
+        names, WIDTH, initial_indent="  ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
+    return spellings + textwrap.wrap(text, WIDTH, initial_indent="      ", subsequent_indent="      ")
