@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 TEARDOWN_TIMEOUT = 5.0
 """Seconds for wandb to notice that its service is gone."""
+FLUSH_INTERVAL = 2.0
+"""Seconds until `wandb leet` sees a step; wandb's own default is 15."""
 
 Mode = Literal["online", "offline"]
 
@@ -106,11 +108,13 @@ def _init(config: WandbConfig, mode: Mode, root: Path, shown: Mapping[str, Any])
 def _settings(config: WandbConfig) -> "Settings":
     import wandb
 
-    server = {"base_url": config.base_url} if config.base_url else {}
-    return wandb.Settings(
-        init_timeout=config.init_timeout,
-        x_service_wait=config.init_timeout,
-        finish_timeout=config.finish_timeout,
-        finish_timeout_raises=True,
-        **server,
-    )
+    wanted: dict[str, Any] = {
+        "base_url": config.base_url,
+        "init_timeout": config.init_timeout,
+        "x_service_wait": config.init_timeout,
+        "finish_timeout": config.finish_timeout,
+        "finish_timeout_raises": True,
+        "x_transaction_log_flush_interval": FLUSH_INTERVAL,
+    }
+    known = wandb.Settings.model_fields  # some of them are younger than our lower bound of wandb
+    return wandb.Settings(**{name: value for name, value in wanted.items() if value is not None and name in known})
