@@ -6,6 +6,7 @@ import tomli_w
 
 from launcher.config.base import Section, Switch, set_fields
 from launcher.config.wandb import WandbSection
+from launcher.config.workload import Handed
 from launcher.secrets import masked
 
 
@@ -18,12 +19,12 @@ def to_toml(section: Section, leave_out: frozenset[str] = frozenset()) -> str:
 def to_values(section: Section) -> dict[str, Any]:
     """Plain nested values. What is unset (None) has no place in TOML, and a section that is off is `false`.
 
-    Of a component's own `wandb` only what was set is given: the rest is inherited from the run's.
+    Of `wandb` in a component's section only what was set is given: the rest is inherited from the run's.
     """
     values: dict[str, Any] = {}
     for name, info in type(section).model_fields.items():
         value = getattr(section, name)
-        inherits = name == "wandb" and isinstance(section, WandbSection)
+        inherits = name == "wandb" and isinstance(section, WandbSection) and not isinstance(section, Handed)
         plain = _plain(set_fields(value)) if inherits else _plain(value)
         if plain is not None and plain != {}:
             values[info.alias or name] = plain
