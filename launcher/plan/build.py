@@ -45,6 +45,7 @@ class _Planner:
         self.kind: Literal["rl", "sft"] = "rl" if self.rl else "sft"
         self.placement = self._place()
         self.notes: list[str] = []
+        self.wandb = False
         self.files = [(run.config, to_toml(config, leave_out=UNREPEATED))]
 
     def plan(self) -> Plan:
@@ -58,6 +59,7 @@ class _Planner:
             progress=self._progress(),
             grace=self.config.grace,
             drain_timeout=self.config.drain_timeout,
+            wandb=self.wandb,
             notes=(*self.placement.notes, *self.notes, *self._warnings(processes)),
         )
 
@@ -163,6 +165,7 @@ class _Planner:
         general = self.config.wandb.over(machine.wandb)
         identity = f"{machine.run_id}-{component}" if self.rl else machine.run_id
         wandb = wandb_run(kind, component, self.name, general, own, run_id=identity, logged_in=machine.wandb_login)
+        self.wandb = self.wandb or wandb.is_on
         if wandb.is_on and not machine.wandb_login and NOT_LOGGED_IN not in self.notes:
             self.notes.append(NOT_LOGGED_IN)
         return wandb

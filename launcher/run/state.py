@@ -69,6 +69,7 @@ class RunState(_Record):
     supervisor: ProcessId | None = None
     guard: ProcessId | None = None
     processes: list[ProcessState]
+    wandb: bool = False
     tmux_socket: str | None = None
     tmux_session: str | None = None
     failure: FailureState | None = None
@@ -94,6 +95,7 @@ def first_state(plan: Plan, provenance: dict[str, Any]) -> RunState:
         boot_id=boot_id(),
         started=time.time(),
         processes=[_process_state(spec) for spec in plan.processes],
+        wandb=plan.wandb,
         provenance=provenance,
     )
 

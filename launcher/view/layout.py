@@ -60,6 +60,12 @@ def follow(source: PaneSource) -> Pane:
     return Pane(source.title, ("/bin/sh", "-c", _FOLLOW, "follow", str(source.file), str(COLOURS)))
 
 
+def charts(wandb: Path) -> tuple[str, ...]:
+    """The program that draws W&B's charts in the terminal, as soon as W&B has made its directory."""
+    script = 'until [ -d "$1" ]; do sleep 1; done; exec wandb leet "$1"'
+    return ("/bin/sh", "-c", script, "charts", str(wandb))
+
+
 def run_layout(
     run: str,
     root: Path,

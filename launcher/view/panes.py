@@ -6,7 +6,7 @@ import time
 from launcher.plan.spec import Plan
 from launcher.run.state import RunState
 from launcher.rundir import RunDir
-from launcher.view.layout import Layout, PaneSource, run_layout
+from launcher.view.layout import Layout, PaneSource, charts, run_layout
 from launcher.view.metrics import MetricsFile
 from launcher.view.tmux import set_status
 
@@ -23,7 +23,8 @@ def layout_of(run: RunDir, state: RunState) -> Layout:
     ranks = [
         PaneSource(f"{process.name} {rank.rank}", rank.log) for process in state.processes for rank in process.ranks
     ]
-    return run_layout(state.name, run.root, components, ranks, run.launcher_log)
+    metrics = charts(run.wandb) if state.wandb else None
+    return run_layout(state.name, run.root, components, ranks, run.launcher_log, metrics)
 
 
 class StatusLine:

@@ -9,8 +9,10 @@ from launcher.run.cause import Failure
 from launcher.run.events import exit_text
 from launcher.run.policy import Policy, State
 from launcher.run.state import FailureState
+from launcher.rundir import RunDir
 from launcher.view.metrics import read_metrics, series
 from launcher.view.plot import plot
+from launcher.wandb_links import read_wandb_links
 
 
 def header(plan: Plan, session: str | None, notes: Sequence[str] = ()) -> str:
@@ -72,6 +74,7 @@ def summary(plan: Plan, policy: Policy, started: float) -> str:
     lines = [f"run {plan.name} {state} after {duration(time.time() - started)}"]
     lines += [f"  {spec.name:<12} {_ending(spec.name, policy)}" for spec in plan.processes]
     lines += _metrics(plan)
+    lines += _wandb(plan.run)
     lines.append(f"  logs         {shown(plan.run.logs)}")
     return "\n".join(lines) + "\n"
 
@@ -95,6 +98,15 @@ def _metrics(plan: Plan) -> Iterator[str]:
         if spec.name == plan.progress.component:
             yield f"  {plan.progress.metric}"
             yield from (f"  {line}" for line in plot(series(steps, plan.progress.metric)))
+
+
+def _wandb(run: RunDir) -> Iterator[str]:
+    """Where the W&B runs are to be seen, or how they get there."""
+    for link in read_wandb_links(run):
+        if link.url:
+            yield f"  W&B          {link.name}: {link.url}"
+        if link.sync_command:
+            yield f"  W&B          {link.name}: upload it with: {link.sync_command}"
 
 
 _HEADLINES = (
