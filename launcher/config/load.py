@@ -105,7 +105,7 @@ def _is_wanted(value: Any) -> bool:
 
 
 def _explain(model: type[Section], details: ErrorDetails, layers: Sequence[Layer]) -> str:
-    path = tuple(details["loc"])
+    path = tuple(part for part in details["loc"] if part != "[key]")  # pydantic's word for the name of a free table
     written = _written(path, layers)
     if details["type"] == "extra_forbidden":
         return f"{_place(path, written)}: there is no such field{_nearest(model, path)}{_hint(written)}"

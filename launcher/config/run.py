@@ -29,6 +29,17 @@ def _run_name(name: str) -> str:
 
 RunName = Annotated[str, AfterValidator(_run_name)]
 
+TAKEN = frozenset({"trainer", "orchestrator", "inference", "launcher", "launch"})
+
+
+def _service_name(name: str) -> str:
+    if name in TAKEN:
+        raise ValueError(f"{name} is the name of something else in a run")
+    return _run_name(name)  # it becomes the name of a file
+
+
+ServiceName = Annotated[str, AfterValidator(_service_name)]
+
 
 class TmuxConfig(Switch):
     enabled: bool = Field(True, description="show the logs in tmux panes")
@@ -66,7 +77,7 @@ class RunConfig(Section):
     log: LogConfig = LogConfig()
     wandb: WandbConfig = WandbConfig()
     tmux: TmuxConfig = TmuxConfig()
-    services: dict[str, ServiceConfig] = Field({}, description="further processes, [services.NAME] in a file")
+    services: dict[ServiceName, ServiceConfig] = Field({}, description="further processes, [services.NAME] in a file")
 
 
 class SFTConfig(RunConfig):

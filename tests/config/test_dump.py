@@ -63,7 +63,7 @@ def test_a_request_survives(arguments: tuple[str, ...]) -> None:
 
 def test_services_survive() -> None:
     values = {
-        "services": {"reward model": {"command": ["a", "b c"], "env": {"X": "1"}, "gpus": 2, "ready": "http://x"}}
+        "services": {"reward-model": {"command": ["a", "b c"], "env": {"X": "1"}, "gpus": 2, "ready": "http://x"}}
     }
     assert_survives(load(SFTConfig, [Layer(values)]))
 

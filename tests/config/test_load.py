@@ -116,6 +116,11 @@ def test_switching_is_spelled_out_for_sections_within_sections() -> None:
         ("[services.r]\ncwd = 'x'\n", "services.r.command is missing"),
         ("[services.r]\ncommand = ['x']\ngpu = 1\n", "request.toml:3: services.r.gpu: there is no such field"),
         ("[trainer]\nmodule = 'a'\nscript = 'b'\n", "request.toml:1: trainer: module and script are both set"),
+        (
+            "[services.trainer]\ncommand = ['x']\n",
+            "request.toml:1: services.trainer = 'trainer': trainer is the name of something else in a run",
+        ),
+        ("[services.'a/b']\ncommand = ['x']\n", "request.toml:1: services.a/b = 'a/b': a name has letters, digits,"),
         ("name = 'a b'\n", "request.toml:1: name = 'a b': a name has letters, digits,"),
     ],
 )
