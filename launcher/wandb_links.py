@@ -47,7 +47,10 @@ class WandbLink:
 
 def sync_command(directories: Sequence[str]) -> str | None:
     """The command line that uploads W&B's directories; None if there are none."""
-    return shlex.join(["wandb", "sync", *directories]) if directories else None
+    if not directories:
+        return None
+    is_online = any(Path(each).name.startswith("run-") for each in directories)  # wandb sync would skip these
+    return shlex.join(["wandb", "sync", *(["--include-online"] if is_online else []), *directories])
 
 
 def read_wandb_links(run: RunDir) -> list[WandbLink]:

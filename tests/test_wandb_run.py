@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -178,6 +179,25 @@ def test_what_has_been_synced_since_is_not_in_the_sync_command(tmp_path: Path) -
     assert read_wandb_links(RunDir(tmp_path))[0].sync_command is None
 
 
+@pytest.mark.parametrize("mode", ["offline", "online"])
+def test_the_sync_command_uploads_the_run(tmp_path: Path, mode: str) -> None:
+    """Offline, or online with a process that was killed in the middle."""
+    killed = (
+        "import glob, os, time\nwhile b'_step' not in open(*glob.glob('wandb/run-*/*.wandb'), 'rb').read():\n"
+        "    time.sleep(0.01)\nos._exit(0)"
+    )
+    code = WORK + "work(range(1, 6))\n" + ("monitor.finish(0)" if mode == "offline" else killed)
+    with serving() as server:
+        run(tmp_path, code, {"WANDB_API_KEY": KEY}, base_url=server.url, mode=mode, log_extras={"enabled": False})
+    (link,) = read_wandb_links(RunDir(tmp_path))
+    with serving() as server:
+        env = clean_environment(tmp_path, WANDB_API_KEY=KEY, WANDB_BASE_URL=server.url)
+        command = [Path(sys.executable).parent / "wandb", *shlex.split(link.sync_command or "")[1:]]
+        subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, timeout=60, check=True)
+        assert [row["_step"] for row in server.history()][:4] == [1, 2, 3, 4]
+    assert read_wandb_links(RunDir(tmp_path))[0].sync_command is None
+
+
 def test_a_link_that_cannot_be_read_is_none(tmp_path: Path) -> None:
     RunDir(tmp_path).wandb.mkdir()
     RunDir(tmp_path).wandb_link("trainer").write_text('{"component": "trai')
@@ -278,10 +298,12 @@ def test_a_server_that_fails_later_does_not_stop_the_training(tmp_path: Path, be
     assert float(re.search(r"WORKED (\S+)", out)[1]) < 1  # type: ignore[index]
     assert float(re.search(r"FINISHED (\S+)", out)[1]) < 15  # type: ignore[index]
     (warning,) = [line for line in out.splitlines() if "WARNING" in line]
-    assert re.search(r"W&B has failed \(.+\); it may miss some of this run, upload it with: wandb sync /", warning)
+    assert re.search(
+        r"W&B has failed \(.+\); it may miss some of this run, upload it with: wandb sync --include-online /", warning
+    )
     assert len(metrics(tmp_path)) == 30
     (link,) = read_wandb_links(RunDir(tmp_path))
-    assert link.sync_command == f"wandb sync {link.directory}"
+    assert link.sync_command == f"wandb sync --include-online {link.directory}"
 
 
 def test_a_directory_that_cannot_be_made_leaves_the_metrics_file(tmp_path: Path) -> None:
