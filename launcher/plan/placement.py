@@ -37,7 +37,7 @@ def place(gpus: tuple[str, ...], nproc: int | None, server: Server | None, servi
     wanted = (server.gpus if server else 0) + sum(services.values())
     ranks = nproc or max(1, len(gpus) - wanted)
     if ranks > len(gpus):
-        raise UserError(f"--nproc {ranks}: there are {_count(gpus)}", f"--nproc can be 1 to {len(gpus)}")
+        raise UserError(f"--nproc {ranks}: there {_are(gpus)}", f"--nproc can be 1 to {len(gpus)}")
     left = gpus[ranks:]
     inference, left, notes = _place_server(gpus, left, server)
     placed = []
@@ -59,11 +59,15 @@ def _place_server(
         return left[: server.gpus], left[server.gpus :], ()
     if not (server.is_reference or server.may_share):
         raise UserError(
-            f"inference asks for {server.gpus} GPUs and the trainer leaves {len(left)} of {len(gpus)}",
+            f"inference.gpus = {server.gpus}, and the trainer leaves {len(left)} of {len(gpus)}",
             "lower --nproc, or allow it to sit on the trainer's GPUs with --inference.share-gpus",
         )
     shared = gpus[-min(server.gpus, len(gpus)) :]
-    return shared, (), (f"inference shares GPU {','.join(shared)} with the trainer: there are {_count(gpus)}",)
+    return shared, (), (f"inference shares GPU {','.join(shared)} with the trainer: there {_are(gpus)}",)
+
+
+def _are(gpus: tuple[str, ...]) -> str:
+    return f"{'is' if len(gpus) == 1 else 'are'} {_count(gpus)}"
 
 
 def _count(gpus: tuple[str, ...]) -> str:

@@ -1,0 +1,220 @@
+"""(config, machine, run directory) -> Plan."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from launcher.config.load import Layer, load
+from launcher.config.run import RLConfig, SFTConfig
+from launcher.config.workload import InferenceConfig, OrchestratorConfig, RLTrainerConfig, SFTTrainerConfig
+from launcher.errors import UserError
+from launcher.plan.spec import Plan, Role
+from tests.plans import component, machine, plan_of, rl, sft
+
+ELSEWHERE = ("--no-inference", "--orchestrator.inference-url", "http://gpu7:8000/v1")
+LOGS = Path("/runs/otter/logs/attempt_1")
+
+
+def file(plan: Plan, name: str) -> dict[str, object]:
+    return tomllib.loads(next(text for path, text in plan.files if path.name == name))
+
+
+def handed(plan: Plan, name: str, model: type) -> object:
+    return load(model, [Layer(file(plan, f"{name}.toml"))])
+
+
+# --- what is started --------------------------------------------------------------------------------------------------
+
+
+def test_rl_has_trainer_orchestrator_and_inference_and_follows_the_orchestrator() -> None:
+    plan = plan_of(rl())
+    assert [(spec.name, spec.role) for spec in plan.processes] == [
+        ("trainer", Role.FINISHES),
+        ("orchestrator", Role.FINISHES),
+        ("inference", Role.SERVES),
+    ]
+    assert plan.followed.name == "orchestrator"
+    assert (plan.progress.component, plan.progress.metric, plan.progress.max_steps) == (
+        "orchestrator",
+        "reward/mean",
+        150,
+    )
+
+
+def test_sft_has_the_trainer_alone() -> None:
+    plan = plan_of(sft("--max-steps", "7"))
+    assert [spec.name for spec in plan.processes] == ["trainer"]
+    assert plan.followed.name == "trainer"
+    assert (plan.progress.metric, plan.progress.max_steps) == ("loss", 7)
+
+
+def test_a_server_elsewhere_is_not_started_and_its_url_reaches_the_orchestrator() -> None:
+    plan = plan_of(rl(*ELSEWHERE))
+    assert [spec.name for spec in plan.processes] == ["trainer", "orchestrator"]
+    assert file(plan, "orchestrator.toml")["inference_url"] == "http://gpu7:8000/v1"
+
+
+def test_services_come_last_and_serve() -> None:
+    services = {"reward": {"command": ["python", "reward.py"], "args": ["--for", "{name}"]}}
+    plan = plan_of(load(SFTConfig, [Layer({"services": services})]))
+    reward = plan.processes[-1]
+    assert (reward.name, reward.role) == ("reward", Role.SERVES)
+    assert reward.argv == ("python", "reward.py", "--for", "otter")
+    assert reward.log == LOGS / "reward.log"
+
+
+def test_the_reference_workload_runs_with_its_own_configuration() -> None:
+    plan = plan_of(rl("--nproc", "2"))
+    trainer, orchestrator, inference = plan.processes
+    assert trainer.argv[:4] == ("/venv/bin/python", "-m", "torch.distributed.run", "--nproc-per-node=2")
+    assert trainer.argv[-4:] == ("-m", "launcher.workload.rl", "@", "/runs/otter/configs/trainer.toml")
+    assert orchestrator.argv[1:] == (
+        "-m",
+        "launcher.workload.orchestrator",
+        "@",
+        "/runs/otter/configs/orchestrator.toml",
+    )
+    assert inference.argv[1:] == ("-m", "launcher.workload.inference", "@", "/runs/otter/configs/inference.toml")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "end"),
+    [
+        (("--trainer.module", "my.train"), ("-m", "my.train")),
+        (("--trainer.script", "a b.py"), ("a b.py",)),
+        (("--trainer.module", "my.train", "--", "--lr", "1"), ("-m", "my.train", "--lr", "1")),
+        (("--", "--seed", "1"), ("@", "/runs/otter/configs/trainer.toml", "--seed", "1")),
+    ],
+)
+def test_the_users_program_takes_the_place_of_the_reference_one(
+    arguments: tuple[str, ...], end: tuple[str, ...]
+) -> None:
+    trainer = component(plan_of(sft(*arguments)), "trainer")
+    assert trainer.argv[-len(end) :] == end
+    assert trainer.argv[2] == "torch.distributed.run"
+
+
+def test_a_command_does_without_torchrun() -> None:
+    trainer = component(plan_of(sft("--trainer.command", "accelerate", "--trainer.command", "launch")), "trainer")
+    assert (trainer.argv, trainer.ranks, trainer.rank_logs) == (("accelerate", "launch"), None, ())
+
+
+# --- ranks and files --------------------------------------------------------------------------------------------------
+
+
+def test_the_rendezvous_is_new_for_each_attempt_and_is_the_ranks_directory() -> None:
+    first, second = (component(plan_of(sft(), attempt=attempt), "trainer") for attempt in (1, 2))
+    assert first.ranks and second.ranks
+    assert first.ranks.directory == Path("/runs/otter/logs/attempt_1/torchrun/otter-1")
+    assert second.ranks.directory == Path("/runs/otter/logs/attempt_2/torchrun/otter-2")
+    assert "--rdzv-id=otter-2" in second.argv
+
+
+def test_a_log_directory_of_the_users_is_below_where_launch_was_typed() -> None:
+    trainer = component(plan_of(sft("--log-dir", "my logs")), "trainer")
+    assert "--log-dir=/here/my logs" in trainer.argv
+    assert trainer.ranks and trainer.ranks.directory == Path("/here/my logs/otter-1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "files"),
+    [
+        ((), ("trainer/rank_0.log", "trainer/rank_1.log")),
+        (
+            ("--trainer.module", "m"),
+            ("torchrun/otter-1/attempt_0/0/stdout.log", "torchrun/otter-1/attempt_0/1/stdout.log"),
+        ),
+        (("--trainer.module", "m", "--redirects", "0", "--tee", "0"), ("trainer.log", "trainer.log")),
+        (
+            ("--trainer.module", "m", "--redirects", "1:2", "--tee", "0"),
+            ("trainer.log", "torchrun/otter-1/attempt_0/1/stderr.log"),
+        ),
+    ],
+)
+def test_every_rank_has_a_file_to_look_at(arguments: tuple[str, ...], files: tuple[str, ...]) -> None:
+    trainer = component(plan_of(sft("--nproc", "2", *arguments)), "trainer")
+    assert trainer.rank_logs == tuple(LOGS / name for name in files)
+
+
+def test_an_empty_console_is_said_beforehand() -> None:
+    notes = plan_of(sft("--tee", "0")).notes
+    assert len(notes) == 1
+    assert "with --tee 0 the console and trainer.log stay empty" in notes[0]
+    assert plan_of(sft()).notes == ()
+
+
+def test_a_rank_that_does_not_exist_is_refused_whatever_the_default_number_is() -> None:
+    with pytest.raises(UserError, match="there are 3 ranks, 0 to 2"):
+        plan_of(rl("--filter-rank", "3"), machine(gpus=4))
+
+
+# --- what components are handed ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("config", "models"),
+    [
+        (
+            rl("--seed", "7"),
+            {"trainer": RLTrainerConfig, "orchestrator": OrchestratorConfig, "inference": InferenceConfig},
+        ),
+        (sft("--seed", "7"), {"trainer": SFTTrainerConfig}),
+    ],
+)
+def test_each_component_is_handed_what_the_run_shares(config: RLConfig | SFTConfig, models: dict[str, type]) -> None:
+    plan = plan_of(config, attempt=2)
+    for name, model in models.items():
+        got = handed(plan, name, model)
+        assert (got.run_name, got.output_dir, got.attempt, got.seed) == ("otter", Path("/runs/otter"), 2, 7)  # type: ignore[attr-defined]
+
+
+def test_each_component_is_handed_its_own_settings_and_the_runs_steps() -> None:
+    plan = plan_of(
+        rl("--max-steps", "9", "--max-async", "3", "--trainer.optimizer.lr", "0.5", "--trainer.model.dim", "32")
+    )
+    trainer, orchestrator = file(plan, "trainer.toml"), file(plan, "orchestrator.toml")
+    assert (trainer["max_steps"], orchestrator["max_steps"], orchestrator["max_async"]) == (9, 9, 3)
+    assert trainer["optimizer"]["lr"] == 0.5  # type: ignore[index]
+    assert file(plan, "inference.toml")["model"]["dim"] == 32  # type: ignore[index]
+
+
+@pytest.mark.parametrize(("port", "expected"), [("0", 4321), ("8000", 8000)])
+def test_a_port_of_0_is_the_free_one_that_was_probed_and_all_agree_on_it(port: str, expected: int) -> None:
+    plan = plan_of(rl("--inference.port", port))
+    assert file(plan, "inference.toml")["port"] == expected
+    assert file(plan, "orchestrator.toml")["inference_url"] == f"http://127.0.0.1:{expected}"
+    assert component(plan, "inference").ready_url == f"http://127.0.0.1:{expected}/health"
+
+
+def test_a_server_on_all_addresses_is_reached_on_this_host() -> None:
+    plan = plan_of(rl("--inference.host", "0.0.0.0"))
+    assert component(plan, "inference").ready_url == "http://127.0.0.1:4321/health"
+
+
+def test_foreign_inference_is_ready_when_its_own_url_says_so_or_never_asked() -> None:
+    command = ("--inference.command", "serve")
+    assert component(plan_of(rl(*command)), "inference").ready_url is None
+    with_url = rl(*command, "--inference.ready", "http://h:{port}/up", "--inference.ready-timeout", "3s")
+    inference = component(plan_of(with_url), "inference")
+    assert (inference.ready_url, inference.ready_timeout) == ("http://h:4321/up", 3.0)
+
+
+# --- config.toml ------------------------------------------------------------------------------------------------------
+
+
+def test_the_resolved_request_repeats_the_run_without_its_name_directory_and_port() -> None:
+    config = rl("--name", "otter", "--output-dir", "/runs/otter", "--seed", "5")
+    values = file(plan_of(config), "config.toml")
+    assert not {"name", "output_dir"} & set(values)
+    again = load(RLConfig, [Layer(values)])
+    assert again == config.model_copy(update={"name": None, "output_dir": None})
+    assert again.inference.port == 0
+
+
+def test_a_plan_depends_on_nothing_but_its_arguments(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    before = plan_of(rl(), machine(gpus=2))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
+    assert plan_of(rl(), machine(gpus=2)) == before
+    assert list(tmp_path.iterdir()) == []

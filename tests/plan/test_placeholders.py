@@ -1,0 +1,52 @@
+"""{port} and the like."""
+
+import pytest
+
+from launcher.errors import UserError
+from launcher.plan.placeholders import MEANING, expand
+from tests.plans import component, plan_of, rl, sft
+
+VALUES = {name: f"<{name}>" for name in MEANING}
+
+
+@pytest.mark.parametrize("name", MEANING)
+def test_each_placeholder_is_replaced(name: str) -> None:
+    assert expand("trainer", f"--x={{{name}}}/{{{name}}}", VALUES) == f"--x=<{name}>/<{name}>"
+
+
+@pytest.mark.parametrize("text", ["", "plain", '{"json": 1}', "{}", "{0}", "${HOME}", "{a b}", "{Upper}", "%(port)s"])
+def test_other_braces_are_left_alone(text: str) -> None:
+    assert expand("trainer", text, VALUES) == text
+
+
+def test_a_value_that_looks_like_a_placeholder_is_not_replaced_again() -> None:
+    assert expand("trainer", "{output_dir}", VALUES | {"output_dir": "/a {port}"}) == "/a {port}"
+
+
+def test_an_unknown_placeholder_names_those_that_exist() -> None:
+    with pytest.raises(UserError, match=r"inference: \{prt\} is not a placeholder") as caught:
+        expand("inference", "--port={prt}", VALUES)
+    assert all(name in str(caught.value.hint) for name in MEANING)
+
+
+def test_a_placeholder_without_a_value_in_this_run_is_refused() -> None:
+    with pytest.raises(UserError, match=r"trainer: \{port\} .* has no value in this run"):
+        plan_of(sft("--trainer.args", "{port}"))
+
+
+def test_commands_arguments_variables_and_the_readiness_url_are_expanded() -> None:
+    command = [f"--inference.command={word}" for word in ("vllm", "serve", "{model}", "--port", "{port}")]
+    config = rl(
+        *command,
+        "--inference.ready=http://127.0.0.1:{port}/health",
+        "--inference.env=URL={inference_url}",
+        "--trainer.model.checkpoint=/models/a b",
+        "--trainer.args={config}",
+        "--trainer.args={name}-{attempt}-{nproc}",
+    )
+    plan = plan_of(config, attempt=2)
+    inference = component(plan, "inference")
+    assert inference.argv == ("vllm", "serve", "/models/a b", "--port", "4321")
+    assert inference.ready_url == "http://127.0.0.1:4321/health"
+    assert inference.env["URL"] == "http://127.0.0.1:4321"
+    assert component(plan, "trainer").argv[-2:] == ("/runs/otter/configs/trainer.toml", "otter-2-1")

@@ -1,0 +1,115 @@
+"""Who gets which GPUs: the trainer first, inference after it, services last."""
+
+import pytest
+
+from launcher.errors import UserError
+from launcher.plan.placement import Placement, Server, place
+
+REFERENCE = Server(gpus=1, may_share=False, is_reference=True)
+FOREIGN = Server(gpus=1, may_share=False, is_reference=False)
+SHARING = Server(gpus=1, may_share=True, is_reference=False)
+
+
+def names(count: int) -> tuple[str, ...]:
+    return tuple(str(index) for index in range(count))
+
+
+def placed(gpus: int, nproc: int | None = None, server: Server | None = None, **services: int) -> Placement:
+    return place(names(gpus), nproc, server, services)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "nproc", "server", "trainer", "inference"),
+    [
+        # SFT: all of them
+        (1, None, None, "0", ""),
+        (2, None, None, "0 1", ""),
+        (8, None, None, "0 1 2 3 4 5 6 7", ""),
+        (8, 3, None, "0 1 2", ""),
+        # RL: what inference leaves
+        (2, None, REFERENCE, "0", "1"),
+        (8, None, REFERENCE, "0 1 2 3 4 5 6", "7"),
+        (8, None, FOREIGN, "0 1 2 3 4 5 6", "7"),
+        (8, None, Server(4, False, False), "0 1 2 3", "4 5 6 7"),
+        (8, 2, Server(2, False, True), "0 1", "2 3"),
+        (8, 7, REFERENCE, "0 1 2 3 4 5 6", "7"),
+        # too few for both
+        (1, None, REFERENCE, "0", "0"),
+        (1, None, SHARING, "0", "0"),
+        (8, 8, REFERENCE, "0 1 2 3 4 5 6 7", "7"),
+        (2, 2, Server(2, False, True), "0 1", "0 1"),
+        (2, 2, Server(4, True, False), "0 1", "0 1"),
+        # a server that wants none
+        (2, None, Server(0, False, False), "0 1", ""),
+    ],
+)
+def test_the_trainer_comes_first_and_inference_after_it(
+    gpus: int, nproc: int | None, server: Server | None, trainer: str, inference: str
+) -> None:
+    placement = placed(gpus, nproc, server)
+    assert " ".join(placement.trainer) == trainer
+    assert " ".join(placement.inference) == inference
+    assert placement.nproc == len(placement.trainer)
+
+
+@pytest.mark.parametrize(("nproc", "ranks"), [(None, 1), (1, 1), (8, 8)])
+@pytest.mark.parametrize("server", [None, REFERENCE, FOREIGN])
+def test_without_gpus_any_number_of_ranks_runs_on_the_cpu(nproc: int | None, ranks: int, server: Server | None) -> None:
+    assert placed(0, nproc, server, reward=1) == Placement(ranks)
+
+
+def test_sharing_is_said_with_the_gpus_it_concerns() -> None:
+    assert placed(1, None, REFERENCE).notes == ("inference shares GPU 0 with the trainer: there is 1 GPU",)
+    assert placed(2, None, REFERENCE).notes == ()
+
+
+def test_foreign_inference_does_not_share_unless_it_says_so() -> None:
+    with pytest.raises(UserError, match=r"inference.gpus = 1, and the trainer leaves 0 of 1") as caught:
+        placed(1, None, FOREIGN)
+    assert "--inference.share-gpus" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(("gpus", "nproc"), [(1, 2), (2, 3), (8, 9)])
+def test_more_ranks_than_gpus_are_refused(gpus: int, nproc: int) -> None:
+    with pytest.raises(UserError, match=rf"--nproc {nproc}: there (is|are) {gpus} GPU") as caught:
+        placed(gpus, nproc)
+    assert caught.value.hint == f"--nproc can be 1 to {gpus}"
+
+
+def test_services_come_last_and_are_left_room_for() -> None:
+    placement = placed(8, None, REFERENCE, reward=2, judge=1)
+    assert placement.trainer == names(4)
+    assert placement.inference == ("4",)
+    assert (placement.service("reward"), placement.service("judge")) == (("5", "6"), ("7",))
+
+
+def test_a_service_without_gpus_gets_none() -> None:
+    assert placed(2, None, None, proxy=0).service("proxy") == ()
+
+
+def test_a_service_for_which_nothing_is_left_is_refused() -> None:
+    with pytest.raises(UserError, match=r"services.reward.gpus = 2: 1 is left of 4 GPUs"):
+        placed(4, 3, None, reward=2)
+
+
+@pytest.mark.parametrize(
+    "gpus",
+    [
+        ("GPU-8932f937-d72c-4106-c12f-20bd9faed9f6", "GPU-1f2e"),
+        ("MIG-GPU-8932f937/1/0", "MIG-7c0e"),
+        ("3", "1"),
+    ],
+)
+def test_gpus_keep_their_names_and_their_order(gpus: tuple[str, ...]) -> None:
+    placement = place(gpus, None, REFERENCE, {})
+    assert (placement.trainer, placement.inference) == (gpus[:1], gpus[1:])
+
+
+@pytest.mark.parametrize("gpus", range(1, 9))
+@pytest.mark.parametrize("wanted", range(4))
+def test_nobody_gets_a_gpu_twice_unless_a_note_says_so(gpus: int, wanted: int) -> None:
+    server = Server(wanted, False, True)
+    placement = placed(gpus, None, server)
+    together = placement.trainer + placement.inference
+    assert (len(set(together)) < len(together)) == bool(placement.notes)
+    assert set(together) <= set(names(gpus))
