@@ -29,8 +29,8 @@ class ModelConfig(Section):
     checkpoint: Path | None = Field(
         None, description="directory with model.safetensors to start from, or a run's directory"
     )
-    layers: int = Field(2, ge=1, description="transformer blocks")
-    dim: int = Field(64, ge=8, description="width of the residual stream")
+    layers: int = Field(1, ge=1, description="transformer blocks")
+    dim: int = Field(128, ge=8, description="width of the residual stream")
     heads: int = Field(4, ge=1, description="attention heads")
     context: int = Field(64, ge=8, description="longest sequence, in tokens (bytes)")
     device: Device = Field("auto", description="where the model runs; auto takes a GPU if there is one")
@@ -38,11 +38,11 @@ class ModelConfig(Section):
 
 
 class OptimizerConfig(Section):
-    lr: float = Field(1e-3, gt=0, description="AdamW's learning rate after the warm-up")
+    lr: float = Field(3e-3, gt=0, description="AdamW's learning rate after the warm-up")
     warmup_steps: int = Field(10, ge=0, description="steps of linear warm-up")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
     beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's first moment decay")
-    beta2: float = Field(0.95, ge=0, lt=1, description="AdamW's second moment decay")
+    beta2: float = Field(0.99, ge=0, lt=1, description="AdamW's second moment decay")
     max_norm: float = Field(1.0, gt=0, description="largest gradient norm; longer gradients are scaled down")
 
 
@@ -78,7 +78,7 @@ class TrainerSettings(WandbSection):
 class PolicyLossConfig(Section):
     clip_low: float = Field(0.2, gt=0, lt=1, description="importance ratios below 1 - this are clipped")
     clip_high: float = Field(0.28, gt=0, description="importance ratios above 1 + this are clipped")
-    entropy: float = Field(0.01, ge=0, description="weight of the entropy bonus, which keeps the policy exploring")
+    entropy: float = Field(0.03, ge=0, description="weight of the entropy bonus, which keeps the policy exploring")
 
 
 class RLTrainerSettings(TrainerSettings):
@@ -87,7 +87,7 @@ class RLTrainerSettings(TrainerSettings):
 
 
 class RLTrainerConfig(RLTrainerSettings, Handed):
-    max_steps: int = Field(150, ge=1, description="updates of the policy")
+    max_steps: int = Field(200, ge=1, description="updates of the policy")
 
 
 class DataConfig(Section):
@@ -128,7 +128,7 @@ class OrchestratorSettings(WandbSection):
 
 
 class OrchestratorConfig(OrchestratorSettings, Handed):
-    max_steps: int = Field(150, ge=1, description="batches handed to the trainer")
+    max_steps: int = Field(200, ge=1, description="batches handed to the trainer")
     max_async: int = Field(1, ge=0, description="how many updates the policy that samples may lag behind")
     task: TaskConfig = TaskConfig()
     model_name: str = Field("policy", description="the model to ask the server for")

@@ -1,4 +1,4 @@
-"""What the four entry points have in common: the logger, the request to end, and one line for an expected failure."""
+"""What the four entry points have in common: logger, monitor, the request to end, one line for an expected failure."""
 
 import signal
 import sys
@@ -6,9 +6,11 @@ from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn, TypeVar
 
+from launcher.config.wandb import WandbSection
 from launcher.config.workload import Handed
 from launcher.errors import UserError
 from launcher.logger import get_logger, setup_logger
+from launcher.monitor import setup_monitor
 from launcher.rundir import RunDir
 
 C = TypeVar("C", bound=Handed)
@@ -39,12 +41,23 @@ def run_dir(config: Handed) -> RunDir:
     return RunDir(config.output_dir, config.attempt)
 
 
-def run_component(component: str, config: C, main: Callable[[C], int]) -> NoReturn:
-    """Call `main` with a logger in place, and exit with what it returns; a UserError is one line and exit code 1."""
-    setup_logger(component, run=run_dir(config), level=config.log.level, json_lines=config.log.json_lines)
+def run_component(component: str, config: C, main: Callable[[C], int | None]) -> NoReturn:
+    """Call `main` with logger and monitor in place, and exit with what it returns.
+
+    A UserError is one line in the log and exit code 1.
+    """
+    run = run_dir(config)
+    setup_logger(component, run=run, level=config.log.level, json_lines=config.log.json_lines)
+    monitor = None
+    if isinstance(config, WandbSection):
+        handed = config.model_dump(mode="json", exclude={"wandb"})
+        monitor = setup_monitor(component, run, config.wandb, config=handed, run_name=config.run_name)
+    exit_code = 1
     try:
-        exit_code = main(config)
+        exit_code = main(config) or 0
     except UserError as error:
         get_logger().error("{}", error)
-        exit_code = 1
+    finally:
+        if monitor:
+            monitor.finish(exit_code)
     sys.exit(exit_code)

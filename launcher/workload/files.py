@@ -11,46 +11,54 @@ from launcher.rundir import RunDir
 
 @contextmanager
 def appearing(path: Path) -> Iterator[Path]:
-    """A path to write a file or a directory to; what it holds appears at `path` when the block ends without an error."""
+    """A path to write a file or a directory to; it appears as `path` when the block ends without an error."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield draft
         if path.is_dir():
-            remove(path)  # a directory cannot be replaced in one go
+            remove(path)  # nothing replaces a directory in one go
         draft.replace(path)
     finally:
-        remove(draft)
+        _delete(draft)
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a directory, if it is there; a directory goes in one go, then file by file."""
-    if path.is_dir():
-        doomed = path.with_name(f".{path.name.lstrip('.')}.removed")
-        shutil.rmtree(doomed, ignore_errors=True)
+    """Remove a file or a directory, if it is there; nobody sees a directory with a part of its files."""
+    doomed = path.with_name(f".{path.name}.removed")
+    _delete(doomed)
+    if path.exists():
         path.rename(doomed)
-        shutil.rmtree(doomed)
-    else:
-        path.unlink(missing_ok=True)
+        _delete(doomed)
 
 
 def clear(directory: Path) -> None:
-    """Remove what a directory holds, drafts of killed processes among it."""
-    for path in directory.glob("*"):
-        remove(path)
-    for path in directory.glob(".*"):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    """Remove what a directory holds, the drafts of killed processes among it."""
+    if directory.exists():
+        for path in directory.iterdir():
+            _delete(path) if path.name.startswith(".") else remove(path)
+
+
+def clear_drafts(directory: Path) -> None:
+    """Remove what killed processes have left half-written."""
+    for path in directory.glob(".step_*"):
+        _delete(path)
+
+
+def _delete(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def steps_in(directory: Path) -> list[int]:
-    """The N of all complete `step_N…` in a directory, ascending."""
-    names = (path.name.removesuffix(".safetensors") for path in directory.glob("step_*"))
-    return sorted(int(name.removeprefix("step_")) for name in names if name.removeprefix("step_").isdigit())
+    """The N of all complete `step_N` in a directory, ascending."""
+    names = (path.stem.removeprefix("step_") for path in directory.glob("step_*"))
+    return sorted(int(name) for name in names if name.isdigit())
 
 
 def resume_step(run: RunDir) -> int:
-    """How many updates this attempt starts from: those of the newest checkpoint, or none in a first attempt.
+    """How many updates to go on from: those of the newest checkpoint, or none in a first attempt.
 
     Trainer and orchestrator both ask, and agree: no checkpoint is written before the orchestrator's first batch.
     """
-    return max(steps_in(run.checkpoints), default=0) if run.attempt > 1 else 0
+    is_restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0  # by torchrun --max-restarts
+    return max(steps_in(run.checkpoints), default=0) if run.attempt > 1 or is_restarted else 0

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from launcher.workload.model import Cache, Transformer
@@ -41,7 +42,7 @@ def generate(model: Transformer, wanted: list[Wanted]) -> list[Sampled]:
     steps = max(one.max_tokens for one in wanted)
     padding = torch.tensor([longest - len(one.prompt) for one in wanted], device=device)  # (B,)
     tokens = torch.tensor([[END] * (longest - len(one.prompt)) + one.prompt for one in wanted], device=device)  # (B, T)
-    draws = torch.stack([torch.nn.functional.pad(one.draws, (0, steps - one.max_tokens)) for one in wanted], 1).to(device)
+    draws = torch.stack([F.pad(one.draws, (0, steps - one.max_tokens)) for one in wanted], 1).to(device)  # (max, B)
     temperature = torch.tensor([one.temperature for one in wanted], device=device)[:, None]  # (B, 1)
     limit = torch.tensor([one.max_tokens for one in wanted], device=device)
 

@@ -8,16 +8,17 @@ and a reader takes no notice of those of another attempt. Each writer removes wh
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from launcher.rundir import RunDir
 from launcher.workload.files import appearing
 from launcher.workload.tokens import END
+
+ATTEMPT = "attempt"  # the key under which both say who wrote them
 
 
 @dataclass(frozen=True)
@@ -61,38 +62,39 @@ def write_batch(run: RunDir, step: int, batch: Batch) -> None:
         "logprobs": batch.logprobs,
         "advantages": batch.advantages,
     }
-    about = {"attempt": run.attempt, "policy_step": batch.policy_step, "temperature": batch.temperature}
+    about = {ATTEMPT: run.attempt, "policy_step": batch.policy_step, "temperature": batch.temperature}
     with appearing(run.rollout(step)) as draft:
         save_file(arrays, draft, {name: str(value) for name, value in about.items()})
 
 
-def read_batch(run: RunDir, step: int) -> Batch | None:
-    """The batch for one update, or None while this attempt has not written it."""
-    path = run.rollout(step)
+def has_batch(run: RunDir, step: int) -> bool:
+    """Whether this attempt has written the batch for one update."""
     try:
-        with safe_open(path, "numpy") as file:
-            about = file.metadata()
-        if int(about["attempt"]) != run.attempt:
-            return None
-        return Batch(**load_file(path), policy_step=int(about["policy_step"]), temperature=float(about["temperature"]))
-    except (FileNotFoundError, SafetensorError):  # removed while it was looked at, or a stranger's
-        return None
+        with safe_open(run.rollout(step), "numpy") as file:
+            return int(file.metadata()[ATTEMPT]) == run.attempt
+    except FileNotFoundError:
+        return False
+
+
+def read_batch(run: RunDir, step: int) -> Batch:
+    """The batch for one update, which must be there."""
+    path = run.rollout(step)
+    with safe_open(path, "numpy") as file:
+        about = file.metadata()
+    return Batch(**load_file(path), policy_step=int(about["policy_step"]), temperature=float(about["temperature"]))
 
 
 # --- weights ----------------------------------------------------------------------------------------------------------
-
-ATTEMPT = "attempt"  # the key in config.json
 
 
 def has_weights(run: RunDir, step: int) -> bool:
     """Whether this attempt has published the policy after `step` updates."""
     try:
         return bool(json.loads((run.weights(step) / "config.json").read_text())[ATTEMPT] == run.attempt)
-    except (FileNotFoundError, KeyError):
+    except FileNotFoundError:
         return False
 
 
-def weights_after(run: RunDir, step: int, before: int) -> Path | None:
-    """The newest published weights among steps `step` to `before`, if any."""
-    newest = next((at for at in range(before, step - 1, -1) if has_weights(run, at)), None)
-    return None if newest is None else run.weights(newest)
+def newest_weights(run: RunDir, oldest: int, newest: int) -> int | None:
+    """The newest step, from `oldest` to `newest`, whose weights are published; None while there are none."""
+    return next((step for step in range(newest, oldest - 1, -1) if has_weights(run, step)), None)

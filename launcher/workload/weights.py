@@ -71,17 +71,22 @@ def build_model(config: ModelConfig, seed: int) -> Transformer:
     if config.checkpoint is not None:
         return load_model(find_checkpoint(config.checkpoint), config)
     torch.manual_seed(seed)
-    return _empty(Shape(config.layers, config.dim, config.heads, config.context), config)
+    return _new(configured_shape(config), config)
+
+
+def configured_shape(config: ModelConfig) -> Shape:
+    """The shape of a model that starts from no checkpoint."""
+    return Shape(config.layers, config.dim, config.heads, config.context)
 
 
 def load_model(directory: Path, config: ModelConfig) -> Transformer:
     """A checkpoint's model, of the checkpoint's shape. Raises UserError when it is missing or broken."""
-    model = _empty(read_shape(directory), config)
+    model = _new(read_shape(directory), config)
     load_weights(model, directory)
     return model
 
 
-def _empty(shape: Shape, config: ModelConfig) -> Transformer:
+def _new(shape: Shape, config: ModelConfig) -> Transformer:
     if shape.dim % shape.heads:
         raise UserError(f"model.dim {shape.dim} is not a multiple of model.heads {shape.heads}")
     return Transformer(shape).to(dtype=getattr(torch, config.dtype))

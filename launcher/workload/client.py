@@ -1,0 +1,111 @@
+"""Ask an inference server for samples, over the OpenAI completions protocol, and for new weights.
+
+The protocol speaks of text, training needs tokens. They are recovered from the tokens' own texts beside their
+log-probabilities, which works with every server whose tokens are the bytes of `launcher.workload.tokens`; one with
+another vocabulary is refused. `/update_weights` and `/health` are not part of the protocol: any server needs them here.
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from launcher.errors import UserError
+from launcher.workload.handover import Sample
+from launcher.workload.tokens import END, encode, named
+
+PATIENCE = 300.0  # seconds that one request may take
+POLL = 0.05  # seconds between looks for a server that is starting
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be sampled: `n` completions of each prompt."""
+
+    prompts: list[str]
+    n: int
+    temperature: float
+    max_tokens: int
+    seed: int
+
+
+class InferenceClient:
+    """One server. Every method raises UserError when it cannot be reached, refuses, or answers what is no use."""
+
+    def __init__(self, url: str, model: str) -> None:
+        self.url = url.rstrip("/").removesuffix("/v1")
+        self.model = model
+        self._http = httpx.AsyncClient(base_url=self.url, timeout=PATIENCE, trust_env=False)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: Any, trace: TracebackType | None) -> None:
+        await self._http.aclose()
+
+    async def wait_until_ready(self, timeout: float) -> None:
+        """Return once /health answers 200, at the latest after `timeout` seconds."""
+        deadline, last = time.monotonic() + timeout, "it was not asked"
+        while time.monotonic() < deadline:
+            try:
+                answer = await self._http.get("/health", timeout=5.0)
+                if answer.status_code == httpx.codes.OK:
+                    return
+                last = f"/health answered {answer.status_code}"
+            except httpx.TransportError as error:
+                last = str(error) or type(error).__name__
+            await asyncio.sleep(POLL)
+        raise UserError(f"the inference server at {self.url} was not ready after {timeout:g} s: {last}")
+
+    async def sample(self, request: Request) -> list[list[Sample]]:
+        """The completions of each prompt, in order."""
+        body = {
+            "model": self.model,
+            "prompt": request.prompts,
+            "n": request.n,
+            "temperature": request.temperature,
+            "max_tokens": request.max_tokens,
+            "seed": request.seed,
+            "logprobs": 0,
+        }
+        answer = await self._post("/v1/completions", body)
+        choices = sorted(answer["choices"], key=lambda choice: int(choice["index"]))
+        if len(choices) != len(request.prompts) * request.n:
+            raise UserError(f"{self.url} sent {len(choices)} completions for {len(request.prompts)} x {request.n}")
+        prompts = [[END, *encode(prompt)] for prompt in request.prompts]
+        samples = [self._sample(prompts[at // request.n], choice) for at, choice in enumerate(choices)]
+        return [samples[at : at + request.n] for at in range(0, len(samples), request.n)]
+
+    async def load_weights(self, path: Path, step: int) -> None:
+        """Have the server replace its weights by those at `path`, the policy after `step` updates."""
+        await self._post("/update_weights", {"path": str(path.absolute()), "step": step})
+
+    def _sample(self, prompt: list[int], choice: dict[str, Any]) -> Sample:
+        try:
+            logprobs = choice["logprobs"]
+            return Sample(prompt, [named(text) for text in logprobs["tokens"]], logprobs["token_logprobs"])
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{self.url} sends no log-probabilities, which training needs") from error
+        except ValueError as error:
+            raise UserError(f"{self.url} has another vocabulary: {error}") from error
+
+    async def _post(self, path: str, body: dict[str, Any]) -> Any:
+        try:
+            answer = await self._http.post(path, json=body)
+        except httpx.TransportError as error:
+            raise UserError(f"the inference server at {self.url} went away: {error or type(error).__name__}") from error
+        if answer.is_error:
+            raise UserError(f"{self.url}{path} answered {answer.status_code}: {_message(answer)}")
+        return answer.json()
+
+
+def _message(answer: httpx.Response) -> str:
+    """The message of an error in OpenAI's shape, or else whatever came."""
+    try:
+        return str(answer.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return answer.text[:300]

@@ -1,0 +1,141 @@
+"""The inference server: HTTP in front of the engine."""
+
+import asyncio
+import random
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import torch
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from launcher.config.workload import InferenceConfig
+from launcher.errors import UserError
+from launcher.logger import get_logger
+from launcher.workload.engine import Engine
+from launcher.workload.generate import Wanted
+from launcher.workload.protocol import CompletionRequest, RequestError, UpdateRequest, completion, models, parse
+from launcher.workload.ranks import pick_device
+from launcher.workload.tokens import END, encode
+from launcher.workload.weights import build_model
+
+GRACE = 1  # seconds that open requests get when the server is asked to end
+
+
+def serve(config: InferenceConfig) -> int:
+    """Serve until SIGTERM; the process's exit code comes back. Raises UserError when the port is taken."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with bind(config.host, config.port) as listener:
+        model = build_model(config.model, config.seed).to(pick_device(config.model.device)).eval()
+        app = make_app(Engine(model, config.max_batch), config.model_name)
+        host, port = listener.getsockname()[:2]
+        get_logger().info("serving {} at http://{}:{}", config.model_name, host, port)
+        # uvicorn handles the signal first, and raises it again once it has shut down
+        uvicorn.Server(
+            uvicorn.Config(app, log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=GRACE)
+        ).run([listener])
+    return 0
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket at the address, not listening yet: until the server is ready, connections are refused.
+
+    Raises UserError when the address is taken or not this machine's.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise UserError(f"cannot serve at {host}:{port}: {error.strerror}", "--port 0 takes a free one") from error
+    return listener
+
+
+def make_app(engine: Engine, model_name: str) -> Starlette:
+    """The HTTP application; the engine runs for as long as it does."""
+    endpoints = Endpoints(engine, model_name)
+
+    @asynccontextmanager
+    async def engine_runs(app: Starlette) -> AsyncIterator[None]:
+        running = asyncio.create_task(engine.run())
+        yield
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+    routes = [
+        Route("/v1/completions", endpoints.complete, methods=["POST"]),
+        Route("/v1/models", endpoints.models),
+        Route("/health", endpoints.health),
+        Route("/update_weights", endpoints.update_weights, methods=["POST"]),
+    ]
+    handlers = {RequestError: _refuse, HTTPException: _not_there, Exception: _failed}
+    return Starlette(routes=routes, exception_handlers=handlers, lifespan=engine_runs)
+
+
+class Endpoints:
+    def __init__(self, engine: Engine, model_name: str) -> None:
+        self.engine, self.model_name = engine, model_name
+
+    async def complete(self, http: Request) -> Response:
+        request = parse(CompletionRequest, await http.body())
+        if request.model != self.model_name:
+            message = f"there is no model {request.model!r}, only {self.model_name!r}"
+            raise RequestError(message, 404, "model", "model_not_found")
+        prompts = [[END, *encode(prompt)] for prompt in request.prompts]
+        self._check_length(prompts, request.max_tokens)
+        sampled, step = await self.engine.generate(_wanted(prompts, request))
+        return JSONResponse(completion(request, sum(map(len, prompts)), sampled, step))
+
+    async def models(self, http: Request) -> Response:
+        return JSONResponse(models(self.model_name))
+
+    async def health(self, http: Request) -> Response:
+        return JSONResponse({"status": "ok", "step": self.engine.step})
+
+    async def update_weights(self, http: Request) -> Response:
+        request = parse(UpdateRequest, await http.body())
+        try:
+            await self.engine.update(request.path, request.step)
+        except UserError as error:
+            raise RequestError(str(error), param="path") from error
+        get_logger().debug("serving the policy after {} updates", request.step)
+        return JSONResponse({"step": self.engine.step})
+
+    def _check_length(self, prompts: list[list[int]], max_tokens: int) -> None:
+        context, longest = self.engine.model.shape.context, max(map(len, prompts))
+        if longest + max_tokens > context:
+            message = f"the context has {context} tokens; the prompt takes {longest}, max_tokens {max_tokens}"
+            raise RequestError(message, param="prompt", code="context_length_exceeded")
+
+
+def _wanted(prompts: list[list[int]], request: CompletionRequest) -> list[Wanted]:
+    """What the engine is to sample: the same seed draws the same, whatever it is batched with."""
+    seed = random.getrandbits(63) if request.seed is None else request.seed % 2**63
+    draws = torch.rand(
+        len(prompts) * request.n, request.max_tokens, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+    )
+    rows = [prompt for prompt in prompts for _ in range(request.n)]
+    return [Wanted(prompt, request.temperature, row) for prompt, row in zip(rows, draws, strict=True)]
+
+
+async def _refuse(http: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestError)
+    return error.response()
+
+
+async def _not_there(http: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return RequestError(f"{http.method} {http.url.path}: {error.detail}", error.status_code).response()
+
+
+async def _failed(http: Request, error: Exception) -> Response:
+    return RequestError("the server failed; see its log", 500).response()
