@@ -67,6 +67,11 @@ class HungUp:
 
 
 @dataclass(frozen=True)
+class Heartbeat:
+    """The supervisor is alive, which nobody on another host could tell otherwise."""
+
+
+@dataclass(frozen=True)
 class GuardDied:
     pass
 
@@ -108,12 +113,14 @@ Event = (
     | Exited
     | Signalled
     | HungUp
+    | Heartbeat
     | GuardDied
     | DrainTimedOut
     | GraceOver
     | Stopping
     | Killing
 )
+HEARTBEAT = 10.0  # seconds between two of them
 Listener = Callable[[Event], None]
 
 

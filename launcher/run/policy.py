@@ -137,6 +137,9 @@ class Policy:
         if self.state is not State.RUNNING:
             return [Kill()]
         self.ended_by = number
+        if number is signal.SIGQUIT:
+            self.state = State.STOPPED
+            return [Kill(), *self._when_empty()]
         return self._stop(State.STOPPED, f"{number.name} was received")
 
     def _on_guard_death(self) -> list[Action]:

@@ -4,13 +4,14 @@ import os
 import platform
 import time
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from launcher.plan.spec import Plan, ProcessSpec
-from launcher.run.events import Event, Exited, Killing, RankExited, RankStarted, Ready, Started, Stopping
+from launcher.run.events import Event, Exited, Heartbeat, Killing, RankExited, RankStarted, Ready, Started, Stopping
 from launcher.run.processes import start_time
 from launcher.rundir import RunDir
 
@@ -44,6 +45,14 @@ class ProcessState(_Record):
     ranks: list[RankState] = []
 
 
+class ProgressState(_Record):
+    """Which metric of which component says how the run is doing."""
+
+    component: str
+    metric: str
+    max_steps: int
+
+
 class FailureState(_Record):
     """The failure block, as it was shown."""
 
@@ -68,6 +77,8 @@ class RunState(_Record):
     exit_code: int | None = None
     supervisor: ProcessId | None = None
     guard: ProcessId | None = None
+    grace: float  # seconds
+    progress: ProgressState
     processes: list[ProcessState]
     wandb: bool = False
     tmux_socket: str | None = None
@@ -94,6 +105,8 @@ def first_state(plan: Plan, provenance: dict[str, Any]) -> RunState:
         host=platform.node(),
         boot_id=boot_id(),
         started=time.time(),
+        grace=plan.grace,
+        progress=ProgressState(**asdict(plan.progress)),
         processes=[_process_state(spec) for spec in plan.processes],
         wandb=plan.wandb,
         provenance=provenance,
@@ -130,6 +143,9 @@ class StateFile:
                 self._rank(name, rank).exit_code = exit_code
             case Exited(name, exit_code):
                 self._process(name).exit_code = exit_code
+            case Heartbeat():
+                self.touch()
+                return
             case Stopping() | Killing():
                 self.state.state = "stopping"
             case _:
@@ -139,6 +155,11 @@ class StateFile:
     def write_if_possible(self) -> None:
         with suppress(OSError):  # launcher.log has the event as well; the next change tries again
             self.write()
+
+    def touch(self) -> None:
+        """The heartbeat: for those who look from another host, where no pid can be asked."""
+        with suppress(OSError):
+            os.utime(self.run.state)
 
     def _process(self, name: str) -> ProcessState:
         return next(process for process in self.state.processes if process.name == name)

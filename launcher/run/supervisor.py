@@ -8,11 +8,13 @@ from typing import Any
 
 from launcher.plan.spec import Plan, ProcessSpec
 from launcher.run.events import (
+    HEARTBEAT,
     DrainTimedOut,
     Event,
     Exited,
     GraceOver,
     GuardDied,
+    Heartbeat,
     HungUp,
     Killing,
     Listener,
@@ -75,6 +77,12 @@ class _Supervisor:
         self.loop.add_signal_handler(signal.SIGHUP, self._emit, hangup)
         if self.guard is not None:
             self.loop.add_reader(self.guard, self._guard_died)
+
+        self._beat()
+
+    def _beat(self) -> None:
+        self._tell(Heartbeat())
+        self.loop.call_later(HEARTBEAT, self._beat)
 
     # --- what happens ---
 

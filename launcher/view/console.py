@@ -21,7 +21,7 @@ from rich.text import Text
 from launcher.plan.spec import Plan
 from launcher.run.events import Event, Ready, Started, Stopping
 from launcher.view.launcher_log import describe
-from launcher.view.metrics import MetricsFile
+from launcher.view.metrics import MetricsReader
 from launcher.view.report import duration
 
 SHORTEST_WAIT, LONGEST_WAIT = 0.05, 1.0  # seconds between two looks at the log: grows while nothing happens
@@ -59,7 +59,7 @@ class Console:
         self._last_words = ""
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._log = LogFile(plan.followed.log)
-        self._metrics = MetricsFile(plan.run.metrics(plan.progress.component))
+        self._metrics = MetricsReader(plan.run.metrics(plan.progress.component))
         self._rest = ""
         self._stopping = False
         self._screen: _Screen = _TerminalScreen(plan) if sys.stdout.isatty() else _Screen()

@@ -7,6 +7,7 @@ from launcher.run.events import (
     Exited,
     GraceOver,
     GuardDied,
+    Heartbeat,
     HungUp,
     Killing,
     NotReady,
@@ -23,8 +24,9 @@ from launcher.run.events import (
 
 def log_event(event: Event) -> None:
     """A listener; where the lines go is the logger's business."""
-    level, text = describe(event)
-    get_logger().log(level, "{}", text)
+    if not isinstance(event, Heartbeat):
+        level, text = describe(event)
+        get_logger().log(level, "{}", text)
 
 
 def describe(event: Event) -> tuple[str, str]:
@@ -46,6 +48,8 @@ def describe(event: Event) -> tuple[str, str]:
             return "INFO" if exit_code == 0 else "WARNING", f"{name}: ended, {exit_text(exit_code)}"
         case Signalled(number):
             return "WARNING", f"{number.name} received"
+        case Heartbeat():
+            return "TRACE", "alive"
         case HungUp():
             return "INFO", "the terminal has gone away; the run goes on without it"
         case GuardDied():

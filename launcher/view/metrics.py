@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 
-class MetricsFile:
+class MetricsReader:
     """A metrics file and how far it has been read; it need not exist yet."""
 
     def __init__(self, path: Path) -> None:
@@ -30,7 +30,7 @@ class MetricsFile:
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """All steps of a metrics file; empty when there is none."""
-    return MetricsFile(path).new_lines()
+    return MetricsReader(path).new_lines()
 
 
 def series(steps: list[dict[str, Any]], metric: str) -> list[float]:

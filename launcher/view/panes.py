@@ -7,7 +7,7 @@ from launcher.plan.spec import Plan
 from launcher.run.state import RunState
 from launcher.rundir import RunDir
 from launcher.view.layout import Layout, PaneSource, charts, run_layout
-from launcher.view.metrics import MetricsFile
+from launcher.view.metrics import MetricsReader
 from launcher.view.tmux import set_status
 
 STATUS_INTERVAL = 1.0  # seconds, at least, between two changes of the status line
@@ -32,7 +32,7 @@ class StatusLine:
 
     def __init__(self, plan: Plan, session: str, socket_name: str | None) -> None:
         self.plan, self.session, self.socket_name = plan, session, socket_name
-        self._metrics = MetricsFile(plan.run.metrics(plan.progress.component))
+        self._metrics = MetricsReader(plan.run.metrics(plan.progress.component))
         self._closed = threading.Event()
         self._text = "starting"
         self._thread = threading.Thread(target=self._run, name="tmux status", daemon=True)

@@ -1,0 +1,80 @@
+"""Ending a run from outside: `launch stop`."""
+
+import os
+import select
+import signal
+import time
+from contextlib import ExitStack, suppress
+
+from launcher.errors import UserError
+from launcher.run.liveness import is_local, living_processes
+from launcher.run.processes import kill_quietly
+from launcher.run.state import ProcessId, RunState, read_state
+from launcher.rundir import RunDir
+
+MARGIN = 10.0  # seconds beyond the grace until what is left is killed from here
+
+
+def stop(run: RunDir, grace: float | None = None, now: bool = False) -> RunState:
+    """Ask the run to end and return its last state when nothing of it is left; a run that has ended is no error.
+
+    Args:
+        grace: seconds until it is forced to; by default the run's own grace.
+        now: do not ask.
+
+    Raises:
+        UserError: the run is not one of this host.
+    """
+    state = _read(run)
+    if not is_local(state):
+        raise UserError(f"{state.name} runs on {state.host}", f"on {state.host}, type: launch stop {run.root}")
+    ask = living_processes(state)
+    launcher = ask.get("guard") or ask.get("supervisor")
+    if launcher:
+        _ask(launcher, state.grace if grace is None else grace, now, forced_early=grace is not None)
+    _kill(living_processes(_read(run)))
+    return _read(run)
+
+
+def _read(run: RunDir) -> RunState:
+    state = read_state(run)
+    if state is None:
+        raise UserError(f"{run.root}: run.json cannot be read")
+    return state
+
+
+def _ask(launcher: ProcessId, grace: float, now: bool, forced_early: bool) -> None:
+    """SIGTERM, and SIGQUIT when the grace is over: that one does not wait."""
+    with ExitStack() as stack:
+        try:
+            descriptor = os.pidfd_open(launcher.pid)
+        except ProcessLookupError:
+            return
+        stack.callback(os.close, descriptor)
+        if not now:
+            _send(descriptor, signal.SIGTERM)
+            if _ends_within(descriptor, grace if forced_early else grace + MARGIN):
+                return
+        _send(descriptor, signal.SIGQUIT)
+        _ends_within(descriptor, MARGIN)
+
+
+def _send(descriptor: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        signal.pidfd_send_signal(descriptor, number)
+
+
+def _ends_within(descriptor: int, seconds: float) -> bool:
+    return bool(select.select([descriptor], [], [], seconds)[0])
+
+
+def _kill(processes: dict[str, ProcessId]) -> None:
+    """What outlived its supervisor: by then only processes that were named when they were alive."""
+    for process in processes.values():
+        kill_quietly(process.pid, signal.SIGKILL)
+    deadline = time.monotonic() + MARGIN
+    for process in processes.values():
+        with suppress(ProcessLookupError):
+            descriptor = os.pidfd_open(process.pid)
+            _ends_within(descriptor, max(0.0, deadline - time.monotonic()))
+            os.close(descriptor)
