@@ -81,7 +81,7 @@ class RunConfig(Section):
 
 
 class SFTConfig(RunConfig):
-    max_steps: int = Field(300, ge=1, description="updates of the model")
+    max_steps: int = Field(150, ge=1, description="updates of the model")
     trainer: SFTTrainer = SFTTrainer()
 
 

@@ -100,11 +100,11 @@ class DataConfig(Section):
 class SFTTrainerSettings(TrainerSettings):
     data: DataConfig = DataConfig()
     batch_size: int = Field(256, ge=1, description="sequences in a step, over all ranks")
-    validation_interval: int = Field(50, ge=1, description="steps between looks at the held-out pairs")
+    validation_interval: int = Field(25, ge=1, description="steps between looks at the held-out pairs")
 
 
 class SFTTrainerConfig(SFTTrainerSettings, Handed):
-    max_steps: int = Field(300, ge=1, description="updates of the model")
+    max_steps: int = Field(150, ge=1, description="updates of the model")
     task: TaskConfig = TaskConfig()
 
 

@@ -9,7 +9,6 @@ reference policy.
 import time
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.distributed.elastic.multiprocessing.errors import record
@@ -24,7 +23,6 @@ from launcher.workload.files import appearing, clear, remove, steps_in
 from launcher.workload.handover import ATTEMPT, Batch, has_batch, read_batch
 from launcher.workload.learner import Learner
 from launcher.workload.ranks import Ranks, join_ranks
-from launcher.workload.tokens import END
 from launcher.workload.weights import save_model
 
 POLL = 0.005  # seconds between looks at the directory of the batches
@@ -100,7 +98,7 @@ def next_batch(run: RunDir, step: int, ranks: Ranks, stop: Stop, timeout: float)
 
 @dataclass(frozen=True)
 class Share:
-    """What one rank learns from: every so-many-th sample, padded to as many rows as every other rank has."""
+    """What one rank learns from."""
 
     tokens: Tensor  # (B, T)
     learned: Tensor  # (B, T) 1 for the tokens of the completion, 0 elsewhere
@@ -109,15 +107,13 @@ class Share:
 
 
 def share_of(batch: Batch, ranks: Ranks) -> Share:
-    """This rank's samples of the batch."""
-
-    def take(array: np.ndarray, fill: int) -> Tensor:
-        missing = -len(array) % ranks.count
-        padding = np.full((missing, *array.shape[1:]), fill, array.dtype)
-        return torch.from_numpy(np.concatenate([array, padding])[ranks.rank :: ranks.count]).to(ranks.device)
-
-    learned = take(batch.learned, 0).float()
-    return Share(take(batch.tokens, END).long(), learned, take(batch.logprobs, 0), take(batch.advantages, 0))
+    """This rank's samples of the batch. Raises UserError when there are fewer samples than ranks."""
+    if len(batch.tokens) < ranks.count:
+        raise UserError(f"a batch of {len(batch.tokens)} samples is too small for {ranks.count} ranks")
+    arrays = (batch.tokens, batch.learned, batch.logprobs, batch.advantages)
+    mine = (torch.from_numpy(array[ranks.rank :: ranks.count]).to(ranks.device) for array in arrays)
+    tokens, learned, logprobs, advantages = mine
+    return Share(tokens.long(), learned.float(), logprobs, advantages)
 
 
 def learn(learner: Learner, batch: Batch, config: PolicyLossConfig) -> dict[str, float]:
