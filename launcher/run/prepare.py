@@ -33,8 +33,8 @@ def prepare(plan: Plan, clean: bool) -> int:
 
 def prepare_by_hand(plan: Plan, clean: bool) -> None:
     """Write the files alone, for commands that are pasted and run. Raises UserError as `prepare` does."""
-    check_free(plan.run, clean)
     with _undone_on_error(plan.run) as undo:
+        check_free(plan.run, clean)
         undo.directory_is_ours()
         _write_files(plan)
 
@@ -145,7 +145,11 @@ def _link(link: Path, target: str) -> None:
     """A symbolic link that is replaced at once, so that it is never absent."""
     beside = link.with_name(f".{link.name}.{os.getpid()}")
     beside.symlink_to(target)
-    beside.replace(link)
+    try:
+        beside.replace(link)
+    except OSError:
+        beside.unlink()
+        raise
 
 
 def point_latest_at(run: RunDir) -> None:
