@@ -1,0 +1,366 @@
+"""Histories of events and what is decided: no process, no clock."""
+
+import itertools
+import signal
+from pathlib import Path
+
+import pytest
+
+from launcher.plan.spec import Plan, ProcessSpec, Progress, Ranks, Role
+from launcher.run.events import (
+    DrainTimedOut,
+    Event,
+    Exited,
+    GraceOver,
+    GuardDied,
+    HungUp,
+    NotReady,
+    NotStarted,
+    RankExited,
+    RankStarted,
+    Ready,
+    Signalled,
+    Started,
+)
+from launcher.run.policy import Action, Culprit, Drain, End, Kill, Policy, State, Stop
+from launcher.rundir import RunDir
+
+ROLES = {
+    "trainer": Role.FINISHES,
+    "orchestrator": Role.FINISHES,
+    "inference": Role.SERVES,
+    "reward": Role.SERVES,
+}
+RL = ("trainer", "orchestrator", "inference")
+SFT = ("trainer",)
+SERVICE = ("trainer", "reward")
+DRAIN = Drain(600.0)
+
+
+def policy(components: tuple[str, ...] = RL, restarts: int = 0) -> Policy:
+    """The policy of a run whose trainer has two ranks, before anything has started."""
+    here = Path("/runs/otter")
+    ranks = Ranks(2, (0,), here, restarts)
+    processes = tuple(
+        ProcessSpec(name, ("true",), ROLES[name], here, here / name, ranks=ranks if name == "trainer" else None)
+        for name in components
+    )
+    progress = Progress("trainer", "loss", 10)
+    return Policy(Plan("rl", "otter", RunDir(here), processes, (), progress, grace=30.0, drain_timeout=600.0))
+
+
+def running(components: tuple[str, ...] = RL, restarts: int = 0) -> Policy:
+    """The policy of a run whose components have all been started."""
+    found = policy(components, restarts)
+    for pid, name in enumerate(components, start=100):
+        assert found.on(Started(name, pid)) == []
+    assert found.all_started() == []
+    return found
+
+
+def replay(on: Policy, *events: Event) -> list[Action]:
+    """What is to be done after all of these."""
+    return [action for event in events for action in on.on(event)]
+
+
+def kinds(actions: list[Action]) -> list[type]:
+    return [type(action) for action in actions]
+
+
+def died(component: str, code: int = 1) -> Exited:
+    return Exited(component, code)
+
+
+def done(component: str) -> Exited:
+    return Exited(component, 0)
+
+
+TERMINATED = -signal.SIGTERM
+
+
+# --- finishing --------------------------------------------------------------------------------------------------------
+
+
+def test_sft_has_finished_when_the_trainer_has() -> None:
+    run = running(SFT)
+    assert replay(run, done("trainer")) == [Stop("the run has finished"), End()]
+    assert (run.state, run.exit_code, run.culprit) == (State.FINISHED, 0, None)
+
+
+@pytest.mark.parametrize(("first", "second"), [("trainer", "orchestrator"), ("orchestrator", "trainer")])
+def test_rl_has_finished_when_trainer_and_orchestrator_have_in_either_order(first: str, second: str) -> None:
+    run = running()
+    assert replay(run, done(first)) == [DRAIN]
+    assert run.state is State.RUNNING
+    assert replay(run, done(second)) == [Stop("the run has finished")]
+    assert replay(run, died("inference", TERMINATED)) == [End()]
+    assert (run.state, run.exit_code, run.collateral) == (State.FINISHED, 0, ["inference"])
+
+
+@pytest.mark.parametrize("code", [0, 1, TERMINATED, -signal.SIGKILL])
+def test_how_a_server_ends_after_the_run_is_not_the_runs_exit_code(code: int) -> None:
+    run = running()
+    replay(run, done("orchestrator"), done("trainer"), died("inference", code))
+    assert (run.state, run.exit_code, run.exits["inference"]) == (State.FINISHED, 0, code)
+
+
+def test_a_server_that_does_not_stop_is_killed_after_the_grace() -> None:
+    run = running()
+    replay(run, done("orchestrator"), done("trainer"))
+    assert replay(run, GraceOver()) == [Kill()]
+    assert replay(run, died("inference", -signal.SIGKILL)) == [End()]
+    assert run.exit_code == 0
+
+
+def test_the_last_component_is_given_so_long_to_finish() -> None:
+    run = running()
+    replay(run, done("orchestrator"))
+    assert kinds(replay(run, DrainTimedOut(600.0))) == [Stop]
+    assert run.culprit == Culprit("trainer", "did not finish within 600s of the others")
+    assert (run.state, run.exit_code) == (State.FAILED, 1)
+
+
+def test_a_drain_that_is_over_after_the_end_changes_nothing() -> None:
+    run = running()
+    replay(run, done("orchestrator"), done("trainer"))
+    assert replay(run, DrainTimedOut(600.0)) == []
+    assert run.exit_code == 0
+
+
+@pytest.mark.parametrize("event", [Ready("inference", 1.0), RankStarted("trainer", 0, 7), HungUp()])
+def test_news_is_no_reason_to_do_anything(event: Event) -> None:
+    run = running()
+    assert run.on(event) == []
+    assert run.state is State.RUNNING
+
+
+# --- failing ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("component", RL)
+@pytest.mark.parametrize(
+    ("code", "what"),
+    [(1, "exit code 1"), (77, "exit code 77"), (-signal.SIGKILL, "SIGKILL"), (-signal.SIGSEGV, "SIGSEGV")],
+)
+def test_any_component_that_fails_ends_the_run(component: str, code: int, what: str) -> None:
+    run = running()
+    assert replay(run, died(component, code)) == [Stop(f"{component}: {what}")]
+    assert run.culprit == Culprit(component, what, exit_code=code)
+    assert (run.state, run.exit_code) == (State.FAILED, 1)
+
+
+@pytest.mark.parametrize(("components", "server"), [(RL, "inference"), (SERVICE, "reward")])
+def test_a_server_that_ends_before_the_run_is_a_failure_even_with_exit_code_0(
+    components: tuple[str, ...], server: str
+) -> None:
+    run = running(components)
+    assert kinds(replay(run, done(server))) == [Stop]
+    assert run.culprit == Culprit(server, "ended (exit code 0) while the run still needed it", exit_code=0)
+    assert run.exit_code == 1
+
+
+def test_a_component_that_fails_while_the_other_has_finished_is_a_failure() -> None:
+    run = running()
+    assert kinds(replay(run, done("orchestrator"), died("trainer", 3))) == [Drain, Stop]
+    assert run.culprit == Culprit("trainer", "exit code 3", exit_code=3)
+
+
+def test_a_component_that_is_not_ready_in_time_ends_the_run() -> None:
+    run = running()
+    assert kinds(replay(run, NotReady("inference", "http://x/health", 60.0))) == [Stop]
+    assert run.culprit == Culprit("inference", "was not ready within 60s: http://x/health does not answer")
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(RL)))
+def test_the_first_cause_counts_and_the_rest_is_collateral_in_every_order(order: tuple[str, ...]) -> None:
+    run = running()
+    actions = replay(run, died(order[0], 5), died(order[1], 1), died(order[2], TERMINATED))
+    assert kinds(actions) == [Stop, End]
+    assert run.culprit == Culprit(order[0], "exit code 5", exit_code=5)
+    assert run.collateral == list(order[1:])
+    assert run.exits == {order[0]: 5, order[1]: 1, order[2]: TERMINATED}
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        died("trainer", 9),
+        NotReady("inference", "http://x", 1.0),
+        RankExited("trainer", 1, 1),
+        DrainTimedOut(1.0),
+        NotStarted("inference", "gone"),
+    ],
+)
+def test_what_happens_while_the_run_is_being_stopped_is_not_its_cause(late: Event) -> None:
+    run = running()
+    replay(run, died("orchestrator", 2))
+    assert replay(run, late) == []
+    assert run.culprit == Culprit("orchestrator", "exit code 2", exit_code=2)
+
+
+# --- starting ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_component_that_cannot_be_started_fails_the_run() -> None:
+    run = policy()
+    replay(run, Started("trainer", 100))
+    assert kinds(replay(run, NotStarted("orchestrator", "Permission denied"))) == [Stop]
+    assert run.all_started() == []
+    assert replay(run, died("trainer", TERMINATED)) == [End()]
+    assert run.culprit == Culprit("orchestrator", "could not be started: Permission denied")
+    assert run.exit_code == 1
+
+
+def test_a_run_of_which_nothing_could_be_started_ends_at_once() -> None:
+    run = policy(SFT)
+    assert kinds(replay(run, NotStarted("trainer", "No such file"))) == [Stop]
+    assert run.all_started() == [End()]
+
+
+def test_a_component_that_ends_while_others_are_still_started_does_not_end_the_run_too_early() -> None:
+    run = policy()
+    actions = replay(run, Started("trainer", 100), died("trainer", 1), Started("orchestrator", 101))
+    assert kinds(actions) == [Stop]
+    assert run.all_started() == []
+    assert replay(run, died("orchestrator", TERMINATED)) == [End()]
+
+
+# --- ranks ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_rank_that_fails_ends_the_run_before_torchrun_says_so() -> None:
+    run = running()
+    assert replay(run, RankExited("trainer", 1, 3)) == [Stop("trainer rank 1: exit code 3")]
+    replay(run, died("trainer", 1))
+    assert run.culprit == Culprit("trainer", "exit code 3", rank=1, exit_code=3)
+
+
+def test_the_first_of_two_ranks_is_the_culprit() -> None:
+    run = running(SFT)
+    replay(run, RankExited("trainer", 1, -signal.SIGSEGV), RankExited("trainer", 0, -signal.SIGABRT))
+    assert run.culprit == Culprit("trainer", "SIGSEGV", rank=1, exit_code=-signal.SIGSEGV)
+
+
+@pytest.mark.parametrize("code", [0, None])
+def test_a_rank_that_ended_well_or_nobody_knows_how_is_left_to_torchrun(code: int | None) -> None:
+    run = running(SFT)
+    assert replay(run, RankExited("trainer", 0, code)) == []
+    assert replay(run, done("trainer")) == [Stop("the run has finished"), End()]
+    assert run.exit_code == 0
+
+
+def test_a_rank_that_torchrun_starts_again_does_not_end_the_run() -> None:
+    run = running(SFT, restarts=2)
+    assert replay(run, RankExited("trainer", 1, 1), RankExited("trainer", 0, TERMINATED)) == []
+    assert kinds(replay(run, done("trainer"))) == [Stop, End]
+    assert run.exit_code == 0
+
+
+def test_after_the_last_restart_torchruns_own_end_is_the_failure() -> None:
+    run = running(SFT, restarts=1)
+    replay(run, RankExited("trainer", 1, 1), RankExited("trainer", 1, 1), died("trainer", 1))
+    assert run.culprit == Culprit("trainer", "exit code 1", exit_code=1)
+
+
+# --- being stopped ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_stops_the_run_and_is_its_exit_code(number: signal.Signals, exit_code: int) -> None:
+    run = running()
+    assert replay(run, Signalled(number)) == [Stop(f"{number.name} was received")]
+    assert kinds(replay(run, *(died(name, TERMINATED) for name in RL))) == [End]
+    assert (run.state, run.exit_code, run.culprit) == (State.STOPPED, exit_code, None)
+    assert run.collateral == list(RL)
+
+
+def test_ctrl_backslash_stops_now() -> None:
+    run = running()
+    assert replay(run, Signalled(signal.SIGQUIT)) == [Kill()]
+    assert kinds(replay(run, *(died(name, -signal.SIGKILL) for name in RL))) == [End]
+    assert (run.state, run.exit_code) == (State.STOPPED, 131)
+
+
+def test_components_that_finish_well_when_asked_to_stop_do_not_make_it_a_finished_run() -> None:
+    run = running()
+    replay(run, Signalled(signal.SIGINT), *(done(name) for name in RL))
+    assert (run.state, run.exit_code) == (State.STOPPED, 130)
+
+
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_stops_now_and_the_first_is_the_exit_code(second: signal.Signals) -> None:
+    run = running()
+    assert kinds(replay(run, Signalled(signal.SIGINT), Signalled(second))) == [Stop, Kill]
+    assert run.exit_code == 130
+
+
+@pytest.mark.parametrize(
+    ("before", "exit_code"),
+    [([died("trainer", 1)], 1), ([done("orchestrator"), done("trainer")], 0)],
+)
+def test_a_signal_while_the_run_is_already_ending_only_hurries_it(before: list[Event], exit_code: int) -> None:
+    run = running()
+    replay(run, *before)
+    assert replay(run, Signalled(signal.SIGINT)) == [Kill()]
+    assert run.exit_code == exit_code
+
+
+def test_a_signal_before_everything_has_started_ends_what_has() -> None:
+    run = policy()
+    assert kinds(replay(run, Started("trainer", 100), Signalled(signal.SIGTERM))) == [Stop]
+    assert run.all_started() == []
+    assert replay(run, died("trainer", TERMINATED)) == [End()]
+
+
+def test_the_death_of_the_guard_kills_the_run() -> None:
+    run = running()
+    assert replay(run, GuardDied()) == [Kill()]
+    assert kinds(replay(run, *(died(name, -signal.SIGKILL) for name in RL))) == [End]
+    assert run.culprit == Culprit("launch", "its guard process was killed")
+    assert (run.state, run.exit_code) == (State.FAILED, 1)
+
+
+def test_the_death_of_the_guard_while_the_run_is_being_stopped_keeps_the_first_cause() -> None:
+    run = running()
+    assert kinds(replay(run, Signalled(signal.SIGINT), GuardDied())) == [Stop, Kill]
+    assert (run.state, run.exit_code, run.culprit) == (State.STOPPED, 130, None)
+
+
+# --- every history ----------------------------------------------------------------------------------------------------
+
+HAPPENINGS: list[Event] = [
+    done("trainer"),
+    died("trainer", 1),
+    done("orchestrator"),
+    done("inference"),
+    died("inference", TERMINATED),
+    RankExited("trainer", 1, 9),
+    Signalled(signal.SIGINT),
+    DrainTimedOut(600.0),
+    GraceOver(),
+    GuardDied(),
+]
+
+
+def possible(history: tuple[Event, ...]) -> bool:
+    """No component exits twice."""
+    exits = [event.component for event in history if isinstance(event, Exited)]
+    return len(exits) == len(set(exits))
+
+
+@pytest.mark.parametrize("first", HAPPENINGS, ids=str)
+def test_whatever_happens_a_run_stops_once_ends_once_and_ends_only_when_nothing_is_left(first: Event) -> None:
+    for rest in itertools.permutations([event for event in HAPPENINGS if event is not first], 3):
+        history = (first, *rest)
+        if not possible(history):
+            continue
+        run = running()
+        actions = replay(run, *history)
+        missing = [name for name in RL if name not in run.exits]
+        assert kinds(actions).count(Stop) <= 1, history
+        assert (End in kinds(actions)) == (not missing), history
+        actions += replay(run, *(died(name, -signal.SIGKILL) for name in missing))
+        assert kinds(actions).count(End) == 1, history
+        assert run.state is not State.RUNNING, history
+        assert (run.exit_code == 0) == (run.state is State.FINISHED), history
+        assert (run.culprit is None) == (run.state is not State.FAILED), history
