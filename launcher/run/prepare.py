@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,7 +66,10 @@ class _Undo:
                 path.rmdir()
 
     def _entries(self) -> set[Path]:
-        return set(self.run.root.iterdir()) if self.run.root.is_dir() else set()
+        try:
+            return set(self.run.root.iterdir())
+        except OSError:
+            return set()
 
 
 @contextlib.contextmanager
@@ -92,7 +96,7 @@ def check_free(run: RunDir, clean: bool) -> None:
     if run.state.exists() and not clean:
         raise UserError(
             f"{run.root}: holds a run already",
-            f"continue it with: launch resume {run.root}\n  replace it with --clean, or name another with --output-dir",
+            f"continue it with: launch resume {shlex.quote(str(run.root))}\n  replace it with --clean, or name another with --output-dir",
         )
     occupied = [path for path in _made_by_runs(run) if path.exists() and path not in _written_by_dry_run(run)]
     if occupied and not run.state.exists():
@@ -134,7 +138,7 @@ def _lock(run: RunDir) -> int:
         os.close(descriptor)
         raise UserError(
             f"{run.root}: a run is going on there ({holder or 'it has just been started'})",
-            f"end it with: launch stop {run.root}\n  or name another directory with --output-dir",
+            f"end it with: launch stop {shlex.quote(str(run.root))}\n  or name another directory with --output-dir",
         ) from None
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"pid {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
