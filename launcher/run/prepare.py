@@ -96,7 +96,8 @@ def check_free(run: RunDir, clean: bool) -> None:
     if run.state.exists() and not clean:
         raise UserError(
             f"{run.root}: holds a run already",
-            f"continue it with: launch resume {shlex.quote(str(run.root))}\n  replace it with --clean, or name another with --output-dir",
+            f"continue it with: launch resume {shlex.quote(str(run.root))}\n"
+            "  replace it with --clean, or name another with --output-dir",
         )
     occupied = [path for path in _made_by_runs(run) if path.exists() and path not in _written_by_dry_run(run)]
     if occupied and not run.state.exists():
