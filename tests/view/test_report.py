@@ -1,0 +1,162 @@
+"""What stands on the console before and after a run."""
+
+import json
+import shlex
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from launcher.plan.spec import Plan
+from launcher.run.cause import Failure
+from launcher.run.policy import Culprit, Policy, State
+from launcher.view.report import duration, failure_block, failure_state, header, shown, summary
+from tests.plans import machine, plan_of, rl, sft
+
+
+@pytest.fixture
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
+    monkeypatch.chdir(tmp_path)
+    return plan_of(rl("--nproc", "2"), machine(gpus=2), root=tmp_path / "outputs" / "otter", attempt=3)
+
+
+def write_metrics(plan: Plan, component: str, *steps: dict[str, object]) -> None:
+    path = plan.run.metrics(component)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(step) + "\n" for step in steps))
+
+
+def ended(plan: Plan, state: State = State.FINISHED, **facts: object) -> Policy:
+    return Policy(plan, state, **facts)  # type: ignore[arg-type]
+
+
+# --- before -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_header_names_run_directory_components_gpus_and_notes(plan: Plan) -> None:
+    assert header(plan, "launch-otter", ["no panes"]).splitlines() == [
+        "rl run otter, attempt 3",
+        "  directory  outputs/otter",
+        "  trainer    2 ranks, GPU 0,1",
+        "  orchestrator CPU",
+        "  inference  GPU 1",
+        "  panes      launch attach otter",
+        "  note       inference shares GPU 1 with the trainer: there are 2 GPUs",
+        "  note       no panes",
+    ]
+
+
+def test_without_panes_nobody_is_told_to_attach(plan: Plan) -> None:
+    assert "attach" not in header(plan, None)
+
+
+def test_one_rank_is_not_called_ranks() -> None:
+    assert "  trainer    1 rank, CPU\n" in header(plan_of(sft()), None)
+
+
+def test_a_path_is_shown_as_it_would_be_typed_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert shown(tmp_path / "a" / "b") == "a/b"
+    assert shown(Path("/elsewhere/b")) == "/elsewhere/b"
+
+
+# --- a failure --------------------------------------------------------------------------------------------------------
+
+
+def failure(plan: Plan, **facts: object) -> Failure:
+    defaults = {"component": "trainer", "rank": 1, "what": "SIGSEGV", "cause": "a\n\nb", "log": None, "collateral": ()}
+    return Failure(**(defaults | facts))  # type: ignore[arg-type]
+
+
+def test_a_failure_is_one_block_with_who_how_why_where_and_what_next(plan: Plan) -> None:
+    block = failure_block(plan, failure(plan, log=plan.run.logs / "x.log", collateral=("inference", "orchestrator")))
+    assert block.splitlines()[:9] == [
+        "FAILED  trainer rank 1: SIGSEGV",
+        "",
+        "  a",
+        "  ",
+        "  b",
+        "",
+        "  log         outputs/otter/logs/attempt_3/x.log",
+        "  collateral  inference, orchestrator (ended because the run was being stopped)",
+        "  again with  launch rl @ outputs/otter/config.toml",
+    ]
+
+
+def test_a_component_without_ranks_is_named_alone(plan: Plan) -> None:
+    assert failure_block(plan, failure(plan, component="inference", rank=None)).startswith("FAILED  inference: SIGSEGV")
+
+
+def test_a_failure_without_words_says_so_and_claims_no_collateral(plan: Plan) -> None:
+    block = failure_block(plan, failure(plan, cause=""))
+    assert "  it left no words of its own\n" in block
+    assert "collateral" not in block
+    assert "  log " not in block
+
+
+@pytest.mark.parametrize("name", ["a b", "it's", "$(touch pwned)", "ü\nx"])
+def test_the_command_that_is_to_be_typed_survives_the_shell(tmp_path: Path, name: str) -> None:
+    plan = plan_of(sft(), root=tmp_path / name)
+    block = failure_block(plan, failure(plan))
+    command = block[block.index("launch sft @") :].strip()
+    assert shlex.split(command) == ["launch", "sft", "@", str(plan.run.config)]
+
+
+def test_run_json_keeps_the_failure_with_its_block(plan: Plan) -> None:
+    kept = failure_state(plan, failure(plan, collateral=("inference",)))
+    assert kept
+    assert (kept.component, kept.rank, kept.what, kept.collateral) == ("trainer", 1, "SIGSEGV", ["inference"])
+    assert kept.text == failure_block(plan, failure(plan, collateral=("inference",)))
+    assert failure_state(plan, None) is None
+
+
+# --- after ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_summary_tells_how_the_run_and_each_component_ended(plan: Plan) -> None:
+    exits = {"trainer": 3, "inference": -signal.SIGTERM}
+    policy = ended(
+        plan,
+        State.FAILED,
+        culprit=Culprit("trainer", "exit code 3"),
+        exits=exits,
+        collateral=["trainer", "inference"],
+    )
+    assert summary(plan, policy, time.time() - 187).splitlines() == [
+        "run otter failed after 3m 07s",
+        "  trainer      exit code 3",
+        "  orchestrator not started",
+        "  inference    SIGTERM, stopped with the run",
+        "  logs         outputs/otter/logs/attempt_3",
+    ]
+
+
+@pytest.mark.parametrize(("state", "word"), [(State.FINISHED, "finished"), (State.STOPPED, "stopped")])
+def test_a_run_that_did_not_fail_is_called_otherwise(plan: Plan, state: State, word: str) -> None:
+    assert summary(plan, ended(plan, state), time.time()).startswith(f"run otter {word} after 0s\n")
+
+
+def test_the_newest_metrics_are_shown_and_the_one_that_matters_is_plotted(plan: Plan) -> None:
+    steps = [{"step": n, "reward/mean": n / 10, "time": 1.0} for n in range(1, 10)]
+    write_metrics(plan, "orchestrator", *steps, {"step": 10, "evaluation/reward": 0.98765})
+    write_metrics(plan, "trainer", {"step": 9, "loss": 0.25})
+    text = summary(plan, ended(plan), time.time())
+    assert "  orchestrator step 10: reward/mean 0.9, evaluation/reward 0.9877\n" in text
+    assert "  trainer      step 9: loss 0.25\n" in text
+    assert sum("┤" in line for line in text.splitlines()) == 6
+    assert "   0.9 ┤" in text or "  0.9 ┤" in text
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), float("inf"), "high"])
+def test_a_metric_that_is_no_number_does_not_spoil_the_summary(plan: Plan, value: object) -> None:
+    write_metrics(plan, "orchestrator", {"step": 1, "reward/mean": value}, {"step": 2, "reward/mean": value})
+    assert summary(plan, ended(plan), time.time()).endswith("  logs         outputs/otter/logs/attempt_3\n")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0s"), (42.4, "42s"), (59.6, "1m 00s"), (187, "3m 07s"), (3599.7, "1h 00m"), (7500, "2h 05m")],
+)
+def test_durations_are_short(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
