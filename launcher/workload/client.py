@@ -56,6 +56,8 @@ class InferenceClient:
                 if answer.status_code == httpx.codes.OK:
                     return
                 last = f"/health answered {answer.status_code}"
+                if answer.is_client_error:
+                    raise UserError(f"{self.url} is no server for this: {last}")
             except httpx.TransportError as error:
                 last = str(error) or type(error).__name__
             await asyncio.sleep(POLL)

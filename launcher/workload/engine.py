@@ -50,7 +50,6 @@ class Engine:
 
     async def _serve(self) -> None:
         batch = [self._queue.popleft() for _ in range(min(self.max_batch, len(self._queue)))]
-        batch = [(wanted, future) for wanted, future in batch if not future.done()]  # whose client still waits
         try:
             sampled = await asyncio.to_thread(generate, self.model, [wanted for wanted, _ in batch])
         except Exception as error:  # one bad generation must not end the server

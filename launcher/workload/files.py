@@ -60,5 +60,9 @@ def resume_step(run: RunDir) -> int:
 
     Trainer and orchestrator both ask, and agree: no checkpoint is written before the orchestrator's first batch.
     """
-    is_restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0  # by torchrun --max-restarts
-    return max(steps_in(run.checkpoints), default=0) if run.attempt > 1 or is_restarted else 0
+    return max(steps_in(run.checkpoints), default=0) if run.attempt > 1 or is_restarted() else 0
+
+
+def is_restarted() -> bool:
+    """Whether torchrun has started this process again, within one attempt."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0

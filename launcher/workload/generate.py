@@ -9,13 +9,15 @@ from torch import Tensor
 from launcher.workload.model import Cache, Transformer
 from launcher.workload.tokens import END
 
+COLD = 1e-5  # temperatures below would overflow
+
 
 @dataclass(frozen=True)
 class Wanted:
     """One completion to sample. `draws` (max_tokens,) decide it: one number in [0, 1) a token."""
 
     prompt: list[int]  # with END in front
-    temperature: float  # 0 takes the likeliest token
+    temperature: float  # 0, or anything below COLD, takes the likeliest token
     draws: Tensor
 
     @property
@@ -65,13 +67,15 @@ def generate(model: Transformer, wanted: list[Wanted]) -> list[Sampled]:
         if done.all():
             break
         used = longest + step + 1
-        logits = model(token[:, None], 0, cache, real[:, None, None, :used], (used - 1 - padding)[:, None])[:, 0]
+        # a row that is done goes on with the others, and must not leave the context
+        position = (used - 1 - padding).clamp(max=model.shape.context - 1)  # (B,)
+        logits = model(token[:, None], 0, cache, real[:, None, None, :used], position[:, None])[:, 0]
     return _cut(torch.stack(chosen, 1).tolist(), torch.stack(chosen_logprobs, 1).tolist(), wanted)
 
 
 def _sample(logits: Tensor, temperature: Tensor, draw: Tensor) -> tuple[Tensor, Tensor]:
     """One token (B,) and its log-probability (B,) from logits (B, V), by inverting the distribution function."""
-    greedy = temperature == 0
+    greedy = temperature < COLD
     logprobs = (logits / temperature.masked_fill(greedy, 1.0)).log_softmax(-1)  # (B, V)
     cumulative = logprobs.double().exp().cumsum(-1)
     drawn = torch.searchsorted(cumulative, draw[:, None] * cumulative[:, -1:], right=True)  # (B, 1)

@@ -1,9 +1,11 @@
 """Groups of samples of one prompt: their rewards, and how much better than its group each of them is."""
 
+import math
 from dataclasses import dataclass
 from statistics import fmean, pstdev
 from typing import Any
 
+from launcher.errors import UserError
 from launcher.workload.handover import Sample
 from launcher.workload.task import Task
 from launcher.workload.tokens import decode
@@ -44,8 +46,11 @@ class Group:
 
 
 def score(task: Task, prompt: str, samples: list[Sample]) -> Group:
-    """A prompt's samples with the rewards that the task gives them."""
-    return Group(prompt, samples, [float(task.reward(prompt, decode(sample.completion))) for sample in samples])
+    """A prompt's samples with the rewards that the task gives them. Raises UserError when one is no finite number."""
+    rewards = [float(task.reward(prompt, decode(sample.completion))) for sample in samples]
+    if not all(map(math.isfinite, rewards)):
+        raise UserError(f"the task's reward for the prompt {prompt!r} is no finite number: {rewards}")
+    return Group(prompt, samples, rewards)
 
 
 def group_metrics(groups: list[Group]) -> dict[str, float]:

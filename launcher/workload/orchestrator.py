@@ -50,7 +50,8 @@ def orchestrate(config: OrchestratorConfig) -> int:
 async def _orchestrate(config: OrchestratorConfig) -> None:
     this = asyncio.current_task()
     assert this is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, this.cancel)
     if config.inference_url is None:
         raise UserError("there is no inference_url", "type --inference-url http://HOST:PORT")
     task = load_task(config.task)

@@ -19,7 +19,7 @@ from launcher.logger import get_logger
 from launcher.monitor import get_monitor
 from launcher.rundir import RunDir
 from launcher.workload.entry import Stop, run_dir
-from launcher.workload.files import appearing, clear, remove, steps_in
+from launcher.workload.files import appearing, clear, is_restarted, remove, steps_in
 from launcher.workload.handover import ATTEMPT, Batch, has_batch, read_batch
 from launcher.workload.learner import Learner
 from launcher.workload.ranks import Ranks, join_ranks
@@ -33,8 +33,11 @@ SLACK = 60.0  # seconds that ranks wait for each other beyond the wait for a bat
 def train(config: RLTrainerConfig) -> int:
     """Do what is left of `max_steps` updates; the process's exit code comes back.
 
-    Raises UserError when no batch comes, or when the run's checkpoint cannot be continued.
+    Raises UserError when no batch comes, when the run's checkpoint cannot be continued, or when torchrun --max-restarts
+    has restarted the ranks: the orchestrator does not go back with them.
     """
+    if is_restarted():
+        raise UserError("torchrun has restarted the ranks of an RL run", "launch resume continues it instead")
     stop, run = Stop(), run_dir(config)
     with join_ranks(config.model.device, config.batch_timeout + SLACK) as ranks:
         learner = Learner(config, ranks)

@@ -49,12 +49,15 @@ def bind(host: str, port: int) -> socket.socket:
 
     Raises UserError when the address is taken or not this machine's.
     """
+    listener = None
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
     except OSError as error:
+        if listener:
+            listener.close()
         raise UserError(f"cannot serve at {host}:{port}: {error.strerror}", "--port 0 takes a free one") from error
     return listener
 

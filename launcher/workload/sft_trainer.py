@@ -117,10 +117,10 @@ def evaluate(learner: Learner, held_out: list[Pair]) -> dict[str, float]:
 
 
 def complete(learner: Learner, pairs: list[Pair]) -> list[str]:
-    """The model's likeliest completions of the pairs' prompts, as long as the true ones may be."""
-    room = max(len(pair.completion_tokens) for pair in pairs)
-    draws = torch.zeros(room, dtype=torch.float64)  # temperature 0 needs no luck
-    sampled = generate(learner.model, [Wanted(pair.prompt_tokens, 0.0, draws) for pair in pairs])
+    """The model's likeliest completions of the pairs' prompts, each at most as long as the true one."""
+    no_luck = [torch.zeros(len(pair.completion_tokens), dtype=torch.float64) for pair in pairs]
+    wanted = [Wanted(pair.prompt_tokens, 0.0, draws) for pair, draws in zip(pairs, no_luck, strict=True)]
+    sampled = generate(learner.model, wanted)
     return [decode(one.tokens) for one in sampled]
 
 

@@ -37,7 +37,8 @@ class Task(Protocol):
 class ReverseText:
     """`hello>` is to be completed with `olleh`, for random lowercase strings of one length.
 
-    The reward is the share of letters right: those at their place, over the longer of answer and completion.
+    The reward is the share of letters right: those at their place, over the longer of answer and completion. Lengths are
+    in bytes; counted in characters, a policy that never stops is well paid for a single one of three bytes at the end.
     """
 
     def __init__(self, length: int = 5) -> None:
@@ -52,9 +53,9 @@ class ReverseText:
         return [self._prompt(f"held out/{index}", held_out=True) for index in range(count)]
 
     def reward(self, prompt: str, completion: str) -> float:
-        answer = self.answer(prompt)
-        right = sum(a == b for a, b in zip(answer, completion, strict=False))
-        return right / max(len(answer), len(completion))
+        answer, given = self.answer(prompt).encode(), completion.encode()
+        right = sum(a == b for a, b in zip(answer, given, strict=False))
+        return right / max(len(answer), len(given))
 
     def answer(self, prompt: str) -> str:
         return prompt.removesuffix(">")[::-1]
