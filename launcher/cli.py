@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ COMMANDS = {
     "rl": "trainer (under torchrun) + orchestrator + inference",
     "sft": "the trainer alone, under torchrun",
     "attach": "attach to a run's tmux panes",
+    "stacks": "the Python stack of every process of a run, for a hang",
 }
 
 HELP = """Start, watch, stop and diagnose RL and SFT runs.
@@ -209,6 +211,34 @@ def attach(
     return 0
 
 
+# --- launch stacks ----------------------------------------------------------------------------------------------------
+
+
+def stacks(
+    run: RunArgument = None,
+    rank: Annotated[int | None, typer.Option(help="this local rank alone, and what is below it")] = None,
+    threads: Annotated[bool, typer.Option("--threads", help="the other threads in full, too")] = False,
+) -> int:
+    """Show where every Python process of a run stands, those at the same place together; for a run that hangs."""
+    from launcher.registry import find_run
+    from launcher.run.ptrace import advice
+    from launcher.run.stacks import take_stacks
+    from launcher.run.state import read_state
+    from launcher.rundir import RunDir
+    from launcher.view.stacks import stacks_text
+
+    root = find_run(run)
+    state = read_state(RunDir(root))
+    if state is None:
+        raise UserError(f"{root}: run.json cannot be read")
+    taken = take_stacks(RunDir(root, state.attempt), state, rank)
+    print(stacks_text(taken, every_thread=threads), end="")
+    if not any(stack.trouble for stack in taken):
+        return 0
+    print(f"\n{advice(shlex.join(['stacks', str(root)]))}")
+    return 1
+
+
 # --- the group --------------------------------------------------------------------------------------------------------
 
 
@@ -221,7 +251,7 @@ class Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name in ("rl", "sft"):
             return _start_command(cmd_name)
-        functions: dict[str, Callable[..., int]] = {"attach": attach}
+        functions: dict[str, Callable[..., int]] = {"attach": attach, "stacks": stacks}
         if cmd_name not in functions:
             return None
         single = typer.Typer(add_completion=False, rich_markup_mode=None)

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING
 from loguru import logger
 
 from launcher.rundir import RunDir
+from launcher.traceable import make_traceable
 
 if TYPE_CHECKING:
     from loguru import Logger, Record
@@ -53,7 +54,7 @@ def setup_logger(
     """Send the records of loguru, `logging` and `warnings` to the console and, under torchrun, to the rank's file.
 
     `level` is the lowest that is shown (TRACE … CRITICAL, default INFO); `json_lines` writes one JSON object a line.
-    What is not given is taken from the environment.
+    What is not given is taken from the environment. Below launch, `launch stacks` can see this process from then on.
 
     Raises:
         RuntimeError: at the second call.
@@ -73,9 +74,12 @@ def setup_logger(
     logger.remove()
     logger.configure(patcher=_make_plain)
     _add_console(add, json_lines)
-    _add_rank_file(add, component, run or run_from_environment())
+    run = run or run_from_environment()
+    _add_rank_file(add, component, run)
     _forward_logging(threshold)
     _log_uncaught()
+    if run:
+        make_traceable(run)
     _is_set_up = True
 
 

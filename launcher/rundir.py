@@ -61,6 +61,14 @@ class RunDir:
         return self.rank_logs(component) / f"rank_{rank}.log"
 
     @property
+    def all_stacks(self) -> Path:
+        return self.logs / "stacks"
+
+    def stacks(self, pid: int) -> Path:
+        """Where a process writes its stacks when `launch stacks` asks it to."""
+        return self.all_stacks / f"{pid}.txt"
+
+    @property
     def torchrun(self) -> Path:
         """torchrun's `--log-dir`, unless the user names another."""
         return self.logs / "torchrun"
