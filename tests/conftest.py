@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.launching import Launcher
 from tests.tmux_server import TmuxServer
 
 
@@ -24,3 +26,14 @@ def tmux(monkeypatch: pytest.MonkeyPatch) -> Iterator[TmuxServer]:
     for socket in home.glob(f"tmux-{os.getuid()}/*"):
         subprocess.run(["tmux", "-S", socket, "kill-server"], capture_output=True, check=False)
     shutil.rmtree(home)
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Iterator[Launcher]:
+    """A launcher of the test's own; nothing that it has started may be left at the end."""
+    launcher = Launcher(tmp_path)
+    yield launcher
+    left = {pid: command for pid, command in launcher.alive().items() if "tmux" not in command.split(" ")[0]}
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert not left, f"left over: {left}"

@@ -115,7 +115,7 @@ _HEADLINES = (
     "reward/mean",
     "evaluation/reward",
     "validation/loss",
-    "validation/exact_match",
+    "evaluation/exact_match",
     "perf/tokens_per_s",
 )
 

@@ -9,7 +9,7 @@ import pytest
 
 from launcher.run.state import read_state
 from launcher.rundir import RunDir
-from tests.e2e.conftest import LAUNCH, Launcher
+from tests.launching import LAUNCH, Launcher
 from tests.waiting import until
 
 STUBBORN = """

@@ -1,14 +1,10 @@
 """Real runs: the `launch` script in a process of its own, found again in /proc whatever it does."""
 
 import os
-import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from launcher.run.state import RunState, read_state
 from launcher.rundir import RunDir
@@ -108,14 +104,3 @@ class Launcher:
             except OSError:
                 continue
         return found
-
-
-@pytest.fixture
-def launch(tmp_path: Path) -> Iterator[Launcher]:
-    """A launcher of the test's own; nothing that it has started may be left at the end."""
-    launcher = Launcher(tmp_path)
-    yield launcher
-    left = {pid: command for pid, command in launcher.alive().items() if "tmux" not in command.split(" ")[0]}
-    for pid in left:
-        os.kill(pid, signal.SIGKILL)
-    assert not left, f"left over: {left}"

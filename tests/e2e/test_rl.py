@@ -1,0 +1,136 @@
+"""`launch rl` as a new user types it, in a directory with an awkward name; one run, looked at from many sides."""
+
+import json
+import os
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.view.metrics import read_metrics, series
+from tests.launching import LAUNCH, Launched, Launcher
+from tests.wandb_files import history
+
+SOCKET = f"launch-test-{os.getpid()}"
+
+
+@dataclass(frozen=True)
+class Finished:
+    launched: Launched
+    launcher: Launcher
+    exit_code: int
+    panes: str
+
+    @property
+    def orchestrator(self) -> list[dict[str, Any]]:
+        return read_metrics(self.launched.run.metrics("orchestrator"))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
+    directory = tmp_path_factory.mktemp("a b") / "it's $(touch pwned) ü"
+    directory.mkdir()
+    launcher = Launcher(directory)
+    launched = launcher("rl", "--output-dir", "run", "--name", "calm-otter", "--wandb", "--tmux.socket-name", SOCKET)
+    exit_code = launched.exit_code(300)
+    fields = "#{window_name} #{pane_title} #{pane_dead}"
+    listed = subprocess.run(["tmux", "-L", SOCKET, "list-panes", "-a", "-F", fields], capture_output=True, text=True)
+    yield Finished(launched, launcher, exit_code, listed.stdout)
+    subprocess.run(["tmux", "-L", SOCKET, "kill-server"], capture_output=True, check=False)
+
+
+def test_it_finishes(finished: Finished) -> None:
+    assert finished.exit_code == 0, finished.launched.output[-3000:]
+
+
+def test_it_learns_the_held_out_prompts_from_nothing(finished: Finished) -> None:
+    rewards = series(finished.orchestrator, "evaluation/reward")
+    assert rewards[0] < 0.1
+    assert rewards[-1] >= 0.95
+
+
+def test_no_shell_has_seen_the_name_of_the_directory(finished: Finished) -> None:
+    assert not list(finished.launcher.directory.rglob("pwned"))
+
+
+def test_every_component_and_rank_has_its_log(finished: Finished) -> None:
+    run = finished.launched.run
+    logs = [run.launcher_log, run.rank_log(0)]
+    logs += [run.component_log(name) for name in ("trainer", "orchestrator", "inference")]
+    logs += [run.torchrun / "calm-otter-1" / "attempt_0" / "0" / "stdout.log"]
+    assert [log for log in logs if log.stat().st_size == 0] == []
+
+
+def test_what_we_log_has_no_control_characters(finished: Finished) -> None:
+    for log in finished.launched.run.logs.rglob("*.log"):
+        assert b"\x1b" not in log.read_bytes(), log
+
+
+def test_the_console_has_the_run_the_orchestrators_log_and_a_summary(finished: Finished) -> None:
+    output = finished.launched.output
+    order = ["rl run calm-otter, attempt 1", "launch attach calm-otter", "launch | inference: ready after"]
+    order += ["step 1/", "run calm-otter finished after", "inference    exit code 0, stopped with the run", "┤"]
+    places = [output.find(text) for text in order]
+    assert -1 not in places, dict(zip(order, places, strict=True))
+    assert places == sorted(places)
+
+
+def test_a_pipe_gets_no_progress_line_and_no_colour(finished: Finished) -> None:
+    assert not {"\x1b", "\r", "━"} & set(finished.launched.output)
+
+
+def test_a_pane_for_each_component_rank_and_the_launcher_stays_open(finished: Finished) -> None:
+    panes = finished.panes.splitlines()
+    assert panes[:5] == [
+        "logs trainer 0",
+        "logs orchestrator 0",
+        "logs inference 0",
+        "ranks trainer 0 0",
+        "launcher launcher 0",
+    ]
+    assert panes[5].startswith("metrics")
+
+
+def test_metrics_have_one_line_a_step(finished: Finished) -> None:
+    for name in ("trainer", "orchestrator"):
+        steps = [step["step"] for step in read_metrics(finished.launched.run.metrics(name)) if "time" in step]
+        assert set(range(1, max(steps) + 1)) <= set(steps)
+
+
+def test_wandb_has_a_run_for_trainer_and_orchestrator_with_the_same_values(finished: Finished) -> None:
+    run = finished.launched.run
+    for name, metric in (("trainer", "loss"), ("orchestrator", "reward/mean")):
+        link = json.loads(run.wandb_link(name).read_text())
+        assert link["name"] == f"calm-otter-{name}"
+        logged = [row[metric] for row in history(Path(link["directory"])) if metric in row]
+        assert logged == pytest.approx(series(read_metrics(run.metrics(name)), metric))
+
+
+def test_what_was_handed_over_and_passed_is_removed(finished: Finished) -> None:
+    run = finished.launched.run
+    assert len(list(run.rollouts.iterdir())) <= 2
+    assert len(list(run.all_weights.iterdir())) <= 3
+
+
+def test_its_config_repeats_it(finished: Finished) -> None:
+    config = finished.launched.run.config
+    assert not {"name", "output_dir"} & tomllib.loads(config.read_text()).keys()
+    done = subprocess.run([LAUNCH, "rl", "@", str(config), "--dry-run"], capture_output=True, text=True, check=True)
+    assert "launcher.workload.rl" in done.stdout
+
+
+def test_run_json_says_how_it_went(finished: Finished) -> None:
+    state = finished.launched.state()
+    assert (state.state, state.exit_code, state.failure) == ("finished", 0, None)
+    assert [process.name for process in state.processes] == ["trainer", "orchestrator", "inference"]
+    assert state.provenance["packages"]["torch"]
+
+
+def test_nothing_is_left_running(finished: Finished) -> None:
+    assert [
+        command for command in finished.launcher.alive().values() if "workload" in command or "guard" in command
+    ] == []

@@ -1,0 +1,42 @@
+"""Every file in configs/ can be started from."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.launching import LAUNCH, Launcher
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = sorted(ROOT.glob("configs/*.toml"))
+
+
+def _command(config: Path) -> list[str]:
+    """The command line that the file's first line gives."""
+    first = config.read_text().splitlines()[0]
+    assert first.startswith("# launch "), first
+    return first.removeprefix("# launch ").split()
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.name)
+def test_its_own_command_line_makes_a_plan(config: Path) -> None:
+    done = subprocess.run([LAUNCH, *_command(config), "--dry-run"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_own_trainer_runs(launch: Launcher) -> None:
+    config = ROOT / "configs" / "own_trainer.toml"
+    script = ROOT / "configs" / "own_trainer.py"
+    run = launch("sft", "@", str(config), "--trainer.script", str(script), "--output-dir", "run", "--no-tmux")
+    assert run.exit_code(120) == 0, run.output[-3000:]
+    assert "[trainer0]:rank 0 step 20" in run.output
+    assert (run.run.root / "linear.pt").exists()
+
+
+def test_the_eight_gpu_node_gets_six_for_training_and_two_for_serving() -> None:
+    command = [LAUNCH, "rl", "@", str(ROOT / "configs" / "rl_8gpu.toml"), "--dry-run"]
+    environment = {"CUDA_VISIBLE_DEVICES": "0,1,2,3,4,5,6,7", "PATH": str(Path(sys.executable).parent)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert "# trainer: GPU 0,1,2,3,4,5, 6 ranks under torchrun" in done.stdout
+    assert "# inference: GPU 6,7" in done.stdout
