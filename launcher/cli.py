@@ -27,9 +27,9 @@ COMMANDS = {
 
 HELP = """Start, watch, stop and diagnose RL and SFT runs.
 
-  launch rl --nproc 8 --wandb      trainer + orchestrator + inference, logs in tmux panes
-  launch sft --filter-rank 0       one trainer under torchrun, only rank 0 on the console
-  launch attach                    look at the panes
+  launch rl --nproc 8 --wandb   trainer + orchestrator + inference, in tmux panes
+  launch sft --filter-rank 0    a trainer under torchrun, rank 0 on the console
+  launch attach                 look at the panes
 """
 
 
@@ -222,7 +222,7 @@ def stacks(
     """Show where every Python process of a run stands, those at the same place together; for a run that hangs."""
     from launcher.registry import find_run
     from launcher.run.ptrace import advice
-    from launcher.run.stacks import take_stacks
+    from launcher.run.stacks import REFUSED, take_stacks
     from launcher.run.state import read_state
     from launcher.rundir import RunDir
     from launcher.view.stacks import stacks_text
@@ -233,10 +233,10 @@ def stacks(
         raise UserError(f"{root}: run.json cannot be read")
     taken = take_stacks(RunDir(root, state.attempt), state, rank)
     print(stacks_text(taken, every_thread=threads), end="")
-    if not any(stack.trouble for stack in taken):
-        return 0
-    print(f"\n{advice(shlex.join(['stacks', str(root)]))}")
-    return 1
+    troubles = {stack.trouble for stack in taken if stack.trouble}
+    if REFUSED in troubles:
+        print(f"\n{advice(shlex.join(['stacks', str(root)]))}")
+    return 1 if troubles else 0
 
 
 # --- the group --------------------------------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """Takes the Python stacks of a run's processes: by py-spy, or from the process itself where ptrace is not allowed."""
 
-import os
 import subprocess
 import sysconfig
 import time
@@ -23,6 +22,7 @@ PYSPY_SECONDS = 10.0  # it takes 10 ms; one that looks for symbols on a slow fil
 REQUEST_SECONDS = 2.0
 SETTLED = 0.05  # seconds in which faulthandler has written nothing more
 AT_ONCE = 16  # py-spy processes
+REFUSED = "ptrace is not allowed"
 
 
 def take_stacks(run: RunDir, state: RunState, rank: int | None = None) -> list[Stack]:
@@ -116,7 +116,7 @@ def _take(run: RunDir, process: PythonProcess) -> Stack:
 
 
 def _from_outside(pid: int) -> tuple[tuple[Thread, ...], str]:
-    """(what py-spy sees, why it sees nothing). A process that cannot be paused, stopped by Ctrl-Z say, is not paused."""
+    """(what py-spy sees, why it sees nothing). A process that cannot be paused, since it is stopped, need not be."""
     trouble = ""
     for options in ([], ["--nonblocking"]):
         output, trouble = _pyspy("dump", "--json", *options, "--pid", str(pid))
@@ -139,7 +139,7 @@ def _pyspy(*arguments: str) -> tuple[str, str]:
 
 def _first_line(complaint: str) -> str:
     line = complaint.strip().partition("\n")[0]
-    return "ptrace is not allowed" if line.startswith("Permission Denied") else line.removeprefix("Error: ")
+    return REFUSED if line.startswith("Permission Denied") else line.removeprefix("Error: ")
 
 
 def _from_inside(run: RunDir, pid: int) -> tuple[Thread, ...]:

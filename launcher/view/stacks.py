@@ -15,7 +15,7 @@ _FUNCTION_WIDTH = 28  # columns
 def stacks_text(stacks: Sequence[Stack], *, every_thread: bool = False) -> str:
     """A headline for each group and its main thread's stack, innermost frame first; then who stands apart.
 
-    Other threads take a line each, or their whole stack with `every_thread`.
+    Other threads take a line each, or their whole stack with `every_thread`; so does torchrun, which only waits.
     """
     groups = group_stacks(stacks)
     blocks = [list(_block(group, every_thread)) for group in groups]
@@ -25,7 +25,7 @@ def stacks_text(stacks: Sequence[Stack], *, every_thread: bool = False) -> str:
 
 def _block(group: Group, every_thread: bool) -> Iterator[str]:
     yield f"{who(group.processes)} {_verb(group)} {_where(group.main.frames)}"
-    yield from _frames(group.main)
+    yield from _frames(group.main) if every_thread or not group.processes[0].has_ranks else ()
     for thread in group.others:
         yield f"  thread {thread.name}: {_where(thread.frames)}"
         yield from _frames(thread) if every_thread else ()
@@ -86,12 +86,16 @@ def _verb(group: Group) -> str:
 def _where(frames: Sequence[Frame]) -> str:
     telling, caller = telling_frame(frames), calling_frame(frames)
     if caller is None or caller == telling:
-        return f"{_function(telling)} ({_place(telling)})"
-    return f"{_function(telling)}, called by {_function(caller)} ({_place(caller)})"
+        return f"{_function(telling)} ({_short_place(telling)})"
+    return f"{_function(telling)}, called by {_function(caller)} ({_short_place(caller)})"
 
 
 def _function(frame: Frame) -> str:
     return frame.function.replace(".<locals>", "")
+
+
+def _short_place(frame: Frame) -> str:
+    return f"{Path(frame.file).name}:{frame.line}"
 
 
 def _place(frame: Frame) -> str:
