@@ -1,5 +1,7 @@
 """Takes the Python stacks of a run's processes: by py-spy, or from the process itself where ptrace is not allowed."""
 
+import os
+import shutil
 import subprocess
 import sysconfig
 import time
@@ -129,12 +131,18 @@ def _from_outside(pid: int) -> tuple[tuple[Thread, ...], str]:
 
 def _pyspy(*arguments: str) -> tuple[str, str]:
     """What it prints, and what it complains of; its exit code is lost where the supervisor reaps all children."""
-    program = Path(sysconfig.get_path("scripts"), "py-spy")
     try:
-        done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=PYSPY_SECONDS, check=False)
+        done = subprocess.run(
+            [find_pyspy() or "py-spy", *arguments], capture_output=True, text=True, timeout=PYSPY_SECONDS, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return "", str(error)
     return done.stdout, _first_line(done.stderr)
+
+
+def find_pyspy() -> str | None:
+    """The program that was installed with us: its directory need not be on the PATH."""
+    return shutil.which("py-spy", path=f"{sysconfig.get_path('scripts')}:{os.environ.get('PATH', os.defpath)}")
 
 
 def _first_line(complaint: str) -> str:
