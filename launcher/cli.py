@@ -5,6 +5,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,7 +28,7 @@ COMMANDS = {
 
 HELP = """Start, watch, stop and diagnose RL and SFT runs.
 
-  launch rl --nproc 8 --wandb   trainer + orchestrator + inference, in tmux panes
+  launch rl --nproc 8 --wandb   trainer, orchestrator, inference, in tmux panes
   launch sft --filter-rank 0    a trainer under torchrun, rank 0 on the console
   launch attach                 look at the panes
 """
@@ -253,7 +254,9 @@ class Commands(TyperGroup):
             return _start_command(cmd_name)
         functions: dict[str, Callable[..., int]] = {"attach": attach, "stacks": stacks}
         if cmd_name not in functions:
-            return None
+            close = get_close_matches(cmd_name, COMMANDS, n=1)
+            hint = f"did you mean launch {close[0]}?" if close else f"there are {', '.join(COMMANDS)}"
+            raise UserError(f"{cmd_name} is no command", hint)
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
         single.command(context_settings={"help_option_names": ["--help", "-h"]})(functions[cmd_name])
         return typer.main.get_command(single)
