@@ -26,6 +26,7 @@ def prepare(plan: Plan, clean: bool) -> int:
         lock = _lock(run)
         undo.directory_is_ours()
         _make_room(run, clean)
+        _sign(lock)
         run.logs.mkdir(parents=True)
         _link(run.latest_logs, run.logs.name)
         _write_files(plan)
@@ -141,9 +142,13 @@ def _lock(run: RunDir) -> int:
             f"{run.root}: a run is going on there ({holder or 'it has just been started'})",
             f"end it with: launch stop {shlex.quote(str(run.root))}\n  or name another directory with --output-dir",
         ) from None
+    return descriptor
+
+
+def _sign(descriptor: int) -> None:
+    """Say in the lock who holds it."""
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"pid {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
-    return descriptor
 
 
 def _link(link: Path, target: str) -> None:
