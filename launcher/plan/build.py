@@ -9,6 +9,7 @@ from launcher.config.dump import to_toml
 from launcher.config.run import RLConfig, RunConfig, SFTConfig
 from launcher.config.wandb import WandbConfig, WandbSection
 from launcher.config.workload import Handed, InferenceConfig, OrchestratorConfig, RLTrainerConfig, SFTTrainerConfig
+from launcher.errors import UserError
 from launcher.plan.environment import additions, strays, threads
 from launcher.plan.placeholders import expand
 from launcher.plan.placement import Placement, Server, place
@@ -16,6 +17,7 @@ from launcher.plan.spec import Machine, Plan, ProcessSpec, Progress, Ranks, Role
 from launcher.plan.torchrun import plan_ranks, redirected, torchrun_argv
 from launcher.plan.wandb_runs import NOT_LOGGED_IN, wandb_run
 from launcher.rundir import RunDir
+from launcher.secrets import MASK, is_secret
 
 H = TypeVar("H", bound=Handed)
 
@@ -142,7 +144,7 @@ class _Planner:
         env: dict[str, str] | None = None,
         **more: Any,
     ) -> ProcessSpec:
-        own = {key: self._expand(name, (value,))[0] for key, value in settings.env.items()}
+        own = {key: self._expand(name, (value,))[0] for key, value in self._variables(name, settings)}
         if settings.ready:
             more["ready_url"] = self._expand(name, (settings.ready,))[0]
         return ProcessSpec(
@@ -159,6 +161,16 @@ class _Planner:
         )
 
     # --- values ---
+
+    def _variables(self, name: str, settings: ProcessConfig) -> Iterator[tuple[str, str]]:
+        """The user's additions, but for secrets that were masked when the configuration was stored."""
+        for key, value in settings.env.items():
+            if value != MASK or not is_secret(key):
+                yield key, value
+            elif key in self.machine.variables:
+                self.notes.append(f"{name}.env.{key} is masked in the file: taken from the environment")
+            else:
+                raise UserError(f"{name}.env.{key} is masked in the file", f"set it: export {key}=...")
 
     def _wandb(self, component: str, own: WandbConfig) -> WandbConfig:
         kind, machine = self.kind, self.machine

@@ -28,7 +28,7 @@ def handed(plan: Plan, name: str, model: type) -> object:
 
 
 def test_rl_has_trainer_orchestrator_and_inference_and_follows_the_orchestrator() -> None:
-    plan = plan_of(rl())
+    plan = plan_of(rl("--max-steps", "9"))
     assert [(spec.name, spec.role) for spec in plan.processes] == [
         ("trainer", Role.FINISHES),
         ("orchestrator", Role.FINISHES),
@@ -38,7 +38,7 @@ def test_rl_has_trainer_orchestrator_and_inference_and_follows_the_orchestrator(
     assert (plan.progress.component, plan.progress.metric, plan.progress.max_steps) == (
         "orchestrator",
         "reward/mean",
-        150,
+        9,
     )
 
 

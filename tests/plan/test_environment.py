@@ -2,6 +2,7 @@
 
 import pytest
 
+from launcher.errors import UserError
 from launcher.plan.environment import strays, threads
 from tests.plans import component, machine, plan_of, rl, sft
 
@@ -76,3 +77,17 @@ def test_cores_are_shared_evenly(cpus: int, processes: int, share: str) -> None:
 
 def test_the_users_number_of_threads_is_inherited() -> None:
     assert threads(machine(cpus=8, variables=frozenset({"OMP_NUM_THREADS"})), 2) == {}
+
+
+def test_a_secret_that_was_masked_in_a_file_is_taken_from_the_environment() -> None:
+    config = sft("--trainer.env", "HF_TOKEN=***", "--trainer.env", "STARS=***")
+    plan = plan_of(config, machine(variables=frozenset({"HF_TOKEN"})))
+    env = component(plan, "trainer").env
+    assert "HF_TOKEN" not in env
+    assert env["STARS"] == "***"
+    assert plan.notes == ("trainer.env.HF_TOKEN is masked in the file: taken from the environment",)
+
+
+def test_a_masked_secret_that_nobody_has_is_asked_for() -> None:
+    with pytest.raises(UserError, match=r"trainer.env.HF_TOKEN is masked in the file\n.*export HF_TOKEN="):
+        plan_of(sft("--trainer.env", "HF_TOKEN=***"))
