@@ -1,6 +1,7 @@
 """Who stands where: processes whose main threads are at the same place, and who stands apart. Pure."""
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -31,21 +32,26 @@ class Group:
 
 def group_stacks(stacks: Iterable[Stack]) -> list[Group]:
     """Ranks come first, the largest group of them leading; then the other components, then children."""
-    together: dict[tuple[str, bool, bool, tuple[Frame, ...]], list[Stack]] = {}
+    together = defaultdict(list)
     for stack in stacks:
         if stack.threads:
             process = stack.process
-            key = (process.component, process.rank is None, process.is_child, stack.threads[0].frames)
-            together.setdefault(key, []).append(stack)
-    groups = [_group(members) for members in together.values()]
-    return sorted(groups, key=_order)
+            kind = (process.component, process.rank is None, process.is_child)
+            together[kind, _places(stack.threads[0])].append(stack)
+    return sorted(map(_group, together.values()), key=_order)
+
+
+def _places(thread: Thread) -> tuple[tuple[str, int], ...]:
+    """Without the functions' names: faulthandler does not know the class."""
+    return tuple((frame.file, frame.line) for frame in thread.frames)
 
 
 def _group(members: Sequence[Stack]) -> Group:
     mains = [stack.threads[0] for stack in members]
     main = Thread(mains[0].name, mains[0].frames, all(thread.waits for thread in mains))
-    others = {thread.frames: thread for stack in members for thread in stack.threads[1:]}
-    return Group(tuple(stack.process for stack in members), main, tuple(others.values()))
+    others = {_places(thread): thread for stack in members for thread in stack.threads[1:]}
+    processes = sorted((stack.process for stack in members), key=lambda process: (process.rank or 0, process.pid))
+    return Group(tuple(processes), main, tuple(others.values()))
 
 
 def _order(group: Group) -> tuple[bool, bool, int, int]:

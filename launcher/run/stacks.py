@@ -114,7 +114,7 @@ def _take(run: RunDir, process: PythonProcess) -> Stack:
     threads, trouble = _from_outside(process.pid)
     if not threads:
         threads = _from_inside(run, process.pid)
-    return Stack(process, threads) if threads else Stack(process, trouble=trouble)
+    return Stack(process, threads) if threads else Stack(process, trouble=trouble or "no Python code is running in it")
 
 
 def _from_outside(pid: int) -> tuple[tuple[Thread, ...], str]:
