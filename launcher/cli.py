@@ -23,6 +23,7 @@ COMMANDS = {
     "rl": "trainer (under torchrun) + orchestrator + inference",
     "sft": "the trainer alone, under torchrun",
     "attach": "attach to a run's tmux panes",
+    "logs": "the logs of all components and ranks, in time order",
     "stacks": "the Python stack of every process of a run, for a hang",
 }
 
@@ -240,6 +241,29 @@ def stacks(
     return 1 if troubles else 0
 
 
+# --- launch logs ------------------------------------------------------------------------------------------------------
+
+
+def logs(
+    run: RunArgument = None,
+    component: Annotated[str | None, typer.Argument(help="a component, or launcher; default: all")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="show new lines too, until the run has ended")] = False,
+    rank: Annotated[list[int] | None, typer.Option(help="this rank alone; may be repeated")] = None,
+    level: Annotated[str | None, typer.Option(help="this level and above: DEBUG, INFO, WARNING, ERROR …")] = None,
+    attempt: Annotated[int | None, typer.Option(help="an earlier attempt; default: the newest")] = None,
+    since: Annotated[str | None, typer.Option(help="for so long (10m), or since a time (14:30)")] = None,
+    grep: Annotated[str | None, typer.Option(help="entries in which this regular expression is found")] = None,
+    labels: Annotated[bool, typer.Option(help="say before each line whose it is")] = True,
+) -> int:
+    """The logs of all components and ranks, merged in time order; coloured on a terminal, plain in a pipe."""
+    from launcher.view.log_request import LogRequest, select
+    from launcher.view.logs import show_logs
+
+    request = LogRequest(run, component, tuple(rank or ()), attempt, level, since, grep)
+    show_logs(select(request), follow=follow, labels=labels)
+    return 0
+
+
 # --- the group --------------------------------------------------------------------------------------------------------
 
 
@@ -252,7 +276,7 @@ class Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name in ("rl", "sft"):
             return _start_command(cmd_name)
-        functions: dict[str, Callable[..., int]] = {"attach": attach, "stacks": stacks}
+        functions: dict[str, Callable[..., int]] = {"attach": attach, "logs": logs, "stacks": stacks}
         if cmd_name not in functions:
             close = get_close_matches(cmd_name, COMMANDS, n=1)
             hint = f"did you mean launch {close[0]}?" if close else f"there are {', '.join(COMMANDS)}"

@@ -1,0 +1,81 @@
+"""What can be told from a line of a log, ours or a foreign program's: its time, its level, and what of it is text.
+
+Lines are bytes: a log need not be UTF-8. A time is a key, `2026-11-23 03:10:02.123`: of fixed width, and sorted as it
+stands. It is local time, as nearly all programs write it.
+"""
+
+import re
+import time
+
+KEY_WIDTH = 23
+
+LEVELS = {"TRACE": 5, "DEBUG": 10, "INFO": 20, "SUCCESS": 25, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
+_ALIASES = {b"WARN": "WARNING", b"FATAL": "CRITICAL", b"I": "INFO", b"W": "WARNING", b"E": "ERROR", b"F": "CRITICAL"}
+_LEVEL = re.compile(rb"\b(?:TRACE|DEBUG|INFO|SUCCESS|WARN(?:ING)?|ERROR|CRITICAL|FATAL)\b|^\[?[IWEF](?=\d{4} )")
+_LEVEL_IS_WITHIN = 120  # bytes; further on, a word such as ERROR belongs to the message
+_TRACEBACK = b"Traceback (most recent call last):"
+
+_OURS = re.compile(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} ")
+# loguru, logging and hydra; the JSON lines of --log.json
+_DATED = re.compile(rb'(?:\{"time": ?"|\[)?(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(?:[.,](\d{1,3}))?')
+# torch's `W1123 03:10:02.123000`, also from C++ and for a rank, and vLLM's `INFO 11-23 03:10:02`
+_YEARLESS = re.compile(
+    rb"(?:\([^)\n]*\) )?\[?(?:[IWEF]|(?:DEBUG|INFO|WARNING|ERROR|CRITICAL) )"
+    rb"(\d\d)-?(\d\d) (\d\d:\d\d:\d\d)(?:\.(\d{3}))?"
+)
+
+_CONTROL = bytes(code for code in (*range(0x20), 0x7F) if code not in b"\t\n")
+_ESCAPE = re.compile(
+    rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[ -/]*[0-~])"  # colours, titles, the cursor
+    rb"|\xc2[\x80-\x9f]"  # the same controls in one character
+)
+_OVERWRITTEN = re.compile(rb"[^\n]*\r")
+_RANK_PREFIX = re.compile(rb"^\[rank\d+\]: ?", re.MULTILINE)  # torch.distributed's, before each line of a traceback
+
+
+def clean(block: bytes) -> bytes:
+    """Whole lines without what only a terminal understands; of a progress bar its last state remains."""
+    if b"\x1b" in block or b"\xc2" in block:
+        block = _ESCAPE.sub(b"", block)
+    if b"\r" in block:
+        block = _OVERWRITTEN.sub(b"", block.replace(b"\r\n", b"\n"))
+    if b"[rank" in block:
+        block = _RANK_PREFIX.sub(b"", block)
+    return block.translate(None, _CONTROL)
+
+
+def is_plain(lines: list[bytes], block: bytes) -> bool:
+    """Whether all lines of the block begin with a key, of one day: most blocks do, and this is a fast way to know."""
+    return _OURS.match(block) is not None and block.count(b"\n" + block[:11]) == len(lines) - 1
+
+
+def has_stamp(block: bytes, start: int) -> bool:
+    """Whether the line that begins at `start` says when it was written."""
+    return (_DATED.match(block, start) or _YEARLESS.match(block, start)) is not None
+
+
+def key_of(line: bytes, year: int) -> bytes | None:
+    """When the line was written; None if it does not say. `year` is for stamps that have none."""
+    if found := _DATED.match(line):
+        date, clock, fraction = found.groups()
+    elif found := _YEARLESS.match(line):
+        month, day, clock, fraction = found.groups()
+        date = b"%04d-%b-%b" % (year, month, day)
+    else:
+        return None
+    return b"%b %b.%b" % (date, clock, (fraction or b"").ljust(3, b"0"))
+
+
+def key_at(seconds: float) -> bytes:
+    """The key of a moment, in seconds since the epoch."""
+    whole = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    return f"{whole}.{int(seconds % 1 * 1000):03}".encode()
+
+
+def level_of(entry: bytes, default: int) -> int:
+    """The level of a line and those that belong to it; a traceback makes it an error whatever the line itself says."""
+    found = _LEVEL.search(entry, 0, _LEVEL_IS_WITHIN)
+    if found:
+        word = found.group().lstrip(b"[")
+        default = LEVELS[_ALIASES.get(word) or word.decode()]
+    return max(default, LEVELS["ERROR"]) if _TRACEBACK in entry else default

@@ -1,0 +1,56 @@
+"""Merges logs by time, in bounded memory: of each log only a block is held.
+
+A batch is everything up to the time at which the first of the blocks ends, sorted by key. The log whose block that is
+gives all it has and is read on, so a clock that goes back can put lines out of order and never stop the merge.
+"""
+
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
+
+from launcher.view.log_lines import KEY_WIDTH
+from launcher.view.log_reader import MARK, LogReader
+
+Key = Callable[[bytes], bytes]
+
+
+def merge(readers: Sequence[LogReader], label_width: int, final: bool) -> Iterator[bytes]:
+    """What the logs have that was not read yet, in time order, as blocks of whole lines. `label_width` is in bytes.
+
+    `final` says that nothing will be added to them, so that a last line without an end is one too.
+    """
+    key: Key = itemgetter(slice(label_width, label_width + KEY_WIDTH))
+    mark = re.compile(b"(?m)^(.{%d}).{%d}%b" % (label_width, KEY_WIDTH, MARK))
+    waiting = [_Waiting(reader, key, final) for reader in readers]
+    while waiting := [log for log in waiting if log.fill()]:
+        until = min(log.last for log in waiting)
+        entries = [entry for log in waiting for entry in log.take(until)]
+        entries.sort(key=key)
+        block = b"\n".join(entries) + b"\n"
+        yield mark.sub(rb"\1", block) if MARK in block else block
+
+
+class _Waiting:
+    """The entries of one log that were read but not given out yet; `last` is the time of the last one."""
+
+    def __init__(self, reader: LogReader, key: Key, final: bool) -> None:
+        self._reader, self._key, self._final = reader, key, final
+        self._entries: list[bytes] = []
+        self.last = b""
+
+    def fill(self) -> bool:
+        """Read on if nothing is left; returns whether there is something then."""
+        while not self._entries:
+            read = self._reader.next_entries(self._final)
+            if read is None:
+                return False
+            self._entries = read
+            self.last = self._key(read[-1]) if read else b""
+        return True
+
+    def take(self, until: bytes) -> list[bytes]:
+        """The entries that are not later."""
+        cut = len(self._entries) if self.last <= until else bisect_right(self._entries, until, key=self._key)
+        taken, self._entries = self._entries[:cut], self._entries[cut:]
+        return taken

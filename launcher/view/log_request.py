@@ -1,0 +1,144 @@
+"""What was asked of `launch logs`, checked against the run. Every mistake is a UserError that says what there is."""
+
+import re
+import time
+from dataclasses import dataclass
+from datetime import date, datetime
+from datetime import time as clock
+from pathlib import Path
+
+from launcher.config.base import parse_duration
+from launcher.errors import UserError
+from launcher.registry import find_run
+from launcher.run.state import RunState, read_state
+from launcher.rundir import RunDir
+from launcher.view.log_lines import LEVELS, key_at
+from launcher.view.log_reader import Wanted
+from launcher.view.log_sources import Source, attempts, sources
+
+
+@dataclass(frozen=True)
+class LogRequest:
+    """The command line, as it was typed; the newest attempt and all lines unless something is given."""
+
+    run: str | None = None
+    component: str | None = None
+    ranks: tuple[int, ...] = ()
+    attempt: int | None = None
+    level: str | None = None
+    since: str | None = None
+    grep: str | None = None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The logs to show. `run` is of the attempt that is meant."""
+
+    run: RunDir
+    state: RunState
+    component: str | None
+    ranks: tuple[int, ...]
+    wanted: Wanted
+
+    def sources(self) -> list[Source]:
+        """The files that are there by now, and those that are sure to come."""
+        return [
+            source
+            for source in sources(self.run, self.state)
+            if self.component in (None, source.component) and (not self.ranks or source.rank in self.ranks)
+        ]
+
+
+def select(request: LogRequest) -> Selection:
+    """Raises UserError when there is no such run, attempt, component or rank, or a filter cannot be understood."""
+    root, component = _find(request.run, request.component)
+    state = _state(root)
+    _check_component(state, component)
+    _check_ranks(state, component, request.ranks)
+    run = RunDir(root, _attempt(RunDir(root), state, request.attempt))
+    wanted = Wanted(_level(request.level), _since(request.since), _pattern(request.grep))
+    return Selection(run, state, component, request.ranks, wanted)
+
+
+def _find(run: str | None, component: str | None) -> tuple[Path, str | None]:
+    """The run's directory and the component; `launch logs trainer` is that of the newest run."""
+    try:
+        return find_run(run), component
+    except UserError:
+        newest = find_run(None)
+        if component is None and run in _components(_state(newest)):
+            return newest, run
+        raise
+
+
+def _state(root: Path) -> RunState:
+    state = read_state(RunDir(root))
+    if state is None:
+        raise UserError(f"{root}: run.json cannot be read")
+    return state
+
+
+def _components(state: RunState) -> list[str]:
+    return ["launcher", *(process.name for process in state.processes)]
+
+
+def _check_component(state: RunState, component: str | None) -> None:
+    names = _components(state)
+    if component is not None and component not in names:
+        raise UserError(f"run {state.name} has no component {component!r}", f"its components: {', '.join(names)}")
+
+
+def _check_ranks(state: RunState, component: str | None, ranks: tuple[int, ...]) -> None:
+    meant = [process for process in state.processes if component in (None, process.name)]
+    known = sorted({rank.rank for process in meant for rank in process.ranks})
+    whose = f"run {state.name}" if component is None else component
+    for rank in ranks:
+        if not known:
+            raise UserError(f"--rank {rank}: {whose} has no ranks")
+        if rank not in known:
+            raise UserError(f"--rank {rank}: {whose} has no such rank", f"its ranks: {known[0]} to {known[-1]}")
+
+
+def _attempt(run: RunDir, state: RunState, attempt: int | None) -> int:
+    there = attempts(run)
+    if attempt is None or attempt in there:
+        return attempt or state.attempt
+    raise UserError(f"run {state.name} has no attempt {attempt}", f"its attempts: {', '.join(map(str, there))}")
+
+
+def _level(name: str | None) -> int:
+    if name is None:
+        return 0
+    if name.upper() not in LEVELS:
+        raise UserError(f"--level {name}: there is no such level", f"the levels: {', '.join(LEVELS)}")
+    return LEVELS[name.upper()]
+
+
+def _since(text: str | None) -> bytes:
+    """The key of the moment."""
+    if text is None:
+        return b""
+    try:
+        return key_at(time.time() - parse_duration(text))
+    except ValueError:
+        return key_at(_moment(text))
+
+
+def _moment(text: str) -> float:
+    """Seconds since the epoch, of a date, a time of today or both; local unless it has an offset."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        pass
+    try:
+        return datetime.combine(date.today(), clock.fromisoformat(text)).timestamp()
+    except ValueError:
+        allowed = "write 30s, 10m or 1h30m for that long ago, or a time: 14:30, 2026-11-23 14:30"
+        raise UserError(f"--since {text}: neither a duration nor a time", allowed) from None
+
+
+def _pattern(text: str | None) -> re.Pattern[bytes] | None:
+    try:
+        return re.compile(text.encode()) if text else None
+    except re.error as error:
+        raise UserError(f"--grep {text}: not a regular expression: {error}") from None

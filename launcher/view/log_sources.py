@@ -1,0 +1,86 @@
+"""Which files have the lines of an attempt, so that each line stands in exactly one of them.
+
+A rank's lines are in torchrun's stdout.log and stderr.log; those that it sends through `setup_logger` are in rank_N.log
+as well, and with --tee those of the shown ranks are in the component's log. So the source is torchrun's files where
+stdout is redirected, else the component's log for a rank that is shown there, else rank_N.log. Of the component's log
+only what torchrun itself says is left.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from launcher.config.torchrun import TorchrunConfig
+from launcher.plan.spec import Ranks
+from launcher.plan.torchrun import plan_ranks, redirected
+from launcher.run.state import ProcessState, RunState
+from launcher.rundir import RunDir
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file, which need not exist yet. `own` finds the lines that are meant, if not all are; group 1 is shown of them."""
+
+    path: Path
+    component: str
+    rank: int | None = None
+    own: re.Pattern[bytes] | None = None
+
+    @property
+    def label(self) -> str:
+        return self.component if self.rank is None else f"{self.component} {self.rank}"
+
+    @property
+    def is_stderr(self) -> bool:
+        """Whether the file has nothing but what was written to stderr."""
+        return self.path.name == "stderr.log"
+
+
+def attempts(run: RunDir) -> list[int]:
+    """The attempts that have logs, in order."""
+    numbers = (path.name.removeprefix("attempt_") for path in run.all_logs.glob("attempt_*"))
+    return sorted(int(number) for number in numbers if number.isdecimal())
+
+
+def sources(run: RunDir, state: RunState) -> list[Source]:
+    """The files of the attempt that `run` is of; ranks that have started have theirs."""
+    found = [Source(run.launcher_log, "launcher")]
+    for process in state.processes:
+        if process.ranks:
+            found += _of_ranks(run, state.name, process)
+        else:
+            found.append(Source(run.component_log(process.name), process.name))
+    return found
+
+
+def _of_ranks(run: RunDir, name: str, process: ProcessState) -> Iterator[Source]:
+    settings = _torchrun_settings(run)
+    log_dir = Path.cwd() / (settings.log_dir or run.torchrun)
+    ranks = plan_ranks(settings, len(process.ranks), log_dir, f"{settings.rdzv_id or name}-{run.attempt}")
+    log, role = run.component_log(process.name), re.escape(settings.role.encode())
+    yield Source(log, process.name, own=re.compile(rb"^(?!\[%b\d+\]:)(.*\n)" % role, re.MULTILINE))
+    for rank in range(ranks.count):
+        for path in sorted(ranks.directory.glob(f"attempt_*/{rank}/std???.log")):
+            yield Source(path, process.name, rank)
+        if _has_stdout(settings, ranks, rank):
+            continue
+        if rank in ranks.shown:
+            yield Source(log, process.name, rank, re.compile(rb"^\[%b%d\]:(.*\n)" % (role, rank), re.MULTILINE))
+        else:
+            yield Source(run.rank_log(rank, process.name), process.name, rank)
+
+
+def _has_stdout(settings: TorchrunConfig, ranks: Ranks, rank: int) -> bool:
+    path = redirected(settings, ranks, rank)
+    return path is not None and path.name == "stdout.log"
+
+
+def _torchrun_settings(run: RunDir) -> TorchrunConfig:
+    """What the run asked of torchrun; the defaults when its configuration cannot be read."""
+    try:
+        values = tomllib.loads(run.config.read_text(encoding="utf-8"))["trainer"]["torchrun"]
+        return TorchrunConfig.model_validate(values)
+    except (OSError, ValueError, KeyError, TypeError):
+        return TorchrunConfig()
