@@ -47,7 +47,7 @@ def test_a_rank_that_the_others_wait_for_is_named(launch: Launcher) -> None:
     code, text = stacks(launch, "run")
     assert code == 0
     assert "rank 0 waits in all_reduce, called by <module> (script.py:12)" in text
-    assert "rank 1 waits in load_batch (script.py:6)" in text
+    assert "rank 1 waits in load_batch (script.py:7)" in text
     assert "trainer (torchrun) waits in" in text
     assert text.endswith("rank 1 stands apart\n")
     code, text = stacks(launch, "run", "--rank", "1")
