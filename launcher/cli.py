@@ -4,7 +4,7 @@ import inspect
 import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,12 +18,16 @@ from launcher.errors import UserError
 if TYPE_CHECKING:
     from launcher.config.command import Request
     from launcher.config.run import RLConfig, RunConfig, SFTConfig
+    from launcher.run.state import RunState
+    from launcher.rundir import RunDir
 
 COMMANDS = {
     "rl": "trainer (under torchrun) + orchestrator + inference",
     "sft": "the trainer alone, under torchrun",
+    "resume": "the next attempt of a run, from its newest checkpoint",
     "attach": "attach to a run's tmux panes",
     "logs": "the logs of all components and ranks, in time order",
+    "stop": "ask a run to end, wait until nothing of it is left",
     "stacks": "the Python stack of every process of a run, for a hang",
 }
 
@@ -53,7 +57,7 @@ def main() -> None:
 # --- launch rl, launch sft --------------------------------------------------------------------------------------------
 
 
-def start(request: "Request[RLConfig] | Request[SFTConfig]", dry_run: bool, clean: bool) -> int:
+def start(request: "Request[RLConfig] | Request[SFTConfig]", dry_run: bool, clean: bool, detach: bool) -> int:
     """`launch rl` and `launch sft`: load, probe, plan, then render or run."""
     from launcher.plan.build import make_plan
     from launcher.run.probe import check_programs, probe
@@ -64,7 +68,9 @@ def start(request: "Request[RLConfig] | Request[SFTConfig]", dry_run: bool, clea
     check_programs(plan, os.environ)
     if dry_run:
         return _show(plan, write=config.output_dir is not None, clean=clean)
-    return _run(plan, config, clean)
+    from launcher.start import carry_out
+
+    return carry_out(plan, config, clean, detach)
 
 
 def _name_and_directory(config: "RunConfig") -> tuple[Any, str]:
@@ -91,105 +97,117 @@ def _show(plan: Any, write: bool, clean: bool) -> int:
     return 0
 
 
-def _run(plan: Any, config: "RunConfig", clean: bool) -> int:
-    """Carry the plan out: everything from the run's directory to its summary."""
-    from launcher.run.prepare import point_latest_at, prepare
-    from launcher.run.provenance import provenance
-    from launcher.run.split import split
-    from launcher.run.state import StateFile, first_state, identify
-
-    lock = prepare(plan, clean)
-    state = StateFile(plan.run, first_state(plan, provenance()))
-    note = _open_panes(plan, state.state, config)
-    if config.output_dir is None:
-        point_latest_at(plan.run)
-    guard_pid = os.getpid()
-    guard = split()
-    os.set_inheritable(lock, False)
-    state.state.guard, state.state.supervisor = identify(guard_pid), identify(os.getpid())
-    return _supervise(plan, config, state, guard, note)
+_RUN_OPTIONS = {
+    "dry_run": "print the complete plan and start nothing",
+    "detach": "start, leave it running without a terminal, give the prompt back",
+    "clean": "replace the run that the output directory holds",
+}
 
 
-def _open_panes(plan: Any, state: Any, config: "RunConfig") -> str | None:
-    """Open the run's panes; returns why there are none, if there should be."""
-    if not config.tmux.enabled:
-        return None
-    from launcher.view.panes import layout_of
-    from launcher.view.tmux import TmuxError, open_panes
-
-    try:
-        state.tmux_session = open_panes(layout_of(plan.run, state), config.tmux.socket_name)
-        state.tmux_socket = config.tmux.socket_name
-    except TmuxError as error:
-        return f"{error.message}; {error.hint}" if error.hint else error.message
-    return None
-
-
-def _supervise(plan: Any, config: "RunConfig", state: Any, guard: int, note: str | None) -> int:
-    """What the supervisor does from its first moment to its last."""
-    from launcher.logger import get_logger, log_to
-    from launcher.registry import register
-    from launcher.run.cause import find_cause
-    from launcher.run.supervisor import supervise
-    from launcher.view.console import Console
-    from launcher.view.launcher_log import log_event
-    from launcher.view.report import failure_block, failure_state, header, summary
-
-    log_to(plan.run.launcher_log)
-    state.state.state = "running"
-    state.write_if_possible()
-    register(plan.run.root)
-    top = header(plan, state.state.tmux_session, [note] if note else [])
-    console = Console(plan, top, lambda error: get_logger().info("the console is gone ({}); the run goes on", error))
-    status = _status_line(plan, state.state)
-    policy = supervise(plan, [log_event, state, console], guard, config.on_hangup == "stop")
-    failure = find_cause(plan, policy)
-    state.end(policy.state.value, policy.exit_code, failure_state(plan, failure))
-    if status:
-        status.close(policy.state.value)
-    last_words = (failure_block(plan, failure) if failure else "") + summary(plan, policy, state.state.started)
-    get_logger().info("{}", last_words)
-    console.close(last_words)
-    return policy.exit_code
-
-
-def _status_line(plan: Any, state: Any) -> Any:
-    if state.tmux_session is None:
-        return None
-    from launcher.view.panes import StatusLine
-
-    return StatusLine(plan, state.tmux_session, state.tmux_socket)
-
-
-_RUN_OPTIONS = (
-    ("dry_run", "--dry-run", "print the complete plan and start nothing"),
-    ("clean", "--clean", "replace the run that the output directory holds"),
-)
-
-
-def _start_command(kind: str) -> Any:
-    """`launch rl` or `launch sft`, with an option for each field of its configuration."""
+def _config_command(kind: str, run: Callable[..., int], help: str, options: Iterable[str]) -> Any:
+    """A command with an option for each field of the kind's configuration, and some of those above."""
     from launcher.config.command import config_command
     from launcher.config.run import RLConfig, SFTConfig
 
-    more = [
-        inspect.Parameter(
-            name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=False,
-            annotation=Annotated[bool, typer.Option(flag, help=text)],
-        )
-        for name, flag, text in _RUN_OPTIONS
-    ]
+    more = [_flag(name, _RUN_OPTIONS[name]) for name in options]
     model: type[RLConfig] | type[SFTConfig] = RLConfig if kind == "rl" else SFTConfig
-    return config_command(model, start, f"launch {kind}: {COMMANDS[kind]}", more)
+    return config_command(model, run, help, more)
 
 
-# --- launch attach ----------------------------------------------------------------------------------------------------
+def _flag(name: str, help: str) -> inspect.Parameter:
+    option = typer.Option(f"--{name.replace('_', '-')}", help=help)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, option])
+
+
+# --- launch resume ----------------------------------------------------------------------------------------------------
+
+
+def resume(ctx: typer.Context) -> int:
+    """launch resume [RUN] [OPTIONS]: the next attempt of a run, from its newest complete checkpoint.
+
+    OPTIONS are those of launch rl or launch sft, over the run's own config.toml.
+    """
+    arguments = list(ctx.args)
+    name = arguments.pop(0) if arguments and arguments[0][:1] not in ("-", "@") else None
+    run, state = _find(name)
+
+    def go_on(request: "Request[RLConfig] | Request[SFTConfig]", dry_run: bool, detach: bool) -> int:
+        return _next_attempt(request, run, state, dry_run, detach)
+
+    command = _config_command(state.kind, go_on, resume.__doc__ or "", ("dry_run", "detach"))
+    return int(command.main(arguments, prog_name=f"launch resume {state.name}", standalone_mode=False))
+
+
+def _next_attempt(request: Any, run: "RunDir", state: "RunState", dry_run: bool, detach: bool) -> int:
+    from launcher.config.load import read_file
+    from launcher.plan.build import make_plan
+    from launcher.plan.render import render
+    from launcher.run.liveness import check_ended
+    from launcher.run.probe import check_programs, probe
+    from launcher.rundir import RunDir
+    from launcher.start import carry_out
+    from launcher.workload.files import steps_in
+
+    check_ended(run, state)
+    request.layers.insert(0, read_file(run.config))
+    config = request.load()
+    done = max(steps_in(run.checkpoints), default=0)
+    if done >= config.max_steps:
+        raise UserError(
+            f"{state.name} has made its {config.max_steps} steps", f"go further with --max-steps {2 * done}"
+        )
+    plan = make_plan(config, probe(config, state.run_id), RunDir(run.root, state.attempt + 1), state.name)
+    check_programs(plan, os.environ)
+    if dry_run:
+        sys.stdout.write(render(plan, Path.cwd(), files_are_written=False))
+        return 0
+    return carry_out(plan, config, clean=False, detach=detach, earlier=state)
+
+
+# --- launch stop ------------------------------------------------------------------------------------------------------
 
 RunArgument = Annotated[
     str | None, typer.Argument(metavar="[RUN]", help="a run's name or directory; default: the newest")
 ]
+
+
+def stop(
+    run: RunArgument = None,
+    grace: Annotated[str | None, typer.Option(help="how long it may take; default: the run's own grace")] = None,
+    now: Annotated[bool, typer.Option("--now", help="do not ask, kill")] = False,
+) -> int:
+    """Ask a run to end, and wait until nothing of it is left; a run that has ended is no error."""
+    from launcher.config.base import parse_duration
+    from launcher.run.liveness import GOING_ON, true_state
+    from launcher.run.stop import stop as stop_run
+
+    found, state = _find(run)
+    try:
+        seconds = None if grace is None else float(parse_duration(grace))
+    except ValueError as error:
+        raise UserError(f"--grace {grace}: {error}") from None
+    if true_state(found, state) in GOING_ON:
+        print(f"stopping {state.name} ...", flush=True)
+    after = stop_run(found, seconds, now)
+    print(f"{state.name}: {true_state(found, after)}, nothing of it is left")
+    return 0
+
+
+def _find(name: str | None) -> "tuple[RunDir, RunState]":
+    """The run that is meant, without a name the newest living one or else the newest, and its state. Raises UserError."""
+    from launcher.registry import find_run
+    from launcher.run.liveness import newest_living
+    from launcher.run.state import read_state
+    from launcher.rundir import RunDir
+
+    root = (newest_living() if name is None else None) or find_run(name)
+    state = read_state(RunDir(root))
+    if state is None:
+        raise UserError(f"{root}: run.json cannot be read")
+    return RunDir(root, state.attempt), state
+
+
+# --- launch attach ----------------------------------------------------------------------------------------------------
 
 
 def attach(
@@ -197,18 +215,12 @@ def attach(
     window: Annotated[str | None, typer.Option(help="the window to show: logs, ranks, launcher")] = None,
 ) -> int:
     """Attach to a run's tmux panes; they are opened again if they were closed, also for a run that has ended."""
-    from launcher.registry import find_run
-    from launcher.run.state import read_state
-    from launcher.rundir import RunDir
     from launcher.view.attach import attach as attach_to
     from launcher.view.panes import layout_of
     from launcher.view.tmux import ensure_panes
 
-    root = find_run(run)
-    state = read_state(RunDir(root))
-    if state is None:
-        raise UserError(f"{root}: run.json cannot be read")
-    session = ensure_panes(layout_of(RunDir(root, state.attempt), state), state.tmux_socket)
+    found, state = _find(run)
+    session = ensure_panes(layout_of(found, state), state.tmux_socket)
     attach_to(session, state.tmux_socket, window)
     return 0
 
@@ -222,22 +234,16 @@ def stacks(
     threads: Annotated[bool, typer.Option("--threads", help="the other threads in full, too")] = False,
 ) -> int:
     """Show where every Python process of a run stands, those at the same place together; for a run that hangs."""
-    from launcher.registry import find_run
     from launcher.run.ptrace import advice
     from launcher.run.stacks import REFUSED, take_stacks
-    from launcher.run.state import read_state
-    from launcher.rundir import RunDir
     from launcher.view.stacks import stacks_text
 
-    root = find_run(run)
-    state = read_state(RunDir(root))
-    if state is None:
-        raise UserError(f"{root}: run.json cannot be read")
-    taken = take_stacks(RunDir(root, state.attempt), state, rank)
+    found, state = _find(run)
+    taken = take_stacks(found, state, rank)
     print(stacks_text(taken, every_thread=threads), end="")
     troubles = {stack.trouble for stack in taken if stack.trouble}
     if REFUSED in troubles:
-        print(f"\n{advice(shlex.join(['stacks', str(root)]))}")
+        print(f"\n{advice(shlex.join(['stacks', str(found.root)]))}")
     return 1 if troubles else 0
 
 
@@ -275,14 +281,23 @@ class Commands(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name in ("rl", "sft"):
-            return _start_command(cmd_name)
-        functions: dict[str, Callable[..., int]] = {"attach": attach, "logs": logs, "stacks": stacks}
+            return _config_command(cmd_name, start, f"launch {cmd_name}: {COMMANDS[cmd_name]}", _RUN_OPTIONS)
+        functions: dict[str, Callable[..., int]] = {
+            "resume": resume,
+            "attach": attach,
+            "logs": logs,
+            "stop": stop,
+            "stacks": stacks,
+        }
         if cmd_name not in functions:
             close = get_close_matches(cmd_name, COMMANDS, n=1)
             hint = f"did you mean launch {close[0]}?" if close else f"there are {', '.join(COMMANDS)}"
             raise UserError(f"{cmd_name} is no command", hint)
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
-        single.command(context_settings={"help_option_names": ["--help", "-h"]})(functions[cmd_name])
+        settings: dict[str, Any] = {"help_option_names": ["--help", "-h"]}
+        if cmd_name == "resume":  # its options depend on the run that it finds
+            settings |= {"ignore_unknown_options": True, "allow_extra_args": True}
+        single.command(context_settings=settings)(functions[cmd_name])
         return typer.main.get_command(single)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:

@@ -49,6 +49,11 @@ class RunDir:
         """What the supervisor did and saw."""
         return self.logs / "launcher.log"
 
+    @property
+    def on_exit_log(self) -> Path:
+        """The output of the `--on-exit` command."""
+        return self.logs / "on_exit.log"
+
     def component_log(self, component: str) -> Path:
         """The component's stdout and stderr."""
         return self.logs / f"{component}.log"

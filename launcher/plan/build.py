@@ -61,6 +61,7 @@ class _Planner:
             progress=self._progress(),
             grace=self.config.grace,
             drain_timeout=self.config.drain_timeout,
+            run_id=self.machine.run_id,
             wandb=self.wandb,
             notes=(*self.placement.notes, *self.notes, *self._warnings(processes)),
         )

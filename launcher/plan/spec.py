@@ -80,6 +80,7 @@ class Plan:
     progress: Progress
     grace: float  # seconds
     drain_timeout: float  # seconds
+    run_id: str = ""  # kept over the attempts
     wandb: bool = False  # whether any component logs to W&B
     notes: tuple[str, ...] = ()  # for the user: decisions that were made for them
 

@@ -2,13 +2,18 @@
 
 import platform
 import time
+from pathlib import Path
 from typing import Literal
 
+from launcher.errors import UserError
+from launcher.registry import known_runs
 from launcher.run.events import HEARTBEAT
-from launcher.run.state import ProcessId, RunState, boot_id, is_alive
+from launcher.run.state import ProcessId, RunState, boot_id, is_alive, read_state
 from launcher.rundir import RunDir
 
 SILENCE = 3 * HEARTBEAT  # seconds after which a supervisor on another host is not taken for alive any more
+
+GOING_ON = ("starting", "running", "stopping")
 
 TrueState = Literal["starting", "running", "stopping", "finished", "failed", "stopped", "died", "silent"]
 
@@ -18,12 +23,32 @@ def true_state(run: RunDir, state: RunState) -> TrueState:
 
     A run on another host of a shared file system can only be judged by its heartbeat: "silent" when that has stopped.
     """
-    if state.state not in ("starting", "running", "stopping"):
+    if state.state not in GOING_ON:
         return state.state
     if not is_local(state):
         return state.state if last_seen(run) < SILENCE else "silent"
     supervisor = state.supervisor or state.guard
     return state.state if supervisor and is_alive_here(state, supervisor) else "died"
+
+
+def newest_living() -> Path | None:
+    """The directory of the living run that was touched last; a living run is touched at every heartbeat."""
+    for root in known_runs():
+        run = RunDir(root)
+        if last_seen(run) > SILENCE:
+            return None
+        state = read_state(run)
+        if state and true_state(run, state) in GOING_ON:
+            return root
+    return None
+
+
+def check_ended(run: RunDir, state: RunState) -> None:
+    """Raises UserError when the run is still going on, or may be."""
+    now = true_state(run, state)
+    if now in (*GOING_ON, "silent"):
+        where = "" if is_local(state) else f" on {state.host}, last seen {last_seen(run):.0f}s ago"
+        raise UserError(f"{state.name} is {now}{where}", f"end it first with: launch stop {state.name}")
 
 
 def is_local(state: RunState) -> bool:

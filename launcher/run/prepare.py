@@ -13,11 +13,12 @@ from launcher.plan.spec import Plan
 from launcher.rundir import RunDir
 
 
-def prepare(plan: Plan, clean: bool) -> int:
+def prepare(plan: Plan, clean: bool, resume: bool = False) -> int:
     """Create the directory with the plan's files in it; the descriptor that is returned is its lock.
 
     The lock is flock's: whoever inherits the descriptor holds it, and it is gone with the last of them. Raises
-    UserError when the directory holds a run (`clean` replaces one that has ended) or cannot be written; nothing is left
+    UserError when the directory holds a run (`clean` replaces one that has ended, `resume` adds an attempt to it) or
+    cannot be written; nothing is left
     behind then that was not there before.
     """
     run = plan.run
@@ -25,8 +26,9 @@ def prepare(plan: Plan, clean: bool) -> int:
         run.root.mkdir(parents=True, exist_ok=True)
         lock = _lock(run)
         undo.directory_is_ours()
-        _make_room(run, clean)
-        _sign(lock)
+        if not resume:
+            _make_room(run, clean)
+        sign(lock)
         run.logs.mkdir(parents=True)
         _link(run.latest_logs, run.logs.name)
         _write_files(plan)
@@ -145,7 +147,7 @@ def _lock(run: RunDir) -> int:
     return descriptor
 
 
-def _sign(descriptor: int) -> None:
+def sign(descriptor: int) -> None:
     """Say in the lock who holds it."""
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"pid {os.getpid()} on {os.uname().nodename}\n".encode(), 0)

@@ -17,8 +17,11 @@ from launcher.run.spawn import child_environment
 from launcher.run.wandb_login import is_logged_in
 
 
-def probe(config: RunConfig) -> Machine:
-    """The machine as the plan sees it. Raises UserError when a port that was asked for is taken."""
+def probe(config: RunConfig, run_id: str | None = None) -> Machine:
+    """The machine as the plan sees it; `run_id` is that of the run's earlier attempts.
+
+    Raises UserError when a port that was asked for is taken.
+    """
     _check_scripts(config)
     port, wandb = 0, over_environment(WandbConfig(), os.environ)
     if isinstance(config, RLConfig) and config.inference.enabled:
@@ -33,7 +36,7 @@ def probe(config: RunConfig) -> Machine:
         gpus=visible_gpus(os.environ),
         variables=frozenset(os.environ),
         free_port=port,
-        run_id=secrets.token_hex(4),
+        run_id=run_id or secrets.token_hex(4),
         wandb=wandb,
         wandb_login=is_logged_in(config.wandb.over(wandb)),
     )

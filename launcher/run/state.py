@@ -65,6 +65,16 @@ class FailureState(_Record):
     text: str
 
 
+class AttemptState(_Record):
+    """An attempt that is over."""
+
+    attempt: int
+    state: str
+    started: float  # seconds since the epoch
+    ended: float | None
+    exit_code: int | None
+
+
 class RunState(_Record):
     name: str
     kind: Literal["rl", "sft"]
@@ -85,6 +95,8 @@ class RunState(_Record):
     tmux_session: str | None = None
     failure: FailureState | None = None
     provenance: dict[str, Any] = {}
+    run_id: str = ""  # kept over the attempts; W&B knows the run by it
+    earlier: list[AttemptState] = []
 
 
 def read_state(run: RunDir) -> RunState | None:
@@ -95,8 +107,8 @@ def read_state(run: RunDir) -> RunState | None:
         return None
 
 
-def first_state(plan: Plan, provenance: dict[str, Any]) -> RunState:
-    """The state before anything has started."""
+def first_state(plan: Plan, provenance: dict[str, Any], earlier: RunState | None = None) -> RunState:
+    """The state before anything of this attempt has started; `earlier` is that of the attempt before."""
     return RunState(
         name=plan.name,
         kind=plan.kind,
@@ -110,6 +122,10 @@ def first_state(plan: Plan, provenance: dict[str, Any]) -> RunState:
         processes=[_process_state(spec) for spec in plan.processes],
         wandb=plan.wandb,
         provenance=provenance,
+        run_id=plan.run_id,
+        earlier=[*earlier.earlier, AttemptState(**earlier.model_dump(include=set(AttemptState.model_fields)))]
+        if earlier
+        else [],
     )
 
 

@@ -69,7 +69,7 @@ class Console:
     def __call__(self, event: Event) -> None:
         self._events.put(event)
 
-    def close(self, last_words: str) -> None:
+    def close(self, last_words: str, exit_code: int) -> None:
         """Show what is still in the log, then `last_words`; returns when the console has taken them."""
         self._last_words = last_words
         self._events.put(None)

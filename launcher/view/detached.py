@@ -1,0 +1,70 @@
+"""`--detach`: what the terminal is told before it gets its prompt back, and the run its peace."""
+
+import os
+import sys
+
+from launcher.plan.spec import Plan
+from launcher.run.events import Event, RankStarted, Ready, Started
+
+_SEPARATOR = b"\0"  # between the text for the terminal and launch's exit code
+
+
+def leave_terminal() -> int:
+    """Return in a new process without a terminal, with a pipe to the one that was called.
+
+    That one waits until the run is under way, shows what came through the pipe, and exits. Raises OSError.
+    """
+    read_end, write_end = os.pipe()
+    sys.stdout.flush()
+    if os.fork():
+        os.close(write_end)
+        _relay(read_end)
+    os.setsid()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for stream in range(3):
+        os.dup2(nothing, stream)
+    return write_end
+
+
+def _relay(read_end: int) -> None:
+    with os.fdopen(read_end, "rb") as pipe:
+        text, _, code = pipe.read().partition(_SEPARATOR)
+    sys.stdout.write(text.decode())
+    sys.stdout.flush()
+    os._exit(int(code or b"1"))
+
+
+class Detached:
+    """A screen that lives until everything has started: all components, their ranks, and the servers ready."""
+
+    def __init__(self, plan: Plan, header: str, pipe: int) -> None:
+        self.header = header
+        self._pipe: int | None = pipe
+        self._awaited: set[tuple[str, object]] = {(spec.name, "started") for spec in plan.processes}
+        self._awaited |= {(spec.name, "ready") for spec in plan.processes if spec.ready_url}
+        self._awaited |= {(spec.name, rank) for spec in plan.processes for rank in range(len(spec.rank_logs))}
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Started(name, _):
+                self._awaited.discard((name, "started"))
+            case Ready(name, _):
+                self._awaited.discard((name, "ready"))
+            case RankStarted(name, rank, _):
+                self._awaited.discard((name, rank))
+        if not self._awaited:
+            self._say(f"{self.header}\nit goes on in the background; end it with: launch stop\n", 0)
+
+    def close(self, last_words: str, exit_code: int) -> None:
+        """The run has ended; who still waits for its start is told why."""
+        self._say(f"{self.header}\n{last_words}", exit_code)
+
+    def _say(self, text: str, exit_code: int) -> None:
+        if self._pipe is None:
+            return
+        try:
+            with os.fdopen(self._pipe, "wb") as pipe:
+                pipe.write(text.encode() + _SEPARATOR + str(exit_code).encode())
+        except OSError:
+            pass  # the terminal did not wait
+        self._pipe = None
