@@ -1,6 +1,7 @@
 """The commands: parse, call, exit code. Whatever a command needs is imported when it is called."""
 
 import inspect
+import json
 import os
 import shlex
 import sys
@@ -29,6 +30,7 @@ COMMANDS = {
     "logs": "the logs of all components and ranks, in time order",
     "stop": "ask a run to end, wait until nothing of it is left",
     "stacks": "the Python stack of every process of a run, for a hang",
+    "doctor": "what this machine offers and lacks for a run",
 }
 
 HELP = """Start, watch, stop and diagnose RL and SFT runs.
@@ -270,6 +272,22 @@ def logs(
     return 0
 
 
+# --- launch doctor ----------------------------------------------------------------------------------------------------
+
+
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False) -> int:
+    """Say what this machine offers and lacks for a run, and what mends it; exit code 1 if none could start here."""
+    from dataclasses import asdict
+
+    from launcher.run.doctor import examine
+    from launcher.view.doctor import check_tmux, doctor_text
+
+    checks = [*examine(), check_tmux()]
+    text = json.dumps([asdict(check) for check in checks], indent=1) + "\n" if as_json else doctor_text(checks)
+    sys.stdout.write(text)
+    return 1 if any(check.state == "fail" for check in checks) else 0
+
+
 # --- the group --------------------------------------------------------------------------------------------------------
 
 
@@ -288,6 +306,7 @@ class Commands(TyperGroup):
             "logs": logs,
             "stop": stop,
             "stacks": stacks,
+            "doctor": doctor,
         }
         if cmd_name not in functions:
             close = get_close_matches(cmd_name, COMMANDS, n=1)

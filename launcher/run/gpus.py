@@ -1,10 +1,11 @@
 """GPUs as NVML sees them, without CUDA."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -14,35 +15,29 @@ class GpuProcess:
     memory: int  # bytes
 
 
-@contextmanager
-def _nvml() -> Iterator[Any]:
-    """pynvml, ready to be asked; None on a machine without an NVIDIA driver, where loading it would take time."""
-    if not Path("/proc/driver/nvidia").exists() and not Path("/dev/dxg").exists():
-        yield None
-        return
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        yield None
-        return
-    try:
-        yield pynvml
-    finally:
-        pynvml.nvmlShutdown()
-
-
 def gpu_count() -> int:
-    with _nvml() as nvml:
-        return int(nvml.nvmlDeviceGetCount()) if nvml else 0
+    return _ask_nvml(lambda nvml: int(nvml.nvmlDeviceGetCount()), 0)
 
 
 def gpu_processes() -> list[GpuProcess]:
     """The processes that compute on this machine's GPUs, whoever owns them."""
-    with _nvml() as nvml:
-        return [
-            GpuProcess(gpu, process.pid, process.usedGpuMemory or 0)
-            for gpu in range(nvml.nvmlDeviceGetCount() if nvml else 0)
-            for process in nvml.nvmlDeviceGetComputeRunningProcesses(nvml.nvmlDeviceGetHandleByIndex(gpu))
-        ]
+    return _ask_nvml(lambda nvml: list(_gpu_processes(nvml)), [])
+
+
+def _gpu_processes(nvml: Any) -> Iterator[GpuProcess]:
+    for gpu in range(nvml.nvmlDeviceGetCount()):
+        for process in nvml.nvmlDeviceGetComputeRunningProcesses(nvml.nvmlDeviceGetHandleByIndex(gpu)):
+            yield GpuProcess(gpu, process.pid, process.usedGpuMemory or 0)
+
+
+def _ask_nvml(question: Callable[[Any], Answer], otherwise: Answer) -> Answer:
+    """pynvml's answer; `otherwise` where there is no NVIDIA driver, or one that does not know."""
+    if not Path("/proc/driver/nvidia").exists() and not Path("/dev/dxg").exists():
+        return otherwise
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        return question(pynvml)
+    except pynvml.NVMLError:
+        return otherwise

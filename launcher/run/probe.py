@@ -13,6 +13,7 @@ from launcher.config.run import RLConfig, RunConfig
 from launcher.config.wandb import WandbConfig, over_environment
 from launcher.errors import UserError
 from launcher.plan.spec import Machine, Plan
+from launcher.run.gpus import gpu_count
 from launcher.run.spawn import child_environment
 from launcher.run.wandb_login import is_logged_in
 
@@ -67,25 +68,13 @@ def visible_gpus(environment: Mapping[str, str]) -> tuple[str, ...]:
     """The GPUs that a child could use, as CUDA_VISIBLE_DEVICES names them: indices, UUIDs or MIG names."""
     listed = environment.get("CUDA_VISIBLE_DEVICES")
     if listed is None:
-        return tuple(str(index) for index in range(_nvml_count()))
+        return tuple(str(index) for index in range(gpu_count()))
     names = []
     for name in (part.strip() for part in listed.split(",")):
         if name in ("", "-1", "NoDevFiles"):  # CUDA looks no further after an invalid one
             break
         names.append(name)
     return tuple(names)
-
-
-def _nvml_count() -> int:
-    if not Path("/proc/driver/nvidia").exists() and not Path("/dev/dxg").exists():
-        return 0
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-        return int(pynvml.nvmlDeviceGetCount())
-    except pynvml.NVMLError:
-        return 0
 
 
 def free_port(host: str) -> int:

@@ -1,0 +1,48 @@
+"""What `launch doctor` has found, as text."""
+
+import textwrap
+from collections.abc import Iterable, Iterator
+from typing import get_args
+
+from launcher.run.check import Check, Group
+from launcher.view.tmux import TmuxError, tmux_server
+
+WIDTH = 80  # columns
+
+
+def check_tmux() -> Check:
+    """Whether there can be panes."""
+    try:
+        tmux_server(None)
+    except TmuxError as error:
+        return Check("tmux", "panes", "warn", error.message, error.hint or "")
+    return Check("tmux", "panes", "ok", "a run shows its logs there")
+
+
+def doctor_text(checks: Iterable[Check]) -> str:
+    """The checks by group, a line or two each, with what mends what is not well below it; then the verdict."""
+    checks = list(checks)
+    lines = [line for group in get_args(Group) for line in _group(group, checks)]
+    return "\n".join([*lines, _verdict(checks)]) + "\n"
+
+
+def _group(group: Group, checks: Iterable[Check]) -> Iterator[str]:
+    own = [check for check in checks if check.group == group]
+    if own:
+        yield group
+    for check in own:
+        yield from _wrapped(f"  {check.state:<5} {check.name:<14}", check.found)
+        if check.mend:
+            yield from _wrapped(" " * 22 + "-> ", check.mend)
+
+
+def _wrapped(start: str, text: str) -> list[str]:
+    indent = " " * len(start)
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=start, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _verdict(checks: Iterable[Check]) -> str:
+    failed = [check.name for check in checks if check.state == "fail"]
+    return f"\na run cannot start here: {', '.join(failed)}" if failed else "\na run can start here"
