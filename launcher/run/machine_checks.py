@@ -118,7 +118,7 @@ def check_open_files() -> Iterator[Check]:
 
 def check_logout() -> Iterator[Check]:
     """Whether systemd would end a detached run when its user logs out."""
-    if not Path("/run/systemd/system").exists():
+    if not has_systemd():
         yield Check("detach", "logout", "ok", "no systemd here that would end a run")
         return
     kills = ask("loginctl", "show-session", "-p", "KillUserProcesses", "--value") == "yes"
@@ -128,3 +128,7 @@ def check_logout() -> Iterator[Check]:
         yield Check("detach", "logout", "warn", "systemd ends a run at logout (KillUserProcesses)", mend)
     else:
         yield Check("detach", "logout", "ok", "systemd leaves a run alone")
+
+
+def has_systemd() -> bool:
+    return Path("/run/systemd/system").exists()
