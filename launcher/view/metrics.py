@@ -1,8 +1,15 @@
 """Reading what `metrics/<component>.jsonl` says, while it is being written."""
 
 import json
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from launcher.plan.spec import Progress
+from launcher.run.state import ProgressState
+
+TAIL = 8192  # bytes: some twenty steps
 
 
 class MetricsReader:
@@ -33,9 +40,39 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return MetricsReader(path).new_lines()
 
 
-def series(steps: list[dict[str, Any]], metric: str) -> list[float]:
+def read_newest(path: Path, size: int = TAIL) -> list[dict[str, Any]]:
+    """The steps in the last `size` bytes of a metrics file, at least one if there is any: quick, however long it is."""
+    try:
+        with path.open("rb") as file:
+            start = max(0, file.seek(0, 2) - size)
+            file.seek(start)
+            lines = file.read().split(b"\n")
+    except OSError:
+        return []
+    steps = [values for line in lines[:-1] if (values := _parse(line)) is not None]
+    return steps if steps or start == 0 else read_newest(path, 8 * size)
+
+
+def newest_values(steps: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The newest number of each metric within the last five steps: an evaluation, say, is not in every step."""
+    recent = {name: value for step in steps[-5:] for name, value in step.items() if _is_number(value)}
+    return {name: value for name, value in recent.items() if name not in ("step", "time")}
+
+
+def series(steps: Sequence[Mapping[str, Any]], metric: str) -> list[float]:
     """The values of one metric, where a step has it."""
-    return [float(step[metric]) for step in steps if isinstance(step.get(metric), (int, float))]
+    return [float(step[metric]) for step in steps if _is_number(step.get(metric))]
+
+
+def progress_text(progress: Progress | ProgressState, step: Mapping[str, Any]) -> str:
+    """ "step 40/150  loss 0.123"."""
+    value = step.get(progress.metric)
+    metric = f"  {progress.metric} {value:.3f}" if isinstance(value, float) else ""
+    return f"step {step['step']}/{progress.max_steps}{metric}"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:

@@ -2,12 +2,14 @@
 
 import threading
 import time
+from typing import Any
 
-from launcher.plan.spec import Plan
-from launcher.run.state import RunState
+from launcher.plan.spec import Plan, Progress
+from launcher.run.liveness import true_state
+from launcher.run.state import ProgressState, RunState
 from launcher.rundir import RunDir
 from launcher.view.layout import Layout, PaneSource, charts, run_layout
-from launcher.view.metrics import MetricsReader
+from launcher.view.metrics import MetricsReader, progress_text, read_newest
 from launcher.view.tmux import set_status
 
 STATUS_INTERVAL = 1.0  # seconds, at least, between two changes of the status line
@@ -27,6 +29,19 @@ def layout_of(run: RunDir, state: RunState) -> Layout:
     return run_layout(state.name, run.root, components, ranks, run.launcher_log, metrics)
 
 
+def status_text(progress: Progress | ProgressState, steps: list[dict[str, Any]], state: str, when: float) -> str:
+    """Step, metric and state, and the time at which that was so; `when` is in seconds since the epoch."""
+    words = [progress_text(progress, steps[-1])] if steps else []
+    return "  ".join([*words, state, time.strftime("%H:%M", time.localtime(when))])
+
+
+def show_status(run: RunDir, state: RunState, session: str) -> None:
+    """Set the status line of panes that were opened again: the supervisor sets it at the next step, or never more."""
+    steps = read_newest(run.metrics(state.progress.component))
+    text = status_text(state.progress, steps, true_state(run, state), state.ended or time.time())
+    set_status(session, text, state.tmux_socket)
+
+
 class StatusLine:
     """Keeps the session's status line at the newest step, from a thread of its own; `close` leaves the final word."""
 
@@ -34,27 +49,21 @@ class StatusLine:
         self.plan, self.session, self.socket_name = plan, session, socket_name
         self._metrics = MetricsReader(plan.run.metrics(plan.progress.component))
         self._closed = threading.Event()
-        self._text = "starting"
+        self._newest: list[dict[str, Any]] = []
         self._thread = threading.Thread(target=self._run, name="tmux status", daemon=True)
         self._thread.start()
 
     def close(self, state: str) -> None:
         self._closed.set()
         self._thread.join(1.0)
-        self._show(f"{self._text}  {state}" if self._text != "starting" else state)
+        self._show(state)
 
     def _run(self) -> None:
         while not self._closed.wait(STATUS_INTERVAL):
             steps = self._metrics.new_lines()
             if steps:
-                self._text = self._describe(steps[-1])
-                self._show(f"{self._text}  running")
+                self._newest = steps[-1:]
+                self._show("running")
 
-    def _describe(self, step: dict[str, object]) -> str:
-        progress = self.plan.progress
-        value = step.get(progress.metric)
-        metric = f"  {progress.metric} {value:.3f}" if isinstance(value, float) else ""
-        return f"step {step['step']}/{progress.max_steps}{metric}"
-
-    def _show(self, text: str) -> None:
-        set_status(self.session, f"{text}  {time.strftime('%H:%M')}", self.socket_name)
+    def _show(self, state: str) -> None:
+        set_status(self.session, status_text(self.plan.progress, self._newest, state, time.time()), self.socket_name)

@@ -1,10 +1,21 @@
-"""A small plot for a terminal, in Braille dots: two columns and four rows of them in each character."""
+"""Small plots for a terminal: a line of block characters, or Braille dots, of which each character has two by four."""
 
 import itertools
 import math
 from collections.abc import Sequence
 
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # bits of U+2800, by row and column
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """A block character for each value, the lowest one for the least; NaN and infinity are left out."""
+    values = [value for value in values if math.isfinite(value)]
+    low, high = min(values, default=0.0), max(values, default=0.0)
+    if low == high:
+        return _BLOCKS[0] * len(values)
+    return "".join(_BLOCKS[int((value - low) / (high - low) * (len(_BLOCKS) - 1) + 0.5)] for value in values)
 
 
 def plot(values: Sequence[float], width: int = 60, height: int = 6) -> list[str]:

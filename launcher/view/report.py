@@ -2,16 +2,16 @@
 
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from launcher.plan.spec import Plan, ProcessSpec
+from launcher.plan.spec import Plan, ProcessSpec, Progress
 from launcher.run.cause import Failure
 from launcher.run.events import exit_text
 from launcher.run.policy import Policy, State
-from launcher.run.state import FailureState
+from launcher.run.state import FailureState, ProgressState
 from launcher.rundir import RunDir
-from launcher.view.metrics import read_metrics, series
+from launcher.view.metrics import newest_values, read_metrics, series
 from launcher.view.plot import plot
 from launcher.wandb_links import read_wandb_links
 
@@ -74,8 +74,8 @@ def summary(plan: Plan, policy: Policy, started: float) -> str:
     state = {State.FINISHED: "finished", State.FAILED: "failed", State.STOPPED: "stopped"}[policy.state]
     lines = [f"run {plan.name} {state} after {duration(time.time() - started)}"]
     lines += [f"  {spec.name:<12} {_ending(spec.name, policy)}" for spec in plan.processes]
-    lines += _metrics(plan)
-    lines += _wandb(plan.run)
+    lines += metrics_lines(plan.run, [spec.name for spec in plan.processes], plan.progress)
+    lines += wandb_lines(plan.run)
     lines.append(f"  logs         {shown(plan.run.logs)}")
     return "\n".join(lines) + "\n"
 
@@ -88,25 +88,26 @@ def _ending(name: str, policy: Policy) -> str:
     return exit_text(policy.exits[name]) + (", stopped with the run" if stopped else "")
 
 
-def _metrics(plan: Plan) -> Iterator[str]:
-    for spec in plan.processes:
-        steps = read_metrics(plan.run.metrics(spec.name))
+def metrics_lines(run: RunDir, components: Iterable[str], progress: Progress | ProgressState) -> Iterator[str]:
+    """Each component's newest metrics, and a small plot of the one that says how the run is doing."""
+    for component in components:
+        steps = read_metrics(run.metrics(component))
         if not steps:
             continue
-        newest = {name: value for step in steps[-5:] for name, value in step.items()}
-        values = [f"{name} {value:.4g}" for name, value in newest.items() if _is_headline(name, value)]
-        yield f"  {spec.name:<12} step {newest['step']}: {', '.join(values)}"
-        if spec.name == plan.progress.component:
-            yield f"  {plan.progress.metric}"
-            yield from (f"  {line}" for line in plot(series(steps, plan.progress.metric)))
+        newest = newest_values(steps)
+        values = [f"{name} {value:.4g}" for name, value in newest.items() if name in _HEADLINES]
+        yield f"  {component:<12} step {steps[-1]['step']}: {', '.join(values)}"
+        if component == progress.component:
+            yield f"  {progress.metric}"
+            yield from (f"  {line}" for line in plot(series(steps, progress.metric)))
 
 
-def _wandb(run: RunDir) -> Iterator[str]:
-    """Where the W&B runs are to be seen, or how they get there."""
+def wandb_lines(run: RunDir, is_over: bool = True) -> Iterator[str]:
+    """Where the W&B runs are to be seen and, after the run, how they get there."""
     for link in read_wandb_links(run):
         if link.url:
             yield f"  W&B          {link.name}: {link.url}"
-        if link.sync_command:
+        if link.sync_command and is_over:
             yield f"  W&B          {link.name}: upload it with: {link.sync_command}"
 
 
@@ -118,10 +119,6 @@ _HEADLINES = (
     "evaluation/exact_match",
     "perf/tokens_per_s",
 )
-
-
-def _is_headline(name: str, value: object) -> bool:
-    return name in _HEADLINES and isinstance(value, (int, float))
 
 
 def duration(seconds: float) -> str:
