@@ -66,13 +66,14 @@ def start(request: "Request[RLConfig] | Request[SFTConfig]", dry_run: bool, clea
 
     config = request.load()
     machine = probe(config)
-    plan = make_plan(config, machine, *_name_and_directory(config))
+    run, name = _name_and_directory(config)
+    plan = make_plan(config, machine, run, name)
     check_programs(plan, os.environ)
     if dry_run:
         return _show(plan, write=config.output_dir is not None, clean=clean)
     from launcher.start import carry_out
 
-    return carry_out(plan, config, clean, detach)
+    return carry_out(lambda attempt: make_plan(config, machine, run.of(attempt), name), 1, config, clean, detach, None)
 
 
 def _name_and_directory(config: "RunConfig") -> tuple[Any, str]:
@@ -146,7 +147,6 @@ def _next_attempt(request: Any, run: "RunDir", state: "RunState", dry_run: bool,
     from launcher.plan.render import render
     from launcher.run.liveness import check_ended
     from launcher.run.probe import check_programs, probe
-    from launcher.rundir import RunDir
     from launcher.start import carry_out
     from launcher.workload.files import steps_in
 
@@ -158,12 +158,14 @@ def _next_attempt(request: Any, run: "RunDir", state: "RunState", dry_run: bool,
         raise UserError(
             f"{state.name} has made its {config.max_steps} steps", f"go further with --max-steps {2 * done}"
         )
-    plan = make_plan(config, probe(config, state.run_id), RunDir(run.root, state.attempt + 1), state.name)
+    machine = probe(config, state.run_id)
+    plan = make_plan(config, machine, run.of(state.attempt + 1), state.name)
     check_programs(plan, os.environ)
     if dry_run:
         sys.stdout.write(render(plan, Path.cwd(), files_are_written=False))
         return 0
-    return carry_out(plan, config, clean=False, detach=detach, earlier=state)
+    plan_attempt = lambda attempt: make_plan(config, machine, run.of(attempt), state.name)  # noqa: E731
+    return carry_out(plan_attempt, state.attempt + 1, config, False, detach, state)
 
 
 # --- launch stop ------------------------------------------------------------------------------------------------------
@@ -196,7 +198,7 @@ def stop(
 
 
 def _find(name: str | None) -> "tuple[RunDir, RunState]":
-    """The run that is meant, without a name the newest living one or else the newest, and its state. Raises UserError."""
+    """The run that is meant and its state; without a name the newest living one, or else the newest. Raises UserError."""
     from launcher.registry import find_run
     from launcher.run.liveness import newest_living
     from launcher.run.state import read_state

@@ -11,6 +11,10 @@ class RunDir:
     root: Path
     attempt: int = 1
 
+    def of(self, attempt: int) -> "RunDir":
+        """The same directory, seen from another attempt."""
+        return RunDir(self.root, attempt)
+
     @property
     def config(self) -> Path:
         """The resolved request; `launch rl @ config.toml` repeats it as a new run."""
@@ -48,6 +52,11 @@ class RunDir:
     def launcher_log(self) -> Path:
         """What the supervisor did and saw."""
         return self.logs / "launcher.log"
+
+    @property
+    def watchdog_stacks(self) -> Path:
+        """What every process did when the watchdog looked."""
+        return self.logs / "stacks.txt"
 
     @property
     def on_exit_log(self) -> Path:

@@ -2,15 +2,20 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from launcher.config.run import RunConfig
-from launcher.plan.spec import Plan
+from launcher.plan.spec import Plan, Role
 from launcher.run.events import Event
-from launcher.run.prepare import point_latest_at, prepare, sign
+from launcher.run.policy import Policy
+from launcher.run.prepare import add_attempt, point_latest_at, prepare, sign
 from launcher.run.provenance import provenance
 from launcher.run.split import split
 from launcher.run.state import RunState, StateFile, first_state, identify
+
+PlanAttempt = Callable[[int], Plan]
+"""Makes the plan of an attempt, which differs from another attempt's in its paths alone."""
 
 
 class Screen(Protocol):
@@ -21,11 +26,15 @@ class Screen(Protocol):
     def close(self, last_words: str, exit_code: int) -> None: ...
 
 
-def carry_out(plan: Plan, config: RunConfig, clean: bool, detach: bool, earlier: RunState | None = None) -> int:
-    """Carry the plan out: everything from the run's directory to its summary. Returns launch's exit code.
+def carry_out(
+    plan_attempt: PlanAttempt, attempt: int, config: RunConfig, clean: bool, detach: bool, earlier: RunState | None
+) -> int:
+    """Carry out the plan of an attempt: everything from the run's directory to its summary.
 
-    `earlier` is the state of the attempts before this one. Raises UserError when the directory cannot be had.
+    `earlier` is the state of the attempts before this one. Returns launch's exit code, and raises UserError when the
+    directory cannot be had.
     """
+    plan = plan_attempt(attempt)
     lock = prepare(plan, clean, resume=earlier is not None)
     state = StateFile(plan.run, first_state(plan, provenance(), earlier))
     note = _open_panes(plan, state.state, config)
@@ -36,7 +45,7 @@ def carry_out(plan: Plan, config: RunConfig, clean: bool, detach: bool, earlier:
     guard = split()
     sign(lock)
     state.state.guard, state.state.supervisor = identify(guard_pid), identify(os.getpid())
-    return _supervise(plan, config, state, guard, lambda header: _screen(plan, header, pipe), note)
+    return _Session(plan, plan_attempt, config, state).run(guard, pipe, note)
 
 
 def _open_panes(plan: Plan, state: RunState, config: RunConfig) -> str | None:
@@ -60,52 +69,113 @@ def _leave_terminal() -> int:
     return leave_terminal()
 
 
-def _screen(plan: Plan, header: str, pipe: int | None) -> Screen:
-    from launcher.logger import get_logger
-    from launcher.view.console import Console
-    from launcher.view.detached import Detached
-
-    if pipe is not None:
-        return Detached(plan, header, pipe)
-    return Console(plan, header, lambda error: get_logger().info("the console is gone ({}); the run goes on", error))
-
-
-def _supervise(
-    plan: Plan, config: RunConfig, state: StateFile, guard: int, make_screen: Callable[[str], Screen], note: str | None
-) -> int:
+class _Session:
     """What the supervisor does from its first moment to its last."""
-    from launcher.logger import get_logger, log_to
-    from launcher.registry import register
-    from launcher.run.cause import find_cause
-    from launcher.run.supervisor import supervise
-    from launcher.view.launcher_log import log_event
-    from launcher.view.panes import StatusLine
-    from launcher.view.report import failure_block, failure_state, header, summary
 
-    log_to(plan.run.launcher_log)
-    state.state.state = "running"
-    state.write_if_possible()
-    register(plan.run.root)
-    screen = make_screen(header(plan, state.state.tmux_session, [note] if note else []))
-    session = state.state.tmux_session
-    status = StatusLine(plan, session, state.state.tmux_socket) if session else None
-    policy = supervise(plan, [log_event, state, screen], guard, config.on_hangup == "stop")
-    failure = find_cause(plan, policy)
-    state.end(policy.state.value, policy.exit_code, failure_state(plan, failure))
-    if status:
-        status.close(policy.state.value)
-    last_words = (failure_block(plan, failure) if failure else "") + summary(plan, policy, state.state.started)
-    get_logger().info("{}", last_words)
-    if config.on_exit:
-        run_on_exit(config.on_exit, state)
-    screen.close(last_words, policy.exit_code)
-    return policy.exit_code
+    def __init__(self, plan: Plan, plan_attempt: PlanAttempt, config: RunConfig, state: StateFile) -> None:
+        self.plan, self.plan_attempt, self.config, self.state = plan, plan_attempt, config, state
 
+    def run(self, guard: int, pipe: int | None, note: str | None) -> int:
+        from launcher.logger import get_logger, log_to
+        from launcher.registry import register
+        from launcher.run.supervisor import Conduct, supervise
+        from launcher.view.launcher_log import log_event
+        from launcher.view.panes import StatusLine
+        from launcher.view.report import header
 
-def run_on_exit(command: str, state: StateFile) -> None:
-    from launcher.logger import get_logger
-    from launcher.run.on_exit import run_on_exit as run
+        log_to(self.plan.run.launcher_log)
+        state, config = self.state.state, self.config
+        state.state = "running"
+        self.state.write_if_possible()
+        register(self.plan.run.root)
+        screen = self._screen(header(self.plan, state.tmux_session, [note] if note else []), pipe)
+        status = StatusLine(self.plan, state.tmux_session, state.tmux_socket) if state.tmux_session else None
+        conduct = Conduct(
+            guard=guard,
+            stop_on_hangup=config.on_hangup == "stop",
+            max_restarts=config.max_restarts,
+            next_attempt=self._next_attempt,
+            watchdog=config.watchdog,
+            diagnose=self._diagnose,
+        )
+        policy = supervise(self.plan, [log_event, self.state, screen], conduct)
+        last_words = self._end(policy)
+        if status:
+            status.close(policy.state.value)
+        get_logger().info("{}", last_words)
+        screen.close(last_words, policy.exit_code)
+        return policy.exit_code
 
-    trouble = run(command, state.run, state.state)
-    if trouble:
-        get_logger().warning("--on-exit {}: {}", command, trouble)
+    def _screen(self, header: str, pipe: int | None) -> Screen:
+        from launcher.logger import get_logger
+        from launcher.view.console import Console
+        from launcher.view.detached import Detached
+
+        if pipe is not None:
+            return Detached(self.plan, header, pipe)
+        log = get_logger()
+        return Console(self.plan, header, lambda error: log.info("the console is gone ({}); the run goes on", error))
+
+    def _next_attempt(self, policy: Policy) -> Plan:
+        """The attempt has failed: keep what it came to, and make the plan and the directory of another."""
+        from launcher.logger import get_logger, log_to
+        from launcher.run.cause import find_cause
+        from launcher.view.report import failure_block, failure_state
+
+        failure = find_cause(self.plan, policy)
+        if failure:
+            get_logger().info("{}", failure_block(self.plan, failure))
+        plan = self.plan_attempt(self.plan.run.attempt + 1)
+        lasting = {spec.name: spec for spec in self.plan.processes if spec.role is Role.SERVES}
+        failed, self.plan = (
+            self.plan,
+            replace(plan, processes=tuple(lasting.get(spec.name, spec) for spec in plan.processes)),
+        )
+        add_attempt(self.plan)
+        self.state.next_attempt(self.plan, failure_state(failed, failure))
+        log_to(self.plan.run.launcher_log)
+        self._renew_panes()
+        return self.plan
+
+    def _renew_panes(self) -> None:
+        """Let the panes show the new attempt, if they are still there: a server started from here would end with us."""
+        state = self.state.state
+        if state.tmux_session is None:
+            return
+        from launcher.view.panes import layout_of
+        from launcher.view.tmux import renew_panes
+
+        renew_panes(layout_of(self.plan.run, state), state.tmux_socket)
+
+    def _diagnose(self) -> tuple[int | None, str]:
+        """The stacks of all processes, into the log directory; the one rank that stands apart, and a line about it."""
+        from launcher.run.stack_groups import group_stacks, standing_apart
+        from launcher.run.stacks import take_stacks
+        from launcher.view.stacks import stacks_text
+
+        stacks = take_stacks(self.plan.run, self.state.state)
+        apart = sorted(standing_apart(group_stacks(stacks)))
+        text = stacks_text(stacks)
+        self.plan.run.watchdog_stacks.write_text(text, encoding="utf-8")
+        where = text.rstrip().splitlines()[-1] if apart else "all ranks stand at the same place"
+        return apart[0] if len(apart) == 1 else None, f"{where}; stacks in {self.plan.run.watchdog_stacks}"
+
+    def _end(self, policy: Policy) -> str:
+        """Write down how the run has ended, and return what is to be said of it."""
+        from launcher.run.cause import find_cause
+        from launcher.view.report import failure_block, failure_state, summary
+
+        failure = find_cause(self.plan, policy)
+        self.state.end(policy.state.value, policy.exit_code, failure_state(self.plan, failure))
+        self._on_exit()
+        words = summary(self.plan, policy, self.state.state.started)
+        return failure_block(self.plan, failure) + words if failure else words
+
+    def _on_exit(self) -> None:
+        from launcher.logger import get_logger
+        from launcher.run.on_exit import run_on_exit
+
+        command = self.config.on_exit
+        trouble = run_on_exit(command, self.plan.run, self.state.state) if command else None
+        if trouble:
+            get_logger().warning("--on-exit {}: {}", command, trouble)

@@ -73,6 +73,10 @@ class RunConfig(Section):
     grace: Duration = Field(30.0, ge=0, description="from the request to end until what is left is killed")
     drain_timeout: Duration = Field(600.0, ge=0, description="how long the last component may take after the other")
     on_hangup: Literal["continue", "stop"] = Field("continue", description="what to do when the terminal goes away")
+    watchdog: Duration | None = Field(
+        None, gt=0, description="fail a run that logs nothing and makes no step for so long"
+    )
+    max_restarts: int = Field(0, ge=0, description="further attempts after a failure of trainer or orchestrator")
     on_exit: str | None = Field(None, description="command to run when the run has ended, with the outcome in LAUNCH_*")
     task: TaskConfig = TaskConfig()
     log: LogConfig = LogConfig()

@@ -4,6 +4,8 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from launcher.plan.spec import Plan
+
 
 @dataclass(frozen=True)
 class Started:
@@ -84,6 +86,29 @@ class DrainTimedOut:
 
 
 @dataclass(frozen=True)
+class Stalled:
+    """Nothing has been logged, and no step made, for too long."""
+
+    seconds: float
+    rank: int | None  # the one that stands apart from the others, if there is just one
+    where: str  # what the processes do, in one line; empty when that is unknown
+
+
+@dataclass(frozen=True)
+class Restarting:
+    """The components that failed, or depend on those, are ended, and started again as the next attempt."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class NewAttempt:
+    """The plan of the next attempt has taken the place of the last one; servers and services live on."""
+
+    plan: Plan
+
+
+@dataclass(frozen=True)
 class GraceOver:
     pass
 
@@ -116,6 +141,9 @@ Event = (
     | Heartbeat
     | GuardDied
     | DrainTimedOut
+    | Stalled
+    | Restarting
+    | NewAttempt
     | GraceOver
     | Stopping
     | Killing

@@ -15,6 +15,7 @@ from launcher.run.events import (
     NotStarted,
     RankExited,
     Signalled,
+    Stalled,
     Started,
     exit_text,
 )
@@ -22,6 +23,7 @@ from launcher.run.events import (
 
 class State(Enum):
     RUNNING = "running"
+    RESTARTING = "restarting"  # between two attempts
     FINISHED = "finished"
     FAILED = "failed"
     STOPPED = "stopped"
@@ -32,6 +34,23 @@ class Stop:
     """Ask every component to end, and kill what is left after the grace."""
 
     reason: str
+
+
+@dataclass(frozen=True)
+class StopAttempt:
+    """Ask the components that finish to end, and kill them after the grace; servers and services stay."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class KillAttempt:
+    """Kill the components that finish."""
+
+
+@dataclass(frozen=True)
+class StartAttempt:
+    """Start the components that finish again, as the next attempt."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +70,7 @@ class End:
     """Nothing of the run is left that could be waited for."""
 
 
-Action = Stop | Kill | Drain | End
+Action = Stop | StopAttempt | KillAttempt | StartAttempt | Kill | Drain | End
 
 
 @dataclass(frozen=True)
@@ -73,6 +92,7 @@ class Policy:
     """
 
     plan: Plan
+    restarts: int = 0  # how many further attempts a failure of a component that finishes may have
     state: State = State.RUNNING
     culprit: Culprit | None = None
     ended_by: signal.Signals | None = None  # the signal that ended the run
@@ -84,7 +104,13 @@ class Policy:
     def all_started(self) -> list[Action]:
         """Every component has been tried to start."""
         self._all_started = True
-        return self._when_empty()
+        return self._when_attempt_is_over() if self.state is State.RESTARTING else self._when_empty()
+
+    def next_attempt(self, plan: Plan) -> None:
+        """The plan of the next attempt; what the last one came to is forgotten."""
+        self.plan, self.state, self.culprit = plan, State.RUNNING, None
+        self.exits.clear()
+        self.collateral.clear()
 
     def on(self, event: Event) -> list[Action]:
         """Take note of the event; say what is to be done."""
@@ -106,8 +132,11 @@ class Policy:
                 return self._on_signal(number)
             case GuardDied():
                 return self._on_guard_death()
+            case Stalled(seconds, rank, where):
+                what = f"nothing has been logged and no step made for {seconds:g}s"
+                return self._fail(Culprit(self.plan.followed.name, f"{what}; {where}" if where else what, rank))
             case GraceOver():
-                return [Kill()]
+                return [KillAttempt() if self.state is State.RESTARTING else Kill()]
         return []
 
     @property
@@ -122,7 +151,10 @@ class Policy:
     def _on_exit(self, component: str, code: int) -> list[Action]:
         self._alive.discard(component)
         self.exits[component] = code
-        if self.state is not State.RUNNING:
+        if self.state is State.RESTARTING and self._role(component) is Role.FINISHES:
+            self.collateral.append(component)
+            return self._when_attempt_is_over()
+        if self.state not in (State.RUNNING, State.RESTARTING):
             self.collateral.append(component)
             return self._when_empty()
         if code != 0:
@@ -134,7 +166,7 @@ class Policy:
         return self._stop(State.FINISHED, "the run has finished")
 
     def _on_signal(self, number: signal.Signals) -> list[Action]:
-        if self.state is not State.RUNNING:
+        if self.state not in (State.RUNNING, State.RESTARTING):
             return [Kill()]
         self.ended_by = number
         if number is signal.SIGQUIT:
@@ -143,30 +175,47 @@ class Policy:
         return self._stop(State.STOPPED, f"{number.name} was received")
 
     def _on_guard_death(self) -> list[Action]:
-        if self.state is State.RUNNING:
+        if self.state in (State.RUNNING, State.RESTARTING):
             self.culprit = Culprit("launch", "its guard process was killed")
             self.state = State.FAILED
-        return [Kill()]
+        return [Kill(), *self._when_empty()]
 
     def _fail(self, culprit: Culprit) -> list[Action]:
-        if self.state is not State.RUNNING:
+        if self.state is State.RESTARTING and not self._is_served_by(culprit.component):
+            return []
+        if self.state not in (State.RUNNING, State.RESTARTING):
             return []
         self.culprit = culprit
         where = culprit.component if culprit.rank is None else f"{culprit.component} rank {culprit.rank}"
-        return self._stop(State.FAILED, f"{where}: {culprit.what}")
+        reason = f"{where}: {culprit.what}"
+        if self.restarts > 0 and not self._is_served_by(culprit.component):
+            return self._restart(reason)
+        return self._stop(State.FAILED, reason)
+
+    def _restart(self, reason: str) -> list[Action]:
+        self.restarts -= 1
+        self.state = State.RESTARTING
+        return [StopAttempt(reason), *self._when_attempt_is_over()]
+
+    def _when_attempt_is_over(self) -> list[Action]:
+        return [StartAttempt()] if self._all_started and not self._finishing() else []
 
     def _stop(self, state: State, reason: str) -> list[Action]:
         self.state = state
         return [Stop(reason), *self._when_empty()]
 
     def _when_empty(self) -> list[Action]:
-        ended = self._all_started and self.state is not State.RUNNING and not self._alive
+        over = self.state not in (State.RUNNING, State.RESTARTING)
+        ended = self._all_started and over and not self._alive
         return [End()] if ended else []
 
     # --- questions ---
 
     def _finishing(self) -> set[str]:
         return {name for name in self._alive if self._role(name) is Role.FINISHES}
+
+    def _is_served_by(self, component: str) -> bool:
+        return any(spec.name == component and spec.role is Role.SERVES for spec in self.plan.processes)
 
     def _role(self, component: str) -> Role:
         return next(spec.role for spec in self.plan.processes if spec.name == component)

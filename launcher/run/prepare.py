@@ -29,10 +29,15 @@ def prepare(plan: Plan, clean: bool, resume: bool = False) -> int:
         if not resume:
             _make_room(run, clean)
         sign(lock)
-        run.logs.mkdir(parents=True)
-        _link(run.latest_logs, run.logs.name)
-        _write_files(plan)
+        add_attempt(plan)
     return lock
+
+
+def add_attempt(plan: Plan) -> None:
+    """The directory of an attempt's logs, and the plan's files, in a run's directory that is ours. Raises OSError."""
+    plan.run.logs.mkdir(parents=True, exist_ok=True)
+    _link(plan.run.latest_logs, plan.run.logs.name)
+    _write_files(plan)
 
 
 def prepare_by_hand(plan: Plan, clean: bool) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from launcher.plan.spec import Plan, ProcessSpec
+from launcher.plan.spec import Plan, ProcessSpec, Role
 from launcher.run.events import Event, Exited, Heartbeat, Killing, RankExited, RankStarted, Ready, Started, Stopping
 from launcher.run.processes import start_time
 from launcher.rundir import RunDir
@@ -182,6 +182,27 @@ class StateFile:
 
     def _rank(self, name: str, rank: int) -> RankState:
         return next(found for found in self._process(name).ranks if found.rank == rank)
+
+    def next_attempt(self, plan: Plan, failure: FailureState | None) -> None:
+        """The attempt has failed and another begins; servers and services, which live on, stay as they are."""
+        old = self.state
+        failed = old.model_copy(update={"state": "failed", "exit_code": 1, "ended": time.time(), "failure": failure})
+        new = first_state(plan, old.provenance, failed)
+        kept = {process.name: process for process in old.processes}
+        lasting = {spec.name for spec in plan.processes if spec.role is Role.SERVES}
+        processes = [kept[process.name] if process.name in lasting else process for process in new.processes]
+        same = old.model_dump(include={"supervisor", "guard", "tmux_socket", "tmux_session"})
+        self.run = plan.run
+        self.state = new.model_copy(
+            update={
+                **same,
+                "processes": processes,
+                "state": "running",
+                "guard": old.guard,
+                "supervisor": old.supervisor,
+            }
+        )
+        self.write_if_possible()
 
     def end(self, state: str, exit_code: int, failure: FailureState | None) -> None:
         """The run has ended."""

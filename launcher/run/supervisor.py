@@ -3,10 +3,11 @@
 import asyncio
 import os
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any
 
-from launcher.plan.spec import Plan, ProcessSpec
+from launcher.plan.spec import Plan, ProcessSpec, Role
 from launcher.run.events import (
     HEARTBEAT,
     DrainTimedOut,
@@ -18,37 +19,64 @@ from launcher.run.events import (
     HungUp,
     Killing,
     Listener,
+    NewAttempt,
     NotReady,
     NotStarted,
     Ready,
+    Restarting,
     Signalled,
+    Stalled,
     Started,
     Stopping,
 )
-from launcher.run.policy import Action, Drain, End, Kill, Policy, State, Stop
+from launcher.run.policy import (
+    Action,
+    Drain,
+    End,
+    Kill,
+    KillAttempt,
+    Policy,
+    StartAttempt,
+    State,
+    Stop,
+    StopAttempt,
+)
 from launcher.run.processes import children, kill_quietly, signal_group, sweep, variable
 from launcher.run.ranks import RankWatch
 from launcher.run.ready import until_ready
 from launcher.run.spawn import spawn
+from launcher.run.watchdog import LOOKS, Watchdog
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
 
 
-def supervise(plan: Plan, listeners: list[Listener], guard: int | None = None, stop_on_hangup: bool = False) -> Policy:
+@dataclass(frozen=True)
+class Conduct:
+    """What a supervisor may be told beside its plan."""
+
+    guard: int | None = None  # a pidfd of the guard process
+    stop_on_hangup: bool = False
+    max_restarts: int = 0
+    next_attempt: Callable[[Policy], Plan] | None = None  # makes the plan of another attempt; needed for restarts
+    watchdog: float | None = None  # seconds that a run may be silent
+    diagnose: Callable[[], tuple[int | None, str]] | None = None  # (rank that stands apart, what the processes do)
+
+
+def supervise(plan: Plan, listeners: list[Listener], conduct: Conduct = Conduct()) -> Policy:
     """Run the plan to its end; nothing of it is left when this returns.
 
-    `guard` is a pidfd of the guard process. Must be called in the main thread of a subreaper.
+    Must be called in the main thread of a subreaper.
     """
-    return asyncio.run(_Supervisor(plan, listeners, guard, stop_on_hangup).run())
+    return asyncio.run(_Supervisor(plan, listeners, conduct).run())
 
 
 class _Supervisor:
-    def __init__(self, plan: Plan, listeners: list[Listener], guard: int | None, stop_on_hangup: bool) -> None:
+    def __init__(self, plan: Plan, listeners: list[Listener], conduct: Conduct) -> None:
         self.plan = plan
-        self.policy = Policy(plan)
+        self.policy = Policy(plan, conduct.max_restarts if conduct.next_attempt else 0)
         self.listeners = listeners
-        self.guard = guard
-        self.stop_on_hangup = stop_on_hangup
+        self.conduct = conduct
+        self.deadline: asyncio.TimerHandle | None = None  # of the grace, or of the drain
         self.living: dict[int, ProcessSpec] = {}  # pid -> component
         self.ranks: dict[str, RankWatch] = {}
         self.tasks: set[asyncio.Task[None]] = set()
@@ -73,12 +101,13 @@ class _Supervisor:
         self.loop.add_signal_handler(signal.SIGCHLD, self._reap)
         for number in ENDING:
             self.loop.add_signal_handler(number, self._emit, Signalled(number))
-        hangup = Signalled(signal.SIGHUP) if self.stop_on_hangup else HungUp()
+        hangup = Signalled(signal.SIGHUP) if self.conduct.stop_on_hangup else HungUp()
         self.loop.add_signal_handler(signal.SIGHUP, self._emit, hangup)
-        if self.guard is not None:
-            self.loop.add_reader(self.guard, self._guard_died)
-
+        if self.conduct.guard is not None:
+            self.loop.add_reader(self.conduct.guard, self._guard_died)
         self._beat()
+        if self.conduct.watchdog:
+            self._in_background(self._watch(self.conduct.watchdog))
 
     def _beat(self) -> None:
         self._tell(Heartbeat())
@@ -97,8 +126,8 @@ class _Supervisor:
             listener(event)
 
     def _guard_died(self) -> None:
-        assert self.guard is not None
-        self.loop.remove_reader(self.guard)
+        assert self.conduct.guard is not None
+        self.loop.remove_reader(self.conduct.guard)
         self._emit(GuardDied())
 
     def _reap(self) -> None:
@@ -126,6 +155,19 @@ class _Supervisor:
         for pid in children(os.getpid()):
             if pid not in self.living and variable(pid, "LAUNCH_COMPONENT") == component:
                 kill_quietly(pid, signal.SIGKILL)
+
+    async def _watch(self, allowed: float) -> None:
+        """Report it when nothing moves for `allowed` seconds."""
+        watched, watchdog = self.plan, Watchdog(self.plan)
+        while True:
+            await asyncio.sleep(allowed / LOOKS)
+            if watched is not self.plan:
+                watched, watchdog = self.plan, Watchdog(self.plan)
+            if watchdog.silence() >= allowed and self.policy.state is State.RUNNING:
+                diagnose = self.conduct.diagnose
+                rank, where = await asyncio.to_thread(diagnose) if diagnose else (None, "")
+                self._emit(Stalled(allowed, rank, where))
+                watchdog = Watchdog(self.plan)
 
     # --- what is done ---
 
@@ -156,10 +198,16 @@ class _Supervisor:
             match action:
                 case Stop(reason):
                     self._stop(reason)
+                case StopAttempt(reason):
+                    self._stop_attempt(reason)
+                case KillAttempt():
+                    self._signal_attempt(signal.SIGKILL)
+                case StartAttempt():
+                    self._start_attempt()
                 case Kill():
                     self._kill()
                 case Drain(seconds):
-                    self.loop.call_later(seconds, self._emit, DrainTimedOut(seconds))
+                    self._set_deadline(seconds, DrainTimedOut(seconds))
                 case End():
                     self.ended.set()
 
@@ -167,7 +215,34 @@ class _Supervisor:
         self._tell(Stopping(reason, self.plan.grace))
         for pid in self.living:
             signal_group(pid, signal.SIGTERM)
-        self.loop.call_later(self.plan.grace, self._emit, GraceOver())
+        self._set_deadline(self.plan.grace, GraceOver())
+
+    def _set_deadline(self, seconds: float, event: Event) -> None:
+        """There is one at a time: the end of a run takes the place of its drain."""
+        if self.deadline:
+            self.deadline.cancel()
+        self.deadline = self.loop.call_later(seconds, self._emit, event)
+
+    def _stop_attempt(self, reason: str) -> None:
+        self._tell(Restarting(reason))
+        self._signal_attempt(signal.SIGTERM)
+        self._set_deadline(self.plan.grace, GraceOver())
+
+    def _signal_attempt(self, number: signal.Signals) -> None:
+        for pid, spec in self.living.items():
+            if spec.role is Role.FINISHES:
+                signal_group(pid, number)
+
+    def _start_attempt(self) -> None:
+        assert self.conduct.next_attempt is not None
+        if self.deadline:
+            self.deadline.cancel()
+        self.plan = self.conduct.next_attempt(self.policy)
+        self.policy.next_attempt(self.plan)
+        self._tell(NewAttempt(self.plan))
+        for spec in self.plan.processes:
+            if spec.role is Role.FINISHES and self.policy.state is State.RUNNING:
+                self._start(spec)
 
     def _kill(self) -> None:
         if self.living:

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 from launcher.plan.spec import Plan
-from launcher.run.events import Event, Ready, Started, Stopping
+from launcher.run.events import Event, NewAttempt, Ready, Restarting, Started, Stopping
 from launcher.view.launcher_log import describe
 from launcher.view.metrics import MetricsReader
 from launcher.view.report import duration
@@ -90,19 +91,30 @@ class Console:
     def _show_until_closed(self) -> None:
         wait, closing = SHORTEST_WAIT, False
         while not closing:
-            try:
-                event = self._events.get(timeout=wait)
-            except queue.Empty:
-                wait = min(2 * wait, LONGEST_WAIT)
-            else:
-                closing, wait = event is None, SHORTEST_WAIT
+            events = self._next_events(wait)
+            for event in events:
                 self._show_event(event)
+            closing = None in events
+            wait = SHORTEST_WAIT if events else min(2 * wait, LONGEST_WAIT)
             if self._show_log(closing) | self._show_metrics():
                 wait = SHORTEST_WAIT
 
+    def _next_events(self, wait: float) -> list[Event | None]:
+        """All that have happened, before the log is looked at again: they say what to show of it."""
+        events = []
+        with suppress(queue.Empty):
+            events.append(self._events.get(timeout=wait))
+            while True:
+                events.append(self._events.get_nowait())
+        return events
+
     def _show_event(self, event: Event | None) -> None:
-        self._stopping = self._stopping or isinstance(event, Stopping)
-        if isinstance(event, (Started, Ready, Stopping)):
+        self._stopping = self._stopping or isinstance(event, (Stopping, Restarting))
+        if isinstance(event, NewAttempt):
+            self._stopping = False
+            self._log = LogFile(event.plan.followed.log)
+            self._metrics = MetricsReader(event.plan.run.metrics(event.plan.progress.component))
+        if isinstance(event, (Started, Ready, Stopping, Restarting, NewAttempt)):
             self._screen.line(f"launch | {describe(event)[1]}")
 
     def _show_log(self, closing: bool) -> bool:

@@ -10,12 +10,15 @@ from launcher.run.events import (
     Heartbeat,
     HungUp,
     Killing,
+    NewAttempt,
     NotReady,
     NotStarted,
     RankExited,
     RankStarted,
     Ready,
+    Restarting,
     Signalled,
+    Stalled,
     Started,
     Stopping,
     exit_text,
@@ -56,6 +59,12 @@ def describe(event: Event) -> tuple[str, str]:
             return "ERROR", "the guard process was killed"
         case DrainTimedOut(seconds):
             return "ERROR", f"what remains has not finished within {seconds:g}s of the others"
+        case Stalled(seconds, _, where):
+            return "ERROR", f"nothing has been logged and no step made for {seconds:g}s; {where}"
+        case Restarting(reason):
+            return "WARNING", f"ending this attempt: {reason}"
+        case NewAttempt(plan):
+            return "INFO", f"attempt {plan.run.attempt} begins"
         case GraceOver():
             return "WARNING", "the grace is over"
         case Stopping(reason, grace):

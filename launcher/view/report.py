@@ -1,6 +1,5 @@
 """What stands on the console before and after a run: plain text, so that a pipe gets the same."""
 
-import shlex
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -50,7 +49,7 @@ def failure_block(plan: Plan, failure: Failure) -> str:
         lines.append(f"  log         {shown(failure.log)}")
     if failure.collateral:
         lines.append(f"  collateral  {', '.join(failure.collateral)} (ended because the run was being stopped)")
-    lines.append(f"  again with  launch {plan.kind} @ {shlex.quote(shown(plan.run.config))}")
+    lines.append(f"  resume      launch resume {plan.name}")
     return "\n".join(lines) + "\n\n"
 
 

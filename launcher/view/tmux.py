@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -76,6 +77,13 @@ def ensure_panes(layout: Layout, socket_name: str | None = None) -> str:
     if len(shown) == sum(len(window.panes) for window in layout.windows):
         return shown[0].session
     return open_panes(layout, socket_name)
+
+
+def renew_panes(layout: Layout, socket_name: str | None = None) -> None:
+    """Put the panes of another attempt in the place of the run's, if they are open; no server is started for it."""
+    with suppress(TmuxError):
+        if any(pane.run == _run_mark(layout.root) for pane in _live_panes(tmux_server(socket_name))):
+            open_panes(layout, socket_name)
 
 
 def close_panes(root: Path, socket_name: str | None = None) -> None:

@@ -80,7 +80,7 @@ def test_a_failure_is_one_block_with_who_how_why_where_and_what_next(plan: Plan)
         "",
         "  log         outputs/otter/logs/attempt_3/x.log",
         "  collateral  inference, orchestrator (ended because the run was being stopped)",
-        "  again with  launch rl @ outputs/otter/config.toml",
+        "  resume      launch resume otter",
     ]
 
 
