@@ -27,6 +27,7 @@ COMMANDS = {
     "sft": "the trainer alone, under torchrun",
     "resume": "the next attempt of a run, from its newest checkpoint",
     "attach": "attach to a run's tmux panes",
+    "status": "the runs, or one in full",
     "logs": "the logs of all components and ranks, in time order",
     "stop": "ask a run to end, wait until nothing of it is left",
     "stacks": "the Python stack of every process of a run, for a hang",
@@ -198,7 +199,7 @@ def stop(
 
 
 def _find(name: str | None) -> "tuple[RunDir, RunState]":
-    """The run that is meant and its state; without a name the newest living one, or else the newest. Raises UserError."""
+    """The run that is meant and its state; without a name the newest living one, or else the newest."""
     from launcher.registry import find_run
     from launcher.run.liveness import newest_living
     from launcher.run.state import read_state
@@ -220,12 +221,39 @@ def attach(
 ) -> int:
     """Attach to a run's tmux panes; they are opened again if they were closed, also for a run that has ended."""
     from launcher.view.attach import attach as attach_to
-    from launcher.view.panes import layout_of
+    from launcher.view.panes import layout_of, show_status
     from launcher.view.tmux import ensure_panes
 
     found, state = _find(run)
     session = ensure_panes(layout_of(found, state), state.tmux_socket)
+    show_status(found, state, session)
     attach_to(session, state.tmux_socket, window)
+    return 0
+
+
+# --- launch status ----------------------------------------------------------------------------------------------------
+
+
+def status(
+    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="a run's name or directory; default: all")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="for programs; docs/status.md says what is in it")] = False,
+) -> int:
+    """Show all runs in a table, or one in full; whether a run is alive is checked, not believed."""
+    from dataclasses import asdict
+
+    from launcher.view.status import all_runs, run_details
+    from launcher.view.status_page import run_page
+    from launcher.view.status_table import runs_screen
+    from launcher.view.terminal import shows_colours
+
+    if run is None:
+        runs = all_runs()
+        print(json.dumps([asdict(each) for each in runs], indent=1) if as_json else runs_screen(runs))
+        return 0
+    found, state = _find(run)
+    details = run_details(found, state)
+    text = json.dumps(asdict(details), indent=1) if as_json else run_page(found, state, details, shows_colours())
+    print(text)
     return 0
 
 
@@ -305,6 +333,7 @@ class Commands(TyperGroup):
         functions: dict[str, Callable[..., int]] = {
             "resume": resume,
             "attach": attach,
+            "status": status,
             "logs": logs,
             "stop": stop,
             "stacks": stacks,

@@ -92,12 +92,12 @@ class Policy:
     """
 
     plan: Plan
-    restarts: int = 0  # how many further attempts a failure of a component that finishes may have
     state: State = State.RUNNING
     culprit: Culprit | None = None
     ended_by: signal.Signals | None = None  # the signal that ended the run
     exits: dict[str, int] = field(default_factory=dict)
     collateral: list[str] = field(default_factory=list)
+    restarts: int = 0  # how many further attempts a failure of a component that finishes may have
     _alive: set[str] = field(default_factory=set)
     _all_started: bool = False
 
@@ -178,7 +178,7 @@ class Policy:
         if self.state in (State.RUNNING, State.RESTARTING):
             self.culprit = Culprit("launch", "its guard process was killed")
             self.state = State.FAILED
-        return [Kill(), *self._when_empty()]
+        return [Kill()]
 
     def _fail(self, culprit: Culprit) -> list[Action]:
         if self.state is State.RESTARTING and not self._is_served_by(culprit.component):

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from launcher.plan.spec import Plan, ProcessSpec, Role
 from launcher.run.events import Event, Exited, Heartbeat, Killing, RankExited, RankStarted, Ready, Started, Stopping
-from launcher.run.processes import start_time
+from launcher.run.processes import start_time, zombie_exit_code
 from launcher.rundir import RunDir
 
 
@@ -217,8 +217,9 @@ def identify(pid: int) -> ProcessId:
 
 
 def is_alive(process: ProcessId) -> bool:
-    """Whether this very process, not one that has its pid now, is there on this host."""
-    return process.start_time is not None and start_time(process.pid) == process.start_time
+    """Whether this very process, not one that has its pid now, runs on this host; one not yet waited for does not."""
+    is_there = process.start_time is not None and start_time(process.pid) == process.start_time
+    return is_there and zombie_exit_code(process.pid) is None
 
 
 def boot_id() -> str:

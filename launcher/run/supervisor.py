@@ -73,7 +73,7 @@ def supervise(plan: Plan, listeners: list[Listener], conduct: Conduct = Conduct(
 class _Supervisor:
     def __init__(self, plan: Plan, listeners: list[Listener], conduct: Conduct) -> None:
         self.plan = plan
-        self.policy = Policy(plan, conduct.max_restarts if conduct.next_attempt else 0)
+        self.policy = Policy(plan, restarts=conduct.max_restarts if conduct.next_attempt else 0)
         self.listeners = listeners
         self.conduct = conduct
         self.deadline: asyncio.TimerHandle | None = None  # of the grace, or of the drain

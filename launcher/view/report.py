@@ -1,5 +1,6 @@
 """What stands on the console before and after a run: plain text, so that a pipe gets the same."""
 
+import shlex
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -49,8 +50,13 @@ def failure_block(plan: Plan, failure: Failure) -> str:
         lines.append(f"  log         {shown(failure.log)}")
     if failure.collateral:
         lines.append(f"  collateral  {', '.join(failure.collateral)} (ended because the run was being stopped)")
-    lines.append(f"  resume      launch resume {plan.name}")
+    lines.append(f"  resume      launch resume {_typed(plan)}")
     return "\n".join(lines) + "\n\n"
+
+
+def _typed(plan: Plan) -> str:
+    """The run as a person names it: by its directory where that is called otherwise."""
+    return plan.name if plan.run.root.name == plan.name else shlex.quote(shown(plan.run.root))
 
 
 def failure_state(plan: Plan, failure: Failure | None) -> FailureState | None:

@@ -99,8 +99,8 @@ def test_a_failure_without_words_says_so_and_claims_no_collateral(plan: Plan) ->
 def test_the_command_that_is_to_be_typed_survives_the_shell(tmp_path: Path, name: str) -> None:
     plan = plan_of(sft(), root=tmp_path / name)
     block = failure_block(plan, failure(plan))
-    command = block[block.index("launch sft @") :].strip()
-    assert shlex.split(command) == ["launch", "sft", "@", str(plan.run.config)]
+    command = block[block.index("launch resume") :].strip()
+    assert shlex.split(command) == ["launch", "resume", str(plan.run.root)]
 
 
 def test_run_json_keeps_the_failure_with_its_block(plan: Plan) -> None:
