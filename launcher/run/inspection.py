@@ -1,0 +1,95 @@
+"""The processes of a run as they are now, whatever its state file says."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from launcher.run.liveness import GOING_ON, TrueState, is_alive_here, is_local
+from launcher.run.state import ProcessId, ProcessState, RankState, RunState
+from launcher.run.usage import Usage, measure
+
+Presence = Literal["not started", "running", "exited", "gone", "unknown"]
+
+
+@dataclass(frozen=True)
+class ProcessStatus:
+    name: str
+    pid: int | None
+    state: Presence  # "gone": nobody saw how it ended; "unknown": it is on a host that is silent
+    exit_code: int | None  # negative: the signal
+    usage: Usage | None  # everything below it included; None unless it runs on this host
+
+
+@dataclass(frozen=True)
+class RankStatus(ProcessStatus):
+    rank: int  # local rank
+    log: str
+
+
+@dataclass(frozen=True)
+class ComponentStatus(ProcessStatus):
+    log: str
+    ready_after: float | None  # seconds; None if it is not ready, or has nothing that would say so
+    gpus: tuple[str, ...]
+    ranks: tuple[RankStatus, ...]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    launchers: tuple[ProcessStatus, ...]  # launch's own: supervisor and guard
+    components: tuple[ComponentStatus, ...]
+
+
+def inspect_processes(state: RunState, truth: TrueState) -> Inspection:
+    """Look at every process of a run (0.2 s if any of them lives); `truth` is the run's true state."""
+    return _Inspector(state, truth).inspect()
+
+
+class _Inspector:
+    def __init__(self, state: RunState, truth: TrueState) -> None:
+        self._run, self._truth = state, truth
+        self._usage = measure(process.pid for process in _identities(state) if is_alive_here(state, process))
+
+    def inspect(self) -> Inspection:
+        launchers = {"supervisor": self._run.supervisor, "guard": self._run.guard}
+        return Inspection(
+            tuple(ProcessStatus(name, *self._look(process)) for name, process in launchers.items()),
+            tuple(map(self._component, self._run.processes)),
+        )
+
+    def _component(self, process: ProcessState) -> ComponentStatus:
+        look = self._look(process.process, process.exit_code)
+        ranks = tuple(map(self._rank, process.ranks))
+        return ComponentStatus(process.name, *look, str(process.log), process.ready_after, process.gpus, ranks)
+
+    def _rank(self, rank: RankState) -> RankStatus:
+        return RankStatus(f"rank {rank.rank}", *self._look(rank.process, rank.exit_code), rank.rank, str(rank.log))
+
+    def _look(
+        self, process: ProcessId | None, exit_code: int | None = None
+    ) -> tuple[int | None, Presence, int | None, Usage | None]:
+        """pid, presence, exit code and usage."""
+        pid = process.pid if process else None
+        presence = self._presence(process, exit_code)
+        return pid, presence, exit_code, self._usage.get(pid) if pid and presence == "running" else None
+
+    def _presence(self, process: ProcessId | None, exit_code: int | None) -> Presence:
+        if exit_code is not None:
+            return "exited"
+        if process is None:
+            return "not started"
+        if is_local(self._run):
+            return "running" if is_alive_here(self._run, process) else "gone"
+        if self._truth == "silent":
+            return "unknown"
+        return "running" if self._truth in GOING_ON else "gone"
+
+
+def _identities(state: RunState) -> Sequence[ProcessId]:
+    """Every process that the state names; a host that is not this one has others of the same pids."""
+    if not is_local(state):
+        return []
+    known = [state.supervisor, state.guard]
+    for process in state.processes:
+        known += [process.process, *(rank.process for rank in process.ranks)]
+    return [process for process in known if process]

@@ -1,0 +1,142 @@
+"""What there is to know of the runs, and of one in full. `launch status --json` is just this: see docs/status.md."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from launcher.registry import known_runs
+from launcher.run.inspection import ComponentStatus, ProcessStatus, inspect_processes
+from launcher.run.liveness import GOING_ON, TrueState, is_local, last_seen, true_state
+from launcher.run.state import AttemptState, RunState, read_state
+from launcher.rundir import RunDir
+from launcher.view.metrics import newest_values, read_newest, series
+from launcher.wandb_links import WandbLink, read_wandb_links
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """What a line of the table shows. All times are in seconds since the epoch."""
+
+    name: str
+    directory: str
+    kind: str
+    state: TrueState
+    attempt: int
+    host: str
+    is_local: bool  # whether it was started on this host
+    started: float
+    ended: float | None
+    last_seen: float | None  # when its supervisor was last known to live; None once the run has ended
+    duration: float  # seconds, of this attempt
+    exit_code: int | None
+    step: int | None
+    max_steps: int
+    metric: str
+    value: float | None  # of the metric, the newest one
+    recent: list[float]  # its newest values, the newest last
+
+    @property
+    def is_over(self) -> bool:
+        return self.state not in (*GOING_ON, "silent")
+
+
+@dataclass(frozen=True)
+class AttemptStatus:
+    """An attempt before this one."""
+
+    attempt: int
+    state: str
+    started: float
+    ended: float | None
+    exit_code: int | None
+
+
+@dataclass(frozen=True)
+class WandbStatus:
+    component: str
+    name: str
+    id: str
+    url: str | None
+    sync_command: str | None  # what uploads the rest; None as long as the run goes on
+
+
+@dataclass(frozen=True)
+class RunDetails(RunStatus):
+    """One run in full."""
+
+    earlier: list[AttemptStatus]
+    launchers: tuple[ProcessStatus, ...]  # launch's own: supervisor and guard
+    components: tuple[ComponentStatus, ...]
+    metrics: dict[str, dict[str, float]]  # the newest ones of each component
+    wandb: list[WandbStatus]
+    logs: str
+    failure: dict[str, Any] | None  # the failure block, as run.json keeps it
+
+
+def all_runs() -> list[RunStatus]:
+    """The one that was started last comes first; directories whose run.json cannot be read are left out."""
+    runs = [RunDir(root) for root in known_runs()]
+    found = [run_status(run, state) for run in runs if (state := read_state(run))]
+    return sorted(found, key=lambda status: status.started, reverse=True)
+
+
+def run_status(run: RunDir, state: RunState) -> RunStatus:
+    truth = true_state(run, state)
+    steps = read_newest(run.metrics(state.progress.component))
+    values = series(steps, state.progress.metric)
+    seen = None if state.ended else _last_seen(run, state)
+    return RunStatus(
+        name=state.name,
+        directory=str(run.root),
+        kind=state.kind,
+        state=truth,
+        attempt=state.attempt,
+        host=state.host,
+        is_local=is_local(state),
+        started=state.started,
+        ended=state.ended,
+        last_seen=seen,
+        duration=_end(state, truth, seen) - state.started,
+        exit_code=state.exit_code,
+        step=steps[-1]["step"] if steps else None,
+        max_steps=state.progress.max_steps,
+        metric=state.progress.metric,
+        value=values[-1] if values else None,
+        recent=values,
+    )
+
+
+def _last_seen(run: RunDir, state: RunState) -> float:
+    return max(state.started, time.time() - last_seen(run))
+
+
+def _end(state: RunState, truth: TrueState, seen: float | None) -> float:
+    """Until when the attempt has gone on, as far as is known."""
+    return time.time() if truth in GOING_ON else state.ended or seen or state.started
+
+
+def run_details(run: RunDir, state: RunState) -> RunDetails:
+    """Takes a moment longer than `run_status`, since the processes are looked at."""
+    status = run_status(run, state)
+    found = inspect_processes(state, status.state)
+    metrics = {process.name: newest_values(read_newest(run.metrics(process.name))) for process in state.processes}
+    return RunDetails(
+        **vars(status),
+        earlier=[_attempt(earlier) for earlier in state.earlier],
+        launchers=found.launchers,
+        components=found.components,
+        metrics={name: values for name, values in metrics.items() if values},
+        wandb=[_wandb(link, status.is_over) for link in read_wandb_links(run)],
+        logs=str(run.logs),
+        failure=state.failure.model_dump(mode="json") if state.failure else None,
+    )
+
+
+def _attempt(earlier: AttemptState) -> AttemptStatus:
+    """One that never said that it had ended has died, since there is a later one."""
+    died = earlier.state in GOING_ON
+    return AttemptStatus(**earlier.model_dump() | ({"state": "died"} if died else {}))
+
+
+def _wandb(link: WandbLink, is_over: bool) -> WandbStatus:
+    return WandbStatus(link.component, link.name, link.id, link.url, link.sync_command if is_over else None)

@@ -1,0 +1,124 @@
+"""The page of `launch status RUN`: one run in full."""
+
+import shlex
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from launcher.errors import UserError
+from launcher.registry import find_run
+from launcher.run.events import exit_text
+from launcher.run.inspection import ComponentStatus, ProcessStatus
+from launcher.run.state import RunState
+from launcher.rundir import RunDir
+from launcher.view.report import duration, metrics_lines, shown, wandb_lines
+from launcher.view.status import AttemptStatus, RunDetails
+from launcher.view.status_table import state_word, whereabouts
+from launcher.view.terminal import aligned, joined
+
+_FLUSH_RIGHT = ("PID", "CPU", "MEMORY")
+
+
+def run_page(run: RunDir, state: RunState, details: RunDetails, colours: bool) -> str:
+    lines = [f"{details.kind} run {details.name}: {state_word(details.state, colours)}, attempt {details.attempt}"]
+    lines += [*whereabouts(details), *_times(details), ""]
+    lines += [*_processes(details), ""]
+    lines += metrics_lines(run, [component.name for component in details.components], state.progress)
+    lines += wandb_lines(run, details.is_over)
+    lines += [f"  logs         {shown(Path(details.logs))}", ""]
+    if details.failure:
+        lines += [details.failure["text"].rstrip("\n"), ""]
+    return "\n".join([*lines, *_next(details)])
+
+
+def _times(details: RunDetails) -> Iterator[str]:
+    yield f"  directory    {shown(Path(details.directory))}"
+    yield f"  started      {_clock(details.started)} on {details.host}"
+    if details.ended:
+        code = "" if details.exit_code is None else f", exit code {details.exit_code}"
+        yield f"  ended        {_clock(details.ended)}, after {duration(details.duration)}{code}"
+    elif details.state == "died" and details.last_seen:
+        yield f"  last seen    {_clock(details.last_seen)}, after {duration(details.duration)}; then launch was killed"
+    elif not details.is_over:
+        yield f"  for          {duration(details.duration)}"
+    yield from (f"  earlier      {_attempt(attempt)}" for attempt in details.earlier)
+
+
+def _attempt(attempt: AttemptStatus) -> str:
+    took = f" after {duration(attempt.ended - attempt.started)}" if attempt.ended else ""
+    return f"attempt {attempt.attempt} {attempt.state}{took}"
+
+
+def _clock(when: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))
+
+
+# --- processes --------------------------------------------------------------------------------------------------------
+
+
+def _processes(details: RunDetails) -> Iterator[str]:
+    rows: list[tuple[str, ...]] = [("", "PID", "STATE", "CPU", "MEMORY", "GPU")]
+    rows += [_row(process) for process in details.launchers if process.state == "running"]
+    for component in details.components:
+        rows.append(_row(component, _gpus(component)))
+        rows += [_row(rank, indent="  ") for rank in component.ranks]
+    columns = [
+        aligned(column, right=column[0] in _FLUSH_RIGHT) for column in zip(*rows, strict=True) if any(column[1:])
+    ]
+    yield from (f"  {joined(row)}" for row in zip(*columns, strict=True))
+
+
+def _row(process: ProcessStatus, gpus: str = "", indent: str = "") -> tuple[str, ...]:
+    usage = process.usage
+    taken = (f"{usage.cpu:.0f}%", size(usage.memory)) if usage else ("", "")
+    pid = str(process.pid) if process.pid and process.state == "running" else ""
+    return (indent + process.name, pid, _presence(process), *taken, gpus)
+
+
+def _presence(process: ProcessStatus) -> str:
+    if process.state == "exited":
+        return exit_text(process.exit_code)
+    if isinstance(process, ComponentStatus) and process.state == "running" and process.ready_after is not None:
+        return f"ready after {process.ready_after:.1f}s"
+    return process.state
+
+
+def _gpus(component: ComponentStatus) -> str:
+    memory = component.usage.gpu_memory if component.usage else None
+    return ",".join(component.gpus) + (f" ({size(memory)})" if memory else "")
+
+
+def size(count: float) -> str:
+    """ "512 MB", "1.5 GB"."""
+    return f"{count / 1e6:.0f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"
+
+
+# --- what to type -----------------------------------------------------------------------------------------------------
+
+
+def _next(details: RunDetails) -> Iterator[str]:
+    run = _typed(details)
+    for number, command in enumerate(_commands(details)):
+        yield f"  {'next' if number == 0 else '':<12} launch {command.format(run)}"
+
+
+def _commands(details: RunDetails) -> Iterator[str]:
+    if not details.is_over:
+        yield "attach {}"
+        yield "logs {} -f"
+        yield "stop {}" if details.is_local else f"stop {{}} (on {details.host})"
+        return
+    yield "logs {}"
+    if any(process.state == "running" for process in (*details.launchers, *details.components)):
+        yield "stop {} (some of its processes are still there)"
+    if details.state != "finished":
+        yield "resume {}"
+
+
+def _typed(details: RunDetails) -> str:
+    """What a person types for the run: its name, or its directory if the name means another run or none."""
+    root = Path(details.directory)
+    try:
+        return details.name if find_run(details.name) == root else shlex.quote(shown(root))
+    except UserError:
+        return shlex.quote(shown(root))
