@@ -8,10 +8,11 @@ import re
 import time
 
 KEY_WIDTH = 23
+MARK = b"\0"  # never in a clean line
 
 LEVELS = {"TRACE": 5, "DEBUG": 10, "INFO": 20, "SUCCESS": 25, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
 _ALIASES = {b"WARN": "WARNING", b"FATAL": "CRITICAL", b"I": "INFO", b"W": "WARNING", b"E": "ERROR", b"F": "CRITICAL"}
-_LEVEL = re.compile(rb"\b(?:TRACE|DEBUG|INFO|SUCCESS|WARN(?:ING)?|ERROR|CRITICAL|FATAL)\b|^\[?[IWEF](?=\d{4} )")
+_LEVEL = re.compile(rb"\b(?:TRACE|DEBUG|INFO|SUCCESS|WARN(?:ING)?|ERROR|CRITICAL|FATAL)\b|\b[IWEF](?=\d{4} \d\d:)")
 _LEVEL_IS_WITHIN = 120  # bytes; further on, a word such as ERROR belongs to the message
 _TRACEBACK = b"Traceback (most recent call last):"
 
@@ -44,9 +45,15 @@ def clean(block: bytes) -> bytes:
     return block.translate(None, _CONTROL)
 
 
-def is_plain(lines: list[bytes], block: bytes) -> bool:
-    """Whether all lines of the block begin with a key, of one day: most blocks do, and this is a fast way to know."""
-    return _OURS.match(block) is not None and block.count(b"\n" + block[:11]) == len(lines) - 1
+def plain_entries(block: bytes, label: bytes) -> list[bytes] | None:
+    """The lines, each behind `label`, if all are clean and begin with a key of one day: most blocks, and fast."""
+    if not _OURS.match(block) or len(block.translate(None, _CONTROL)) < len(block):
+        return None
+    if not block.isascii() and _ESCAPE.search(block):
+        return None
+    day = block[:11]
+    marked = label + block[:-1].replace(b"\n" + day, MARK + label + day)
+    return None if b"\n" in marked else marked.split(MARK)
 
 
 def has_stamp(block: bytes, start: int) -> bool:
@@ -76,6 +83,6 @@ def level_of(entry: bytes, default: int) -> int:
     """The level of a line and those that belong to it; a traceback makes it an error whatever the line itself says."""
     found = _LEVEL.search(entry, 0, _LEVEL_IS_WITHIN)
     if found:
-        word = found.group().lstrip(b"[")
+        word = found.group()
         default = LEVELS[_ALIASES.get(word) or word.decode()]
     return max(default, LEVELS["ERROR"]) if _TRACEBACK in entry else default

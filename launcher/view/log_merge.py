@@ -1,6 +1,6 @@
-"""Merges logs by time, in bounded memory: of each log only a block is held.
+"""Merges logs by time, in bounded memory: of each log only a little is held.
 
-A batch is everything up to the time at which the first of the blocks ends, sorted by key. The log whose block that is
+A batch is everything up to the time at which the first of these pieces ends, sorted by key. The log whose piece that is
 gives all it has and is read on, so a clock that goes back can put lines out of order and never stop the merge.
 """
 
@@ -9,8 +9,10 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 
-from launcher.view.log_lines import KEY_WIDTH
-from launcher.view.log_reader import MARK, LogReader
+from launcher.view.log_lines import KEY_WIDTH, MARK
+from launcher.view.log_reader import LogReader
+
+HELD = 1024  # entries of each log: enough that a batch is worth sorting, few enough to stay in the processor's cache
 
 Key = Callable[[bytes], bytes]
 
@@ -27,7 +29,8 @@ def merge(readers: Sequence[LogReader], label_width: int, final: bool) -> Iterat
         until = min(log.last for log in waiting)
         entries = [entry for log in waiting for entry in log.take(until)]
         entries.sort(key=key)
-        block = b"\n".join(entries) + b"\n"
+        entries.append(b"")
+        block = b"\n".join(entries)
         yield mark.sub(rb"\1", block) if MARK in block else block
 
 
@@ -40,14 +43,15 @@ class _Waiting:
         self.last = b""
 
     def fill(self) -> bool:
-        """Read on if nothing is left; returns whether there is something then."""
-        while not self._entries:
+        """Read on if little is left; returns whether there is something then."""
+        while len(self._entries) < HELD:
             read = self._reader.next_entries(self._final)
             if read is None:
-                return False
-            self._entries = read
-            self.last = self._key(read[-1]) if read else b""
-        return True
+                break
+            if read:
+                self._entries += read
+                self.last = self._key(read[-1])
+        return bool(self._entries)
 
     def take(self, until: bytes) -> list[bytes]:
         """The entries that are not later."""

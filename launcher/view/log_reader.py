@@ -10,13 +10,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from launcher.view.log_lines import KEY_WIDTH, LEVELS, clean, has_stamp, is_plain, key_at, key_of, level_of
+from launcher.view.log_lines import KEY_WIDTH, LEVELS, MARK, clean, has_stamp, key_at, key_of, level_of, plain_entries
 from launcher.view.log_sources import Source
 
-BLOCK = 256 * 1024  # bytes read at once
+BLOCK = 128 * 1024  # bytes read at once
 LARGEST_ENTRY = 1 << 20  # bytes; a longer one may be shown in parts
 LARGEST_LINE = 64 << 20  # bytes; a longer one is shown as several
-MARK = b"\0"  # never in a line: control characters are stripped
 
 
 @dataclass(frozen=True)
@@ -64,11 +63,10 @@ class LogReader:
             return None
         if self.source.own:
             block = b"".join(self.source.own.findall(block))
-        block = clean(block)
-        lines = block.split(b"\n")
-        lines.pop()  # what is behind the last newline: nothing
-        if is_plain(lines, block):
-            return self._plain(lines)
+        plain = plain_entries(block, self.label if self.wanted.is_all else b"")
+        if plain is not None:
+            return self._plain(plain)
+        lines = clean(block).split(b"\n")[:-1]
         return [self._labelled(key, entry) for key, entry in self._entries(lines) if self._is_wanted(key, entry)]
 
     # --- blocks ---
@@ -91,7 +89,7 @@ class LogReader:
 
     def _read(self, size: int) -> bytes:
         try:
-            with self.source.path.open("rb") as file:
+            with self.source.path.open("rb", buffering=0) as file:
                 self._look_for_another_file(os.fstat(file.fileno()))
                 file.seek(self._position)
                 data = file.read(size)
@@ -117,14 +115,16 @@ class LogReader:
 
     # --- entries ---
 
-    def _plain(self, lines: list[bytes]) -> list[bytes]:
-        """The entries of a block whose lines are entries, each with its key."""
-        before, self._key = self._key, lines[-1][:KEY_WIDTH]
+    def _plain(self, entries: list[bytes]) -> list[bytes]:
+        """Those that are wanted of a block whose lines are entries, each with its key."""
         if self.wanted.is_all:
-            return [self.label + line for line in lines] if self.label else lines
+            self._key = entries[-1][len(self.label) :][:KEY_WIDTH]
+            return entries
+        before, self._key = self._key, entries[-1][:KEY_WIDTH]
         if max(before, self._key) < self.wanted.since:
+            self._is_shown = False
             return []
-        return [self.label + line for line in lines if self._is_wanted(line[:KEY_WIDTH], line)]
+        return [self.label + entry for entry in entries if self._is_wanted(entry[:KEY_WIDTH], entry)]
 
     def _entries(self, lines: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
         """(key, text) of each entry in a block of any form."""

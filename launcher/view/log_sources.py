@@ -21,7 +21,7 @@ from launcher.rundir import RunDir
 
 @dataclass(frozen=True)
 class Source:
-    """A file, which need not exist yet. `own` finds the lines that are meant, if not all are; group 1 is shown of them."""
+    """A file, which need not exist yet. `own` finds the lines that are meant, if not all are; its group is shown."""
 
     path: Path
     component: str
