@@ -2,8 +2,9 @@
 
 The loss is the policy gradient with importance ratios against the policy that sampled, clipped as in PPO (Schulman et
 al., 2017, eq. 7) with the asymmetric bounds of DAPO (Yu et al., 2025, eq. 10), and, as there, the mean over all tokens
-of the batch; an entropy bonus keeps the policy exploring. Left out: a value function, several epochs over one batch, a
-reference policy.
+of the batch. Two terms keep the policy exploring: an entropy bonus, and the cross-entropy from the uniform distribution.
+The bonus pulls at a token in proportion to its probability, so a letter that went unrewarded early would be lost for
+good; the second term never lets go. Left out: a value function, several epochs over one batch, a reference policy.
 """
 
 import time
@@ -152,7 +153,7 @@ def token_terms(
     gain, clipped = ratio * advantages, ratio.clamp(1 - config.clip_low, 1 + config.clip_high) * advantages
     entropy = -(logprobs.exp() * logprobs).sum(-1)
     return {
-        "loss": -torch.minimum(gain, clipped) - config.entropy * entropy,
+        "loss": -torch.minimum(gain, clipped) - config.entropy * entropy - config.exploration * logprobs.mean(-1),
         "policy/ratio": ratio,
         "policy/clip_fraction": (clipped < gain).float(),
         "policy/entropy": entropy,

@@ -37,8 +37,8 @@ class Task(Protocol):
 class ReverseText:
     """`hello>` is to be completed with `olleh`, for random lowercase strings of one length.
 
-    The reward is the share of letters right: those at their place, over the longer of answer and completion. Lengths are
-    in bytes; counted in characters, a policy that never stops is well paid for a single one of three bytes at the end.
+    The reward is the share of letters right: those at their place, over the longer of answer and completion. Lengths
+    are in bytes: counted in characters, a policy that never stops is well paid for one of three bytes at the end.
     """
 
     def __init__(self, length: int = 5) -> None:

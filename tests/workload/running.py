@@ -1,0 +1,72 @@
+"""The workload's processes as a person starts them, and an inference server inside the test."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+
+from launcher.config.workload import ModelConfig
+from launcher.rundir import RunDir
+from launcher.workload.engine import Engine
+from launcher.workload.server import bind, make_app
+from launcher.workload.weights import build_model
+from tests.waiting import until
+
+TINY = ModelConfig(layers=1, dim=16, heads=2, context=32, device="cpu")
+TINY_MODEL = ("--model.layers", "1", "--model.dim", "16", "--model.heads", "2", "--model.context", "32")
+
+
+@contextmanager
+def started(module: str, *arguments: object, ranks: int | None = None) -> Iterator[subprocess.Popen[str]]:
+    """A component, under torchrun if it has `ranks`; what is left of it afterwards is killed."""
+    torchrun = ("torch.distributed.run", "--nproc-per-node", ranks, "--rdzv-backend", "c10d")
+    launcher = () if ranks is None else (*torchrun, "--rdzv-endpoint", "localhost:0", "-m")
+    argv = [sys.executable, "-m", *map(str, (*launcher, f"launcher.workload.{module}", *arguments))]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("LAUNCH_")}
+    process = subprocess.Popen(
+        argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env | {"OMP_NUM_THREADS": "1"}
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def finished(module: str, *arguments: object, ranks: int | None = None, exit_code: int = 0) -> str:
+    """What a component has written, once it has ended with this exit code."""
+    with started(module, *arguments, ranks=ranks) as process:
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == exit_code, output
+        return output
+
+
+@contextmanager
+def serving(model: ModelConfig = TINY, max_batch: int = 64) -> Iterator[tuple[str, Engine]]:
+    """An inference server at a URL, and its engine."""
+    engine = Engine(build_model(model, seed=0).eval(), max_batch)
+    listener = bind("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(make_app(engine, "policy"), log_config=None, ws="none"))
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    try:
+        until(lambda: server.started)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", engine
+    finally:
+        server.should_exit = True
+        thread.join(timeout=10)
+        listener.close()
+
+
+def has_step(metrics: Path, step: int) -> bool:
+    """Whether a metrics file has come to a step."""
+    return metrics.exists() and f'"step": {step},' in metrics.read_text()
+
+
+def model_bytes(run: RunDir, step: int) -> bytes:
+    return (run.checkpoint(step) / "model.safetensors").read_bytes()
