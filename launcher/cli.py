@@ -252,8 +252,7 @@ def status(
         return 0
     found, state = _find(run)
     details = run_details(found, state)
-    text = json.dumps(asdict(details), indent=1) if as_json else run_page(found, state, details, shows_colours())
-    print(text)
+    print(json.dumps(asdict(details), indent=1) if as_json else run_page(state, details, run, shows_colours()))
     return 0
 
 

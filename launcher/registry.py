@@ -45,10 +45,10 @@ def find_run(name_or_path: str | None) -> Path:
         raise UserError("there is no run yet", "start one with: launch rl")
     if name_or_path is None:
         return runs[0]
-    named = [root for root in runs if name_or_path in (root.name, _name(root))]
-    if not named:
+    named = next((root for root in runs if root.name == name_or_path or _name(root) == name_or_path), None)
+    if named is None:
         raise UserError(f"there is no run {name_or_path!r}", f"the newest: {', '.join(root.name for root in runs[:5])}")
-    return named[0]
+    return named
 
 
 def _name(root: Path) -> str:

@@ -5,8 +5,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from launcher.errors import UserError
-from launcher.registry import find_run
 from launcher.run.events import exit_text
 from launcher.run.inspection import ComponentStatus, ProcessStatus
 from launcher.run.state import RunState
@@ -19,16 +17,17 @@ from launcher.view.terminal import aligned, joined
 _FLUSH_RIGHT = ("PID", "CPU", "MEMORY")
 
 
-def run_page(run: RunDir, state: RunState, details: RunDetails, colours: bool) -> str:
+def run_page(state: RunState, details: RunDetails, typed: str, colours: bool) -> str:
     lines = [f"{details.kind} run {details.name}: {state_word(details.state, colours)}, attempt {details.attempt}"]
     lines += [*whereabouts(details), *_times(details), ""]
     lines += [*_processes(details), ""]
+    run = RunDir(Path(details.directory), details.attempt)
     lines += metrics_lines(run, [component.name for component in details.components], state.progress)
     lines += wandb_lines(run, details.is_over)
     lines += [f"  logs         {shown(Path(details.logs))}", ""]
     if details.failure:
         lines += [details.failure["text"].rstrip("\n"), ""]
-    return "\n".join([*lines, *_next(details)])
+    return "\n".join([*lines, *_next(details, shlex.quote(typed))])
 
 
 def _times(details: RunDetails) -> Iterator[str]:
@@ -96,8 +95,7 @@ def size(count: float) -> str:
 # --- what to type -----------------------------------------------------------------------------------------------------
 
 
-def _next(details: RunDetails) -> Iterator[str]:
-    run = _typed(details)
+def _next(details: RunDetails, run: str) -> Iterator[str]:
     for number, command in enumerate(_commands(details)):
         yield f"  {'next' if number == 0 else '':<12} launch {command.format(run)}"
 
@@ -113,12 +111,3 @@ def _commands(details: RunDetails) -> Iterator[str]:
         yield "stop {} (some of its processes are still there)"
     if details.state != "finished":
         yield "resume {}"
-
-
-def _typed(details: RunDetails) -> str:
-    """What a person types for the run: its name, or its directory if the name means another run or none."""
-    root = Path(details.directory)
-    try:
-        return details.name if find_run(details.name) == root else shlex.quote(shown(root))
-    except UserError:
-        return shlex.quote(shown(root))
