@@ -1,12 +1,11 @@
 """The processes of a run as they are now, whatever its state file says."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from launcher.run.liveness import GOING_ON, TrueState, is_alive_here, is_local
 from launcher.run.state import ProcessId, ProcessState, RankState, RunState
-from launcher.run.usage import Usage, measure
+from launcher.run.usage import Usage, measure, with_descendants
 
 Presence = Literal["not started", "running", "exited", "gone", "unknown"]
 
@@ -17,7 +16,7 @@ class ProcessStatus:
     pid: int | None
     state: Presence  # "gone": nobody saw how it ended; "unknown": it is on a host that is silent
     exit_code: int | None  # negative: the signal
-    usage: Usage | None  # everything below it included; None unless it runs on this host
+    usage: Usage | None  # a component's or rank's with everything below it; None unless it runs on this host
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def inspect_processes(state: RunState, truth: TrueState) -> Inspection:
 class _Inspector:
     def __init__(self, state: RunState, truth: TrueState) -> None:
         self._run, self._truth = state, truth
-        self._usage = measure(process.pid for process in _identities(state) if is_alive_here(state, process))
+        self._usage = measure(_groups(state) if is_local(state) else {})
 
     def inspect(self) -> Inspection:
         launchers = {"supervisor": self._run.supervisor, "guard": self._run.guard}
@@ -85,11 +84,11 @@ class _Inspector:
         return "running" if self._truth in GOING_ON else "gone"
 
 
-def _identities(state: RunState) -> Sequence[ProcessId]:
-    """Every process that the state names; a host that is not this one has others of the same pids."""
-    if not is_local(state):
-        return []
-    known = [state.supervisor, state.guard]
-    for process in state.processes:
-        known += [process.process, *(rank.process for rank in process.ranks)]
-    return [process for process in known if process]
+def _groups(state: RunState) -> dict[int, list[int]]:
+    """What is measured for each living process: launch's own alone, components and ranks with all that is below them."""
+    launchers = [state.supervisor, state.guard]
+    others = [process.process for process in state.processes]
+    others += [rank.process for process in state.processes for rank in process.ranks]
+    groups = {process.pid: [process.pid] for process in launchers if process and is_alive_here(state, process)}
+    living = [process.pid for process in others if process and is_alive_here(state, process)]
+    return groups | {pid: with_descendants(pid) for pid in living}

@@ -1,8 +1,8 @@
-"""What processes take of the machine, each with everything below it."""
+"""What processes take of the machine."""
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -20,22 +20,27 @@ class Usage:
     gpu_memory: int | None  # bytes; None when nothing there uses a GPU
 
 
-def measure(pids: Iterable[int]) -> dict[int, Usage]:
-    """The usage of each process and its descendants, over the next `SAMPLE` seconds; zero for one that is gone."""
-    trees = {pid: [pid, *descendants(pid)] for pid in pids}
-    if not trees:
+def with_descendants(pid: int) -> list[int]:
+    return [pid, *descendants(pid)]
+
+
+def measure(groups: Mapping[int, Sequence[int]]) -> dict[int, Usage]:
+    """The usage of each group of processes over the next `SAMPLE` seconds; a process that is gone uses nothing."""
+    processes = {pid: process for group in groups.values() for pid in group if (process := _process(pid))}
+    if not processes:
         return {}
-    processes = {pid: process for tree in trees.values() for pid in tree if (process := _process(pid))}
     time.sleep(SAMPLE)
     taken = {pid: _cpu_and_memory(process) for pid, process in processes.items()}
     on_gpus: Counter[int] = Counter()
     for found in gpu_processes():
         on_gpus[found.pid] += found.memory
-    return {pid: _sum([taken[each] for each in tree if each in taken], on_gpus, tree) for pid, tree in trees.items()}
+    return {
+        name: _sum([taken.get(pid, (0.0, 0)) for pid in group], sum(on_gpus[pid] for pid in group))
+        for name, group in groups.items()
+    }
 
 
-def _sum(taken: list[tuple[float, int]], on_gpus: Counter[int], tree: list[int]) -> Usage:
-    gpu_memory = sum(on_gpus[pid] for pid in tree)
+def _sum(taken: Sequence[tuple[float, int]], gpu_memory: int) -> Usage:
     return Usage(round(sum(cpu for cpu, _ in taken), 1), sum(memory for _, memory in taken), gpu_memory or None)
 
 

@@ -18,7 +18,9 @@ _FLUSH_RIGHT = ("PID", "CPU", "MEMORY")
 
 
 def run_page(state: RunState, details: RunDetails, typed: str, colours: bool) -> str:
-    lines = [f"{details.kind} run {details.name}: {state_word(details.state, colours)}, attempt {details.attempt}"]
+    words = [state_word(details.state, colours), f"attempt {details.attempt}"]
+    words += [f"step {details.step}/{details.max_steps}"] if details.step is not None else []
+    lines = [f"{details.kind} run {details.name}: {', '.join(words)}"]
     lines += [*whereabouts(details), *_times(details), ""]
     lines += [*_processes(details), ""]
     run = RunDir(Path(details.directory), details.attempt)
@@ -37,7 +39,7 @@ def _times(details: RunDetails) -> Iterator[str]:
         code = "" if details.exit_code is None else f", exit code {details.exit_code}"
         yield f"  ended        {_clock(details.ended)}, after {duration(details.duration)}{code}"
     elif details.state == "died" and details.last_seen:
-        yield f"  last seen    {_clock(details.last_seen)}, after {duration(details.duration)}; then launch was killed"
+        yield f"  last seen    {_clock(details.last_seen)}, after {duration(details.duration)}; its supervisor is gone"
     elif not details.is_over:
         yield f"  for          {duration(details.duration)}"
     yield from (f"  earlier      {_attempt(attempt)}" for attempt in details.earlier)
