@@ -94,6 +94,7 @@ class LogReader:
                 file.seek(self._position)
                 data = file.read(size)
         except OSError:
+            self._file = None
             return b""
         self._position += len(data)
         return data

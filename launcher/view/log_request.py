@@ -10,6 +10,7 @@ from pathlib import Path
 from launcher.config.base import parse_duration
 from launcher.errors import UserError
 from launcher.registry import find_run
+from launcher.run.liveness import newest_living
 from launcher.run.state import RunState, read_state
 from launcher.rundir import RunDir
 from launcher.view.log_lines import LEVELS, key_at
@@ -61,14 +62,17 @@ def select(request: LogRequest) -> Selection:
 
 
 def _find(run: str | None, component: str | None) -> tuple[Path, str | None]:
-    """The run's directory and the component; `launch logs trainer` is that of the newest run."""
+    """The run's directory and the component; `launch logs trainer` is that of the run that is meant without a name."""
     try:
-        return find_run(run), component
+        return _newest() if run is None else find_run(run), component
     except UserError:
-        newest = find_run(None)
-        if component is None and run in _components(_state(newest)):
-            return newest, run
+        if run is not None and component is None and run in _components(_state(_newest())):
+            return _newest(), run
         raise
+
+
+def _newest() -> Path:
+    return newest_living() or find_run(None)
 
 
 def _state(root: Path) -> RunState:

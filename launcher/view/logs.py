@@ -6,7 +6,7 @@ import select
 import sys
 from collections.abc import Iterable, Iterator
 
-from launcher.run.liveness import true_state
+from launcher.run.liveness import GOING_ON, true_state
 from launcher.run.state import read_state
 from launcher.rundir import RunDir
 from launcher.view.log_lines import LEVELS
@@ -23,18 +23,15 @@ _LEVEL_COLOURS = {b"WARNING": b"33", b"ERROR": b"31", b"CRITICAL": b"1;31", b"IN
 
 
 def show_logs(selection: Selection, *, follow: bool, labels: bool) -> None:
-    """Write the logs to stdout; with `follow` until the run has ended.
-
-    Raises BrokenPipeError when nobody reads stdout any more.
-    """
+    """Write the logs to stdout, with `follow` until the run has ended; returns early when nobody reads any more."""
     view = LogView(selection, labels=labels, colours=sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
-    while follow and _goes_on(selection.run):
+    try:
+        while follow and _goes_on(selection.run):
+            _follow(view)
         view.find_logs()
-        for _ in range(LOOKS):
-            _write(view.new_lines(final=False))
-            _wait(LOOK_EVERY)
-    view.find_logs()
-    _write(view.new_lines(final=True))
+        _write(view.new_lines(final=True))
+    except BrokenPipeError:  # typer would make exit code 1 of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class LogView:
@@ -86,7 +83,15 @@ def _goes_on(run: RunDir) -> bool:
     state = read_state(run)
     if state is None or state.attempt != run.attempt:
         return False
-    return true_state(run, state) in ("starting", "running", "stopping")
+    return true_state(run, state) in GOING_ON
+
+
+def _follow(view: LogView) -> None:
+    """Show what is added, until it is time to look for new files and for the run's end."""
+    view.find_logs()
+    for _ in range(LOOKS):
+        _write(view.new_lines(final=False))
+        _wait(LOOK_EVERY)
 
 
 def _write(blocks: Iterable[bytes]) -> None:
