@@ -22,6 +22,7 @@ from launcher.run.state import (
 )
 from launcher.rundir import RunDir
 from tests.plans import machine, plan_of, rl, sft
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -156,6 +157,7 @@ def test_a_process_that_is_gone_is_not_alive() -> None:
     identity = identify(process.pid)
     assert is_alive(identity)
     process.kill()
+    until(lambda: not is_alive(identity))  # it is not waited for yet
     process.wait()
     assert not is_alive(identity)
     assert not is_alive(identify(process.pid))
