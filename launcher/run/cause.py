@@ -2,12 +2,13 @@
 
 import json
 import re
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from launcher.plan.spec import Plan, ProcessSpec, Ranks
-from launcher.run.events import exit_text
+from launcher.run.events import exit_text, received_text
 from launcher.run.policy import Culprit, Policy
 
 TAIL = 256 * 1024  # bytes that are read of a log's end
@@ -15,6 +16,7 @@ SHOWN_LINES = 40
 SHOWN_COLUMNS = 1000  # of a longer line, its beginning
 _TRACEBACK = re.compile(r"^Traceback \(most recent call last\):", re.MULTILINE)
 _ROOT_CAUSE = re.compile(r"Root Cause.*?\(local_rank: (\d+)\)\s+exitcode\s*: (-?\d+)", re.DOTALL)
+_DEATH_SIGNAL = re.compile(r"Received (?:Signals\.)?(\w+) death signal")  # a number, before Python 3.11 a name
 _CHAIN = ("During handling of the above exception", "The above exception was the direct cause")
 _NOISE = re.compile(
     r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|.)"  # colours and titles for a terminal
@@ -57,7 +59,7 @@ def _evidence(spec: ProcessSpec, culprit: Culprit) -> tuple[Culprit, str, Path]:
     """(who it really was, its own words, the file to open)."""
     if spec.ranks is None:
         return culprit, last_words(spec.log), spec.log
-    culprit = culprit if culprit.rank is not None else torchrun_blames(spec) or culprit
+    culprit = culprit if culprit.rank is not None else _torchruns_own_account(spec, culprit)
     rank = culprit.rank if culprit.rank is not None else first_to_fail(spec.ranks)
     for directory in _rank_directories(spec.ranks, rank) if rank is not None else ():
         log = directory / "stderr.log"
@@ -67,6 +69,13 @@ def _evidence(spec: ProcessSpec, culprit: Culprit) -> tuple[Culprit, str, Path]:
     return replace(culprit, rank=rank), last_words(spec.log), spec.log
 
 
+def _torchruns_own_account(spec: ProcessSpec, culprit: Culprit) -> Culprit:
+    """What torchrun says of its end, when it ended before a rank was seen to."""
+    ended_by_itself = culprit.exit_code is not None
+    got = signal_to_torchrun(spec) if ended_by_itself else None
+    return torchrun_blames(spec) or (replace(culprit, what=received_text(got)) if got else culprit)
+
+
 def torchrun_blames(spec: ProcessSpec) -> Culprit | None:
     """The rank that torchrun itself names as the first to fail: it knows of ranks that were gone before we saw them."""
     found = _ROOT_CAUSE.search(_tail(spec.log))
@@ -74,6 +83,13 @@ def torchrun_blames(spec: ProcessSpec) -> Culprit | None:
         return None
     rank, code = int(found.group(1)), int(found.group(2))
     return Culprit(spec.name, exit_text(code), rank, code)
+
+
+def signal_to_torchrun(spec: ProcessSpec) -> signal.Signals | None:
+    """The signal that torchrun has received: it says so before it passes it on to the ranks."""
+    found = _DEATH_SIGNAL.search(_tail(spec.log))
+    known = {text: number for number in signal.Signals for text in (str(int(number)), number.name)}
+    return known.get(found.group(1)) if found else None
 
 
 def _rank_directories(ranks: Ranks, rank: int) -> Iterator[Path]:

@@ -48,6 +48,7 @@ class RankExited:
     component: str
     rank: int
     exit_code: int | None  # negative: the signal; None: it was gone before it could be read
+    torchrun_got: signal.Signals | None = None  # the signal that torchrun was sent, and has passed on
 
 
 @dataclass(frozen=True)
@@ -162,3 +163,7 @@ def exit_text(exit_code: int | None) -> str:
         return signal.Signals(-exit_code).name
     except ValueError:
         return f"signal {-exit_code}"
+
+
+def received_text(number: signal.Signals) -> str:
+    return f"torchrun received {number.name}"

@@ -18,6 +18,7 @@ from launcher.run.events import (
     Stalled,
     Started,
     exit_text,
+    received_text,
 )
 
 
@@ -121,6 +122,8 @@ class Policy:
                 return self._fail(Culprit(component, f"could not be started: {reason}"))
             case Exited(component, code):
                 return self._on_exit(component, code)
+            case RankExited(component, _, code, signal.Signals() as got) if code:
+                return self._fail(Culprit(component, received_text(got)))
             case RankExited(component, rank, code) if code and not self._restarts_ranks(component):
                 return self._fail(Culprit(component, exit_text(code), rank, code))
             case NotReady(component, url, timeout):

@@ -2,13 +2,16 @@
 
 import asyncio
 import os
+import signal
 from collections.abc import Callable
 
 from launcher.plan.spec import ProcessSpec
+from launcher.run.cause import signal_to_torchrun
 from launcher.run.events import Event, RankExited, RankStarted
-from launcher.run.processes import children, variable, zombie_exit_code
+from launcher.run.processes import children, signal_group, variable, zombie_exit_code
 
 LOOK_AGAIN = 0.05  # seconds between looks for ranks that have not started yet
+TORCHRUN_SECONDS = 1.0  # that torchrun may take to end when the run is being stopped and its ranks are gone
 
 
 class RankWatch:
@@ -20,6 +23,7 @@ class RankWatch:
 
     def __init__(self, spec: ProcessSpec, torchrun: int, emit: Callable[[Event], None]) -> None:
         assert spec.ranks is not None
+        self.spec = spec
         self.component, self.count = spec.name, spec.ranks.count
         self.restarts = spec.ranks.restarts
         self.torchrun = torchrun
@@ -29,19 +33,35 @@ class RankWatch:
         self._descriptors: dict[int, int] = {}  # local rank -> pidfd
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+        self._is_hurried = False
+        self._last_second: asyncio.TimerHandle | None = None
         self._look()
 
     def close(self) -> None:
-        """Look no more; ranks that are known are still waited for."""
-        if self._timer:
-            self._timer.cancel()
-            self._timer = None
+        """torchrun has ended: look no more. Ranks that are known are still waited for."""
+        for timer in (self._timer, self._last_second):
+            if timer:
+                timer.cancel()
+        self._timer, self._is_hurried = None, False
+
+    def hurry(self) -> None:
+        """The run is being stopped: from now on, a torchrun without ranks is not waited for long."""
+        self._is_hurried = True
+        self._when_alone()
+
+    def _when_alone(self) -> None:
+        if self._is_hurried and not self.living:
+            self._last_second = self._loop.call_later(TORCHRUN_SECONDS, self._kill_torchrun)
+
+    def _kill_torchrun(self) -> None:
+        if self._is_hurried and not self.living:
+            signal_group(self.torchrun, signal.SIGKILL)
 
     def _look(self) -> None:
         for pid in children(self.torchrun):
             if pid not in self._seen and (text := variable(pid, "LOCAL_RANK")) is not None:
                 self._watch(int(text), pid)
-        if len(self.living) < self.count:
+        if len(self.living if self.restarts else self._seen) < self.count:
             self._timer = self._loop.call_later(LOOK_AGAIN, self._look)
 
     def _watch(self, rank: int, pid: int) -> None:
@@ -59,6 +79,8 @@ class RankWatch:
         pid, descriptor = self.living.pop(rank), self._descriptors.pop(rank)
         self._loop.remove_reader(descriptor)
         os.close(descriptor)
-        self.emit(RankExited(self.component, rank, zombie_exit_code(pid)))
+        exit_code = zombie_exit_code(pid)
+        self.emit(RankExited(self.component, rank, exit_code, signal_to_torchrun(self.spec) if exit_code else None))
         if self.restarts and self._timer is None:
             self._look()
+        self._when_alone()

@@ -146,7 +146,7 @@ class _Supervisor:
         if spec is None:
             return
         if spec.name in self.ranks:
-            self.ranks[spec.name].close()
+            self.ranks.pop(spec.name).close()
         self._kill_orphans_of(spec.name)
         self._emit(Exited(spec.name, exit_code))
 
@@ -215,6 +215,11 @@ class _Supervisor:
         self._tell(Stopping(reason, self.plan.grace))
         for pid in self.living:
             signal_group(pid, signal.SIGTERM)
+        self._after_signal()
+
+    def _after_signal(self) -> None:
+        for watch in self.ranks.values():
+            watch.hurry()
         self._set_deadline(self.plan.grace, GraceOver())
 
     def _set_deadline(self, seconds: float, event: Event) -> None:
@@ -226,7 +231,7 @@ class _Supervisor:
     def _stop_attempt(self, reason: str) -> None:
         self._tell(Restarting(reason))
         self._signal_attempt(signal.SIGTERM)
-        self._set_deadline(self.plan.grace, GraceOver())
+        self._after_signal()
 
     def _signal_attempt(self, number: signal.Signals) -> None:
         for pid, spec in self.living.items():

@@ -218,6 +218,18 @@ def test_when_torchrun_failed_the_rank_whose_error_is_oldest_is_the_culprit(plan
     assert (found.rank, found.cause) == (1, SIMPLE)
 
 
+@pytest.mark.parametrize("named", ["15", "SIGTERM", "Signals.SIGTERM"])
+def test_a_torchrun_that_was_sent_a_signal_is_the_culprit_itself(plan: Plan, named: str) -> None:
+    component(plan, "trainer").log.write_text(f"W1123 Received {named} death signal, shutting down workers\n")
+    failure = failed(plan, Culprit("trainer", "exit code 1", exit_code=1))
+    assert (failure.rank, failure.what) == (None, "torchrun received SIGTERM")
+
+
+def test_a_torchrun_that_was_told_to_end_by_us_is_not_said_to_have_received_a_signal(plan: Plan) -> None:
+    component(plan, "trainer").log.write_text("W1123 Received 15 death signal, shutting down workers\n")
+    assert failed(plan, Culprit("trainer", "did not finish in time")).what == "did not finish in time"
+
+
 def test_the_newest_restart_tells_why_it_was_the_last(plan: Plan) -> None:
     rank_file(plan, 1, "error.json", recorded("of an earlier restart", "1700000001"), restart=9)
     rank_file(plan, 0, "error.json", recorded(SIMPLE, "1700000009"), restart=10)

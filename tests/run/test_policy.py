@@ -235,6 +235,12 @@ def test_a_rank_that_fails_ends_the_run_before_torchrun_says_so() -> None:
     assert run.culprit == Culprit("trainer", "exit code 3", rank=1, exit_code=3)
 
 
+def test_ranks_that_torchrun_ended_since_it_was_told_to_are_not_the_culprit() -> None:
+    run = running(SFT)
+    replay(run, RankExited("trainer", 1, TERMINATED, torchrun_got=signal.SIGTERM))
+    assert run.culprit == Culprit("trainer", "torchrun received SIGTERM")
+
+
 def test_the_first_of_two_ranks_is_the_culprit() -> None:
     run = running(SFT)
     replay(run, RankExited("trainer", 1, -signal.SIGSEGV), RankExited("trainer", 0, -signal.SIGABRT))
