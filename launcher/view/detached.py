@@ -2,10 +2,13 @@
 
 import os
 import sys
+import threading
+from contextlib import suppress
 
 from launcher.plan.spec import Plan
-from launcher.run.events import Event, RankStarted, Ready, Started
+from launcher.run.events import Event, RankStarted, Ready, Started, Stopping
 
+SETTLED = 1.0  # seconds that everything must have been up: what cannot be imported dies sooner
 _SEPARATOR = b"\0"  # between the text for the terminal and launch's exit code
 
 
@@ -40,6 +43,9 @@ class Detached:
     def __init__(self, plan: Plan, header: str, pipe: int) -> None:
         self.header = header
         self._pipe: int | None = pipe
+        self._lock = threading.Lock()
+        self._timer = threading.Timer(SETTLED, self._it_is_up)
+        self._timer.daemon = True
         self._awaited: set[tuple[str, object]] = {(spec.name, "started") for spec in plan.processes}
         self._awaited |= {(spec.name, "ready") for spec in plan.processes if spec.ready_url}
         self._awaited |= {(spec.name, rank) for spec in plan.processes for rank in range(len(spec.rank_logs))}
@@ -52,19 +58,23 @@ class Detached:
                 self._awaited.discard((name, "ready"))
             case RankStarted(name, rank, _):
                 self._awaited.discard((name, rank))
-        if not self._awaited:
-            self._say(f"{self.header}\nit goes on in the background; end it with: launch stop\n", 0)
+        if isinstance(event, Stopping):
+            self._timer.cancel()
+        elif not self._awaited and self._timer.ident is None:
+            self._timer.start()
 
     def close(self, last_words: str, exit_code: int) -> None:
         """The run has ended; who still waits for its start is told why."""
+        self._timer.cancel()
         self._say(f"{self.header}\n{last_words}", exit_code)
 
+    def _it_is_up(self) -> None:
+        self._say(f"{self.header}\nit goes on in the background; end it with: launch stop\n", 0)
+
     def _say(self, text: str, exit_code: int) -> None:
-        if self._pipe is None:
-            return
-        try:
-            with os.fdopen(self._pipe, "wb") as pipe:
-                pipe.write(text.encode() + _SEPARATOR + str(exit_code).encode())
-        except OSError:
-            pass  # the terminal did not wait
-        self._pipe = None
+        """The first word counts; the pipe is closed behind it."""
+        with self._lock:
+            pipe, self._pipe = self._pipe, None
+        if pipe is not None:
+            with suppress(OSError), os.fdopen(pipe, "wb") as stream:  # the terminal may not have waited
+                stream.write(text.encode() + _SEPARATOR + str(exit_code).encode())

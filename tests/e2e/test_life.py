@@ -1,0 +1,192 @@
+"""What can be done with a run from outside (detach, stop, resume), and what it does by itself (restart, watchdog)."""
+
+import subprocess
+import time
+from pathlib import Path
+
+from launcher.run.state import read_state
+from launcher.view.metrics import read_metrics
+from tests.launching import LAUNCH, Launched, Launcher
+
+PATIENT = "import time\nprint('is there', flush=True)\ntime.sleep(1000)"
+DEAF = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("deaf", flush=True)
+time.sleep(1000)
+"""
+FAILS_TWICE = """
+import os
+attempt = int(os.environ["LAUNCH_ATTEMPT"])
+print("attempt", attempt, flush=True)
+if attempt < 3:
+    raise RuntimeError(f"fails in attempt {attempt}")
+"""
+SERVICE = '[services.helper]\ncommand = ["sh", "-c", "echo $$; exec sleep 1000"]\n'
+
+
+def command(launcher: Launcher, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command of launch that returns by itself."""
+    return subprocess.run(
+        [LAUNCH, *words], cwd=launcher.directory, env=launcher.environment, capture_output=True, text=True, timeout=60
+    )
+
+
+def helper_pid(run: Launched) -> int:
+    return int(run.run.of(1).component_log("helper").read_text())
+
+
+# --- detach and stop --------------------------------------------------------------------------------------------------
+
+
+def test_a_detached_run_gives_the_prompt_back_and_goes_on_until_it_is_stopped(launch: Launcher) -> None:
+    run = launch.sft(PATIENT, "--detach")
+    assert run.exit_code() == 0
+    assert "it goes on in the background" in run.output
+    assert run.state().state == "running"
+    assert len(run.rank_pids()) == 1
+    stopped = command(launch, "stop", "run")
+    assert stopped.returncode == 0
+    assert "stopped, nothing of it is left" in stopped.stdout
+    assert not launch.alive()
+    assert run.state().state == "stopped"
+
+
+def test_a_detached_run_that_cannot_start_fails_with_its_failure_block(launch: Launcher) -> None:
+    run = launch("sft", "--trainer.module", "no_such_module_anywhere", "--output-dir", "run", "--no-tmux", "--detach")
+    assert run.exit_code() == 1
+    assert "FAILED  trainer" in run.output
+    assert "no_such_module_anywhere" in run.output
+
+
+def test_stopping_a_run_that_has_ended_is_no_error(launch: Launcher) -> None:
+    run = launch.sft("pass")
+    assert run.exit_code() == 0
+    stopped = command(launch, "stop", "run")
+    assert (stopped.returncode, stopped.stderr) == (0, "")
+    assert "finished" in stopped.stdout
+
+
+def test_stop_now_does_not_wait_for_what_ignores_it(launch: Launcher) -> None:
+    run = launch.sft(DEAF, "--grace", "1000s")
+    run.wait_for_output("[trainer0]:deaf")
+    start = time.monotonic()
+    assert command(launch, "stop", "run", "--now").returncode == 0
+    assert time.monotonic() - start < 20
+    assert not launch.alive()
+    assert run.exit_code() == 131
+
+
+def test_stop_forces_a_run_after_the_grace_it_was_given(launch: Launcher) -> None:
+    run = launch.sft(DEAF, "--grace", "1000s")
+    run.wait_for_output("[trainer0]:deaf")
+    assert command(launch, "stop", "run", "--grace", "500ms").returncode == 0
+    assert not launch.alive()
+    assert run.exit_code() == 143
+
+
+# --- resume -----------------------------------------------------------------------------------------------------------
+
+
+def test_resume_goes_on_from_the_newest_checkpoint_as_the_next_attempt(launch: Launcher) -> None:
+    options = ["--output-dir", "run", "--no-tmux", "--trainer.checkpoint.interval", "5", "--max-steps", "10"]
+    first = launch("sft", *options)
+    assert first.exit_code(120) == 0, first.output
+    log = first.run.component_log("trainer").read_bytes()
+    resumed = command(launch, "resume", "run", "--max-steps", "15")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert "attempt 2" in resumed.stdout
+    assert "continuing from" in resumed.stdout
+    assert first.run.component_log("trainer").read_bytes() == log
+    state = first.state()
+    assert (state.attempt, [attempt.state for attempt in state.earlier]) == (2, ["finished"])
+    steps = [step["step"] for step in read_metrics(first.run.metrics("trainer"))]
+    assert sorted(set(steps)) == list(range(16)) or sorted(set(steps)) == list(range(1, 16))
+    assert len(steps) == len(set(steps))
+
+
+def test_a_run_that_has_made_its_steps_is_not_resumed_without_more(launch: Launcher) -> None:
+    first = launch("sft", "--output-dir", "run", "--no-tmux", "--max-steps", "2")
+    assert first.exit_code(120) == 0, first.output
+    resumed = command(launch, "resume", "run")
+    assert resumed.returncode == 2
+    assert "--max-steps" in resumed.stderr
+
+
+def test_a_living_run_is_not_resumed(launch: Launcher) -> None:
+    run = launch.sft(PATIENT, "--detach")
+    assert run.exit_code() == 0
+    resumed = command(launch, "resume", "run")
+    assert resumed.returncode == 2
+    assert "launch stop" in resumed.stderr
+    assert command(launch, "stop", "run").returncode == 0
+
+
+# --- by itself --------------------------------------------------------------------------------------------------------
+
+
+def test_restarts_make_new_attempts_and_keep_the_services_up(launch: Launcher) -> None:
+    config = launch.directory / "service.toml"
+    config.write_text(SERVICE)
+    run = launch.sft(FAILS_TWICE, "@", str(config), "--max-restarts", "2")
+    assert run.exit_code(120) == 0
+    assert [text in run.output for text in ("attempt 1", "attempt 2", "attempt 3")] == [True] * 3
+    state = run.state()
+    assert (state.attempt, [attempt.state for attempt in state.earlier]) == (3, ["failed", "failed"])
+    helper = next(process for process in state.processes if process.name == "helper")
+    assert helper.process is not None
+    assert helper.process.pid == helper_pid(run)
+    assert not run.run.of(2).component_log("helper").exists()
+
+
+def test_when_the_restarts_are_used_up_the_last_failure_is_shown(launch: Launcher) -> None:
+    run = launch.sft(FAILS_TWICE, "--max-restarts", "1")
+    assert run.exit_code(120) == 1
+    assert "RuntimeError: fails in attempt 2" in run.output
+
+
+def test_a_service_that_dies_is_not_restarted_for(launch: Launcher) -> None:
+    config = launch.directory / "service.toml"
+    config.write_text('[services.helper]\ncommand = ["sh", "-c", "sleep 2; exit 3"]\n')
+    run = launch.sft(PATIENT, "@", str(config), "--max-restarts", "5")
+    assert run.exit_code() == 1
+    assert "FAILED  helper: exit code 3" in run.output
+
+
+def test_the_watchdog_ends_a_silent_run_and_names_the_rank_that_stands_apart(launch: Launcher) -> None:
+    script = """
+import os, time
+def stuck():
+    time.sleep(1000)
+def waiting():
+    time.sleep(1000)
+print("is there", flush=True)
+stuck() if os.environ["RANK"] == "1" else waiting()
+"""
+    run = launch.sft(script, "--nproc", "3", "--watchdog", "3s")
+    assert run.exit_code(120) == 1
+    assert "FAILED  trainer rank 1: nothing has been logged and no step made for 3s" in run.output
+    assert "stuck" in run.run.watchdog_stacks.read_text()
+
+
+def test_a_run_that_moves_is_left_alone_by_the_watchdog(launch: Launcher) -> None:
+    run = launch.sft("import time\nfor i in range(12): print(i, flush=True); time.sleep(0.5)", "--watchdog", "4s")
+    assert run.exit_code() == 0
+
+
+def test_on_exit_gets_the_outcome(launch: Launcher) -> None:
+    script = launch.directory / "notify.sh"
+    script.write_text('#!/bin/sh\necho "$LAUNCH_RUN $LAUNCH_STATE $LAUNCH_EXIT_CODE $1" > notified\n')
+    script.chmod(0o755)
+    run = launch.sft("raise SystemExit(3)", "--name", "calm-otter", "--on-exit", f"{script} 'a b'")
+    assert run.exit_code() == 1
+    assert Path(launch.directory / "notified").read_text() == "calm-otter failed 1 a b\n"
+
+
+def test_an_on_exit_command_that_fails_changes_nothing_but_the_log(launch: Launcher) -> None:
+    run = launch.sft("pass", "--on-exit", "/no/such/program")
+    assert run.exit_code() == 0
+    assert "--on-exit /no/such/program" in run.run.launcher_log.read_text()
+    state = read_state(run.run)
+    assert state is not None
+    assert state.state == "finished"
