@@ -7,6 +7,7 @@ from pathlib import Path
 from launcher.run.state import read_state
 from launcher.view.metrics import read_metrics
 from tests.launching import LAUNCH, Launched, Launcher
+from tests.waiting import until
 
 PATIENT = "import time\nprint('is there', flush=True)\ntime.sleep(1000)"
 DEAF = """
@@ -57,6 +58,7 @@ def test_a_detached_run_that_cannot_start_fails_with_its_failure_block(launch: L
     assert run.exit_code() == 1
     assert "FAILED  trainer" in run.output
     assert "no_such_module_anywhere" in run.output
+    until(lambda: not launch.alive())
 
 
 def test_stopping_a_run_that_has_ended_is_no_error(launch: Launcher) -> None:
