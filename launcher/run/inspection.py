@@ -85,7 +85,7 @@ class _Inspector:
 
 
 def _groups(state: RunState) -> dict[int, list[int]]:
-    """What is measured for each living process: launch's own alone, components and ranks with all that is below them."""
+    """What is measured as one, by its pid: of launch its processes alone, of the others with all that is below them."""
     launchers = [state.supervisor, state.guard]
     others = [process.process for process in state.processes]
     others += [rank.process for process in state.processes for rank in process.ranks]
