@@ -30,7 +30,7 @@ def test_ci_runs_the_second_command() -> None:
     assert re.search(r"^pytest$", ci, re.MULTILINE)
 
 
-@pytest.mark.parametrize("command", [command for command in MISSION if command != "launch attach"])
+@pytest.mark.parametrize("command", [command for command in MISSION if command.startswith(("launch rl", "launch sft"))])
 def test_the_mission_commands_make_a_plan(command: str, tmp_path: Path) -> None:
     words = [LAUNCH, *shlex.split(command)[1:], "--dry-run"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
