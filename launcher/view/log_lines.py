@@ -13,8 +13,9 @@ MARK = b"\0"  # never in a clean line
 LEVELS = {"TRACE": 5, "DEBUG": 10, "INFO": 20, "SUCCESS": 25, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
 _ALIASES = {b"WARN": "WARNING", b"FATAL": "CRITICAL", b"I": "INFO", b"W": "WARNING", b"E": "ERROR", b"F": "CRITICAL"}
 _LEVEL = re.compile(rb"\b(?:TRACE|DEBUG|INFO|SUCCESS|WARN(?:ING)?|ERROR|CRITICAL|FATAL)\b|\b[IWEF](?=\d{4} \d\d:)")
+_OUR_LEVEL = re.compile(rb" \| ([A-Z]+)")
 _LEVEL_IS_WITHIN = 120  # bytes; further on, a word such as ERROR belongs to the message
-_TRACEBACK = b"Traceback (most recent call last):"
+TRACEBACK = b"Traceback (most recent call last):"
 
 _OURS = re.compile(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} ")
 # loguru, logging and hydra; the JSON lines of --log.json
@@ -81,8 +82,10 @@ def key_at(seconds: float) -> bytes:
 
 def level_of(entry: bytes, default: int) -> int:
     """The level of a line and those that belong to it; a traceback makes it an error whatever the line itself says."""
-    found = _LEVEL.search(entry, 0, _LEVEL_IS_WITHIN)
-    if found:
+    ours = _OUR_LEVEL.match(entry, KEY_WIDTH)
+    if ours and (known := LEVELS.get(ours.group(1).decode())):
+        default = known
+    elif found := _LEVEL.search(entry, 0, _LEVEL_IS_WITHIN):
         word = found.group()
         default = LEVELS[_ALIASES.get(word) or word.decode()]
-    return max(default, LEVELS["ERROR"]) if _TRACEBACK in entry else default
+    return max(default, LEVELS["ERROR"]) if TRACEBACK in entry else default

@@ -10,7 +10,18 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from launcher.view.log_lines import KEY_WIDTH, LEVELS, MARK, clean, has_stamp, key_at, key_of, level_of, plain_entries
+from launcher.view.log_lines import (
+    KEY_WIDTH,
+    LEVELS,
+    MARK,
+    TRACEBACK,
+    clean,
+    has_stamp,
+    key_at,
+    key_of,
+    level_of,
+    plain_entries,
+)
 from launcher.view.log_sources import Source
 
 BLOCK = 128 * 1024  # bytes read at once
@@ -123,9 +134,11 @@ class LogReader:
             return entries
         before, self._key = self._key, entries[-1][:KEY_WIDTH]
         if max(before, self._key) < self.wanted.since:
-            self._is_shown = False
-            return []
-        return [self.label + entry for entry in entries if self._is_wanted(entry[:KEY_WIDTH], entry)]
+            entries.clear()
+        last = entries[-1:]
+        entries = [entry for entry in entries if self.wanted(entry[:KEY_WIDTH], entry, self._level)]
+        self._is_shown = entries[-1:] == last != []
+        return [self.label + entry for entry in entries]
 
     def _entries(self, lines: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
         """(key, text) of each entry in a block of any form."""
@@ -152,9 +165,9 @@ class LogReader:
     def _is_wanted(self, key: bytes, entry: bytes) -> bool:
         if self.wanted.is_all:
             return True
-        is_rest = self._key and not has_stamp(entry, 0)  # of an entry that was too large, or came in parts
-        if not is_rest:
-            self._is_shown = self.wanted(key, entry, self._level)
+        is_rest = self._key != b"" and not has_stamp(entry, 0)  # of an entry that was too large, or came in parts
+        if not is_rest or TRACEBACK in entry:
+            self._is_shown = (is_rest and self._is_shown) or self.wanted(key, entry, self._level)
         return self._is_shown
 
     def _labelled(self, key: bytes, entry: bytes) -> bytes:

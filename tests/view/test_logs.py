@@ -364,6 +364,14 @@ def test_following_survives_a_log_that_is_truncated_replaced_or_deleted(run: Run
     assert following.file.read_text().count("first") == 1
 
 
+def test_a_traceback_that_comes_long_after_the_line_above_it_is_an_error_too(run: Run) -> None:
+    run.component("inference", line(1, "fine"))
+    view = run.view(level="ERROR")
+    assert [b"".join(view.new_lines(final=False)) for _ in range(3)] == [b""] * 3
+    run.component("inference", TRACEBACK)
+    assert b"ValueError: wrong" in b"".join(view.new_lines(final=True))
+
+
 def test_ctrl_c_ends_following_without_a_traceback(run: Run, following: Following) -> None:
     following.process.send_signal(signal.SIGINT)
     assert following.process.wait(30) == 130
