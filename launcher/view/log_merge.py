@@ -12,7 +12,7 @@ from operator import itemgetter
 from launcher.view.log_lines import KEY_WIDTH, MARK
 from launcher.view.log_reader import LogReader
 
-HELD = 1024  # entries of each log: enough that a batch is worth sorting, few enough to stay in the processor's cache
+HELD = 256  # entries of each log: enough that a batch is worth sorting, few enough to stay in the processor's cache
 
 Key = Callable[[bytes], bytes]
 

@@ -24,7 +24,7 @@ from launcher.view.log_lines import (
 )
 from launcher.view.log_sources import Source
 
-BLOCK = 128 * 1024  # bytes read at once
+BLOCK = 32 * 1024  # bytes read at once
 LARGEST_ENTRY = 1 << 20  # bytes; a longer one may be shown in parts
 LARGEST_LINE = 64 << 20  # bytes; a longer one is shown as several
 
