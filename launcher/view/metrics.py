@@ -1,10 +1,11 @@
 """Reading what `metrics/<component>.jsonl` says, while it is being written."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from pydantic_core import from_json
 
 from launcher.plan.spec import Progress
 from launcher.run.state import ProgressState
@@ -77,7 +78,7 @@ def _is_number(value: object) -> bool:
 
 def _parse(line: bytes) -> dict[str, Any] | None:
     try:
-        values = json.loads(line)
+        values = from_json(line)  # five times as fast as json, which shows with a thousand runs
     except ValueError:
         return None
     return values if isinstance(values, dict) and "step" in values else None

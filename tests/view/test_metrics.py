@@ -4,7 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from launcher.view.metrics import MetricsReader, read_metrics, series
+from launcher.plan.spec import Progress
+from launcher.view.metrics import (
+    TAIL,
+    MetricsReader,
+    newest_values,
+    progress_text,
+    read_metrics,
+    read_newest,
+    series,
+)
 
 
 @pytest.fixture
@@ -65,3 +74,41 @@ def test_bytes_that_are_no_text_are_passed_over(path: Path) -> None:
 def test_a_series_has_the_numbers_of_the_steps_that_have_one() -> None:
     steps = [{"step": 1, "loss": 3}, {"step": 2}, {"step": 3, "loss": None}, {"step": 4, "loss": 0.5}, {"loss": "x"}]
     assert series(steps, "loss") == [3.0, 0.5]
+
+
+# --- the newest -------------------------------------------------------------------------------------------------------
+
+
+def test_the_newest_steps_are_whole_and_the_last_ones(path: Path) -> None:
+    append(path, "".join(f'{{"step": {number}, "loss": 0.5}}\n' for number in range(10_000)))
+    steps = [step["step"] for step in read_newest(path)]
+    assert steps == list(range(steps[0], 10_000))
+    assert 10 < len(steps) < TAIL
+
+
+def test_of_steps_with_very_long_lines_there_is_at_least_one(path: Path) -> None:
+    append(path, "".join(f'{{"step": {number}, "text": "{"x" * 3 * TAIL}"}}\n' for number in range(5)))
+    assert read_newest(path)[-1]["step"] == 4
+
+
+def test_half_a_line_is_not_the_newest_step(path: Path) -> None:
+    append(path, '{"step": 1}\n{"step": 2')
+    assert read_newest(path) == [{"step": 1}]
+
+
+@pytest.mark.parametrize("content", [None, "", "nonsense\n" * TAIL])
+def test_a_file_without_steps_has_no_newest_one(path: Path, content: str | None) -> None:
+    if content is not None:
+        append(path, content)
+    assert read_newest(path) == []
+
+
+def test_the_newest_values_are_numbers_and_may_be_a_few_steps_old() -> None:
+    steps = [{"step": 1, "old": 1.0}, {"step": 2, "evaluation/reward": 0.5}, *({"step": n} for n in range(3, 6))]
+    steps.append({"step": 6, "time": 1.0, "loss": 2, "nan": float("nan"), "text": "x"})
+    assert newest_values(steps) == {"evaluation/reward": 0.5, "loss": 2}
+
+
+@pytest.mark.parametrize(("loss", "text"), [(0.12345, "step 4/9  loss 0.123"), (None, "step 4/9")])
+def test_progress_is_the_step_and_the_metric_if_the_step_has_it(loss: float | None, text: str) -> None:
+    assert progress_text(Progress("trainer", "loss", 9), {"step": 4, "loss": loss}) == text

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from launcher.view.plot import plot
+from launcher.view.plot import plot, sparkline
 
 EMPTY = "\u2800"
 
@@ -53,3 +53,9 @@ def test_values_that_share_a_column_are_averaged() -> None:
 def test_values_that_are_no_numbers_are_left_out(odd: float) -> None:
     assert plot([odd, 1.0, odd, 2.0]) == plot([1.0, 2.0])
     assert plot([odd]) == []
+
+
+def test_a_sparkline_has_a_block_for_each_finite_value() -> None:
+    assert sparkline([0, 1, float("nan"), 7, float("inf"), 3.5]) == "▁▂█▅"
+    assert sparkline([2, 2]) == "▁▁"
+    assert sparkline([]) == ""

@@ -27,7 +27,6 @@ from launcher.run.state import (
     identify,
 )
 from launcher.rundir import RunDir
-from launcher.view.plot import sparkline
 from launcher.view.status import RunDetails, all_runs, run_details, run_status
 from launcher.view.status_page import run_page, size
 from launcher.view.status_table import age, runs_screen, runs_table
@@ -227,12 +226,6 @@ def test_colours_change_nothing_else(make_run: MakeRun) -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(-1, "0s"), (42, "42s"), (187, "3m"), (7500, "2h"), (5e5, "5d")])
 def test_ages_are_one_unit(seconds: float, text: str) -> None:
     assert age(seconds) == text
-
-
-def test_a_sparkline_has_a_block_for_each_finite_value() -> None:
-    assert sparkline([0, 1, float("nan"), 7, float("inf"), 3.5]) == "▁▂█▅"
-    assert sparkline([2, 2]) == "▁▁"
-    assert sparkline([]) == ""
 
 
 # --- one run ----------------------------------------------------------------------------------------------------------

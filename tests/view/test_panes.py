@@ -1,0 +1,60 @@
+"""The status line of a run's panes."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from launcher.plan.spec import Plan
+from launcher.run.state import RunState, first_state
+from launcher.view.panes import StatusLine, layout_of, show_status, status_text
+from launcher.view.tmux import open_panes
+from tests.plans import plan_of, sft
+from tests.tmux_server import TmuxServer
+from tests.waiting import until
+
+NOON = time.mktime((2026, 11, 23, 12, 0, 0, 0, 0, -1))
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    plan = plan_of(sft("--max-steps", "9"), root=tmp_path)
+    plan.run.all_metrics.mkdir()
+    plan.run.metrics("trainer").write_text('{"step": 4, "loss": 0.5}\n')
+    return plan
+
+
+def open_session(plan: Plan) -> tuple[RunState, str]:
+    state = first_state(plan, {})
+    return state, open_panes(layout_of(plan.run, state))
+
+
+def status_line(tmux: TmuxServer, session: str) -> str:
+    return tmux.run("show-options", "-v", "-t", session, "status-right")
+
+
+def test_it_has_step_metric_state_and_the_time_of_all_that(plan: Plan) -> None:
+    assert status_text(plan.progress, [{"step": 4, "loss": 0.5}], "running", NOON) == (
+        "step 4/9  loss 0.500  running  12:00"
+    )
+    assert status_text(plan.progress, [], "starting", NOON) == "starting  12:00"
+
+
+def test_it_follows_the_run_and_keeps_the_final_word(plan: Plan, tmux: TmuxServer) -> None:
+    _, session = open_session(plan)
+    line = StatusLine(plan, session, None)
+    until(lambda: status_line(tmux, session).startswith("step 4/9  loss 0.500  running  "))
+    line.close("finished")
+    assert status_line(tmux, session).startswith("step 4/9  loss 0.500  finished  ")
+
+
+def test_panes_that_are_opened_after_the_run_have_its_final_word(plan: Plan, tmux: TmuxServer) -> None:
+    state, session = open_session(plan)
+    show_status(plan.run, state.model_copy(update={"state": "failed", "ended": NOON}), session)
+    assert status_line(tmux, session) == "step 4/9  loss 0.500  failed  12:00"
+
+
+def test_panes_of_a_run_that_died_do_not_say_that_it_runs(plan: Plan, tmux: TmuxServer) -> None:
+    state, session = open_session(plan)
+    show_status(plan.run, state.model_copy(update={"state": "running"}), session)
+    assert status_line(tmux, session).startswith("step 4/9  loss 0.500  died  ")
