@@ -35,8 +35,10 @@ def carry_out(
     directory cannot be had.
     """
     plan = plan_attempt(attempt)
-    lock = prepare(plan, clean, resume=earlier is not None)
     state = StateFile(plan.run, first_state(plan, provenance(), earlier))
+    lock = prepare(plan, clean, resume=earlier is not None)
+    state.state.guard = identify(os.getpid())
+    state.write_if_possible()
     note = _open_panes(plan, state.state, config)
     if config.output_dir is None and earlier is None:
         point_latest_at(plan.run)

@@ -23,10 +23,18 @@ def main() -> int:
         if received != signal.SIGCHLD:
             os.kill(supervisor, received)
             continue
-        pid, status = os.waitpid(supervisor, os.WNOHANG)
-        if pid:
+        status = reap(supervisor)
+        if status is not None:
             kill_the_rest()
             return report(os.waitstatus_to_exitcode(status))
+
+
+def reap(supervisor: int) -> int | None:
+    """The supervisor's wait status once it has ended. Whatever else falls to the first process of a container goes."""
+    while True:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid in (0, supervisor):
+            return status if pid else None
 
 
 def kill_the_rest() -> None:

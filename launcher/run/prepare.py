@@ -28,6 +28,7 @@ def prepare(plan: Plan, clean: bool, resume: bool = False) -> int:
         undo.directory_is_ours()
         if not resume:
             _make_room(run, clean)
+            run.state.touch()  # first of all: should this process be killed, --clean finds a run here
         sign(lock)
         add_attempt(plan)
     return lock

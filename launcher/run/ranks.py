@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 
 from launcher.plan.spec import ProcessSpec
 from launcher.run.cause import signal_to_torchrun
@@ -47,6 +48,9 @@ class RankWatch:
     def hurry(self) -> None:
         """The run is being stopped: from now on, a torchrun without ranks is not waited for long."""
         self._is_hurried = True
+        for descriptor in self._descriptors.values():
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(descriptor, signal.SIGCONT)  # what is stopped would not hear torchrun's signal
         self._when_alone()
 
     def _when_alone(self) -> None:

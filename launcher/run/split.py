@@ -12,13 +12,15 @@ from launcher.run.processes import become_subreaper
 def split() -> int:
     """Return in the supervisor, with a pidfd that becomes readable when the guard dies.
 
+    The guard's signals are blocked from then on: one that comes before the supervisor listens for it is not lost.
+
     The calling process itself turns into the guard and never returns. Nothing that must outlive the run (a tmux server)
     may be started after this: it would be a descendant, and killed as one. Raises OSError.
     """
     sys.stdout.flush()
     sys.stderr.flush()
     become_subreaper()
-    old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, guard.WAITED_FOR)
+    signal.pthread_sigmask(signal.SIG_BLOCK, guard.WAITED_FOR)
     guard_pid = os.getpid()
     supervisor = os.fork()
     if supervisor:
@@ -28,5 +30,4 @@ def split() -> int:
     guard_fd = os.pidfd_open(guard_pid)
     if os.getppid() != guard_pid:  # it died before the pidfd was there
         os._exit(1)
-    signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
     return guard_fd

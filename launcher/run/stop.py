@@ -53,6 +53,7 @@ def _ask(launcher: ProcessId, grace: float, now: bool, forced_early: bool) -> No
         stack.callback(os.close, descriptor)
         if not now:
             _send(descriptor, signal.SIGTERM)
+            _send(descriptor, signal.SIGCONT)  # the guard is stopped if somebody has typed Ctrl-Z
             if _ends_within(descriptor, grace if forced_early else grace + MARGIN):
                 return
         _send(descriptor, signal.SIGQUIT)

@@ -48,6 +48,7 @@ from launcher.run.spawn import spawn
 from launcher.run.watchdog import LOOKS, Watchdog
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
+HEARD = (*ENDING, signal.SIGHUP, signal.SIGCHLD)
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,14 @@ class Conduct:
 def supervise(plan: Plan, listeners: list[Listener], conduct: Conduct = Conduct()) -> Policy:
     """Run the plan to its end; nothing of it is left when this returns.
 
-    Must be called in the main thread of a subreaper.
+    Must be called in the main thread of a subreaper. What asks the run to end is not heard any more after it has ended.
     """
-    return asyncio.run(_Supervisor(plan, listeners, conduct).run())
+    try:
+        return asyncio.run(_Supervisor(plan, listeners, conduct).run())
+    finally:
+        for number in (*ENDING, signal.SIGHUP):
+            signal.signal(number, lambda *_: None)  # unlike SIG_IGN, no child inherits this
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
 
 
 class _Supervisor:
@@ -95,6 +101,7 @@ class _Supervisor:
         for watch in self.ranks.values():
             watch.close()
         self._sweep()
+        signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)  # the loop takes its handlers with it
         return self.policy
 
     def _listen(self) -> None:
@@ -105,6 +112,7 @@ class _Supervisor:
         self.loop.add_signal_handler(signal.SIGHUP, self._emit, hangup)
         if self.conduct.guard is not None:
             self.loop.add_reader(self.conduct.guard, self._guard_died)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
         self._beat()
         if self.conduct.watchdog:
             self._in_background(self._watch(self.conduct.watchdog))
@@ -215,6 +223,7 @@ class _Supervisor:
         self._tell(Stopping(reason, self.plan.grace))
         for pid in self.living:
             signal_group(pid, signal.SIGTERM)
+            signal_group(pid, signal.SIGCONT)  # what is stopped would not hear it
         self._after_signal()
 
     def _after_signal(self) -> None:

@@ -143,7 +143,7 @@ def test_clean_replaces_what_a_run_made_and_nothing_else(tmp_path: Path) -> None
     (tmp_path / "notes.txt").write_text("mine")
     prepared(plan, clean=True)
     assert not list(tmp_path.rglob("old"))
-    assert not plan.run.state.exists()
+    assert plan.run.state.read_bytes() == b""
     assert (tmp_path / "notes.txt").exists()
     assert plan.run.config.exists()
 
