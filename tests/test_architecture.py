@@ -102,8 +102,16 @@ with contextlib.redirect_stdout(io.StringIO()):
         HELP.format(arguments=["--help"]),
         HELP.format(arguments=["rl", "--help"]),
         HELP.format(arguments=["sft", "--dry-run"]),
+        HELP.format(arguments=["status"]),
     ],
-    ids=["import launcher.cli", "import launcher", "launch --help", "launch rl --help", "launch sft --dry-run"],
+    ids=[
+        "import launcher.cli",
+        "import launcher",
+        "launch --help",
+        "launch rl --help",
+        "launch sft --dry-run",
+        "launch status",
+    ],
 )
 def test_heavy_libraries_are_not_loaded_before_they_are_used(code: str) -> None:
     assert loaded_by(code) & HEAVY == set()

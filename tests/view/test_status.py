@@ -6,6 +6,7 @@ import platform
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -205,6 +206,19 @@ def test_a_wide_terminal_has_longer_sparklines(make_run: MakeRun) -> None:
     write_losses(run, *(float(n) for n in range(100)))
     narrow, wide = (len(runs_table([run_status(run, state)], width, colours=False)[1]) for width in (80, 120))
     assert narrow <= 80 < wide <= 120
+
+
+def test_a_terminal_gets_as_many_runs_as_it_has_lines_and_a_pipe_all(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LINES", "8")
+    for number in range(9):
+        make_run(f"otter-{number}", started=time.time() - number)
+    assert len(runs_screen(all_runs()).splitlines()) == 1 + 9
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    lines = runs_screen(all_runs()).splitlines()
+    assert [line.split()[0] for line in lines[1:-1]] == [f"otter-{number}" for number in range(5)]
+    assert lines[-1] == "4 older ones: launch status | less"
 
 
 def test_a_run_that_has_logged_nothing_has_no_step(make_run: MakeRun) -> None:
