@@ -14,6 +14,7 @@ from launcher.view.log_merge import merge
 from launcher.view.log_reader import LogReader
 from launcher.view.log_request import Selection
 from launcher.view.log_sources import Source
+from launcher.view.terminal import shows_colours
 
 LOOK_EVERY = 0.05  # seconds between two looks at the logs of a run that goes on
 LOOKS = 10  # between two looks for new files and for the run's end
@@ -24,7 +25,7 @@ _LEVEL_COLOURS = {b"WARNING": b"33", b"ERROR": b"31", b"CRITICAL": b"1;31", b"IN
 
 def show_logs(selection: Selection, *, follow: bool, labels: bool) -> None:
     """Write the logs to stdout, with `follow` until the run has ended; returns early when nobody reads any more."""
-    view = LogView(selection, labels=labels, colours=sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
+    view = LogView(selection, labels=labels, colours=shows_colours())
     try:
         while follow and _goes_on(selection.run):
             _follow(view)
