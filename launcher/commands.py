@@ -1,0 +1,304 @@
+"""The commands: parse, call, exit code. Whatever one needs is imported when it is called."""
+
+import inspect
+import json
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from launcher.errors import UserError
+
+if TYPE_CHECKING:
+    from launcher.config.command import Request
+    from launcher.config.run import RLConfig, RunConfig, SFTConfig
+    from launcher.run.state import RunState
+    from launcher.rundir import RunDir
+
+
+# --- launch rl, launch sft --------------------------------------------------------------------------------------------
+
+
+def start(request: "Request[RLConfig] | Request[SFTConfig]", dry_run: bool, clean: bool, detach: bool) -> int:
+    """`launch rl` and `launch sft`: load, probe, plan, then render or run."""
+    from launcher.plan.build import make_plan
+    from launcher.run.probe import check_programs, probe
+
+    config = request.load()
+    machine = probe(config)
+    run, name = _name_and_directory(config)
+    plan = make_plan(config, machine, run, name)
+    check_programs(plan, os.environ)
+    if dry_run:
+        return _show(plan, write=config.output_dir is not None, clean=clean)
+    from launcher.start import carry_out
+
+    return carry_out(lambda attempt: make_plan(config, machine, run.of(attempt), name), 1, config, clean, detach, None)
+
+
+def _name_and_directory(config: "RunConfig") -> tuple[Any, str]:
+    from launcher.rundir import RunDir
+
+    name = config.name
+    while name is None:
+        from coolname import generate_slug
+
+        drawn = generate_slug(2)
+        name = None if Path("outputs", drawn).exists() else drawn
+    return RunDir(Path.cwd() / (config.output_dir or Path("outputs", name))), name
+
+
+def _show(plan: Any, write: bool, clean: bool) -> int:
+    from launcher.plan.render import render
+    from launcher.run.prepare import check_free, prepare_by_hand
+
+    if write:
+        prepare_by_hand(plan, clean)
+    else:
+        check_free(plan.run, clean)
+    sys.stdout.write(render(plan, Path.cwd(), files_are_written=write))
+    return 0
+
+
+_RUN_OPTIONS = {
+    "dry_run": "print the complete plan and start nothing",
+    "detach": "start, leave it running without a terminal, give the prompt back",
+    "clean": "replace the run that the output directory holds",
+}
+
+
+def _config_command(kind: str, run: Callable[..., int], help: str, options: Iterable[str]) -> Any:
+    """A command with an option for each field of the kind's configuration, and some of those above."""
+    from launcher.config.command import config_command
+    from launcher.config.run import RLConfig, SFTConfig
+
+    more = [_flag(name, _RUN_OPTIONS[name]) for name in options]
+    model: type[RLConfig] | type[SFTConfig] = RLConfig if kind == "rl" else SFTConfig
+    return config_command(model, run, help, more)
+
+
+def _flag(name: str, help: str) -> inspect.Parameter:
+    option = typer.Option(f"--{name.replace('_', '-')}", help=help)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, option])
+
+
+# --- launch resume ----------------------------------------------------------------------------------------------------
+
+
+def resume(ctx: typer.Context) -> int:
+    """launch resume [RUN] [OPTIONS]: the next attempt of a run, from its newest complete checkpoint.
+
+    OPTIONS are those of launch rl or launch sft, over the run's own config.toml.
+    """
+    arguments = list(ctx.args)
+    name = arguments.pop(0) if arguments and arguments[0][:1] not in ("-", "@") else None
+    run, state = _find(name)
+
+    def go_on(request: "Request[RLConfig] | Request[SFTConfig]", dry_run: bool, detach: bool) -> int:
+        return _next_attempt(request, run, state, dry_run, detach)
+
+    command = _config_command(state.kind, go_on, resume.__doc__ or "", ("dry_run", "detach"))
+    return int(command.main(arguments, prog_name=f"launch resume {state.name}", standalone_mode=False))
+
+
+def _next_attempt(request: Any, run: "RunDir", state: "RunState", dry_run: bool, detach: bool) -> int:
+    from launcher.config.load import read_file
+    from launcher.plan.build import make_plan
+    from launcher.plan.render import render
+    from launcher.run.liveness import check_ended
+    from launcher.run.probe import check_programs, probe
+    from launcher.start import carry_out
+    from launcher.workload.files import steps_in
+
+    check_ended(run, state)
+    request.layers.insert(0, read_file(run.config))
+    config = request.load()
+    done = max(steps_in(run.checkpoints), default=0)
+    if done >= config.max_steps:
+        raise UserError(
+            f"{state.name} has made its {config.max_steps} steps", f"go further with --max-steps {2 * done}"
+        )
+    machine = probe(config, state.run_id)
+    plan = make_plan(config, machine, run.of(state.attempt + 1), state.name)
+    check_programs(plan, os.environ)
+    if dry_run:
+        sys.stdout.write(render(plan, Path.cwd(), files_are_written=False))
+        return 0
+    plan_attempt = lambda attempt: make_plan(config, machine, run.of(attempt), state.name)  # noqa: E731
+    return carry_out(plan_attempt, state.attempt + 1, config, False, detach, state)
+
+
+# --- launch stop ------------------------------------------------------------------------------------------------------
+
+RunArgument = Annotated[
+    str | None, typer.Argument(metavar="[RUN]", help="a run's name or directory; default: the newest")
+]
+
+
+def stop(
+    run: RunArgument = None,
+    grace: Annotated[str | None, typer.Option(help="how long it may take; default: the run's own grace")] = None,
+    now: Annotated[bool, typer.Option("--now", help="do not ask, kill")] = False,
+) -> int:
+    """Ask a run to end, and wait until nothing of it is left; a run that has ended is no error."""
+    from launcher.config.base import parse_duration
+    from launcher.run.liveness import GOING_ON, true_state
+    from launcher.run.stop import stop as stop_run
+
+    found, state = _find(run)
+    try:
+        seconds = None if grace is None else float(parse_duration(grace))
+    except ValueError as error:
+        raise UserError(f"--grace {grace}: {error}") from None
+    if true_state(found, state) in GOING_ON:
+        print(f"stopping {state.name} ...", flush=True)
+    after = stop_run(found, seconds, now)
+    print(f"{state.name}: {true_state(found, after)}, nothing of it is left")
+    return 0
+
+
+def _find(name: str | None) -> "tuple[RunDir, RunState]":
+    """The run that is meant and its state; without a name the newest living one, or else the newest."""
+    from launcher.registry import find_run
+    from launcher.run.liveness import newest_living
+    from launcher.run.state import read_state
+    from launcher.rundir import RunDir
+
+    root = (newest_living() if name is None else None) or find_run(name)
+    state = read_state(RunDir(root))
+    if state is None:
+        raise UserError(f"{root}: run.json cannot be read")
+    return RunDir(root, state.attempt), state
+
+
+# --- launch attach ----------------------------------------------------------------------------------------------------
+
+
+def attach(
+    run: RunArgument = None,
+    window: Annotated[str | None, typer.Option(help="the window to show: logs, ranks, launcher")] = None,
+) -> int:
+    """Attach to a run's tmux panes; they are opened again if they were closed, also for a run that has ended."""
+    from launcher.view.attach import attach as attach_to
+    from launcher.view.panes import layout_of, show_status
+    from launcher.view.tmux import ensure_panes
+
+    found, state = _find(run)
+    session = ensure_panes(layout_of(found, state), state.tmux_socket)
+    show_status(found, state, session)
+    attach_to(session, state.tmux_socket, window)
+    return 0
+
+
+# --- launch status ----------------------------------------------------------------------------------------------------
+
+
+def status(
+    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="a run's name or directory; default: all")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="for programs; docs/status.md says what is in it")] = False,
+) -> int:
+    """Show all runs in a table, or one in full; whether a run is alive is checked, not believed."""
+    from dataclasses import asdict
+
+    from launcher.view.status import all_runs, run_details
+    from launcher.view.status_page import run_page
+    from launcher.view.status_table import runs_screen
+    from launcher.view.terminal import shows_colours
+
+    if run is None:
+        runs = all_runs()
+        print(json.dumps([asdict(each) for each in runs], indent=1) if as_json else runs_screen(runs))
+        return 0
+    found, state = _find(run)
+    details = run_details(found, state)
+    print(json.dumps(asdict(details), indent=1) if as_json else run_page(state, details, run, shows_colours()))
+    return 0
+
+
+# --- launch stacks ----------------------------------------------------------------------------------------------------
+
+
+def stacks(
+    run: RunArgument = None,
+    rank: Annotated[int | None, typer.Option(help="this local rank alone, and what is below it")] = None,
+    threads: Annotated[bool, typer.Option("--threads", help="the other threads in full, too")] = False,
+) -> int:
+    """Show where every Python process of a run stands, those at the same place together; for a run that hangs."""
+    from launcher.run.ptrace import advice
+    from launcher.run.stacks import REFUSED, take_stacks
+    from launcher.view.stacks import stacks_text
+
+    found, state = _find(run)
+    taken = take_stacks(found, state, rank)
+    print(stacks_text(taken, every_thread=threads), end="")
+    troubles = {stack.trouble for stack in taken if stack.trouble}
+    if REFUSED in troubles:
+        print(f"\n{advice(shlex.join(['stacks', str(found.root)]))}")
+    return 1 if troubles else 0
+
+
+# --- launch logs ------------------------------------------------------------------------------------------------------
+
+
+def logs(
+    run: RunArgument = None,
+    component: Annotated[str | None, typer.Argument(help="a component, or launcher; default: all")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="show new lines too, until the run has ended")] = False,
+    rank: Annotated[list[int] | None, typer.Option(help="this rank alone; may be repeated")] = None,
+    level: Annotated[str | None, typer.Option(help="this level and above: DEBUG, INFO, WARNING, ERROR …")] = None,
+    attempt: Annotated[int | None, typer.Option(help="an earlier attempt; default: the newest")] = None,
+    since: Annotated[str | None, typer.Option(help="for so long (10m), or since a time (14:30)")] = None,
+    grep: Annotated[str | None, typer.Option(help="entries in which this regular expression is found")] = None,
+    labels: Annotated[bool, typer.Option(help="say before each line whose it is")] = True,
+) -> int:
+    """The logs of all components and ranks, merged in time order; coloured on a terminal, plain in a pipe."""
+    from launcher.view.log_request import LogRequest, select
+    from launcher.view.logs import show_logs
+
+    request = LogRequest(run, component, tuple(rank or ()), attempt, level, since, grep)
+    show_logs(select(request), follow=follow, labels=labels)
+    return 0
+
+
+# --- launch doctor ----------------------------------------------------------------------------------------------------
+
+
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False) -> int:
+    """Say what this machine offers and lacks for a run, and what mends it; exit code 1 if none could start here."""
+    from dataclasses import asdict
+
+    from launcher.run.doctor import examine
+    from launcher.view.doctor import check_tmux, doctor_text
+
+    checks = [*examine(), check_tmux()]
+    text = json.dumps([asdict(check) for check in checks], indent=1) + "\n" if as_json else doctor_text(checks)
+    sys.stdout.write(text)
+    return 1 if any(check.state == "fail" for check in checks) else 0
+
+
+# --- by name ----------------------------------------------------------------------------------------------------------
+
+
+def command(name: str, help: str) -> Any:
+    """The Typer command of this name; `help` says in a line what it does."""
+    if name in ("rl", "sft"):
+        return _config_command(name, start, f"launch {name}: {help}", _RUN_OPTIONS)
+    functions: dict[str, Callable[..., int]] = {
+        "resume": resume,
+        "attach": attach,
+        "status": status,
+        "logs": logs,
+        "stop": stop,
+        "stacks": stacks,
+        "doctor": doctor,
+    }
+    single = typer.Typer(add_completion=False, rich_markup_mode=None)
+    settings: dict[str, Any] = {"help_option_names": ["--help", "-h"]}
+    if name == "resume":  # its options depend on the run that it finds
+        settings |= {"ignore_unknown_options": True, "allow_extra_args": True}
+    single.command(context_settings=settings)(functions[name])
+    return typer.main.get_command(single)
