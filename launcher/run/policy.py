@@ -113,6 +113,11 @@ class Policy:
         self.exits.clear()
         self.collateral.clear()
 
+    def give_up(self, why: str) -> list[Action]:
+        """End the run instead of beginning another attempt."""
+        self.culprit = Culprit("launch", why)
+        return self._stop(State.FAILED, why)
+
     def on(self, event: Event) -> list[Action]:
         """Take note of the event; say what is to be done."""
         match event:

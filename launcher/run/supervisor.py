@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from launcher.errors import UserError
 from launcher.plan.spec import Plan, ProcessSpec, Role
 from launcher.run.events import (
     HEARTBEAT,
@@ -251,7 +252,11 @@ class _Supervisor:
         assert self.conduct.next_attempt is not None
         if self.deadline:
             self.deadline.cancel()
-        self.plan = self.conduct.next_attempt(self.policy)
+        try:
+            self.plan = self.conduct.next_attempt(self.policy)
+        except (OSError, UserError) as error:
+            self._act(self.policy.give_up(f"another attempt cannot be made: {error}"))
+            return
         self.policy.next_attempt(self.plan)
         self._tell(NewAttempt(self.plan))
         for spec in self.plan.processes:

@@ -20,9 +20,22 @@ from launcher.run.events import (
     RankStarted,
     Ready,
     Signalled,
+    Stalled,
     Started,
 )
-from launcher.run.policy import Action, Culprit, Drain, End, Kill, Policy, State, Stop
+from launcher.run.policy import (
+    Action,
+    Culprit,
+    Drain,
+    End,
+    Kill,
+    KillAttempt,
+    Policy,
+    StartAttempt,
+    State,
+    Stop,
+    StopAttempt,
+)
 from launcher.rundir import RunDir
 
 ROLES = {
@@ -370,3 +383,71 @@ def test_whatever_happens_a_run_stops_once_ends_once_and_ends_only_when_nothing_
         assert run.state is not State.RUNNING, history
         assert (run.exit_code == 0) == (run.state is State.FINISHED), history
         assert (run.culprit is None) == (run.state is not State.FAILED), history
+
+
+# --- further attempts -------------------------------------------------------------------------------------------------
+
+
+def restartable(attempts: int = 1) -> Policy:
+    run = running()
+    run.restarts = attempts
+    return run
+
+
+def test_a_failure_with_attempts_left_ends_what_finishes_and_starts_it_again() -> None:
+    run = restartable()
+    assert replay(run, died("trainer")) == [StopAttempt("trainer: exit code 1")]
+    assert replay(run, died("orchestrator", TERMINATED)) == [StartAttempt()]
+    run.next_attempt(run.plan)
+    assert (run.state, run.culprit, run.exits, run.collateral) == (State.RUNNING, None, {}, [])
+
+
+def test_a_server_that_dies_is_the_end_whatever_attempts_are_left() -> None:
+    run = restartable()
+    assert replay(run, died("inference")) == [Stop("inference: exit code 1")]
+
+
+def test_a_server_that_dies_between_two_attempts_is_the_end() -> None:
+    run = restartable()
+    assert replay(run, died("trainer"), died("inference")) == [
+        StopAttempt("trainer: exit code 1"),
+        Stop("inference: exit code 1"),
+    ]
+    assert replay(run, died("orchestrator", TERMINATED)) == [End()]
+    assert run.culprit == Culprit("inference", "exit code 1", exit_code=1)
+
+
+def test_the_grace_between_two_attempts_spares_the_servers() -> None:
+    run = restartable()
+    replay(run, died("trainer"))
+    assert replay(run, GraceOver()) == [KillAttempt()]
+
+
+def test_a_signal_between_two_attempts_ends_the_run() -> None:
+    run = restartable()
+    replay(run, died("trainer"))
+    assert kinds(replay(run, Signalled(signal.SIGINT))) == [Stop]
+    assert (run.state, run.exit_code) == (State.STOPPED, 130)
+
+
+def test_the_last_attempts_failure_ends_the_run() -> None:
+    run = restartable(attempts=1)
+    replay(run, died("trainer"), died("orchestrator", TERMINATED))
+    run.next_attempt(run.plan)
+    replay(run, Started("trainer", 1), Started("orchestrator", 2))
+    assert kinds(replay(run, died("orchestrator"))) == [Stop]
+    assert run.state is State.FAILED
+
+
+def test_an_attempt_that_cannot_be_made_fails_the_run() -> None:
+    run = restartable()
+    replay(run, died("trainer"), died("orchestrator"))
+    assert kinds(run.give_up("the disk is full")) == [Stop]
+    assert (run.state, run.culprit) == (State.FAILED, Culprit("launch", "the disk is full"))
+
+
+def test_a_stalled_run_fails_with_the_rank_that_stands_apart() -> None:
+    run = running(SFT)
+    assert kinds(replay(run, Stalled(600.0, 1, "rank 1 stands apart"))) == [Stop]
+    assert run.culprit is not None
+    assert (run.culprit.component, run.culprit.rank) == ("trainer", 1)
