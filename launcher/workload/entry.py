@@ -1,8 +1,10 @@
 """What the four entry points have in common: logger, monitor, the request to end, one line for an expected failure."""
 
+import gc
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn, TypeVar
 
@@ -35,6 +37,20 @@ class Stop:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.signal = number
+
+
+@contextmanager
+def quick_imports() -> Iterator[None]:
+    """Import large libraries in here: looking for garbage among their objects takes a third of the time.
+
+    It would again when the process exits, so these objects are not looked at any more.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def run_dir(config: Handed) -> RunDir:

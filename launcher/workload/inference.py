@@ -13,13 +13,13 @@ import sys
 
 from launcher.config.entry import load_component
 from launcher.config.workload import InferenceConfig
+from launcher.workload.entry import quick_imports, run_component
 
 
 def main() -> None:
     config = load_component(InferenceConfig, sys.argv[1:])
-    from launcher.workload.entry import run_component
-    from launcher.workload.server import serve  # torch is loaded here, so that --help is quick
-
+    with quick_imports():
+        from launcher.workload.server import serve  # torch is loaded here, so that --help is quick
     run_component("inference", config, serve)
 
 

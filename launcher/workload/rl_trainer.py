@@ -2,9 +2,10 @@
 
 The loss is the policy gradient with importance ratios against the policy that sampled, clipped as in PPO (Schulman et
 al., 2017, eq. 7) with the asymmetric bounds of DAPO (Yu et al., 2025, eq. 10), and, as there, the mean over all tokens
-of the batch. Two terms keep the policy exploring: an entropy bonus, and the cross-entropy from the uniform distribution.
-The bonus pulls at a token in proportion to its probability, so a letter that went unrewarded early would be lost for
-good; the second term never lets go. Left out: a value function, several epochs over one batch, a reference policy.
+of the batch. Two terms keep the policy exploring: an entropy bonus, and the cross-entropy from the uniform
+distribution. The bonus pulls at a token in proportion to its probability, so a letter that went unrewarded early would
+be lost for good; the second term never lets go. Left out: a value function, several epochs over one batch, a reference
+policy.
 """
 
 import time
@@ -19,7 +20,7 @@ from launcher.errors import UserError
 from launcher.logger import get_logger
 from launcher.monitor import get_monitor
 from launcher.rundir import RunDir
-from launcher.workload.entry import Stop, run_dir
+from launcher.workload.entry import Stop, quick_imports, run_dir
 from launcher.workload.files import appearing, clear, is_restarted, remove, steps_in
 from launcher.workload.handover import ATTEMPT, Batch, has_batch, read_batch
 from launcher.workload.learner import Learner
@@ -41,7 +42,8 @@ def train(config: RLTrainerConfig) -> int:
         raise UserError("torchrun has restarted the ranks of an RL run", "launch resume continues it instead")
     stop, run = Stop(), run_dir(config)
     with join_ranks(config.model.device, config.batch_timeout + SLACK) as ranks:
-        learner = Learner(config, ranks)
+        with quick_imports():  # torch's optimizers import as much again
+            learner = Learner(config, ranks)
         if ranks.is_first:
             clear(run.all_weights)
             publish(learner)

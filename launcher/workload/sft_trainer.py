@@ -15,7 +15,7 @@ from launcher.config.workload import SFTTrainerConfig
 from launcher.errors import UserError
 from launcher.logger import get_logger
 from launcher.monitor import get_monitor
-from launcher.workload.entry import Stop
+from launcher.workload.entry import Stop, quick_imports
 from launcher.workload.generate import Wanted, generate
 from launcher.workload.learner import Learner
 from launcher.workload.pairs import Pair, load_pairs, rows_of_step
@@ -35,7 +35,8 @@ def train(config: SFTTrainerConfig) -> int:
     with join_ranks(config.model.device, PATIENCE) as ranks:
         if config.batch_size < ranks.count:
             raise UserError(f"batch_size {config.batch_size} is too small for {ranks.count} ranks")
-        learner = Learner(config, ranks)
+        with quick_imports():  # torch's optimizers import as much again
+            learner = Learner(config, ranks)
         pairs, held_out = load_pairs(config, learner.model.shape.context)
         if learner.step == 0:
             get_monitor().log(evaluate(learner, held_out), step=0)

@@ -25,10 +25,10 @@ def test_both_parts_of_a_split_have_something(share: float) -> None:
     assert train and held_out
 
 
-@pytest.mark.parametrize(
-    "line",
-    ["{", "[]", "3", '{"prompt": "x"}', '{"prompt": "x", "completion": 3}', json.dumps({"prompt": "x" * 99, "completion": "y"})],
-)
+TOO_LONG = json.dumps({"prompt": "x" * 99, "completion": "y"})
+
+
+@pytest.mark.parametrize("line", ["{", "[]", "3", '{"prompt": "x"}', '{"prompt": "x", "completion": 3}', TOO_LONG])
 def test_a_bad_line_is_named_with_file_and_number(tmp_path: Path, line: str) -> None:
     path = tmp_path / "pairs.jsonl"
     path.write_text(f"{GOOD}\n\n{line}\n{GOOD}\n")

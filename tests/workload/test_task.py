@@ -39,7 +39,7 @@ def test_a_users_own_task_is_loaded_with_its_arguments() -> None:
     assert len(task.held_out(1)[0]) == 4
 
 
-@pytest.mark.parametrize("target", ["nowhere:Task", "launcher.workload.task:Nothing", "launcher.workload.task", ":", ""])
+@pytest.mark.parametrize("target", ["nowhere:Task", "launcher.workload.task:No", "launcher.workload.task", ":", ""])
 def test_a_task_that_is_not_there_is_named(target: str) -> None:
     with pytest.raises(UserError, match="there is no task") as refused:
         load_task(TaskConfig(target=target))

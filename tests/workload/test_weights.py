@@ -65,7 +65,7 @@ def test_a_checkpoint_whose_config_lies_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_width_that_heads_cannot_share_is_refused() -> None:
-    with pytest.raises(UserError, match="not a multiple of model.heads"):
+    with pytest.raises(UserError, match=r"not a multiple of model\.heads"):
         build_model(TINY.model_copy(update={"heads": 3}), 0)
 
 
