@@ -16,12 +16,14 @@ LAUNCH = str(Path(sys.executable).with_name("launch"))
 class Launched:
     """One `launch` in the background; its output goes to a file, so that nobody has to drain a pipe."""
 
-    def __init__(self, arguments: list[str], cwd: Path, environment: dict[str, str]) -> None:
+    def __init__(
+        self, arguments: list[str], cwd: Path, environment: dict[str, str], wrapper: tuple[str, ...] = ()
+    ) -> None:
         self.output_file = cwd / f"console-{uuid.uuid4().hex[:8]}.txt"
         self.run = RunDir(cwd / "run")
         with self.output_file.open("wb") as output:
             self.process = subprocess.Popen(
-                [LAUNCH, *arguments],
+                [*wrapper, LAUNCH, *arguments],
                 cwd=cwd,
                 env=environment,
                 stdin=subprocess.DEVNULL,

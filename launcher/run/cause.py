@@ -158,7 +158,7 @@ def _tail(log: Path) -> str:
     try:
         with log.open("rb") as file:
             file.seek(max(0, file.seek(0, 2) - TAIL))
-            return file.read().decode(errors="replace")
+            return file.read(TAIL).decode(errors="replace")
     except OSError:
         return ""
 

@@ -42,12 +42,13 @@ class LogFile:
         try:
             with self.path.open("rb") as file:
                 size = file.seek(0, 2)
-                skipped = max(0, size - self._position - LARGEST_BACKLOG)
-                file.seek(self._position + skipped)
-                block = file.read()
+                start = self._position if self._position <= size else 0  # it has become shorter
+                skipped = max(0, size - start - LARGEST_BACKLOG)
+                file.seek(start + skipped)
+                block = file.read(size - start - skipped)  # and not on and on, while it grows
         except OSError:
             return ""
-        self._position += skipped + len(block)
+        self._position = start + skipped + len(block)
         note = f"\n... {skipped} bytes are left out here, they are in {self.path}\n" if skipped else ""
         return note + block.decode(errors="replace")
 
@@ -119,7 +120,7 @@ class Console:
 
     def _show_log(self, closing: bool) -> bool:
         *lines, self._rest = (self._rest + self._log.new_text()).split("\n")
-        if closing and self._rest:
+        if self._rest and (closing or len(self._rest) > LARGEST_BACKLOG):
             lines, self._rest = [*lines, self._rest], ""
         for line in lines:
             if not self._stopping or self._is_said_by_a_rank(line):
@@ -167,7 +168,7 @@ class _TerminalScreen(_Screen):
         self.terminal.print(Text(text, style=_LEVELS.get(level.group(1), "") if level else ""))
 
     def progress(self, step: dict[str, Any]) -> None:
-        number, now = int(step["step"]), time.time()
+        number, now = int(step["step"]), time.monotonic()
         if self.first is None:
             self.first = (number, now)
             self.bar.start()

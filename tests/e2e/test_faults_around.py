@@ -1,0 +1,294 @@
+"""Faults around a run: its terminal, its logs, its server's silence, its clock, other runs, the start itself."""
+
+import os
+import random
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from launcher.run.liveness import true_state
+from launcher.run.state import RunState, read_state
+from launcher.rundir import RunDir
+from tests.e2e.faulty import RL, Ended, Faulty, log_of, rl_command, start_rl
+from tests.launching import LAUNCH, Launched, Launcher
+from tests.tmux_server import TmuxServer
+from tests.waiting import until
+
+FINISHED, TERMINATED = Ended(0, "finished"), Ended(143, "stopped")
+
+
+def finish(faulty: Faulty, expected: Ended = FINISHED) -> None:
+    """Whatever has happened, the run still does what it is told."""
+    faulty.touch("finish")
+    faulty.check(expected)
+
+
+# --- before it has started --------------------------------------------------------------------------------------------
+
+
+def test_a_program_that_does_not_exist_is_refused_and_nothing_is_made(launch: Launcher) -> None:
+    run = launch("sft", "--trainer.command=no-such-program", "--output-dir", "run")
+    assert run.exit_code() == 2
+    assert "no-such-program" in run.output
+    assert not run.run.root.exists()
+
+
+def test_a_port_that_is_taken_is_refused(launch: Launcher) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        command = [word for word in rl_command(launch) if not word.startswith("--inference")]
+        run = launch(*command, "--inference.port", str(port), "--output-dir", "run", "--no-tmux")
+        assert run.exit_code() == 2
+    assert f"--inference.port {port}: 127.0.0.1:{port} cannot be used: Address already in use" in run.output
+
+
+def kill_at_random_moments(launch: Launcher, times: int) -> None:
+    for attempt in range(times):
+        run = launch(*rl_command(launch), "--output-dir", "run", "--no-tmux", "--clean")
+        moment = random.Random(attempt).uniform(0, 1.5)
+        with pytest.raises(subprocess.TimeoutExpired):
+            run.process.wait(moment)
+        victim = random.choice([pid for pid, command in launch.alive().items() if "launch" in command] or [0])
+        if victim:
+            os.kill(victim, signal.SIGKILL)
+        until(lambda: not launch.alive(), 5)
+        assert run.exit_code(1) != 0
+        state = read_state(run.run)
+        assert state is None or true_state(run.run, state) in ("died", "failed")
+
+
+def test_sigkill_at_any_moment_of_the_start_leaves_nothing_and_can_be_cleaned(launch: Launcher) -> None:
+    kill_at_random_moments(launch, 5)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_sigkill_at_many_moments_of_the_start_leaves_nothing(launch: Launcher) -> None:
+    kill_at_random_moments(launch, 60)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_at_the_first_moment_of_the_supervisor_is_not_lost(launch: Launcher, number: signal.Signals) -> None:
+    run = launch(*rl_command(launch), "--output-dir", "run", "--no-tmux")
+    until(lambda: any("guard.py" in command for command in launch.alive().values()), 30)
+    os.kill(run.process.pid, number)
+    assert run.exit_code() == 128 + number
+    assert run.state().state == "stopped"
+
+
+# --- its terminal -----------------------------------------------------------------------------------------------------
+
+
+class Typed:
+    """A run that was typed into a shell with job control, in a terminal."""
+
+    def __init__(self, launch: Launcher, tmux: TmuxServer) -> None:
+        self.tmux, self.directory, self.run = tmux, launch.directory, RunDir(launch.directory / "run")
+        self.pane = tmux.open_terminal("bash", "--norc", "-i")
+        own = {name: launch.environment[name] for name in ("HOME", "XDG_STATE_HOME", launch.mark.partition("=")[0])}
+        words = ["env", "-C", str(launch.directory), *(f"{name}={value}" for name, value in own.items()), LAUNCH]
+        self.type(shlex.join([*words, *rl_command(launch), "--output-dir", "run", "--no-tmux"]) + "; echo code=$?")
+        until(lambda: all((launch.directory / f"{part}.there").exists() for part in RL), 60)
+
+    def type(self, text: str) -> None:
+        self.tmux.run("send-keys", "-t", self.pane, "-l", text)
+        self.tmux.run("send-keys", "-t", self.pane, "Enter")
+
+    @property
+    def state(self) -> RunState:
+        state = read_state(self.run)
+        assert state is not None
+        return state
+
+    def finish(self) -> None:
+        (self.directory / "finish").touch()
+        until(lambda: self.state.state == "finished")
+
+
+def process_state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def test_ctrl_z_and_fg_lose_nothing(launch: Launcher, tmux: TmuxServer) -> None:
+    run = Typed(launch, tmux)
+    guard = run.state.guard
+    assert guard is not None
+    tmux.run("send-keys", "-t", run.pane, "C-z")
+    until(lambda: process_state(guard.pid) == "T")
+    run.finish()
+    run.type("fg; echo code=$?")
+    assert "finished after" in tmux.wait_for_text(run.pane, "code=0")
+
+
+def test_launch_stop_ends_a_run_that_ctrl_z_has_stopped(launch: Launcher, tmux: TmuxServer) -> None:
+    run = Typed(launch, tmux)
+    tmux.run("send-keys", "-t", run.pane, "C-z")
+    stopping = launch("stop", "run")
+    assert stopping.exit_code(10) == 0
+    assert run.state.state == "stopped"
+
+
+def test_a_closed_terminal_does_not_end_a_run(launch: Launcher, tmux: TmuxServer) -> None:
+    run = Typed(launch, tmux)
+    tmux.run("kill-server")
+    until(lambda: "the terminal has gone away" in run.run.launcher_log.read_text())
+    run.finish()
+    until(lambda: not launch.alive())
+
+
+# --- its panes --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_tmux_server_that_goes_does_not_take_the_run_with_it(
+    launch: Launcher, tmux: TmuxServer, number: signal.Signals
+) -> None:
+    launch = Launcher(launch.directory)  # with the environment that leads to this tmux
+    faulty = start_rl(launch, "--tmux")
+    faulty.wait_until_there()
+    server = int(tmux.run("display-message", "-p", "#{pid}"))
+    os.kill(server, number)
+    until(lambda: not Path(f"/proc/{server}").exists() or process_state(server) == "Z")
+    finish(faulty)
+
+
+# --- where it runs ----------------------------------------------------------------------------------------------------
+
+
+def can(*command: str) -> bool:
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def under(launch: Launcher, *wrapper: str, **codes: str) -> Faulty:
+    """A run below another program, which is started in its place."""
+    run = Launched(
+        [*rl_command(launch, **codes), "--output-dir", "run", "--no-tmux"],
+        launch.directory,
+        launch.environment,
+        wrapper,
+    )
+    return Faulty(launch, run, RL)
+
+
+CONTAINER = ("unshare", "--pid", "--fork", "--mount-proc")
+
+
+@pytest.mark.skipif(not can(*CONTAINER, "true"), reason="may not make a namespace of processes")
+def test_launch_is_the_first_process_of_a_container(launch: Launcher) -> None:
+    daemon = "import subprocess; subprocess.Popen(['sh', '-c', 'setsid sleep 1000 & exit'])"
+    faulty = under(launch, *CONTAINER, orchestrator=daemon)
+    faulty.wait_until_there()
+    (guard,) = [pid for pid, command in launch.alive().items() if "guard.py" in command]
+    os.kill(guard, signal.SIGTERM)
+    faulty.check(TERMINATED)
+    faulty.check_resume()
+
+
+# --- what it logs -----------------------------------------------------------------------------------------------------
+
+
+def test_deleted_logs_do_not_end_a_run_and_the_launchers_log_comes_back(launch: Launcher) -> None:
+    faulty = start_rl(launch, inference="wait_for('go')\nos._exit(3)")
+    faulty.wait_until_there()
+    shutil.rmtree(faulty.run.run.logs)
+    faulty.touch("go")
+    assert faulty.run.exit_code() == 1
+    assert "FAILED  inference: exit code 3" in faulty.run.output
+    assert "FAILED  inference: exit code 3" in faulty.run.run.launcher_log.read_text()
+    faulty.check_resume()
+
+
+def test_binary_output_and_a_line_of_10_megabytes_are_kept_and_the_cause_is_found(launch: Launcher) -> None:
+    code = """
+import random
+noise = random.Random(0).randbytes(1_000_000) + b"x" * 10_000_000
+sys.stdout.buffer.write(noise)
+sys.stdout.flush()
+raise ValueError("after the noise")
+"""
+    faulty = start_rl(launch, orchestrator=f"wait_for('go')\n{code}")
+    faulty.wait_until_there()
+    faulty.touch("go")
+    faulty.check(Ended(1, "failed", "orchestrator", "ValueError: after the noise"))
+    noise = random.Random(0).randbytes(1_000_000) + b"x" * 10_000_000
+    assert noise in log_of(faulty.run.run, "orchestrator").read_bytes()
+
+
+def flood(launch: Launcher, megabytes: int) -> None:
+    code = f"block = (b'y' * 99 + b'\\n') * 10_000\nfor _ in range({megabytes}): os.write(1, block)\n"
+    faulty = start_rl(launch, orchestrator=code + "pathlib.Path('flooded').touch()")
+    faulty.wait_until_there()
+    until(lambda: (launch.directory / "flooded").exists(), 120)
+    supervisor = Path(f"/proc/{faulty.run.pid_of('supervisor')}/status").read_text()
+    assert int(supervisor.partition("VmHWM:")[2].split()[0]) < 150_000  # KB
+    finish(faulty, Ended(0, "finished", within=5))
+    log = log_of(faulty.run.run, "orchestrator")
+    assert log.stat().st_size > megabytes * 1_000_000
+    assert "bytes are left out here" in faulty.run.output
+    log.unlink()
+
+
+def test_a_flood_of_200_megabytes_is_in_the_log_and_not_in_memory(launch: Launcher) -> None:
+    flood(launch, 200)
+
+
+@pytest.mark.slow
+def test_a_flood_of_a_gigabyte_is_in_the_log_and_not_in_memory(launch: Launcher) -> None:
+    flood(launch, 1000)
+
+
+# --- silence, time and others -----------------------------------------------------------------------------------------
+
+
+def test_a_server_that_stays_up_and_answers_no_more_is_named_and_does_not_cost_the_grace(launch: Launcher) -> None:
+    ask = (
+        "import urllib.request\nwait_for('go')\nurllib.request.urlopen('http://127.0.0.1:' + sys.argv[1], timeout=0.5)"
+    )
+    serve = "import http.server as s\ns.test(s.SimpleHTTPRequestHandler, port=int(sys.argv[1]), bind='127.0.0.1')"
+    options = ["--orchestrator.args={port}", "--inference.args={port}", "--inference.ready=http://127.0.0.1:{port}/"]
+    faulty = start_rl(launch, *options, orchestrator=ask, inference=serve)
+    faulty.wait_until_there()
+    faulty.run.wait_for_output("inference: ready after")
+    faulty.send("inference", signal.SIGSTOP)
+    faulty.touch("go")
+    faulty.check(Ended(1, "failed", "orchestrator", "TimeoutError: timed out", within=4))
+
+
+CLOCK = """
+import pathlib, time
+true_time = time.time
+time.time = lambda: true_time() + (float(jump.read_text()) if (jump := pathlib.Path('jump')).exists() else 0.0)
+"""
+
+
+@pytest.mark.parametrize("seconds", [-86400, 86400])
+def test_a_clock_that_jumps_ends_nothing_early_and_nothing_late(launch: Launcher, seconds: int) -> None:
+    site = launch.directory / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(CLOCK)
+    launch.environment["PYTHONPATH"] = str(site)
+    deaf = "signal.signal(15, signal.SIG_IGN)"
+    faulty = start_rl(launch, "--grace=2s", "--drain-timeout=3s", inference=deaf)
+    faulty.wait_until_there()
+    (launch.directory / "jump").write_text(str(seconds))
+    faulty.touch("finish")
+    until(lambda: "stopping: the run has finished" in faulty.run.output)
+    faulty.check(Ended(0, "finished", within=4))
+
+
+def test_stopping_one_of_two_runs_leaves_the_other_alone(launch: Launcher) -> None:
+    neighbour = Launcher(launch.directory / "neighbour")
+    neighbour.directory.mkdir()
+    other, faulty = start_rl(neighbour), start_rl(launch)
+    other.wait_until_there()
+    faulty.wait_until_there()
+    before = neighbour.alive()
+    faulty.send("guard", signal.SIGTERM)
+    faulty.check(TERMINATED)
+    assert neighbour.alive() == before
+    finish(other)
