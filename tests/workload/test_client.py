@@ -62,7 +62,7 @@ def test_samples_come_in_groups_with_the_tokens_that_were_sampled(suffix: str) -
 
 
 def test_a_server_with_another_vocabulary_is_refused() -> None:
-    with answering(200, choices("Ġhello")) as url, pytest.raises(UserError, match="another vocabulary.*Ġhello"):
+    with answering(200, choices("Ġhello")) as url, pytest.raises(UserError, match=r"another vocabulary.*Ġhello"):
         asyncio.run(ask(url))
 
 
@@ -109,7 +109,7 @@ def test_waiting_for_a_server_ends_at_the_deadline_and_says_why() -> None:
 
 
 def test_a_server_that_is_loading_is_waited_for_and_a_stranger_is_not() -> None:
-    with answering(503, {}) as url, pytest.raises(UserError, match="after 0.2 s: /health answered 503"):
+    with answering(503, {}) as url, pytest.raises(UserError, match=r"after 0\.2 s: /health answered 503"):
         asyncio.run(wait(url, 0.2))
     with answering(404, {}) as url, pytest.raises(UserError, match="no server for this: /health answered 404"):
         asyncio.run(wait(url, 60))

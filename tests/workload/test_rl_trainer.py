@@ -3,20 +3,24 @@ import math
 import random
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from launcher.config.workload import PolicyLossConfig
+from launcher.config.workload import CheckpointConfig, PolicyLossConfig, RLTrainerConfig
+from launcher.errors import UserError
 from launcher.rundir import RunDir
 from launcher.workload.files import steps_in
 from launcher.workload.generate import Wanted, generate
 from launcher.workload.handover import Sample, make_batch, write_batch
-from launcher.workload.rl_trainer import token_terms
+from launcher.workload.metrics import RL_TRAINER
+from launcher.workload.rl_trainer import token_terms, train
 from launcher.workload.tokens import END, encode
 from launcher.workload.weights import build_model
 from tests.waiting import until
+from tests.workload.conftest import Run
 from tests.workload.running import TINY, TINY_MODEL, finished, has_step, started
 
 NO_BONUS = PolicyLossConfig(entropy=0, exploration=0)
@@ -70,18 +74,24 @@ def write_rollouts(run: RunDir, steps: int, samples: int = 12) -> None:
     sampled = generate(model, wanted)
     rows = [Sample(one.prompt, made.tokens, made.logprobs) for one, made in zip(wanted, sampled, strict=True)]
     for step in range(1, steps + 1):
-        write_batch(run, step, make_batch(rows, [luck.gauss(0, 1) for _ in rows], policy_step=step - 1, temperature=1.0))
+        advantages = [luck.gauss(0, 1) for _ in rows]
+        write_batch(run, step, make_batch(rows, advantages, policy_step=step - 1, temperature=1.0))
 
 
 def metrics(run: RunDir) -> list[dict[str, float]]:
     return [json.loads(line) for line in run.metrics("trainer").read_text().splitlines()]
 
 
-def test_two_ranks_learn_what_one_learns(tmp_path: Path) -> None:
+def config(run: RunDir, **settings: Any) -> RLTrainerConfig:
+    return RLTrainerConfig(output_dir=run.root, attempt=run.attempt, model=TINY, **settings)
+
+
+def test_two_ranks_learn_what_one_learns(tmp_path: Path, run_here: Run) -> None:
     one, two = RunDir(tmp_path / "one"), RunDir(tmp_path / "two")
-    for run, ranks in ((one, None), (two, 2)):
+    for run in (one, two):
         write_rollouts(run, 3)
-        finished("rl", "--output-dir", run.root, "--max-steps", 3, *TINY_MODEL, ranks=ranks)
+    run_here(train, config(one, max_steps=3))
+    finished("rl", "--output-dir", two.root, "--max-steps", 3, *TINY_MODEL, ranks=2)
     for name, weights in load_file(one.checkpoint(3) / "model.safetensors").items():
         torch.testing.assert_close(load_file(two.checkpoint(3) / "model.safetensors")[name], weights)
     for ours, theirs in zip(metrics(one), metrics(two), strict=True):
@@ -89,37 +99,53 @@ def test_two_ranks_learn_what_one_learns(tmp_path: Path) -> None:
             assert ours[name] == pytest.approx(theirs[name], abs=1e-5), name
 
 
-def test_what_everybody_has_passed_is_removed(tmp_path: Path) -> None:
+def test_what_everybody_has_passed_is_removed(tmp_path: Path, run_here: Run) -> None:
     run = RunDir(tmp_path)
     write_rollouts(run, 4)
-    arguments = ("--max-steps", 4, "--checkpoint.interval", 1, "--checkpoint.keep", 2)
-    finished("rl", "--output-dir", run.root, *arguments, *TINY_MODEL)
+    run_here(train, config(run, max_steps=4, checkpoint=CheckpointConfig(interval=1, keep=2)))
     assert steps_in(run.rollouts) == []
     assert steps_in(run.all_weights) == [3, 4]  # batch 4 was sampled by policy 3
     assert steps_in(run.checkpoints) == [3, 4]
 
 
-def test_no_batch_is_an_error_that_points_to_the_orchestrator(tmp_path: Path) -> None:
-    output = finished("rl", "--output-dir", tmp_path, "--batch-timeout", "0.2s", *TINY_MODEL, exit_code=1)
-    assert "no batch 1 after 0.2 s" in output and "orchestrator" in output and "Traceback" not in output
-
-
-def test_sigterm_while_waiting_writes_a_checkpoint_that_the_next_attempt_continues(tmp_path: Path) -> None:
+def test_every_metric_is_documented(tmp_path: Path, run_here: Run) -> None:
     run = RunDir(tmp_path)
+    write_rollouts(run, 1)
+    run_here(train, config(run, max_steps=1))
+    assert metrics(run)[0].keys() - {"step", "time"} == RL_TRAINER.keys()
+
+
+def test_no_batch_is_an_error_that_points_to_the_orchestrator(tmp_path: Path, run_here: Run) -> None:
+    with pytest.raises(UserError, match=r"no batch 1 after 0\.1 s") as late:
+        run_here(train, config(RunDir(tmp_path), batch_timeout=0.1))
+    assert "is the orchestrator alive?" in str(late.value)
+
+
+def test_the_stale_batches_of_an_earlier_attempt_are_not_learned_from(tmp_path: Path, run_here: Run) -> None:
+    write_rollouts(RunDir(tmp_path, attempt=1), 1)
+    with pytest.raises(UserError, match="no batch 1"):
+        run_here(train, config(RunDir(tmp_path, attempt=2), batch_timeout=0.1))
+
+
+def test_ranks_that_torchrun_has_restarted_point_to_resume(
+    tmp_path: Path, run_here: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    with pytest.raises(UserError, match="launch resume"):
+        run_here(train, config(RunDir(tmp_path)))
+
+
+def test_sigterm_while_waiting_writes_a_checkpoint_that_the_next_attempt_continues(
+    tmp_path: Path, run_here: Run
+) -> None:
+    run, again = RunDir(tmp_path), RunDir(tmp_path, attempt=2)
     write_rollouts(run, 3)
     with started("rl", "--output-dir", tmp_path, "--checkpoint.interval", 0, *TINY_MODEL) as process:
         until(lambda: has_step(run.metrics("trainer"), 3), deadline=30)
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=5)
     assert process.returncode == 143, output
-    again = RunDir(tmp_path, attempt=2)
+    assert steps_in(run.checkpoints) == [3]
     write_rollouts(again, 4)
-    output = finished("rl", "--output-dir", tmp_path, "--attempt", 2, "--max-steps", 4, *TINY_MODEL)
-    assert f"continuing from {run.checkpoint(3)}" in output
+    run_here(train, config(again, max_steps=4))
     assert [line["step"] for line in metrics(run)] == [1, 2, 3, 4]
-
-
-def test_the_stale_batches_of_an_earlier_attempt_are_not_learned_from(tmp_path: Path) -> None:
-    write_rollouts(RunDir(tmp_path, attempt=1), 1)
-    arguments = ("--attempt", 2, "--batch-timeout", "0.2s", *TINY_MODEL)
-    assert "no batch 1" in finished("rl", "--output-dir", tmp_path, *arguments, exit_code=1)

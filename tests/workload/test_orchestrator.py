@@ -1,0 +1,90 @@
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from launcher.rundir import RunDir
+from launcher.workload.files import appearing, steps_in
+from launcher.workload.handover import ATTEMPT, Sample, has_batch, make_batch, read_batch, write_batch
+from launcher.workload.metrics import ORCHESTRATOR
+from launcher.workload.weights import build_model, save_model
+from tests.waiting import until
+from tests.workload.running import TINY, finished, serving, started
+
+SMALL = ("--prompts-per-step", 2, "--samples-per-prompt", 3, "--evaluation-prompts", 4, "--max-steps", 3)
+
+
+def publish(run: RunDir, step: int) -> None:
+    """What the trainer does after an update."""
+    with appearing(run.weights(step)) as draft:
+        save_model(build_model(TINY, seed=step), draft, **{ATTEMPT: run.attempt})
+
+
+def metrics(run: RunDir) -> list[dict[str, float]]:
+    return [json.loads(line) for line in run.metrics("orchestrator").read_text().splitlines()]
+
+
+def wait_for_batch(run: RunDir, step: int, process: "subprocess.Popen[str]") -> None:
+    until(lambda: has_batch(run, step) or process.poll() is not None, deadline=20)
+    assert has_batch(run, step)
+
+
+@pytest.mark.parametrize("max_async", [0, 1])
+def test_a_batch_is_sampled_by_a_policy_that_lags_at_most_max_async_updates(tmp_path: Path, max_async: int) -> None:
+    run = RunDir(tmp_path)
+    arguments = ("--output-dir", tmp_path, "--max-async", max_async, *SMALL)
+    with serving() as (url, engine), started("orchestrator", *arguments, "--inference-url", url) as process:
+        for policy_step in range(3 - max_async):
+            publish(run, policy_step)
+            newest = policy_step + 1 + max_async
+            wait_for_batch(run, newest, process)
+            assert engine.step == policy_step and not run.rollout(newest + 1).exists()
+            assert read_batch(run, newest).policy_step == policy_step
+        publish(run, 3)
+        output, _ = process.communicate(timeout=20)
+        assert process.returncode == 0, output
+    assert engine.step == 3
+    lines = metrics(run)
+    assert [line["step"] for line in lines] == [0, 1, 2, 3, 3]
+    assert lines[0].keys() == lines[-1].keys() == {"step", "time", "evaluation/reward", "evaluation/policy_step"}
+    assert {name for line in lines for name in line} - {"step", "time"} == ORCHESTRATOR.keys()
+
+
+def test_a_later_attempt_goes_on_after_the_checkpoint_and_removes_stale_batches(tmp_path: Path) -> None:
+    run = RunDir(tmp_path, attempt=2)
+    save_model(build_model(TINY, 0), run.checkpoint(2))
+    for stale in (2, 3, 4):
+        write_batch(RunDir(tmp_path, attempt=1), stale, make_batch([Sample([1], [2], [-1.0])], [0.0], 0, 1.0))
+    publish(run, 2)
+    with serving() as (url, _):
+        arguments = ("--output-dir", tmp_path, "--attempt", 2, "--inference-url", url, *SMALL)
+        with started("orchestrator", *arguments) as process:
+            wait_for_batch(run, 3, process)
+            assert steps_in(run.rollouts) == [3]
+            publish(run, 3)
+            output, _ = process.communicate(timeout=20)
+    assert process.returncode == 0, output
+    assert [line["step"] for line in metrics(run)] == [3, 3]
+
+
+def test_sigterm_ends_it_at_once_without_a_traceback(tmp_path: Path) -> None:
+    with serving() as (url, _), started("orchestrator", "--output-dir", tmp_path, "--inference-url", url) as process:
+        until(lambda: process.stdout and "is ready" in process.stdout.readline())
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=5)
+    assert process.returncode == 143
+    assert "asked to end" in output and "Traceback" not in output
+
+
+def test_weights_that_do_not_come_point_to_the_trainer(tmp_path: Path) -> None:
+    with serving() as (url, _):
+        arguments = ("--output-dir", tmp_path, "--inference-url", url, "--weights-timeout", "0.1s")
+        output = finished("orchestrator", *arguments, exit_code=1)
+    assert "no weights of step 0 after 0.1 s" in output and "trainer" in output and "Traceback" not in output
+
+
+def test_without_a_server_it_says_what_to_type(tmp_path: Path) -> None:
+    output = finished("orchestrator", "--output-dir", tmp_path, exit_code=1)
+    assert "--inference-url" in output and "Traceback" not in output
