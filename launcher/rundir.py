@@ -35,6 +35,11 @@ class RunDir:
         return self.root / ".lock"
 
     @property
+    def reserve(self) -> Path:
+        """Takes up room on the disk, which is given to run.json when the run ends."""
+        return self.root / ".reserve"
+
+    @property
     def all_logs(self) -> Path:
         return self.root / "logs"
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
 
@@ -39,6 +40,7 @@ def carry_out(
     lock = prepare(plan, clean, resume=earlier is not None)
     state.state.guard = identify(os.getpid())
     state.write_if_possible()
+    state.reserve_room()
     note = _open_panes(plan, state.state, config)
     if config.output_dir is None and earlier is None:
         point_latest_at(plan.run)
@@ -158,7 +160,8 @@ class _Session:
         stacks = take_stacks(self.plan.run, self.state.state)
         apart = sorted(standing_apart(group_stacks(stacks)))
         text = stacks_text(stacks)
-        self.plan.run.watchdog_stacks.write_text(text, encoding="utf-8")
+        with suppress(OSError):  # of a full disk
+            self.plan.run.watchdog_stacks.write_text(text, encoding="utf-8")
         where = text.rstrip().splitlines()[-1] if apart else "all ranks stand at the same place"
         return apart[0] if len(apart) == 1 else None, f"{where}; stacks in {self.plan.run.watchdog_stacks}"
 

@@ -1,9 +1,11 @@
 """Why a run failed: the culprit's own words, found in its files."""
 
 import json
+import os
 import re
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from launcher.run.events import exit_text, received_text
 from launcher.run.policy import Culprit, Policy
 
 TAIL = 256 * 1024  # bytes that are read of a log's end
+FULL = 64 * 1024  # bytes; a disk with less is full
 SHOWN_LINES = 40
 SHOWN_COLUMNS = 1000  # of a longer line, its beginning
 _TRACEBACK = re.compile(r"^Traceback \(most recent call last\):", re.MULTILINE)
@@ -45,9 +48,18 @@ def find_cause(plan: Plan, policy: Policy) -> Failure | None:
     if spec is None:
         return Failure(culprit.component, None, culprit.what, "", plan.run.launcher_log, tuple(policy.collateral))
     culprit, cause, log = _evidence(spec, culprit)
-    cause = "\n".join(_shortened(line) for line in cause.splitlines())
+    cause = "\n".join([_shortened(line) for line in cause.splitlines()] + _full_disk(plan.run.root))
     collateral = tuple(name for name in policy.collateral if name != spec.name)
     return Failure(culprit.component, culprit.rank, culprit.what, cause, log, collateral)
+
+
+def _full_disk(directory: Path) -> list[str]:
+    """What nobody could write down any more."""
+    with suppress(OSError):
+        disk = os.statvfs(directory)
+        if disk.f_bavail * disk.f_frsize < FULL:
+            return [f"the disk of {directory} is full"]
+    return []
 
 
 def _shortened(line: str) -> str:

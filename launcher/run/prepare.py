@@ -132,7 +132,7 @@ def _remove(path: Path) -> None:
 def _made_by_runs(run: RunDir) -> tuple[Path, ...]:
     """run.json last: as long as it is there, an interrupted `--clean` can be repeated."""
     made = (run.config, run.component_config("any").parent, run.all_logs, run.all_metrics, run.checkpoints)
-    return (*made, run.rollouts, run.all_weights, run.wandb, run.state)
+    return (*made, run.rollouts, run.all_weights, run.wandb, run.reserve, run.state)
 
 
 def _written_by_dry_run(run: RunDir) -> tuple[Path, ...]:

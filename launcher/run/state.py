@@ -15,6 +15,8 @@ from launcher.run.events import Event, Exited, Heartbeat, Killing, RankExited, R
 from launcher.run.processes import start_time, zombie_exit_code
 from launcher.rundir import RunDir
 
+RESERVED = 128 * 1024  # bytes; the failure block is what makes run.json long
+
 
 class _Record(BaseModel):
     model_config = ConfigDict(extra="ignore")  # a newer launch may know more
@@ -147,6 +149,11 @@ class StateFile:
         """Raises OSError, unlike `__call__`: a full disk must not end a run, but may stop one from starting."""
         write_atomically(self.run.state, self.state.model_dump_json(indent=1))
 
+    def reserve_room(self) -> None:
+        """Keep room on the disk for the last write: that it is full is often why a run ends."""
+        with suppress(OSError):
+            self.run.reserve.write_bytes(bytes(RESERVED))
+
     def __call__(self, event: Event) -> None:
         match event:
             case Started(name, pid):
@@ -206,6 +213,8 @@ class StateFile:
 
     def end(self, state: str, exit_code: int, failure: FailureState | None) -> None:
         """The run has ended."""
+        with suppress(OSError):
+            self.run.reserve.unlink(missing_ok=True)
         self.state = self.state.model_copy(
             update={"state": state, "exit_code": exit_code, "failure": failure, "ended": time.time()}
         )

@@ -1,6 +1,7 @@
 """Why a run failed, in its own words, from files that may hold anything."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -284,3 +285,9 @@ def test_a_trainer_without_torchrun_is_asked_through_its_log(tmp_path: Path) -> 
     plan.run.logs.mkdir(parents=True)
     component(plan, "trainer").log.write_text("alas\n")
     assert failed(plan, Culprit("trainer", "exit code 1")).cause == "alas"
+
+
+def test_a_full_disk_is_said_since_nobody_could_write_it_down(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = os.statvfs_result((4096, 4096, 1000, 15, 15, 100, 50, 50, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda path: full)
+    assert failed(plan, Culprit("trainer", "exit code 1", 0, 1)).cause == f"the disk of {plan.run.root} is full"
