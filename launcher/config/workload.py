@@ -78,8 +78,8 @@ class TrainerSettings(WandbSection):
 class PolicyLossConfig(Section):
     clip_low: float = Field(0.2, gt=0, lt=1, description="importance ratios below 1 - this are clipped")
     clip_high: float = Field(0.28, gt=0, description="importance ratios above 1 + this are clipped")
-    entropy: float = Field(0.03, ge=0, description="weight of the entropy bonus, which keeps the policy undecided")
-    exploration: float = Field(0.05, ge=0, description="weight of the term that keeps every token possible")
+    entropy: float = Field(0.02, ge=0, description="weight of the entropy bonus, which keeps the policy undecided")
+    exploration: float = Field(0.02, ge=0, description="weight of the term that keeps every token possible")
 
 
 class RLTrainerSettings(TrainerSettings):
