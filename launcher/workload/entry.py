@@ -12,7 +12,7 @@ from launcher.config.wandb import WandbSection
 from launcher.config.workload import Handed
 from launcher.errors import UserError
 from launcher.logger import get_logger, setup_logger
-from launcher.monitor import setup_monitor
+from launcher.monitor import get_monitor, setup_monitor
 from launcher.rundir import RunDir
 
 C = TypeVar("C", bound=Handed)
@@ -55,6 +55,12 @@ def quick_imports() -> Iterator[None]:
 
 def run_dir(config: Handed) -> RunDir:
     return RunDir(config.output_dir, config.attempt)
+
+
+def forget_metrics(run: RunDir, step: int) -> None:
+    """Drop what an earlier attempt has logged of the steps after `step`; without any step, of the start as well."""
+    if run.attempt > 1:
+        get_monitor().rewind(step or -1)
 
 
 def run_component(component: str, config: C, main: Callable[[C], int | None]) -> NoReturn:

@@ -4,6 +4,8 @@ Left out: gradient accumulation, sharded weights, any schedule beyond the warm-u
 state and no place in the data, because every draw of the trainers is a function of the seed and the step.
 """
 
+from pickle import UnpicklingError
+
 import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
@@ -12,8 +14,7 @@ from torch.nn.utils import clip_grad_norm_
 from launcher.config.workload import ModelConfig, RLTrainerConfig, SFTTrainerConfig
 from launcher.errors import UserError
 from launcher.logger import get_logger
-from launcher.monitor import get_monitor
-from launcher.workload.entry import run_dir
+from launcher.workload.entry import forget_metrics, run_dir
 from launcher.workload.files import appearing, clear_drafts, remove, resume_step, steps_in
 from launcher.workload.model import Transformer
 from launcher.workload.ranks import Ranks
@@ -37,9 +38,9 @@ class Learner:
         self.model = self._starting_model(config.model, config.seed).to(ranks.device)
         self.parallel = DistributedDataParallel(self.model) if ranks.count > 1 else self.model
         self.optimizer = self._make_optimizer()
+        forget_metrics(self.run, self.step)
         if self.step:
             self._restore_optimizer()
-            get_monitor().rewind(self.step)
             get_logger().info("continuing from {}", self.run.checkpoint(self.step))
         if ranks.is_first:
             clear_drafts(self.run.checkpoints)
@@ -100,5 +101,5 @@ class Learner:
         path = self.run.checkpoint(self.step) / OPTIMIZER
         try:
             self.optimizer.load_state_dict(torch.load(path, map_location=self.ranks.device, weights_only=True))
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, EOFError, UnpicklingError) as error:
             raise UserError(f"cannot continue from {path}: {error}") from error

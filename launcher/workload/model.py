@@ -40,6 +40,8 @@ class Cache:
 
 
 class Attention(nn.Module):
+    """Causal self-attention, (B, T, C) to (B, T, C)."""
+
     def __init__(self, shape: Shape, layer: int) -> None:
         super().__init__()
         self.heads, self.layer = shape.heads, layer
@@ -57,6 +59,8 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
+    """Attention and a feed-forward layer, each added to the residual stream (B, T, C)."""
+
     def __init__(self, shape: Shape, layer: int) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.RMSNorm(shape.dim), nn.RMSNorm(shape.dim)
@@ -70,6 +74,8 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
+    """Tokens (B, T) to the logits (B, T, V) of the tokens that follow them."""
+
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = shape

@@ -20,7 +20,7 @@ from launcher.errors import UserError
 from launcher.logger import get_logger
 from launcher.monitor import get_monitor
 from launcher.workload.client import InferenceClient, Request
-from launcher.workload.entry import run_component, run_dir
+from launcher.workload.entry import forget_metrics, run_component, run_dir
 from launcher.workload.files import clear, resume_step
 from launcher.workload.groups import Group, group_metrics, score
 from launcher.workload.handover import make_batch, newest_weights, write_batch
@@ -68,7 +68,7 @@ class Orchestrator:
         self.evaluated = -1  # of them, when the policy was last evaluated
 
     async def run_to_the_end(self) -> None:
-        get_monitor().rewind(self.first)
+        forget_metrics(self.run, self.first)
         clear(self.run.rollouts)
         await self.client.wait_until_ready(self.config.inference_timeout)
         get_logger().info("the inference server at {} is ready", self.client.url)

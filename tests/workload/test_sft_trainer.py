@@ -86,6 +86,14 @@ def test_the_validation_loss_falls_and_every_metric_is_documented(tmp_path: Path
     assert metrics(run)[-1].keys() - {"step", "time"} == SFT_TRAINER.keys()
 
 
+def test_an_attempt_that_starts_anew_logs_every_step_once(tmp_path: Path, run_here: Run) -> None:
+    first, second = RunDir(tmp_path), RunDir(tmp_path, attempt=2)
+    first.all_metrics.mkdir()
+    first.metrics("trainer").write_text('{"step": 0, "time": 1}\n{"step": 1, "time": 2}\n{"step')
+    run_here(train, config(second, max_steps=2))
+    assert [line["step"] for line in metrics(second)] == [0, 1, 2]
+
+
 def test_only_the_newest_checkpoints_stay(tmp_path: Path, run_here: Run) -> None:
     run_here(train, config(RunDir(tmp_path), max_steps=7, checkpoint=CheckpointConfig(interval=2, keep=3)))
     assert sorted(path.name for path in RunDir(tmp_path).checkpoints.iterdir()) == ["step_4", "step_6", "step_7"]
@@ -121,7 +129,11 @@ def test_a_checkpoint_that_does_not_fit_is_refused_with_both_shapes(tmp_path: Pa
         run_here(train, config(RunDir(tmp_path, attempt=2)))
 
 
-def test_a_checkpoint_without_its_optimizer_is_refused(tmp_path: Path, run_here: Run) -> None:
-    save_model(build_model(TINY, 0), RunDir(tmp_path).checkpoint(5))
+@pytest.mark.parametrize("left", [None, b"", b"no pickle"])
+def test_a_checkpoint_without_its_optimizer_is_refused(tmp_path: Path, run_here: Run, left: bytes | None) -> None:
+    checkpoint = RunDir(tmp_path).checkpoint(5)
+    save_model(build_model(TINY, 0), checkpoint)
+    if left is not None:
+        (checkpoint / "optimizer.pt").write_bytes(left)
     with pytest.raises(UserError, match=r"cannot continue from .*optimizer\.pt"):
         run_here(train, config(RunDir(tmp_path, attempt=2)))
