@@ -49,7 +49,7 @@ def make_run(run: RunDir, started: float) -> None:
 
 def _step(number: int, started: float) -> dict[str, float]:
     names = ("loss", "optimizer/gradient_norm", "optimizer/learning_rate", "perf/step_time", "perf/tokens_per_s")
-    return {"step": number, "time": started + number} | {name: 1 / number for name in names}
+    return {"step": number, "time": started + number} | dict.fromkeys(names, 1 / number)
 
 
 def milliseconds(directory: Path, *arguments: str) -> float:
