@@ -24,6 +24,8 @@ class MetricsReader:
     def new_lines(self) -> list[dict[str, Any]]:
         """The steps that were added since the last call; a file that became shorter is read from its start."""
         try:
+            if self.path.stat().st_size == self._read:
+                return []
             with self.path.open("rb") as file:
                 if file.seek(0, 2) < self._read:
                     self._read, self._rest = 0, b""

@@ -12,7 +12,7 @@ from launcher.view.layout import Layout, PaneSource, charts, run_layout
 from launcher.view.metrics import MetricsReader, progress_text, read_newest
 from launcher.view.tmux import set_status
 
-STATUS_INTERVAL = 1.0  # seconds, at least, between two changes of the status line
+STATUS_INTERVAL = 2.0  # seconds, at least, between two changes of the status line
 
 
 def layout_of(run: RunDir, state: RunState) -> Layout:
