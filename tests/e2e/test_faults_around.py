@@ -1,8 +1,7 @@
-"""Faults around a run: its terminal, its logs, its server's silence, its clock, other runs, the start itself."""
+"""Faults around a run: at its start, in what it logs, a silent server, a jumping clock, another run that is stopped."""
 
 import os
 import random
-import shlex
 import shutil
 import signal
 import socket
@@ -12,11 +11,9 @@ from pathlib import Path
 import pytest
 
 from launcher.run.liveness import true_state
-from launcher.run.state import RunState, read_state
-from launcher.rundir import RunDir
-from tests.e2e.faulty import RL, Ended, Faulty, log_of, rl_command, start_rl
-from tests.launching import LAUNCH, Launched, Launcher
-from tests.tmux_server import TmuxServer
+from launcher.run.state import read_state
+from tests.e2e.faulty import Ended, Faulty, log_of, rl_command, start_rl
+from tests.launching import Launcher
 from tests.waiting import until
 
 FINISHED, TERMINATED = Ended(0, "finished"), Ended(143, "stopped")
@@ -79,114 +76,6 @@ def test_a_signal_at_the_first_moment_of_the_supervisor_is_not_lost(launch: Laun
     os.kill(run.process.pid, number)
     assert run.exit_code() == 128 + number
     assert run.state().state == "stopped"
-
-
-# --- its terminal -----------------------------------------------------------------------------------------------------
-
-
-class Typed:
-    """A run that was typed into a shell with job control, in a terminal."""
-
-    def __init__(self, launch: Launcher, tmux: TmuxServer) -> None:
-        self.tmux, self.directory, self.run = tmux, launch.directory, RunDir(launch.directory / "run")
-        self.pane = tmux.open_terminal("bash", "--norc", "-i")
-        own = {name: launch.environment[name] for name in ("HOME", "XDG_STATE_HOME", launch.mark.partition("=")[0])}
-        words = ["env", "-C", str(launch.directory), *(f"{name}={value}" for name, value in own.items()), LAUNCH]
-        self.type(shlex.join([*words, *rl_command(launch), "--output-dir", "run", "--no-tmux"]) + "; echo code=$?")
-        until(lambda: all((launch.directory / f"{part}.there").exists() for part in RL), 60)
-
-    def type(self, text: str) -> None:
-        self.tmux.run("send-keys", "-t", self.pane, "-l", text)
-        self.tmux.run("send-keys", "-t", self.pane, "Enter")
-
-    @property
-    def state(self) -> RunState:
-        state = read_state(self.run)
-        assert state is not None
-        return state
-
-    def finish(self) -> None:
-        (self.directory / "finish").touch()
-        until(lambda: self.state.state == "finished")
-
-
-def process_state(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-
-
-def test_ctrl_z_and_fg_lose_nothing(launch: Launcher, tmux: TmuxServer) -> None:
-    run = Typed(launch, tmux)
-    guard = run.state.guard
-    assert guard is not None
-    tmux.run("send-keys", "-t", run.pane, "C-z")
-    until(lambda: process_state(guard.pid) == "T")
-    run.finish()
-    run.type("fg; echo code=$?")
-    assert "finished after" in tmux.wait_for_text(run.pane, "code=0")
-
-
-def test_launch_stop_ends_a_run_that_ctrl_z_has_stopped(launch: Launcher, tmux: TmuxServer) -> None:
-    run = Typed(launch, tmux)
-    tmux.run("send-keys", "-t", run.pane, "C-z")
-    stopping = launch("stop", "run")
-    assert stopping.exit_code(10) == 0
-    assert run.state.state == "stopped"
-
-
-def test_a_closed_terminal_does_not_end_a_run(launch: Launcher, tmux: TmuxServer) -> None:
-    run = Typed(launch, tmux)
-    tmux.run("kill-server")
-    until(lambda: "the terminal has gone away" in run.run.launcher_log.read_text())
-    run.finish()
-    until(lambda: not launch.alive())
-
-
-# --- its panes --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_tmux_server_that_goes_does_not_take_the_run_with_it(
-    launch: Launcher, tmux: TmuxServer, number: signal.Signals
-) -> None:
-    launch = Launcher(launch.directory)  # with the environment that leads to this tmux
-    faulty = start_rl(launch, "--tmux")
-    faulty.wait_until_there()
-    server = int(tmux.run("display-message", "-p", "#{pid}"))
-    os.kill(server, number)
-    until(lambda: not Path(f"/proc/{server}").exists() or process_state(server) == "Z")
-    finish(faulty)
-
-
-# --- where it runs ----------------------------------------------------------------------------------------------------
-
-
-def can(*command: str) -> bool:
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
-
-
-def under(launch: Launcher, *wrapper: str, **codes: str) -> Faulty:
-    """A run below another program, which is started in its place."""
-    run = Launched(
-        [*rl_command(launch, **codes), "--output-dir", "run", "--no-tmux"],
-        launch.directory,
-        launch.environment,
-        wrapper,
-    )
-    return Faulty(launch, run, RL)
-
-
-CONTAINER = ("unshare", "--pid", "--fork", "--mount-proc")
-
-
-@pytest.mark.skipif(not can(*CONTAINER, "true"), reason="may not make a namespace of processes")
-def test_launch_is_the_first_process_of_a_container(launch: Launcher) -> None:
-    daemon = "import subprocess; subprocess.Popen(['sh', '-c', 'setsid sleep 1000 & exit'])"
-    faulty = under(launch, *CONTAINER, orchestrator=daemon)
-    faulty.wait_until_there()
-    (guard,) = [pid for pid, command in launch.alive().items() if "guard.py" in command]
-    os.kill(guard, signal.SIGTERM)
-    faulty.check(TERMINATED)
-    faulty.check_resume()
 
 
 # --- what it logs -----------------------------------------------------------------------------------------------------

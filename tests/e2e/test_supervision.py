@@ -57,15 +57,6 @@ def test_sigkill_of_any_single_process_leaves_nothing_behind(launch: Launcher, v
     assert run.exit_code() == (-9 if victim == "guard" else 1)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_the_run_with_its_own_exit_code(launch: Launcher, number: signal.Signals, code: int) -> None:
-    run = launch.sft(PATIENT)
-    run.wait_for_output("[trainer0]:rank 0 is there")
-    os.kill(run.process.pid, number)
-    assert run.exit_code() == code
-    assert run.state().state == "stopped"
-
-
 def test_a_second_interrupt_does_not_wait_for_the_grace(launch: Launcher) -> None:
     run = launch.sft(STUBBORN, "--grace", "1000s")
     run.wait_for_output("[trainer0]:rank 0 is there")
@@ -107,16 +98,6 @@ def test_a_service_that_ends_too_early_fails_the_run(launch: Launcher) -> None:
     assert run.exit_code() == 1
     assert "FAILED  helper: ended (exit code 0) while the run still needed it" in run.output
     assert "bye" in run.output
-
-
-def test_a_service_that_never_becomes_ready_fails_the_run(launch: Launcher) -> None:
-    config = launch.directory / "service.toml"
-    config.write_text(
-        '[services.helper]\ncommand = ["sleep", "1000"]\nready = "http://127.0.0.1:9/"\nready_timeout = "1s"\n'
-    )
-    run = launch.sft(PATIENT, "@", str(config))
-    assert run.exit_code() == 1
-    assert "FAILED  helper: was not ready within 1s" in run.output
 
 
 def test_the_children_inherit_nothing_of_another_launcher(launch: Launcher) -> None:
