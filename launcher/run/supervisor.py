@@ -267,6 +267,8 @@ class _Supervisor:
         if self.living:
             self._tell(Killing(tuple(spec.name for spec in self.living.values())))
         self._sweep()
+        for pid in tuple(self.living):  # it hangs in the kernel, for as long as a driver or a file server likes
+            self._ended(pid, -signal.SIGKILL)
 
     def _sweep(self) -> None:
         for pid, status in sweep().items():

@@ -1,4 +1,7 @@
-"""Faults in the processes of a run: whoever dies, however, nothing is left and the true cause is named."""
+"""Faults in the processes of a run: whoever dies, however, nothing is left and the true cause is named.
+
+A rank that hangs in a collective is the watchdog's affair, in test_life.py.
+"""
 
 import signal
 from dataclasses import dataclass, field
