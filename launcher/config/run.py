@@ -91,7 +91,7 @@ class SFTConfig(RunConfig):
 
 
 class RLConfig(RunConfig):
-    max_steps: int = Field(200, ge=1, description="updates of the policy")
+    max_steps: int = Field(175, ge=1, description="updates of the policy")
     max_async: int = Field(1, ge=0, description="how many updates the policy that samples may lag behind")
     trainer: RLTrainer = RLTrainer()
     orchestrator: Orchestrator = Orchestrator()

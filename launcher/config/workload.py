@@ -88,7 +88,7 @@ class RLTrainerSettings(TrainerSettings):
 
 
 class RLTrainerConfig(RLTrainerSettings, Handed):
-    max_steps: int = Field(200, ge=1, description="updates of the policy")
+    max_steps: int = Field(175, ge=1, description="updates of the policy")
 
 
 class DataConfig(Section):
@@ -129,7 +129,7 @@ class OrchestratorSettings(WandbSection):
 
 
 class OrchestratorConfig(OrchestratorSettings, Handed):
-    max_steps: int = Field(200, ge=1, description="batches handed to the trainer")
+    max_steps: int = Field(175, ge=1, description="batches handed to the trainer")
     max_async: int = Field(1, ge=0, description="how many updates the policy that samples may lag behind")
     task: TaskConfig = TaskConfig()
     model_name: str = Field("policy", description="the model to ask the server for")
