@@ -1,7 +1,7 @@
 """How a component is started: the reference workload, or whatever the user names instead."""
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -15,9 +15,33 @@ class ProcessConfig(Section):
     command: tuple[str, ...] | None = Field(None, description="the whole command line, in place of the reference one")
     args: tuple[str, ...] = Field((), description="arguments added at the end of the command line")
     cwd: Path | None = Field(None, description="working directory; default: where launch was typed")
+    python: Path | None = Field(
+        None, description="its Python, an interpreter or a virtual environment; default: the one that runs launch"
+    )
     env: dict[str, str] = Field({}, description="additions to the environment, KEY=VALUE")
-    ready: str | None = Field(None, description="URL that answers 200 once the process can be used")
+    env_file: Path | None = Field(None, description="file with further additions, a KEY=VALUE a line; env wins over it")
+    after: tuple[str, ...] = Field(
+        (), description="components that must be ready, or started if they have no `ready`, before this one is started"
+    )
+    ready: str | None = Field(
+        None,
+        description="tells that it can be used: http://… answers, tcp://HOST:PORT is open, log:REGEX is logged",
+    )
     ready_timeout: Duration = Field(600.0, gt=0, description="how long it may take to become ready")
+
+
+class LastingConfig(ProcessConfig):
+    """What is there for the others until the run ends."""
+
+    restart: Literal["never", "on-failure"] = Field(
+        "never", description="start it again when it fails, with the run going on"
+    )
+    restart_limit: int = Field(3, ge=1, description="how often it is started again, over the whole run")
+
+    @property
+    def restarts(self) -> int:
+        """How often a failure may be answered by another start."""
+        return self.restart_limit if self.restart == "on-failure" else 0
 
 
 class ComponentConfig(ProcessConfig):
@@ -29,6 +53,8 @@ class ComponentConfig(ProcessConfig):
         named = [name for name in ("module", "script", "command") if getattr(self, name) is not None]
         if len(named) > 1:
             raise ValueError(f"{' and '.join(named)} are both set; name one program")
+        if not named and self.python is not None:
+            raise ValueError("python is for a program of your own; name it with module, script or command")
         return self
 
     @property
@@ -44,13 +70,14 @@ class TorchrunComponentConfig(ComponentConfig):
     torchrun: TorchrunConfig = TorchrunConfig()
 
 
-class ServerConfig(ComponentConfig):
+class ServerConfig(ComponentConfig, LastingConfig):
     gpus: int = Field(1, ge=0, description="GPUs the server gets, after the trainer's")
     share_gpus: bool = Field(False, description="allow the server to sit on the trainer's GPUs")
 
 
-class ServiceConfig(ProcessConfig):
+class ServiceConfig(LastingConfig):
     """`[services.NAME]`: a further process under the same supervision."""
 
     command: tuple[str, ...] = Field(..., description="the command line")
     gpus: int = Field(0, ge=0, description="GPUs the service gets, after all others")
+    may_exit: bool = Field(False, description="ending with exit code 0 before the run does is no failure")

@@ -7,7 +7,14 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from launcher.config.base import Duration, Section, Switch
-from launcher.config.component import ComponentConfig, ServerConfig, ServiceConfig, TorchrunComponentConfig
+from launcher.config.component import (
+    ComponentConfig,
+    ProcessConfig,
+    ServerConfig,
+    ServiceConfig,
+    TorchrunComponentConfig,
+)
+from launcher.config.order import check_order
 from launcher.config.wandb import WandbConfig
 from launcher.config.workload import (
     InferenceSettings,
@@ -83,6 +90,18 @@ class RunConfig(Section):
     wandb: WandbConfig = WandbConfig()
     tmux: TmuxConfig = TmuxConfig()
     services: dict[ServiceName, ServiceConfig] = Field({}, description="further processes, [services.NAME] in a file")
+
+    @model_validator(mode="after")
+    def _can_be_started_in_order(self) -> Self:
+        check_order({name: process.after for name, process in started_processes(self).items()})
+        return self
+
+
+def started_processes(config: RunConfig) -> dict[str, ProcessConfig]:
+    """The settings of all that the run starts, by name."""
+    components = [name for name in ("trainer", "orchestrator", "inference") if hasattr(config, name)]
+    started = {name: getattr(config, name) for name in components if getattr(getattr(config, name), "enabled", True)}
+    return {**started, **config.services}
 
 
 class SFTConfig(RunConfig):

@@ -4,15 +4,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from launcher.config.component import ComponentConfig, ProcessConfig
+from launcher.config.component import ComponentConfig, LastingConfig, ProcessConfig
 from launcher.config.dump import to_toml
 from launcher.config.run import RLConfig, RunConfig, SFTConfig
 from launcher.config.wandb import WandbConfig, WandbSection
 from launcher.config.workload import Handed, InferenceConfig, OrchestratorConfig, RLTrainerConfig, SFTTrainerConfig
 from launcher.errors import UserError
-from launcher.plan.environment import additions, strays, threads
+from launcher.plan.environment import additions, foreign_torchrun, own_python, strays, threads
 from launcher.plan.placeholders import expand
 from launcher.plan.placement import Placement, Server, place
+from launcher.plan.ready import LOG, check_ready
 from launcher.plan.spec import Machine, Plan, ProcessSpec, Progress, Ranks, Role
 from launcher.plan.torchrun import plan_ranks, redirected, torchrun_argv
 from launcher.plan.wandb_runs import NOT_LOGGED_IN, wandb_run
@@ -88,7 +89,7 @@ class _Planner:
             return self._spec("trainer", trainer, argv, Role.FINISHES, self.placement.trainer)
         log_dir = self.machine.cwd / (trainer.torchrun.log_dir or self.run.torchrun)
         ranks = plan_ranks(trainer.torchrun, nproc, log_dir, self._rendezvous())
-        argv = torchrun_argv(self.machine.python, trainer.torchrun, ranks, argv[1:])
+        argv = torchrun_argv(self._python("trainer"), trainer.torchrun, ranks, argv[1:])
         env = threads(self.machine, nproc + (1 if self.rl else 0))
         logs = self._rank_logs(ranks)
         return self._spec(
@@ -113,7 +114,7 @@ class _Planner:
         argv = self._program("inference", config.inference, "launcher.workload.inference")
         ready = f"{self._inference_url()}/health" if config.inference.is_reference else None
         gpus, env = self.placement.inference, threads(self.machine, self.placement.nproc + 1)
-        return self._spec("inference", config.inference, argv, Role.SERVES, gpus, env, ready_url=ready)
+        return self._spec("inference", config.inference, argv, Role.SERVES, gpus, env, ready=ready)
 
     def _hand_over(self, component: str, handed_type: type[Handed], settings: Any, **own: Any) -> None:
         run = {"run_name": self.name, "output_dir": self.run.root, "attempt": self.run.attempt}
@@ -125,12 +126,12 @@ class _Planner:
     def _program(self, name: str, component: ComponentConfig, reference: str) -> tuple[str, ...]:
         """The command line; without `command`, one that starts with the interpreter."""
         if component.is_reference:
-            program: tuple[str, ...] = (self.machine.python, "-m", reference, "@", str(self.run.component_config(name)))
+            program: tuple[str, ...] = (self._python(name), "-m", reference, "@", str(self.run.component_config(name)))
         elif component.command is not None:
             program = component.command
         else:
             program = (
-                self.machine.python,
+                self._python(name),
                 *(("-m", component.module) if component.module else (str(component.script),)),
             )
         return self._expand(name, (*program, *component.args))
@@ -146,22 +147,33 @@ class _Planner:
         **more: Any,
     ) -> ProcessSpec:
         own = {key: self._expand(name, (value,))[0] for key, value in self._variables(name, settings)}
+        own = {**self.machine.env_files.get(name, {}), **own}
+        env = {**additions(name, self.config, self.machine, self.run, gpus), **(env or {}), **own}
+        if name in self.machine.pythons:
+            env |= own_python(self.machine, self._python(name), own)
+            env |= foreign_torchrun(self.machine, own) if more.get("ranks") else {}
         if settings.ready:
-            more["ready_url"] = self._expand(name, (settings.ready,))[0]
+            more["ready"] = check_ready(name, self._expand(name, (settings.ready,))[0])
+        if isinstance(settings, LastingConfig):
+            more |= {"restarts": settings.restarts, "may_exit": getattr(settings, "may_exit", False)}
         return ProcessSpec(
             name=name,
             argv=argv,
             role=role,
             cwd=self.machine.cwd / (settings.cwd or ""),
             log=self.run.component_log(name),
-            env={**additions(name, self.config, self.machine, self.run, gpus), **(env or {}), **own},
+            env=env,
             unset=tuple(stray for stray in strays(self.machine.variables) if stray not in own),
             gpus=gpus,
+            after=settings.after,
             ready_timeout=settings.ready_timeout,
             **more,
         )
 
     # --- values ---
+
+    def _python(self, component: str) -> str:
+        return self.machine.pythons.get(component, self.machine.python)
 
     def _variables(self, name: str, settings: ProcessConfig) -> Iterator[tuple[str, str]]:
         """The user's additions, but for secrets that were masked when the configuration was stored."""
@@ -219,11 +231,14 @@ class _Planner:
             "nproc": str(self.placement.nproc),
             "output_dir": str(self.run.root),
             "port": str(self.rl.inference.port or self.machine.free_port) if self.rl else None,
+            "python": self._python(component),
         }
         return tuple(expand(component, word, values) for word in words)
 
     def _warnings(self, processes: tuple[ProcessSpec, ...]) -> Iterator[str]:
         for spec in processes:
             if spec.ranks and spec.ranks.console_is_empty:
+                if spec.ready and spec.ready.startswith(LOG):
+                    raise UserError(f"{spec.name}.ready = {spec.ready!r}: with --tee 0 nothing reaches its log")
                 where = f"each rank's output is below {spec.ranks.directory}"
                 yield f"with --tee 0 the console and {spec.name}.log stay empty; {where}"

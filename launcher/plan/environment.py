@@ -1,5 +1,8 @@
 """What a child's environment has more, and less, than ours."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
 from launcher.config.run import RunConfig
 from launcher.plan.spec import Machine
 from launcher.rundir import RunDir
@@ -34,6 +37,21 @@ def additions(
     if machine.gpus:
         env["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     return env
+
+
+def own_python(machine: Machine, python: str, own: Mapping[str, str]) -> dict[str, str]:
+    """The programs of a component's own Python come first on its PATH; `own` are the user's settings, which win."""
+    return {"PATH": _joined(str(Path(python).parent), machine.search_paths.get("PATH"))} if "PATH" not in own else {}
+
+
+def foreign_torchrun(machine: Machine, own: Mapping[str, str]) -> dict[str, str]:
+    """How a torchrun that lacks our package finds our layout of its logs, and what its ranks find in place of that."""
+    given = own.get("PYTHONPATH", machine.search_paths.get("PYTHONPATH", ""))
+    return {"PYTHONPATH": _joined(str(machine.torchrun_logs), given), "LAUNCH_PYTHONPATH": given}
+
+
+def _joined(first: str, rest: str | None) -> str:
+    return f"{first}:{rest}" if rest else first
 
 
 def threads(machine: Machine, processes: int) -> dict[str, str]:

@@ -15,6 +15,7 @@ MEANING = {
     "nproc": "trainer ranks on this node",
     "output_dir": "the run's directory",
     "port": "the port that inference listens on",
+    "python": "the component's Python, see `python`",
 }
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 

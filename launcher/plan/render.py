@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+from launcher.plan.ready import ready_when
 from launcher.plan.spec import Plan, ProcessSpec
 from launcher.secrets import MASK, is_secret
 
@@ -31,8 +32,12 @@ def _about(spec: ProcessSpec) -> Iterator[str]:
     yield f"  log {spec.log}"
     if spec.ranks:
         yield f"  ranks {spec.ranks.directory}/attempt_0/RANK/{{stdout,stderr}}.log"
-    if spec.ready_url:
-        yield f"  ready when {spec.ready_url} answers, within {spec.ready_timeout:g}s"
+    if spec.after:
+        yield f"  after {', '.join(spec.after)}"
+    if spec.ready:
+        yield f"  ready when {ready_when(spec.ready)}, within {spec.ready_timeout:g}s"
+    if spec.restarts:
+        yield f"  started again when it fails, {spec.restarts} times at most"
 
 
 def shell_line(spec: ProcessSpec, cwd: Path) -> str:

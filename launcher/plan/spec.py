@@ -28,6 +28,10 @@ class Machine:
     variables: frozenset[str] = frozenset()  # names of the environment, not their values
     free_port: int = 0
     run_id: str = ""  # a random one, for W&B
+    search_paths: Mapping[str, str] = field(default_factory=dict)  # PATH and PYTHONPATH, where they are set
+    torchrun_logs: Path = Path("/launcher/torchrun_logs")  # the folder of that name in our package
+    pythons: Mapping[str, str] = field(default_factory=dict)  # component -> its own interpreter, if it has one
+    env_files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # component -> what its file has
     wandb: WandbConfig = field(default_factory=WandbConfig)  # what W&B's environment variables ask for
     wandb_login: bool = False  # whether there is a key
 
@@ -55,9 +59,12 @@ class ProcessSpec:
     env: Mapping[str, str] = field(default_factory=dict)
     unset: tuple[str, ...] = ()
     gpus: tuple[str, ...] = ()
-    ready_url: str | None = None  # answers 200 once the process can be used
+    after: tuple[str, ...] = ()  # the components that must be ready, or at least started, before this one is
+    ready: str | None = None  # http(s)://, tcp:// or log:, see launcher.plan.ready
     ready_timeout: float = 600.0  # seconds
     ranks: Ranks | None = None  # set for torchrun
+    restarts: int = 0  # how often the supervisor starts it again when it fails; for what SERVES
+    may_exit: bool = False  # ending with 0 before the run does is no failure; for what SERVES
     rank_logs: tuple[Path, ...] = ()  # for each local rank, the file that shows what it does
 
 

@@ -32,8 +32,17 @@ class NotReady:
     """The time that the component had to become ready is over."""
 
     component: str
-    url: str
+    check: str  # see launcher.plan.ready
     timeout: float  # seconds
+
+
+@dataclass(frozen=True)
+class StartingAgain:
+    """A component that serves has failed, and gets another chance while the run goes on."""
+
+    component: str
+    what: str
+    left: int  # how many more there will be
 
 
 @dataclass(frozen=True)
@@ -134,6 +143,7 @@ Event = (
     | NotStarted
     | Ready
     | NotReady
+    | StartingAgain
     | RankStarted
     | RankExited
     | Exited

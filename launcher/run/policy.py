@@ -1,10 +1,12 @@
 """What to do when something happens to a run: decisions only, no process is touched and no clock is read here."""
 
 import signal
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
 
-from launcher.plan.spec import Plan, Role
+from launcher.plan.ready import not_ready_because
+from launcher.plan.spec import Plan, ProcessSpec, Role
 from launcher.run.events import (
     DrainTimedOut,
     Event,
@@ -14,6 +16,7 @@ from launcher.run.events import (
     NotReady,
     NotStarted,
     RankExited,
+    Ready,
     Signalled,
     Stalled,
     Started,
@@ -55,6 +58,15 @@ class StartAttempt:
 
 
 @dataclass(frozen=True)
+class StartAgain:
+    """Start one component that serves again; everything else goes on."""
+
+    component: str
+    what: str  # how it has ended
+    left: int  # how many more times that may be
+
+
+@dataclass(frozen=True)
 class Kill:
     """Kill everything at once."""
 
@@ -71,7 +83,7 @@ class End:
     """Nothing of the run is left that could be waited for."""
 
 
-Action = Stop | StopAttempt | KillAttempt | StartAttempt | Kill | Drain | End
+Action = Stop | StopAttempt | KillAttempt | StartAttempt | StartAgain | Kill | Drain | End
 
 
 @dataclass(frozen=True)
@@ -100,16 +112,32 @@ class Policy:
     collateral: list[str] = field(default_factory=list)
     restarts: int = 0  # how many further attempts a failure of a component that finishes may have
     _alive: set[str] = field(default_factory=set)
+    _waiting: set[str] = field(default_factory=set)  # for their start
+    _usable: set[str] = field(default_factory=set)  # ready, or started where nothing says that they are
+    _started_again: Counter[str] = field(default_factory=Counter)
     _all_started: bool = False
 
+    def __post_init__(self) -> None:
+        self._waiting |= {spec.name for spec in self.plan.processes}
+
+    def next_to_start(self) -> ProcessSpec | None:
+        """A component that has not been started, and for which all that it comes after can be used; None if none is."""
+        if self.state is not State.RUNNING:
+            return None
+        waiting = (spec for spec in self.plan.processes if spec.name in self._waiting)
+        return next((spec for spec in waiting if self._usable.issuperset(spec.after)), None)
+
     def all_started(self) -> list[Action]:
-        """Every component has been tried to start."""
+        """Every component has been tried to start, but for those that wait for another one."""
         self._all_started = True
         return self._when_attempt_is_over() if self.state is State.RESTARTING else self._when_empty()
 
     def next_attempt(self, plan: Plan) -> None:
         """The plan of the next attempt; what the last one came to is forgotten."""
         self.plan, self.state, self.culprit = plan, State.RUNNING, None
+        finishing = {spec.name for spec in plan.processes if spec.role is Role.FINISHES}
+        self._waiting |= finishing
+        self._usable -= finishing
         self.exits.clear()
         self.collateral.clear()
 
@@ -122,8 +150,11 @@ class Policy:
         """Take note of the event; say what is to be done."""
         match event:
             case Started(component):
-                self._alive.add(component)
+                self._on_start(component)
+            case Ready(component):
+                self._usable.add(component)
             case NotStarted(component, reason):
+                self._waiting.discard(component)
                 return self._fail(Culprit(component, f"could not be started: {reason}"))
             case Exited(component, code):
                 return self._on_exit(component, code)
@@ -131,10 +162,11 @@ class Policy:
                 return self._fail(Culprit(component, received_text(got)))
             case RankExited(component, rank, code) if code and not self._restarts_ranks(component):
                 return self._fail(Culprit(component, exit_text(code), rank, code))
-            case NotReady(component, url, timeout):
-                return self._fail(Culprit(component, f"was not ready within {timeout:g}s: {url} does not answer"))
+            case NotReady(component, check, timeout):
+                what = f"was not ready within {timeout:g}s: {not_ready_because(check)}"
+                return self._fail(Culprit(component, what))
             case DrainTimedOut(seconds):
-                late = ", ".join(sorted(self._finishing()))
+                late = ", ".join(sorted(self._unfinished()))
                 return self._fail(Culprit(late, f"did not finish within {seconds:g}s of the others"))
             case Signalled(number):
                 return self._on_signal(number)
@@ -156,6 +188,12 @@ class Policy:
 
     # --- rules ---
 
+    def _on_start(self, component: str) -> None:
+        self._alive.add(component)
+        self._waiting.discard(component)
+        if self._spec(component).ready is None:
+            self._usable.add(component)
+
     def _on_exit(self, component: str, code: int) -> list[Action]:
         self._alive.discard(component)
         self.exits[component] = code
@@ -165,13 +203,24 @@ class Policy:
         if self.state not in (State.RUNNING, State.RESTARTING):
             self.collateral.append(component)
             return self._when_empty()
+        if self._role(component) is Role.SERVES:
+            return self._on_server_exit(self._spec(component), code)
         if code != 0:
             return self._fail(Culprit(component, exit_text(code), exit_code=code))
-        if self._role(component) is Role.SERVES:
-            return self._fail(Culprit(component, "ended (exit code 0) while the run still needed it", exit_code=0))
-        if self._finishing():
+        if self._unfinished():
             return [Drain(self.plan.drain_timeout)]
         return self._stop(State.FINISHED, "the run has finished")
+
+    def _on_server_exit(self, spec: ProcessSpec, code: int) -> list[Action]:
+        if spec.may_exit and code == 0:
+            self._usable.add(spec.name)
+            return []
+        what = exit_text(code) if code else "ended (exit code 0) while the run still needed it"
+        left = spec.restarts - self._started_again[spec.name] - 1
+        if left < 0:
+            return self._fail(Culprit(spec.name, what, exit_code=code))
+        self._started_again[spec.name] += 1
+        return [StartAgain(spec.name, what, left)]
 
     def _on_signal(self, number: signal.Signals) -> list[Action]:
         if self.state not in (State.RUNNING, State.RESTARTING):
@@ -222,12 +271,19 @@ class Policy:
     def _finishing(self) -> set[str]:
         return {name for name in self._alive if self._role(name) is Role.FINISHES}
 
+    def _unfinished(self) -> set[str]:
+        """The components that finish and have not: those that run, and those that still wait for their start."""
+        return self._finishing() | {name for name in self._waiting if self._role(name) is Role.FINISHES}
+
     def _is_served_by(self, component: str) -> bool:
         return any(spec.name == component and spec.role is Role.SERVES for spec in self.plan.processes)
 
+    def _spec(self, component: str) -> ProcessSpec:
+        return next(spec for spec in self.plan.processes if spec.name == component)
+
     def _role(self, component: str) -> Role:
-        return next(spec.role for spec in self.plan.processes if spec.name == component)
+        return self._spec(component).role
 
     def _restarts_ranks(self, component: str) -> bool:
-        spec = next(spec for spec in self.plan.processes if spec.name == component)
+        spec = self._spec(component)
         return spec.ranks is not None and spec.ranks.restarts > 0

@@ -8,12 +8,15 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import launcher
 from launcher.config.component import ComponentConfig
-from launcher.config.run import RLConfig, RunConfig
+from launcher.config.run import RLConfig, RunConfig, started_processes
 from launcher.config.wandb import WandbConfig, over_environment
 from launcher.errors import UserError
 from launcher.plan.spec import Machine, Plan
+from launcher.run.env_file import read_env_file
 from launcher.run.gpus import gpu_count
+from launcher.run.python import check_torch, find_python
 from launcher.run.spawn import child_environment
 from launcher.run.wandb_login import is_logged_in
 
@@ -21,9 +24,10 @@ from launcher.run.wandb_login import is_logged_in
 def probe(config: RunConfig, run_id: str | None = None) -> Machine:
     """The machine as the plan sees it; `run_id` is that of the run's earlier attempts.
 
-    Raises UserError when a port that was asked for is taken.
+    Raises UserError for a port that is taken, and for a script, interpreter or file of variables that is not there.
     """
     _check_scripts(config)
+    processes = started_processes(config)
     port, wandb = 0, over_environment(WandbConfig(), os.environ)
     if isinstance(config, RLConfig) and config.inference.enabled:
         if config.inference.port:
@@ -37,6 +41,10 @@ def probe(config: RunConfig, run_id: str | None = None) -> Machine:
         gpus=visible_gpus(os.environ),
         variables=frozenset(os.environ),
         free_port=port,
+        search_paths={name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
+        torchrun_logs=Path(launcher.__file__).parent / "torchrun_logs",
+        pythons={name: find_python(name, own.python) for name, own in processes.items() if own.python},
+        env_files={name: read_env_file(name, own.env_file) for name, own in processes.items() if own.env_file},
         run_id=run_id or secrets.token_hex(4),
         wandb=wandb,
         wandb_login=is_logged_in(config.wandb.over(wandb)),
@@ -44,9 +52,8 @@ def probe(config: RunConfig, run_id: str | None = None) -> Machine:
 
 
 def _check_scripts(config: RunConfig) -> None:
-    for name in ("trainer", "orchestrator", "inference"):
-        component: ComponentConfig | None = getattr(config, name, None)
-        if component is None or component.script is None or not getattr(component, "enabled", True):
+    for name, component in started_processes(config).items():
+        if not isinstance(component, ComponentConfig) or component.script is None:
             continue
         script = Path.cwd() / (component.cwd or "") / component.script
         if not script.is_file() and "{" not in str(script):  # a placeholder's value is not known yet
@@ -62,6 +69,8 @@ def check_programs(plan: Plan, environment: Mapping[str, str]) -> None:
         path = child_environment(spec, environment).get("PATH", os.defpath)
         if not shutil.which(program if "/" not in program else spec.cwd / program, path=path):
             raise UserError(f"{spec.name}: {program} is not a program that can be found")
+        if spec.ranks and program != sys.executable:
+            check_torch(spec, child_environment(spec, environment))
 
 
 def visible_gpus(environment: Mapping[str, str]) -> tuple[str, ...]:

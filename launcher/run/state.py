@@ -157,7 +157,8 @@ class StateFile:
     def __call__(self, event: Event) -> None:
         match event:
             case Started(name, pid):
-                self._process(name).process = identify(pid)
+                process = self._process(name)
+                process.process, process.ready_after, process.exit_code = identify(pid), None, None
             case Ready(name, after):
                 self._process(name).ready_after = after
             case RankStarted(name, rank, pid):

@@ -28,6 +28,7 @@ from launcher.run.events import (
     Signalled,
     Stalled,
     Started,
+    StartingAgain,
     Stopping,
 )
 from launcher.run.policy import (
@@ -37,6 +38,7 @@ from launcher.run.policy import (
     Kill,
     KillAttempt,
     Policy,
+    StartAgain,
     StartAttempt,
     State,
     Stop,
@@ -44,7 +46,7 @@ from launcher.run.policy import (
 )
 from launcher.run.processes import children, kill_quietly, signal_group, sweep, variable
 from launcher.run.ranks import RankWatch
-from launcher.run.ready import until_ready
+from launcher.run.ready import Probe, ready_probe, until_ready
 from launcher.run.spawn import spawn
 from launcher.run.watchdog import LOOKS, Watchdog
 
@@ -87,14 +89,13 @@ class _Supervisor:
         self.living: dict[int, ProcessSpec] = {}  # pid -> component
         self.ranks: dict[str, RankWatch] = {}
         self.tasks: set[asyncio.Task[None]] = set()
+        self.becoming_ready: dict[str, asyncio.Task[None]] = {}  # component -> what waits for it
 
     async def run(self) -> Policy:
         self.loop = asyncio.get_running_loop()
         self.ended = asyncio.Event()
         self._listen()
-        for spec in self.plan.processes:
-            if self.policy.state is State.RUNNING:
-                self._start(spec)
+        self._start_all_that_can()
         self._act(self.policy.all_started())
         await self.ended.wait()
         for task in self.tasks:
@@ -156,6 +157,8 @@ class _Supervisor:
             return
         if spec.name in self.ranks:
             self.ranks.pop(spec.name).close()
+        if waiting := self.becoming_ready.pop(spec.name, None):
+            waiting.cancel()
         self._kill_orphans_of(spec.name)
         self._emit(Exited(spec.name, exit_code))
 
@@ -180,7 +183,12 @@ class _Supervisor:
 
     # --- what is done ---
 
+    def _start_all_that_can(self) -> None:
+        while spec := self.policy.next_to_start():
+            self._start(spec)
+
     def _start(self, spec: ProcessSpec) -> None:
+        probe = ready_probe(spec.ready, spec.log) if spec.ready else None
         try:
             pid = spawn(spec, os.environ)
         except OSError as error:
@@ -190,17 +198,22 @@ class _Supervisor:
         self._emit(Started(spec.name, pid))
         if spec.ranks:
             self.ranks[spec.name] = RankWatch(spec, pid, self._emit)
-        if spec.ready_url:
-            self._in_background(self._await_ready(spec, spec.ready_url))
+        if probe:
+            self.becoming_ready[spec.name] = self._in_background(self._await_ready(spec, probe))
 
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self.loop.create_task(work)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+        return task
 
-    async def _await_ready(self, spec: ProcessSpec, url: str) -> None:
-        seconds = await until_ready(url, spec.ready_timeout)
-        self._emit(NotReady(spec.name, url, spec.ready_timeout) if seconds is None else Ready(spec.name, seconds))
+    async def _await_ready(self, spec: ProcessSpec, probe: Probe) -> None:
+        seconds = await until_ready(probe, spec.ready_timeout)
+        if seconds is None:
+            self._emit(NotReady(spec.name, spec.ready or "", spec.ready_timeout))
+            return
+        self._emit(Ready(spec.name, seconds))
+        self._start_all_that_can()
 
     def _act(self, actions: list[Action]) -> None:
         for action in actions:
@@ -213,6 +226,9 @@ class _Supervisor:
                     self._signal_attempt(signal.SIGKILL)
                 case StartAttempt():
                     self._start_attempt()
+                case StartAgain(component, what, left):
+                    self._tell(StartingAgain(component, what, left))
+                    self._start(next(spec for spec in self.plan.processes if spec.name == component))
                 case Kill():
                     self._kill()
                 case Drain(seconds):
@@ -259,9 +275,7 @@ class _Supervisor:
             return
         self.policy.next_attempt(self.plan)
         self._tell(NewAttempt(self.plan))
-        for spec in self.plan.processes:
-            if spec.role is Role.FINISHES and self.policy.state is State.RUNNING:
-                self._start(spec)
+        self._start_all_that_can()
 
     def _kill(self) -> None:
         if self.living:

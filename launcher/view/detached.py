@@ -6,7 +6,7 @@ import threading
 from contextlib import suppress
 
 from launcher.plan.spec import Plan
-from launcher.run.events import Event, RankStarted, Ready, Started, Stopping
+from launcher.run.events import Event, Exited, RankStarted, Ready, Started, Stopping
 
 SETTLED = 1.0  # seconds that everything must have been up: what cannot be imported dies sooner
 _SEPARATOR = b"\0"  # between the text for the terminal and launch's exit code
@@ -47,7 +47,7 @@ class Detached:
         self._timer = threading.Timer(SETTLED, self._it_is_up)
         self._timer.daemon = True
         self._awaited: set[tuple[str, object]] = {(spec.name, "started") for spec in plan.processes}
-        self._awaited |= {(spec.name, "ready") for spec in plan.processes if spec.ready_url}
+        self._awaited |= {(spec.name, "ready") for spec in plan.processes if spec.ready}
         self._awaited |= {(spec.name, rank) for spec in plan.processes for rank in range(len(spec.rank_logs))}
 
     def __call__(self, event: Event) -> None:
@@ -58,6 +58,8 @@ class Detached:
                 self._awaited.discard((name, "ready"))
             case RankStarted(name, rank, _):
                 self._awaited.discard((name, rank))
+            case Exited(name, _):  # with 0, as it may: any other end is the run's
+                self._awaited -= {(name, "started"), (name, "ready")}
         if isinstance(event, Stopping):
             self._timer.cancel()
         elif not self._awaited and self._timer.ident is None:

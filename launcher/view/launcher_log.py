@@ -1,6 +1,7 @@
 """launcher.log: what the supervisor did and saw, line by line."""
 
 from launcher.logger import get_logger
+from launcher.plan.ready import not_ready_because
 from launcher.run.events import (
     DrainTimedOut,
     Event,
@@ -20,6 +21,7 @@ from launcher.run.events import (
     Signalled,
     Stalled,
     Started,
+    StartingAgain,
     Stopping,
     exit_text,
 )
@@ -41,8 +43,10 @@ def describe(event: Event) -> tuple[str, str]:
             return "ERROR", f"{name}: could not be started: {reason}"
         case Ready(name, after):
             return "INFO", f"{name}: ready after {after:.1f}s"
-        case NotReady(name, url, timeout):
-            return "ERROR", f"{name}: {url} has not answered within {timeout:g}s"
+        case NotReady(name, check, timeout):
+            return "ERROR", f"{name}: not ready within {timeout:g}s: {not_ready_because(check)}"
+        case StartingAgain(name, what, left):
+            return "WARNING", f"{name}: {what}; starting it again, {left} more times at most"
         case RankStarted(name, rank, pid):
             return "INFO", f"{name}: rank {rank} started, pid {pid}"
         case RankExited(name, rank, exit_code):

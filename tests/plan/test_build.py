@@ -2,6 +2,7 @@
 
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,7 @@ from launcher.config.load import Layer, load
 from launcher.config.run import RLConfig, SFTConfig
 from launcher.config.workload import InferenceConfig, OrchestratorConfig, RLTrainerConfig, SFTTrainerConfig
 from launcher.errors import UserError
-from launcher.plan.spec import Plan, Role
+from launcher.plan.spec import Machine, Plan, Role
 from tests.plans import component, machine, plan_of, rl, sft
 
 ELSEWHERE = ("--no-inference", "--orchestrator.inference-url", "http://gpu7:8000/v1")
@@ -100,6 +101,56 @@ def test_a_command_does_without_torchrun() -> None:
     assert (trainer.argv, trainer.ranks, trainer.rank_logs) == (("accelerate", "launch"), None, ())
 
 
+# --- its own Python and variables --------------------------------------------------------------------------------------
+
+
+def other(name: str = "trainer", **facts: Any) -> Machine:
+    paths = {"PATH": "/bin", "PYTHONPATH": "/mine"}
+    return machine(pythons={name: "/other/bin/python"}, torchrun_logs=Path("/launch/logs"), search_paths=paths, **facts)
+
+
+def test_a_component_runs_under_its_own_python_and_finds_its_programs_first() -> None:
+    plan = plan_of(rl("--orchestrator.module", "m", "--orchestrator.python", "x"), other("orchestrator"))
+    orchestrator = component(plan, "orchestrator")
+    assert orchestrator.argv == ("/other/bin/python", "-m", "m")
+    assert orchestrator.env["PATH"] == "/other/bin:/bin"
+    assert component(plan, "inference").argv[0] == "/venv/bin/python"
+
+
+def test_a_torchrun_of_another_python_is_shown_our_layout_and_its_ranks_get_their_own_path_back() -> None:
+    arguments = ("--trainer.module", "m", "--trainer.python", "x")
+    trainer = component(plan_of(sft(*arguments), other()), "trainer")
+    assert trainer.argv[0] == "/other/bin/python"
+    assert (trainer.env["PYTHONPATH"], trainer.env["LAUNCH_PYTHONPATH"]) == ("/launch/logs:/mine", "/mine")
+    trainer = component(plan_of(sft(*arguments, "--trainer.env", "PYTHONPATH=/theirs"), other()), "trainer")
+    assert (trainer.env["PYTHONPATH"], trainer.env["LAUNCH_PYTHONPATH"]) == ("/launch/logs:/theirs", "/theirs")
+
+
+def test_a_command_can_name_its_python() -> None:
+    plan = plan_of(sft("--trainer.command", "{python}", "--trainer.python", "x"), other())
+    assert component(plan, "trainer").argv == ("/other/bin/python",)
+    assert "LAUNCH_PYTHONPATH" not in component(plan, "trainer").env
+
+
+def test_another_python_for_the_reference_workload_is_refused() -> None:
+    with pytest.raises(UserError, match="python is for a program of your own"):
+        sft("--trainer.python", "x")
+
+
+def test_a_file_of_variables_is_below_those_that_were_typed() -> None:
+    on = machine(env_files={"trainer": {"A": "file", "B": "file"}})
+    env = component(plan_of(sft("--trainer.env", "A=typed"), on), "trainer").env
+    assert (env["A"], env["B"]) == ("typed", "file")
+
+
+def test_order_and_restarts_reach_the_plan() -> None:
+    restart = ("--inference.restart", "on-failure", "--inference.restart-limit", "5")
+    plan = plan_of(rl("--trainer.after", "inference", *restart))
+    assert component(plan, "trainer").after == ("inference",)
+    assert component(plan, "inference").restarts == 5
+    assert component(plan_of(rl()), "inference").restarts == 0
+
+
 # --- ranks and files --------------------------------------------------------------------------------------------------
 
 
@@ -184,20 +235,20 @@ def test_a_port_of_0_is_the_free_one_that_was_probed_and_all_agree_on_it(port: s
     plan = plan_of(rl("--inference.port", port))
     assert file(plan, "inference.toml")["port"] == expected
     assert file(plan, "orchestrator.toml")["inference_url"] == f"http://127.0.0.1:{expected}"
-    assert component(plan, "inference").ready_url == f"http://127.0.0.1:{expected}/health"
+    assert component(plan, "inference").ready == f"http://127.0.0.1:{expected}/health"
 
 
 def test_a_server_on_all_addresses_is_reached_on_this_host() -> None:
     plan = plan_of(rl("--inference.host", "0.0.0.0"))
-    assert component(plan, "inference").ready_url == "http://127.0.0.1:4321/health"
+    assert component(plan, "inference").ready == "http://127.0.0.1:4321/health"
 
 
 def test_foreign_inference_is_ready_when_its_own_url_says_so_or_never_asked() -> None:
     command = ("--inference.command", "serve")
-    assert component(plan_of(rl(*command)), "inference").ready_url is None
+    assert component(plan_of(rl(*command)), "inference").ready is None
     with_url = rl(*command, "--inference.ready", "http://h:{port}/up", "--inference.ready-timeout", "3s")
     inference = component(plan_of(with_url), "inference")
-    assert (inference.ready_url, inference.ready_timeout) == ("http://h:4321/up", 3.0)
+    assert (inference.ready, inference.ready_timeout) == ("http://h:4321/up", 3.0)
 
 
 # --- config.toml ------------------------------------------------------------------------------------------------------

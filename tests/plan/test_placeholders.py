@@ -47,6 +47,6 @@ def test_commands_arguments_variables_and_the_readiness_url_are_expanded() -> No
     plan = plan_of(config, attempt=2)
     inference = component(plan, "inference")
     assert inference.argv == ("vllm", "serve", "/models/a b", "--port", "4321")
-    assert inference.ready_url == "http://127.0.0.1:4321/health"
+    assert inference.ready == "http://127.0.0.1:4321/health"
     assert inference.env["URL"] == "http://127.0.0.1:4321"
     assert component(plan, "trainer").argv[-2:] == ("/runs/otter/configs/trainer.toml", "otter-2-1")

@@ -2,7 +2,9 @@
 
 import itertools
 import signal
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +33,7 @@ from launcher.run.policy import (
     Kill,
     KillAttempt,
     Policy,
+    StartAgain,
     StartAttempt,
     State,
     Stop,
@@ -343,6 +346,95 @@ def test_the_death_of_the_guard_while_the_run_is_being_stopped_keeps_the_first_c
     run = running()
     assert kinds(replay(run, Signalled(signal.SIGINT), GuardDied())) == [Stop, Kill]
     assert (run.state, run.exit_code, run.culprit) == (State.STOPPED, 130, None)
+
+
+# --- order, restarts, services that may end ---------------------------------------------------------------------------
+
+
+def planned(**changes: dict[str, Any]) -> Policy:
+    """The policy of an RL run in which some components differ from the usual."""
+    plan = policy((*RL, "reward")).plan
+    specs = tuple(replace(spec, **changes.get(spec.name, {})) for spec in plan.processes)
+    return Policy(replace(plan, processes=specs))
+
+
+def start_all(run: Policy) -> list[str]:
+    """Start what can be started; the names, in order."""
+    started = []
+    while spec := run.next_to_start():
+        started.append(spec.name)
+        run.on(Started(spec.name, 100 + len(started)))
+    return started
+
+
+def test_without_an_order_all_are_started_at_once_as_planned() -> None:
+    assert start_all(planned()) == [*RL, "reward"]
+
+
+def test_a_component_waits_until_the_other_is_ready_and_the_rest_does_not() -> None:
+    run = planned(trainer={"after": ("inference",)}, inference={"ready": "tcp://h:1"})
+    assert start_all(run) == ["orchestrator", "inference", "reward"]
+    run.on(Ready("inference", 1.0))
+    assert start_all(run) == ["trainer"]
+
+
+def test_what_has_no_readiness_is_waited_for_until_it_is_started() -> None:
+    run = planned(trainer={"after": ("reward",)}, reward={"after": ("inference",)})
+    assert start_all(run) == ["orchestrator", "inference", "reward", "trainer"]
+
+
+def test_a_run_has_not_finished_while_a_component_still_waits_for_its_start() -> None:
+    run = planned(trainer={"after": ("inference",)}, inference={"ready": "tcp://h:1"})
+    start_all(run)
+    assert replay(run, done("orchestrator")) == [DRAIN]
+    assert run.state is State.RUNNING
+
+
+def test_nothing_is_started_any_more_once_the_run_is_being_stopped() -> None:
+    run = planned(trainer={"after": ("inference",)}, inference={"ready": "tcp://h:1"})
+    start_all(run)
+    replay(run, Signalled(signal.SIGINT), Ready("inference", 1.0))
+    assert start_all(run) == []
+    run.all_started()
+    assert kinds(replay(run, *(died(name, TERMINATED) for name in ("orchestrator", "inference", "reward")))) == [End]
+
+
+@pytest.mark.parametrize("code", [0, 1, -signal.SIGKILL])
+def test_a_server_is_started_again_as_often_as_it_may(code: int) -> None:
+    run = planned(inference={"restarts": 2})
+    start_all(run)
+    again = [action for _ in range(2) for action in replay(run, died("inference", code), Started("inference", 7))]
+    assert [(type(action), action.left) for action in again if isinstance(action, StartAgain)] == [
+        (StartAgain, 1),
+        (StartAgain, 0),
+    ]
+    assert run.state is State.RUNNING
+    assert kinds(replay(run, died("inference", code))) == [Stop]
+    assert run.culprit is not None
+    assert run.culprit.component == "inference"
+
+
+def test_a_server_that_ends_while_the_run_is_being_stopped_stays_ended() -> None:
+    run = planned(inference={"restarts": 2})
+    start_all(run)
+    assert kinds(replay(run, Signalled(signal.SIGINT), died("inference", TERMINATED))) == [Stop]
+
+
+def test_a_service_may_end_with_0_where_it_is_said_but_not_fail() -> None:
+    run = planned(reward={"may_exit": True})
+    start_all(run)
+    assert replay(run, done("reward")) == []
+    assert run.state is State.RUNNING
+    run = planned(reward={"may_exit": True})
+    start_all(run)
+    assert kinds(replay(run, died("reward", 1))) == [Stop]
+
+
+def test_what_comes_after_a_service_that_prepares_and_ends_is_started_then() -> None:
+    run = planned(trainer={"after": ("reward",)}, reward={"may_exit": True, "ready": "log:done"})
+    assert "trainer" not in start_all(run)
+    replay(run, done("reward"))
+    assert start_all(run) == ["trainer"]
 
 
 # --- every history ----------------------------------------------------------------------------------------------------

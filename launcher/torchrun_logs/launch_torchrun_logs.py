@@ -1,13 +1,16 @@
 """torchrun's per-rank files without a random part in their path: `<log-dir>/<rdzv_id>/attempt_<restart>/<rank>/…`.
 
-Loaded inside torchrun through its entry-point group `torchrun.logs_specs`; nothing else imports it. torch's own class
-puts a random directory in between, and deletes the directory of an attempt that it finds.
+Loaded inside torchrun through its entry-point group `torchrun.logs_specs`; nothing else imports it. It stands alone: a
+Python without our package loads it, too. torch's own class puts a random directory in between, and deletes the
+directory of an attempt that it finds.
 """
 
+import os
 from pathlib import Path
 
 from torch.distributed.elastic.multiprocessing.api import LogsDest, LogsSpecs, Std, to_map
 
+OWN_PYTHONPATH = "LAUNCH_PYTHONPATH"  # the PYTHONPATH of the ranks; launcher.plan.environment sets it
 CONSOLE = ""  # torch's sign for "not redirected"
 
 
@@ -40,6 +43,8 @@ class LaunchLogsSpecs(LogsSpecs):
                 files.tee_stdouts[rank] = files.stdouts[rank]
             if shown and tees[rank] & Std.ERR:
                 files.tee_stderrs[rank] = files.stderrs[rank]
+            if OWN_PYTHONPATH in os.environ:  # what torchrun itself has is for finding this module
+                env["PYTHONPATH"] = os.environ[OWN_PYTHONPATH]
             files.error_files[rank] = env["TORCHELASTIC_ERROR_FILE"] = str(directory / "error.json")
         if hasattr(files, "filtered_stdout"):  # --duplicate-stdout-filters, since torch 2.10
             files.filtered_stdout = str(root / "filtered_stdout.log")

@@ -1,0 +1,54 @@
+"""What tells that a component can be used.
+
+`http(s)://…` answers, `tcp://HOST:PORT` is open, or `log:REGEX` is found in a line of its log.
+"""
+
+import re
+from urllib.parse import urlsplit
+
+from launcher.errors import UserError
+
+LOG = "log:"
+
+
+def check_ready(where: str, check: str) -> str:
+    """`check`, if it can ever be met; raises UserError otherwise."""
+    trouble = _log_trouble(check.removeprefix(LOG)) if check.startswith(LOG) else _address_trouble(check)
+    if trouble:
+        hint = "allowed: http://HOST:PORT/PATH, https://…, tcp://HOST:PORT, or log:REGEX for a line of its log"
+        raise UserError(f"{where}.ready = {check!r}: {trouble}", hint)
+    return check
+
+
+def _log_trouble(pattern: str) -> str | None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        return f"not a regular expression: {error}"
+    return None if pattern else "the regular expression is empty"
+
+
+def _address_trouble(check: str) -> str | None:
+    try:
+        address = urlsplit(check)
+        port = address.port
+    except ValueError as error:
+        return f"can never succeed: {error}"
+    if address.scheme not in ("http", "https", "tcp"):
+        return "none of the checks that there are"
+    if not address.hostname:
+        return "can never succeed: it names no host"
+    needs_port = address.scheme == "tcp" and port is None
+    return "can never succeed: nobody listens on that port" if needs_port or port == 0 else None
+
+
+def ready_when(check: str) -> str:
+    """When the check is met, for people."""
+    return f"its log has {check.removeprefix(LOG)}" if check.startswith(LOG) else f"{check} answers"
+
+
+def not_ready_because(check: str) -> str:
+    """What is missing as long as the check is not met, for people."""
+    if check.startswith(LOG):
+        return f"no line of its log has {check.removeprefix(LOG)}"
+    return f"{check} does not answer"

@@ -1,0 +1,28 @@
+"""Files of variables, as docker, systemd and dotenv take them."""
+
+from pathlib import Path
+
+from dotenv.parser import Binding, parse_stream
+
+from launcher.errors import UserError
+
+
+def read_env_file(component: str, path: Path) -> dict[str, str]:
+    """The variables of a file with a KEY=VALUE a line; `$NAME` is not replaced. Raises UserError."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            lines = list(parse_stream(file))
+    except FileNotFoundError:
+        raise UserError(f"{component}.env_file {path}: there is no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{component}.env_file {path}: cannot be read: {error}") from None
+    return dict(_variable(component, path, line) for line in lines if line.key or line.error)
+
+
+def _variable(component: str, path: Path, line: Binding) -> tuple[str, str]:
+    if line.error or line.key is None or line.value is None:
+        where = f"{component}.env_file {path}:{line.original.line}"
+        raise UserError(
+            f"{where}: {line.original.string.strip()!r} sets nothing", "a line is KEY=VALUE, or a # comment"
+        )
+    return line.key, line.value

@@ -1,0 +1,47 @@
+"""Pythons other than our own, for components that have theirs."""
+
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from launcher.errors import UserError
+from launcher.plan.spec import ProcessSpec
+
+_HAS_TORCH = "import importlib.util, sys; sys.exit(0 if importlib.util.find_spec('torch') else 3)"
+ANSWER_WITHIN = 60.0  # seconds: a cold network file system takes its time
+
+
+def find_python(component: str, python: Path) -> str:
+    """The interpreter: a path to one or to a virtual environment, or a name on PATH. Raises UserError.
+
+    Links are not followed: what a virtual environment is, its interpreter knows from where it was called.
+    """
+    if len(python.parts) == 1 and (found := shutil.which(str(python))):
+        return found
+    path = Path.cwd() / python.expanduser()
+    interpreter = path / "bin" / "python" if path.is_dir() else path
+    if not shutil.which(interpreter):
+        raise UserError(
+            f"{component}.python {python}: {interpreter} is not a program",
+            "name an interpreter or a virtual environment",
+        )
+    return str(interpreter)
+
+
+def check_torch(spec: ProcessSpec, environment: Mapping[str, str]) -> None:
+    """Raises UserError when the interpreter that is to run torchrun cannot, for want of torch."""
+    python = spec.argv[0]
+    command = [python, "-c", _HAS_TORCH]
+    try:
+        done = subprocess.run(
+            command, cwd=spec.cwd, env=dict(environment), capture_output=True, text=True, timeout=ANSWER_WITHIN
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UserError(f"{spec.name}: {python} cannot be run: {error}") from None
+    if done.returncode == 3:
+        hint = "install it there, or start the component with `command`, without torchrun"
+        raise UserError(f"{spec.name}: {python} has no torch, which torchrun is a part of", hint)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
+        raise UserError(f"{spec.name}: {python} is no Python that works: {last}")

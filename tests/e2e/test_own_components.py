@@ -1,0 +1,99 @@
+"""Programs that know nothing of launch: their Python, their order, their restarts."""
+
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+
+from tests.launching import Launched, Launcher
+
+WAIT_FOR_GO = "import time, pathlib\nwhile not pathlib.Path('go').exists(): time.sleep(0.02)\nprint('went')"
+
+
+def sft(launch: Launcher, script: str, toml: str, *arguments: str) -> Launched:
+    config = launch.directory / "own.toml"
+    config.write_text(toml)
+    return launch.sft(script, "@", str(config), *arguments)
+
+
+def service(name: str, program: str, *more: str) -> str:
+    return "\n".join([f"[services.{name}]", f"command = ['{sys.executable}', '-uc', '''{program}''']", *more, ""])
+
+
+def test_a_component_starts_once_the_line_it_waits_for_is_logged(launch: Launcher) -> None:
+    program = (
+        "import time, pathlib\ntime.sleep(0.3); pathlib.Path('data').touch(); print('data is there'); time.sleep(99)"
+    )
+    toml = service("data", program, "ready = 'log:data is .*'") + "[trainer]\nafter = ['data']\n"
+    run = sft(launch, "import pathlib\nassert pathlib.Path('data').exists()", toml)
+    assert run.exit_code() == 0, run.output
+
+
+def test_a_service_that_fails_is_started_again_and_the_run_goes_on(launch: Launcher) -> None:
+    program = "import os, pathlib, time\nif pathlib.Path('once').exists(): pathlib.Path('go').touch(); time.sleep(99)\n"
+    program += "pathlib.Path('once').touch(); os.abort()"
+    run = sft(launch, WAIT_FOR_GO, service("shaky", program, "restart = 'on-failure'"))
+    assert run.exit_code() == 0, run.output
+    assert "shaky: SIGABRT; starting it again, 2 more times at most" in run.output
+
+
+def test_a_service_that_always_fails_ends_the_run_after_its_last_chance(launch: Launcher) -> None:
+    program = "print('no'); raise SystemExit(3)"
+    run = sft(launch, WAIT_FOR_GO, service("never", program, "restart = 'on-failure'", "restart_limit = 2"))
+    assert run.exit_code() == 1
+    assert "FAILED  never: exit code 3" in run.output
+    assert run.run.component_log("never").read_text().count("no\n") == 3
+
+
+def test_a_service_that_may_exit_does_not_end_the_run(launch: Launcher) -> None:
+    toml = service("prepare", "import pathlib; pathlib.Path('go').touch()", "may_exit = true")
+    run = sft(launch, WAIT_FOR_GO, toml)
+    assert run.exit_code() == 0, run.output
+
+
+def test_variables_come_from_the_file_that_is_named(launch: Launcher) -> None:
+    (launch.directory / "x.env").write_text("COLOUR='deep blue'\n")
+    run = launch.sft("import os\nprint(os.environ['COLOUR'])", "--trainer.env-file", "x.env")
+    assert run.exit_code() == 0, run.output
+    assert "[trainer0]:deep blue" in run.output
+
+
+@pytest.fixture
+def without_launch(tmp_path: Path) -> Path:
+    """A virtual environment that has torch and not launch."""
+    directory = tmp_path / "their venv"
+    venv.create(directory, with_pip=False)
+    packages = Path(sysconfig.get_path("purelib", vars={"base": str(directory)}))
+    for found in Path(sysconfig.get_path("purelib")).iterdir():
+        if "launch" not in found.name.lower():
+            (packages / found.name).symlink_to(found)
+    return directory
+
+
+def test_a_trainer_under_its_own_python_has_its_files_where_the_documents_say(
+    launch: Launcher, without_launch: Path
+) -> None:
+    script = "import importlib.util as u, os, sys\nassert u.find_spec('launcher') is None\n"
+    script += "print(sys.prefix, os.environ['PYTHONPATH'])"
+    run = launch.sft(
+        script, "--trainer.python", str(without_launch), "--name", "otter", "--nproc", "2", PYTHONPATH="/x"
+    )
+    assert run.exit_code() == 0, run.output
+    written = run.run.torchrun / "otter-1" / "attempt_0" / "1" / "stdout.log"
+    assert written.read_text() == f"{without_launch} /x\n"
+
+
+def test_wrong_requests_are_refused_before_anything_starts(launch: Launcher) -> None:
+    for arguments, message in (
+        (("--trainer.after", "nobody"), "trainer.after = 'nobody'"),
+        (("--trainer.ready", "log:("), "not a regular expression"),
+        (("--trainer.env-file", "none.env"), "there is no such file"),
+        (("--trainer.python", "/nowhere"), "is not a program"),
+    ):
+        run = launch.sft("", *arguments)
+        assert run.exit_code() == 2
+        assert message in run.output
+        assert "Traceback" not in run.output
+        assert not run.run.root.exists()

@@ -1,0 +1,26 @@
+"""Files of variables."""
+
+from pathlib import Path
+
+import pytest
+
+from launcher.errors import UserError
+from launcher.run.env_file import read_env_file
+
+
+def test_values_are_taken_as_dotenv_files_have_them(tmp_path: Path) -> None:
+    file = tmp_path / "a b.env"
+    file.write_text("# comment\nA=1\nexport B='two words'\nC=$HOME\nD=\n")
+    assert read_env_file("trainer", file) == {"A": "1", "B": "two words", "C": "$HOME", "D": ""}
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"trainer.env_file .*nowhere.env: there is no such file"):
+        read_env_file("trainer", tmp_path / "nowhere.env")
+
+
+@pytest.mark.parametrize("text", ["A\n", "A=1\nwhat is this\n"])
+def test_a_line_that_is_no_assignment_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.env").write_text(text)
+    with pytest.raises(UserError, match=r"x.env:\d: .* sets nothing"):
+        read_env_file("trainer", tmp_path / "x.env")
