@@ -82,6 +82,7 @@ class _Session:
     def run(self, guard: int, pipe: int | None, note: str | None) -> int:
         from launcher.logger import get_logger, log_to
         from launcher.registry import register
+        from launcher.run.progress import ProgressWatch
         from launcher.run.supervisor import Conduct, supervise
         from launcher.view.launcher_log import log_event
         from launcher.view.panes import StatusLine
@@ -102,7 +103,9 @@ class _Session:
             watchdog=config.watchdog,
             diagnose=self._diagnose,
         )
-        policy = supervise(self.plan, [log_event, self.state, screen], conduct)
+        progress = ProgressWatch(self.plan)
+        policy = supervise(self.plan, [log_event, self.state, screen, progress], conduct)
+        progress.close()
         last_words = self._end(policy)
         if status:
             status.close(policy.state.value)

@@ -6,6 +6,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from launcher.config.base import Duration, Section
+from launcher.config.progress import ProgressPattern, headline
 from launcher.config.torchrun import TorchrunConfig
 
 
@@ -28,6 +29,18 @@ class ProcessConfig(Section):
         description="tells that it can be used: http://… answers, tcp://HOST:PORT is open, log:REGEX is logged",
     )
     ready_timeout: Duration = Field(600.0, gt=0, description="how long it may take to become ready")
+    progress: ProgressPattern | None = Field(
+        None,
+        description="regular expression whose names turn log lines into metrics; without a `step` lines are counted",
+    )
+    progress_metric: str | None = Field(None, description="the name that says how it is doing; default: the first one")
+    progress_total: int | None = Field(None, ge=1, description="steps in all; default: unknown")
+
+    @model_validator(mode="after")
+    def _has_its_headline(self) -> Self:
+        if self.progress is not None:
+            headline(self.progress, self.progress_metric)
+        return self
 
 
 class LastingConfig(ProcessConfig):
@@ -53,8 +66,9 @@ class ComponentConfig(ProcessConfig):
         named = [name for name in ("module", "script", "command") if getattr(self, name) is not None]
         if len(named) > 1:
             raise ValueError(f"{' and '.join(named)} are both set; name one program")
-        if not named and self.python is not None:
-            raise ValueError("python is for a program of your own; name it with module, script or command")
+        foreign = [name for name in ("python", "progress") if getattr(self, name) is not None]
+        if not named and foreign:
+            raise ValueError(f"{foreign[0]} is for a program of your own; name it with module, script or command")
         return self
 
     @property

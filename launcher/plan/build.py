@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeVar
 
 from launcher.config.component import ComponentConfig, LastingConfig, ProcessConfig
 from launcher.config.dump import to_toml
+from launcher.config.progress import headline
 from launcher.config.run import RLConfig, RunConfig, SFTConfig
 from launcher.config.wandb import WandbConfig, WandbSection
 from launcher.config.workload import Handed, InferenceConfig, OrchestratorConfig, RLTrainerConfig, SFTTrainerConfig
@@ -16,7 +17,7 @@ from launcher.plan.placement import Placement, Server, place
 from launcher.plan.ready import LOG, check_ready
 from launcher.plan.spec import Machine, Plan, ProcessSpec, Progress, Ranks, Role
 from launcher.plan.torchrun import plan_ranks, redirected, torchrun_argv
-from launcher.plan.wandb_runs import NOT_LOGGED_IN, wandb_run
+from launcher.plan.wandb_runs import NOT_LOGGED_IN, wandb_run, wandb_variables
 from launcher.rundir import RunDir
 from launcher.secrets import MASK, is_secret
 
@@ -48,7 +49,7 @@ class _Planner:
         self.kind: Literal["rl", "sft"] = "rl" if self.rl else "sft"
         self.placement = self._place()
         self.notes: list[str] = []
-        self.wandb = False
+        self.wandb_runs: dict[str, WandbConfig] = {}
         self.files = [(run.config, to_toml(config, leave_out=UNREPEATED))]
 
     def plan(self) -> Plan:
@@ -63,7 +64,7 @@ class _Planner:
             grace=self.config.grace,
             drain_timeout=self.config.drain_timeout,
             run_id=self.machine.run_id,
-            wandb=self.wandb,
+            wandb=any(wandb.is_on for wandb in self.wandb_runs.values()),
             notes=(*self.placement.notes, *self.notes, *self._warnings(processes)),
         )
 
@@ -119,7 +120,7 @@ class _Planner:
     def _hand_over(self, component: str, handed_type: type[Handed], settings: Any, **own: Any) -> None:
         run = {"run_name": self.name, "output_dir": self.run.root, "attempt": self.run.attempt}
         if isinstance(settings, WandbSection):
-            run["wandb"] = self._wandb(component, settings.wandb)
+            run["wandb"] = self.wandb_runs[component] = self._wandb(component, settings.wandb)
         handed = hand_over(handed_type, self.config, settings, own | run)
         self.files.append((self.run.component_config(component), to_toml(handed)))
 
@@ -148,7 +149,10 @@ class _Planner:
     ) -> ProcessSpec:
         own = {key: self._expand(name, (value,))[0] for key, value in self._variables(name, settings)}
         own = {**self.machine.env_files.get(name, {}), **own}
-        env = {**additions(name, self.config, self.machine, self.run, gpus), **(env or {}), **own}
+        env = {**additions(name, self.config, self.machine, self.run, gpus), **(env or {})}
+        if isinstance(settings, ComponentConfig) and not settings.is_reference and self._logs_to_wandb(name):
+            env |= wandb_variables(self.wandb_runs[name], self.run.root)
+        env |= own
         if name in self.machine.pythons:
             env |= own_python(self.machine, self._python(name), own)
             env |= foreign_torchrun(self.machine, own) if more.get("ranks") else {}
@@ -166,6 +170,7 @@ class _Planner:
             unset=tuple(stray for stray in strays(self.machine.variables) if stray not in own),
             gpus=gpus,
             after=settings.after,
+            progress=settings.progress,
             ready_timeout=settings.ready_timeout,
             **more,
         )
@@ -190,12 +195,18 @@ class _Planner:
         general = self.config.wandb.over(machine.wandb)
         identity = f"{machine.run_id}-{component}" if self.rl else machine.run_id
         wandb = wandb_run(kind, component, self.name, general, own, run_id=identity, logged_in=machine.wandb_login)
-        self.wandb = self.wandb or wandb.is_on
         if wandb.is_on and not machine.wandb_login and NOT_LOGGED_IN not in self.notes:
             self.notes.append(NOT_LOGGED_IN)
         return wandb
 
+    def _logs_to_wandb(self, component: str) -> bool:
+        return component in self.wandb_runs and self.wandb_runs[component].is_on
+
     def _progress(self) -> Progress:
+        for name in ("orchestrator", "trainer"):
+            settings: ProcessConfig | None = getattr(self.config, name, None)
+            if settings and settings.progress:
+                return Progress(name, headline(settings.progress, settings.progress_metric), settings.progress_total)
         component, metric = ("orchestrator", "reward/mean") if self.rl else ("trainer", "loss")
         return Progress(component, metric, self.config.max_steps)
 

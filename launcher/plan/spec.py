@@ -62,6 +62,7 @@ class ProcessSpec:
     after: tuple[str, ...] = ()  # the components that must be ready, or at least started, before this one is
     ready: str | None = None  # http(s)://, tcp:// or log:, see launcher.plan.ready
     ready_timeout: float = 600.0  # seconds
+    progress: str | None = None  # regular expression whose names turn log lines into metrics
     ranks: Ranks | None = None  # set for torchrun
     restarts: int = 0  # how often the supervisor starts it again when it fails; for what SERVES
     may_exit: bool = False  # ending with 0 before the run does is no failure; for what SERVES
@@ -74,7 +75,7 @@ class Progress:
 
     component: str
     metric: str
-    max_steps: int
+    max_steps: int | None  # None: unknown
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Which W&B run a component logs to."""
 
+from pathlib import Path
 from typing import Any, Literal
 
-from launcher.config.wandb import WandbConfig
+from launcher.config.wandb import VARIABLES, WandbConfig
 from launcher.errors import UserError
 
 NOT_LOGGED_IN = "not logged in to W&B: logging offline; log in with `wandb login` or set WANDB_API_KEY"
@@ -31,6 +32,18 @@ def wandb_run(
     identity = _rl_identity if kind == "rl" else _sft_identity
     found = identity(component, run_name, general, own) | {"mode": _mode(merged, logged_in)}
     return merged.model_copy(update={"id": run_id} | {name: value for name, value in found.items() if value})
+
+
+def wandb_variables(wandb: WandbConfig, directory: Path) -> dict[str, str]:
+    """What tells a program that knows nothing of us to log to this W&B run: W&B's own variables, and never the key.
+
+    `directory` is that of W&B's files, unless the settings name one.
+    """
+    values = {name: getattr(wandb, field) for field, name in VARIABLES.items()}
+    values["WANDB_DIR"] = wandb.dir or directory
+    values["WANDB_TAGS"] = ",".join(wandb.tags)
+    values["WANDB_RESUME"] = "allow"  # the next attempt has the same id, and goes on with the run
+    return {name: str(value) for name, value in values.items() if value}
 
 
 def _sft_identity(component: str, run_name: str, general: WandbConfig, own: WandbConfig) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class ProgressState(_Record):
 
     component: str
     metric: str
-    max_steps: int
+    max_steps: int | None  # None: unknown
 
 
 class FailureState(_Record):

@@ -179,8 +179,9 @@ class _TerminalScreen(_Screen):
         words = [f"{metric} {step[metric]:.3f}"] if isinstance(step.get(metric), float) else []
         done, seconds = number - self.first[0], now - self.first[1]
         if done > 0 and seconds > 0:
-            left = (self.plan.progress.max_steps - number) * seconds / done
-            words += [f"{done / seconds:.1f} steps/s", f"{duration(max(0.0, left))} left"]
+            words.append(f"{done / seconds:.1f} steps/s")
+            if total := self.plan.progress.max_steps:
+                words.append(f"{duration(max(0.0, (total - number) * seconds / done))} left")
         self.bar.update(self.task, completed=number, description="  ".join(words))
         self.bar.refresh()
 

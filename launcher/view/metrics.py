@@ -71,7 +71,13 @@ def progress_text(progress: Progress | ProgressState, step: Mapping[str, Any]) -
     """ "step 40/150  loss 0.123"."""
     value = step.get(progress.metric)
     metric = f"  {progress.metric} {value:.3f}" if isinstance(value, float) else ""
-    return f"step {step['step']}/{progress.max_steps}{metric}"
+    return f"step {steps_text(step['step'], progress.max_steps)}{metric}"
+
+
+def steps_text(step: int | None, max_steps: int | None) -> str:
+    """ "40/150", or "40" where nobody knows how many there will be; "-" for none yet."""
+    done = "-" if step is None else str(step)
+    return done if max_steps is None else f"{done}/{max_steps}"
 
 
 def _is_number(value: object) -> bool:

@@ -100,7 +100,8 @@ def metrics_lines(run: RunDir, components: Iterable[str], progress: Progress | P
         if not steps:
             continue
         newest = newest_values(steps)
-        values = [f"{name} {value:.4g}" for name, value in newest.items() if name in _HEADLINES]
+        headlines = {name: value for name, value in newest.items() if name in (*_HEADLINES, progress.metric)}
+        values = [f"{name} {value:.4g}" for name, value in (headlines or newest).items()]
         yield f"  {component:<12} step {steps[-1]['step']}: {', '.join(values)}"
         if component == progress.component:
             yield f"  {progress.metric}"

@@ -30,7 +30,7 @@ class RunStatus:
     duration: float  # seconds, of this attempt
     exit_code: int | None
     step: int | None
-    max_steps: int
+    max_steps: int | None  # None: unknown
     metric: str
     value: float | None  # of the metric, the newest one
     recent: list[float]  # its newest values, the newest last

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from launcher.view.metrics import steps_text
 from launcher.view.plot import sparkline
 from launcher.view.report import duration
 from launcher.view.status import RunStatus
@@ -23,7 +24,7 @@ _COLUMNS: dict[str, Callable[[RunStatus], str]] = {
     "STATE": lambda run: run.state,
     "KIND": lambda run: run.kind,
     "ATTEMPT": lambda run: str(run.attempt),
-    "STEP": lambda run: f"{'-' if run.step is None else run.step}/{run.max_steps}",
+    "STEP": lambda run: steps_text(run.step, run.max_steps),
     "AGE": lambda run: age(time.time() - run.started),
     "TOOK": lambda run: duration(run.duration),
 }

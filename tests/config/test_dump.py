@@ -77,6 +77,7 @@ SPECIAL = {
     "trainer.torchrun.tee": "1",
 }
 BY_NAME = {"id": "a1b2", "base-url": "https://wandb.example"}
+PROGRESS = ("progress", "progress-metric")
 BY_METAVAR = {
     "INTEGER": "64",
     "NUMBER": "0.25",
@@ -103,7 +104,17 @@ def words(field: ConfigField, chance: random.Random) -> list[str]:
 def request(model: type[RunConfig], seed: int) -> list[str]:
     """A random request without contradictions: programs, and where inference runs, are left to the tests above."""
     chance = random.Random(seed)
-    excluded = ("module", "script", "command", "python", "after", "inference-url", "inference")
+    excluded = (
+        "module",
+        "script",
+        "command",
+        "python",
+        "after",
+        "progress",
+        "progress-metric",
+        "inference-url",
+        "inference",
+    )
     fields = [field for field in config_fields(model) if field.option.rpartition(".")[2] not in excluded]
     chosen = chance.sample(fields, chance.choice([1, 3, 10, 40]))
     return [word for field in chosen for word in words(field, chance)]

@@ -1,5 +1,7 @@
 """Programs that know nothing of launch: their Python, their order, their restarts."""
 
+import json
+import subprocess
 import sys
 import sysconfig
 import venv
@@ -7,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.launching import Launched, Launcher
+from tests.launching import LAUNCH, Launched, Launcher
 
 WAIT_FOR_GO = "import time, pathlib\nwhile not pathlib.Path('go').exists(): time.sleep(0.02)\nprint('went')"
 
@@ -97,3 +99,31 @@ def test_wrong_requests_are_refused_before_anything_starts(launch: Launcher) -> 
         assert message in run.output
         assert "Traceback" not in run.output
         assert not run.run.root.exists()
+
+
+def test_the_progress_of_a_program_that_only_prints_is_shown(launch: Launcher) -> None:
+    script = "for step in range(1, 6): print(f'step {step}: loss={1 / step:.2f}')"
+    run = launch.sft(script, "--trainer.progress", r"step (?P<step>\d+): loss=(?P<loss>[\d.]+)", "--nproc", "2")
+    assert run.exit_code() == 0, run.output
+    lines = [json.loads(line) for line in run.run.metrics("trainer").read_text().splitlines()]
+    assert [(line["step"], line["loss"]) for line in lines] == [(1, 1.0), (2, 0.5), (3, 0.33), (4, 0.25), (5, 0.2)]
+    assert "step 5: loss 0.2" in run.output
+    status = subprocess.run(
+        [LAUNCH, "status", "run"], cwd=launch.directory, env=launch.environment, capture_output=True, text=True
+    )
+    assert "loss" in status.stdout
+    assert "5/" not in status.stdout
+
+
+def test_a_program_that_knows_only_wandb_is_told_which_run_it_logs_to(launch: Launcher) -> None:
+    script = "import os\nprint(*(f'{name}={os.environ.get(name)}' for name in sorted(os.environ) if 'WANDB' in name))"
+    run = launch.sft(script, "--wandb.project", "p", "--wandb.mode", "offline", "--name", "otter", WANDB_NAME="")
+    assert run.exit_code() == 0, run.output
+    for word in (
+        "WANDB_PROJECT=p",
+        "WANDB_NAME=otter",
+        "WANDB_MODE=offline",
+        f"WANDB_DIR={run.run.root}",
+        "WANDB_RUN_ID=",
+    ):
+        assert word in run.output

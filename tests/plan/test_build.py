@@ -101,12 +101,10 @@ def test_a_command_does_without_torchrun() -> None:
     assert (trainer.argv, trainer.ranks, trainer.rank_logs) == (("accelerate", "launch"), None, ())
 
 
-# --- its own Python and variables --------------------------------------------------------------------------------------
-
-
 def other(name: str = "trainer", **facts: Any) -> Machine:
     paths = {"PATH": "/bin", "PYTHONPATH": "/mine"}
-    return machine(pythons={name: "/other/bin/python"}, torchrun_logs=Path("/launch/logs"), search_paths=paths, **facts)
+    pythons = {name: "/other/bin/python"}
+    return machine(pythons=pythons, torchrun_logs=Path("/launch/logs"), search_paths=paths, **facts)
 
 
 def test_a_component_runs_under_its_own_python_and_finds_its_programs_first() -> None:

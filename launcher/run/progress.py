@@ -1,0 +1,127 @@
+"""Metrics of programs that know nothing of us, read off their log lines: `progress` in their configuration.
+
+The programs themselves never notice: a thread of the supervisor's process reads what they have written.
+"""
+
+import json
+import queue
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from launcher.metrics import MetricsFile
+from launcher.plan.spec import Plan, ProcessSpec
+from launcher.run.events import Event, NewAttempt
+from launcher.run.log_tail import LogTail
+
+INTERVAL = 0.5  # seconds between two looks at the logs
+_COLOUR = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
+
+
+class LoggedProgress:
+    """One component's log lines and the metrics file that they are turned into.
+
+    Of a torchrun component rank 0 is read. What an attempt repeats takes the place of what there was.
+    """
+
+    def __init__(self, spec: ProcessSpec, metrics: Path) -> None:
+        assert spec.progress is not None
+        self.spec, self.pattern, self.file = spec, re.compile(spec.progress), MetricsFile(metrics)
+        self._tails: dict[Path, LogTail] = {}
+        self._step = newest_step(metrics)
+        self._last: dict[str, float] = {}
+        self._is_new = True
+
+    def look(self, is_over: bool = False) -> None:
+        """Turn the lines that were added since the last look into metrics."""
+        for path in self._logs():
+            tail = self._tails.setdefault(path, LogTail(path))
+            while lines := tail.new_lines(is_over):
+                for line in lines:
+                    self._take(_COLOUR.sub("", line))
+
+    def _logs(self) -> list[Path]:
+        ranks = self.spec.ranks
+        rank_0 = sorted(ranks.directory.glob("attempt_*/0/std*.log")) if ranks else []
+        return rank_0 or [self.spec.log]
+
+    def _take(self, line: str) -> None:
+        match = self.pattern.search(line)
+        texts = match.groupdict() if match else {}
+        found = {name: value for name, text in texts.items() if (value := _number(text)) is not None}
+        if not found or ("step" in found and found == self._last):
+            return
+        self._last = dict(found)
+        step = int(found.pop("step", self._step + 1))
+        if self._is_new and step <= self._step:
+            self.file.rewind(step - 1)
+        self._is_new, self._step = False, step
+        self.file.log(found, step)
+
+
+class ProgressWatch:
+    """A listener that follows all components that have a `progress`; `close` takes what is still in their logs."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plans: queue.SimpleQueue[Plan | None] = queue.SimpleQueue()
+        self._followed: dict[Path, LoggedProgress] = {}
+        self._follow(plan)
+        self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+        if self._followed:
+            self._thread.start()
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, NewAttempt):
+            self._plans.put(event.plan)
+
+    def close(self) -> None:
+        """Returns when the metrics files have all that was logged."""
+        self._plans.put(None)
+        if self._followed:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                plan = self._plans.get(timeout=INTERVAL)
+            except queue.Empty:
+                self._look(is_over=False)
+                continue
+            self._look(is_over=True)
+            if plan is None:
+                return
+            self._follow(plan)
+
+    def _look(self, is_over: bool) -> None:
+        for followed in self._followed.values():
+            followed.look(is_over)
+
+    def _follow(self, plan: Plan) -> None:
+        """Servers and services, which live on in a new attempt, keep their log and what was read of it."""
+        wanted = {spec.log: spec for spec in plan.processes if spec.progress}
+        self._followed = {
+            log: self._followed.get(log) or LoggedProgress(spec, plan.run.metrics(spec.name))
+            for log, spec in wanted.items()
+        }
+
+
+def newest_step(metrics: Path) -> int:
+    """The last step of a metrics file; 0 when there is none."""
+    return max(_steps(metrics), default=0)
+
+
+def _steps(metrics: Path) -> Iterator[int]:
+    lines = metrics.read_bytes().splitlines() if metrics.exists() else []
+    for line in lines:
+        try:
+            yield int(json.loads(line)["step"])
+        except (ValueError, KeyError, TypeError):
+            continue
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text is not None else None
+    except ValueError:
+        return None
