@@ -1,0 +1,25 @@
+"""The plain Trainer of Hugging Face, as its users write it; it knows nothing of launch. See hf_trainer.toml."""
+
+from dataclasses import dataclass
+
+from transformers import AutoModelForCausalLM, AutoTokenizer, HfArgumentParser, Trainer, TrainingArguments
+
+TEXTS = ("to be or not to be", "that is the question", "all the world is a stage", "what is past is prologue")
+
+
+@dataclass
+class ModelArguments:
+    model: str
+
+
+def main() -> None:
+    own, arguments = HfArgumentParser((ModelArguments, TrainingArguments)).parse_args_into_dataclasses()
+    tokenizer = AutoTokenizer.from_pretrained(own.model)
+    encoded = [tokenizer(text, padding="max_length", truncation=True, max_length=32) for text in TEXTS * 16]
+    data = [{"input_ids": one["input_ids"], "labels": one["input_ids"]} for one in encoded]
+    model = AutoModelForCausalLM.from_pretrained(own.model)
+    Trainer(model, arguments, train_dataset=data).train()
+
+
+if __name__ == "__main__":
+    main()

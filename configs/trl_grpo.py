@@ -1,0 +1,33 @@
+"""TRL's GRPOTrainer with a reward of one's own; it knows nothing of launch. See trl_grpo.toml."""
+
+from dataclasses import dataclass
+
+from datasets import Dataset
+from trl import GRPOConfig, GRPOTrainer, ModelConfig, TrlParser
+
+WORDS = ("apple", "pear", "plum", "grape", "melon", "lemon", "peach", "mango")
+
+
+@dataclass
+class DataArguments:
+    prompts: int = 64
+
+
+def reversed_share(prompts: list[str], completions: list[str], **_: object) -> list[float]:
+    """The share of letters that are right in the reversed word."""
+    pairs = zip(prompts, completions, strict=True)
+    return [_share(prompt.split()[-1][::-1], completion) for prompt, completion in pairs]
+
+
+def _share(wanted: str, got: str) -> float:
+    return sum(a == b for a, b in zip(wanted, got, strict=False)) / len(wanted)
+
+
+def main() -> None:
+    data, config, model = TrlParser((DataArguments, GRPOConfig, ModelConfig)).parse_args_and_config()
+    prompts = [{"prompt": f"reverse {WORDS[i % len(WORDS)]} "} for i in range(data.prompts)]
+    GRPOTrainer(model.model_name_or_path, reversed_share, config, train_dataset=Dataset.from_list(prompts)).train()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+"""TRL's SFTTrainer, as its users write it; it knows nothing of launch. See trl_sft.toml."""
+
+from dataclasses import dataclass
+
+from datasets import Dataset
+from trl import ModelConfig, SFTConfig, SFTTrainer, TrlParser
+
+WORDS = ("apple", "pear", "plum", "grape", "melon", "lemon", "peach", "mango")
+
+
+@dataclass
+class DataArguments:
+    pairs: int = 64
+
+
+def main() -> None:
+    data, config, model = TrlParser((DataArguments, SFTConfig, ModelConfig)).parse_args_and_config()
+    words = [WORDS[i % len(WORDS)] for i in range(data.pairs)]
+    pairs = Dataset.from_list([{"prompt": f"reverse {word} ", "completion": word[::-1]} for word in words])
+    SFTTrainer(model.model_name_or_path, config, train_dataset=pairs).train()
+
+
+if __name__ == "__main__":
+    main()
