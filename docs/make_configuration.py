@@ -23,8 +23,8 @@ A section that may be absent (`wandb`, `tmux`, `inference`, `log_extras`) is its
 or `wandb = false` in a file. Setting something inside it switches it on, unless it is set to false.
 `trainer.wandb` and `orchestrator.wandb` inherit what they do not set from `wandb`.
 
-`ready` is `http://HOST:PORT/PATH` (or https: answers with 2xx), `tcp://HOST:PORT` (takes a connection) or `log:REGEX` (is
-found in a line of the component's log). `after` waits for that; where a component has no `ready`, for its start.
+`ready` is `http://HOST:PORT/PATH` (or https: answers with 2xx), `tcp://HOST:PORT` (takes a connection) or `log:REGEX`
+(is found in a line of the component's log). `after` waits for that; where a component has no `ready`, for its start.
 
 Durations are `30s`, `10m`, `1h30m` or a number of seconds. Relative paths count from where `launch` is typed.
 """

@@ -9,6 +9,7 @@ from launcher.run.events import exit_text
 from launcher.run.inspection import ComponentStatus, ProcessStatus
 from launcher.run.state import RunState
 from launcher.rundir import RunDir
+from launcher.view.metrics import steps_text
 from launcher.view.report import duration, metrics_lines, shown, wandb_lines
 from launcher.view.status import AttemptStatus, RunDetails
 from launcher.view.status_table import state_word, whereabouts
@@ -19,7 +20,7 @@ _FLUSH_RIGHT = ("PID", "CPU", "MEMORY")
 
 def run_page(state: RunState, details: RunDetails, typed: str, colours: bool) -> str:
     words = [state_word(details.state, colours), f"attempt {details.attempt}"]
-    words += [f"step {details.step}/{details.max_steps}"] if details.step is not None else []
+    words += [f"step {steps_text(details.step, details.max_steps)}"] if details.step is not None else []
     lines = [f"{details.kind} run {details.name}: {', '.join(words)}"]
     lines += [*whereabouts(details), *_times(details), ""]
     lines += [*_processes(details), ""]
