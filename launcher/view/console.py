@@ -26,7 +26,7 @@ from launcher.view.metrics import MetricsReader
 from launcher.view.report import duration
 
 SHORTEST_WAIT, LONGEST_WAIT = 0.05, 2.0  # seconds between two looks at the log: grows while nothing happens
-LARGEST_BACKLOG = 1 << 20  # bytes; a console is for reading, and a flood is in the file
+LARGEST_BACKLOG = 1 << 18  # bytes; a console is for reading, and a flood is in the file
 _CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
 _LEVELS = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red", "DEBUG": "dim", "TRACE": "dim"}
 
@@ -102,6 +102,7 @@ class Console:
             wait = SHORTEST_WAIT if events else min(2 * wait, LONGEST_WAIT)
             if self._show_log(closing) | self._show_metrics():
                 wait = SHORTEST_WAIT
+            self._screen.flush()
 
     def _next_events(self, wait: float) -> list[Event | None]:
         """All that have happened, before the log is looked at again: they say what to show of it."""
@@ -146,6 +147,9 @@ class _Screen:
 
     def line(self, text: str) -> None:
         sys.stdout.write(f"{text}\n")
+
+    def flush(self) -> None:
+        """Once for many lines: a flood would cost a whole core otherwise, which the workers need."""
         sys.stdout.flush()
 
     def progress(self, step: dict[str, Any]) -> None:
