@@ -3,6 +3,7 @@
 import os
 import sys
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -33,6 +34,9 @@ HELP = """Start, watch, stop and diagnose RL and SFT runs.
 
 def main() -> None:
     """The entry point of the `launch` script."""
+    for stream in ("stdout", "stderr"):  # closed by `>&-`
+        if getattr(sys, stream) is None:
+            setattr(sys, stream, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 (for good)
     try:
         arguments = sys.argv[1:] or ["--help"]
         sys.exit(app.main(arguments, prog_name="launch", standalone_mode=False))

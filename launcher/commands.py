@@ -117,8 +117,12 @@ def _next_attempt(request: Any, run: "RunDir", state: "RunState", dry_run: bool,
     check_ended(run, state)
     request.layers.insert(0, read_file(run.config))
     config = request.load()
+    if config.output_dir is not None or config.name not in (None, state.name):
+        raise UserError("a resumed run keeps its name and its directory", "leave out --name and --output-dir")
+    if state.cwd.is_dir():
+        os.chdir(state.cwd)  # relative paths mean what they did when the run was first started
     done = max(steps_in(run.checkpoints), default=0)
-    if done >= config.max_steps:
+    if config.trainer.is_reference and done >= config.max_steps:
         raise UserError(
             f"{state.name} has made its {config.max_steps} steps", f"go further with --max-steps {2 * done}"
         )
@@ -154,6 +158,8 @@ def stop(
         seconds = None if grace is None else float(parse_duration(grace))
     except ValueError as error:
         raise UserError(f"--grace {grace}: {error}") from None
+    if seconds is not None and seconds < 0:
+        raise UserError(f"--grace {grace}: must not be negative")
     if true_state(found, state) in GOING_ON:
         print(f"stopping {state.name} ...", flush=True)
     after = stop_run(found, seconds, now)

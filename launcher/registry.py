@@ -27,11 +27,11 @@ def known_runs() -> list[Path]:
     found = {path.parent.resolve() for path in Path("outputs").glob("*/run.json")}
     directory = _directory()
     for link in directory.iterdir() if directory.is_dir() else ():
-        root = link.resolve()
-        if RunDir(root).state.exists():
-            found.add(root)
-        elif link.is_symlink():
-            with suppress(OSError):
+        with suppress(OSError):  # of a file system that does not answer
+            root = link.resolve()
+            if RunDir(root).state.exists():
+                found.add(root)
+            elif link.is_symlink() and root.parent.exists():  # otherwise it may only not be mounted
                 link.unlink()
     return sorted(found, key=_started, reverse=True)
 

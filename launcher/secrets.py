@@ -15,6 +15,13 @@ def is_secret(name: str) -> bool:
     return bool(_SECRET.search(name))
 
 
+def masked_word(word: str) -> str:
+    """One word of a command line, with the value of a secret's `NAME=value` replaced; printable whatever it holds."""
+    name, equals, _ = word.partition("=")
+    text = f"{name}={MASK}" if equals and is_secret(name.lstrip("-")) else word
+    return text.encode("utf-8", "replace").decode()
+
+
 def masked(values: Any) -> Any:
     """A copy of nested `values` in which text below a secret's name is replaced."""
     if not isinstance(values, dict):

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
 
@@ -49,7 +48,7 @@ def carry_out(
     guard = split()
     sign(lock)
     state.state.guard, state.state.supervisor = identify(guard_pid), identify(os.getpid())
-    return _Session(plan, plan_attempt, config, state).run(guard, pipe, note)
+    return _Session(plan, plan_attempt, config, state, lock).run(guard, pipe, note)
 
 
 def _open_panes(plan: Plan, state: RunState, config: RunConfig) -> str | None:
@@ -76,8 +75,8 @@ def _leave_terminal() -> int:
 class _Session:
     """What the supervisor does from its first moment to its last."""
 
-    def __init__(self, plan: Plan, plan_attempt: PlanAttempt, config: RunConfig, state: StateFile) -> None:
-        self.plan, self.plan_attempt, self.config, self.state = plan, plan_attempt, config, state
+    def __init__(self, plan: Plan, plan_attempt: PlanAttempt, config: RunConfig, state: StateFile, lock: int) -> None:
+        self.plan, self.plan_attempt, self.config, self.state, self.lock = plan, plan_attempt, config, state, lock
 
     def run(self, guard: int, pipe: int | None, note: str | None) -> int:
         from launcher.logger import get_logger, log_to
@@ -163,10 +162,14 @@ class _Session:
         stacks = take_stacks(self.plan.run, self.state.state)
         apart = sorted(standing_apart(group_stacks(stacks)))
         text = stacks_text(stacks)
-        with suppress(OSError):  # of a full disk
+        where = f"{text.rstrip().splitlines()[-1]}; " if apart else ""
+        try:
             self.plan.run.watchdog_stacks.write_text(text, encoding="utf-8")
-        where = text.rstrip().splitlines()[-1] if apart else "all ranks stand at the same place"
-        return apart[0] if len(apart) == 1 else None, f"{where}; stacks in {self.plan.run.watchdog_stacks}"
+        except OSError as error:
+            where += f"its stacks cannot be written: {error.strerror}"
+        else:
+            where += f"stacks in {self.plan.run.watchdog_stacks}"
+        return apart[0] if len(apart) == 1 else None, where
 
     def _end(self, policy: Policy) -> str:
         """Write down how the run has ended, and return what is to be said of it."""
@@ -176,6 +179,7 @@ class _Session:
         failure = find_cause(self.plan, policy)
         self.state.end(policy.state.value, policy.exit_code, failure_state(self.plan, failure))
         self._on_exit()
+        os.close(self.lock)  # a console that nobody reads must not hold the directory
         words = summary(self.plan, policy, self.state.state.started)
         return failure_block(self.plan, failure) + words if failure else words
 

@@ -13,7 +13,14 @@ from launcher.secrets import masked
 def to_toml(section: Section, leave_out: frozenset[str] = frozenset()) -> str:
     """TOML that loads to the same section; values of variables named like secrets are masked."""
     values = {name: value for name, value in to_values(section).items() if name not in leave_out}
-    return tomli_w.dumps(masked(values))
+    return tomli_w.dumps(_masked_variables(values))
+
+
+def _masked_variables(values: Any) -> Any:
+    """Only `env` holds variables: what a task calls its key is no secret, and has to reach it."""
+    if not isinstance(values, dict):
+        return values
+    return {name: masked(value) if name == "env" else _masked_variables(value) for name, value in values.items()}
 
 
 def to_values(section: Section) -> dict[str, Any]:

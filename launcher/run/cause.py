@@ -128,7 +128,7 @@ def first_to_fail(ranks: Ranks) -> int | None:
 def recorded_error(directory: Path) -> str:
     """The traceback that torch's `record` wrote for a rank; empty when there is none."""
     error = _read_error(directory)
-    return error.text if error else ""
+    return "\n".join(_fewer(error.text.splitlines())) if error else ""
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,8 @@ def _read_error(directory: Path) -> _RecordedError | None:
 
 
 def _clean(text: str) -> str:
-    return _NOISE.sub("", text).strip()
+    printable = text.encode("utf-8", "replace").decode()  # a lone surrogate stands in no file of ours
+    return _NOISE.sub("", printable).strip()
 
 
 def last_words(log: Path) -> str:
@@ -161,9 +162,11 @@ def last_words(log: Path) -> str:
     text = _NOISE.sub("", _tail(log))
     traceback = last_traceback(text)
     lines = [line for line in (traceback or text).splitlines() if line.strip()]
-    if traceback and len(lines) > SHOWN_LINES:
-        lines = [*lines[:5], "  ...", *lines[-SHOWN_LINES:]]
-    return "\n".join(lines if traceback else lines[-SHOWN_LINES // 2 :])
+    return "\n".join(_fewer(lines) if traceback else lines[-SHOWN_LINES // 2 :])
+
+
+def _fewer(lines: list[str]) -> list[str]:
+    return lines if len(lines) <= SHOWN_LINES else [*lines[:5], "  ...", *lines[-SHOWN_LINES:]]
 
 
 def _tail(log: Path) -> str:

@@ -11,6 +11,7 @@ from launcher.run.events import HEARTBEAT
 from launcher.run.state import ProcessId, RunState, boot_id, is_alive, read_state
 from launcher.rundir import RunDir
 
+GIVEN_UP = 300.0  # seconds after which a run of another host, a dead node or a pod that is gone, may be resumed here
 SILENCE = 3 * HEARTBEAT  # seconds after which a supervisor on another host is not taken for alive any more
 
 GOING_ON = ("starting", "running", "stopping")
@@ -46,6 +47,8 @@ def newest_living() -> Path | None:
 def check_ended(run: RunDir, state: RunState) -> None:
     """Raises UserError when the run is still going on, or may be."""
     now = true_state(run, state)
+    if now == "silent" and last_seen(run) > GIVEN_UP:
+        return
     if now in (*GOING_ON, "silent"):
         where = "" if is_local(state) else f" on {state.host}, last seen {last_seen(run):.0f}s ago"
         raise UserError(f"{state.name} is {now}{where}", f"end it first with: launch stop {state.name}")

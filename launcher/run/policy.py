@@ -2,7 +2,7 @@
 
 import signal
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from launcher.plan.ready import not_ready_because
@@ -142,8 +142,11 @@ class Policy:
         self.collateral.clear()
 
     def give_up(self, why: str) -> list[Action]:
-        """End the run instead of beginning another attempt."""
-        self.culprit = Culprit("launch", why)
+        """End a run that cannot go on, for a reason that is not one of its processes'; the first culprit stays."""
+        if self.state not in (State.RUNNING, State.RESTARTING):
+            return self._when_empty()
+        found = self.culprit
+        self.culprit = replace(found, what=f"{found.what}; {why}") if found else Culprit("launch", why)
         return self._stop(State.FAILED, why)
 
     def on(self, event: Event) -> list[Action]:
@@ -174,7 +177,7 @@ class Policy:
                 return self._on_guard_death()
             case Stalled(seconds, rank, where):
                 what = f"nothing has been logged and no step made for {seconds:g}s"
-                return self._fail(Culprit(self.plan.followed.name, f"{what}; {where}" if where else what, rank))
+                return self._fail(Culprit(self._silent(rank), f"{what}; {where}" if where else what, rank))
             case GraceOver():
                 return [KillAttempt() if self.state is State.RESTARTING else Kill()]
         return []
@@ -267,6 +270,14 @@ class Policy:
         return [End()] if ended else []
 
     # --- questions ---
+
+    def _silent(self, rank: int | None) -> str:
+        """Whose silence it is: the one with ranks, the only one that finishes, or nobody's in particular."""
+        with_ranks = [spec.name for spec in self.plan.processes if spec.ranks is not None]
+        if rank is not None and with_ranks:
+            return with_ranks[0]
+        finishing = [spec.name for spec in self.plan.processes if spec.role is Role.FINISHES]
+        return finishing[0] if len(finishing) == 1 else "launch"
 
     def _finishing(self) -> set[str]:
         return {name for name in self._alive if self._role(name) is Role.FINISHES}

@@ -44,7 +44,7 @@ def add_attempt(plan: Plan) -> None:
 def prepare_by_hand(plan: Plan, clean: bool) -> None:
     """Write the files alone, for commands that are pasted and run. Raises UserError as `prepare` does."""
     with _undone_on_error(plan.run) as undo:
-        check_free(plan.run, clean)
+        check_free(plan.run, clean=False)
         undo.directory_is_ours()
         _write_files(plan)
 

@@ -6,6 +6,8 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from launcher.secrets import masked_word
+
 PACKAGES = ("launch-rl", "torch", "wandb", "transformers", "vllm")
 GIT_SECONDS = 2.0  # a repository on a slow file system must not hold a run up
 
@@ -14,7 +16,7 @@ def provenance() -> dict[str, Any]:
     """Command line, git commit and whether the tree was dirty, versions. Nothing here ever fails a run."""
     commit = _git("rev-parse", "HEAD")
     return {
-        "argv": sys.argv,
+        "argv": [masked_word(word) for word in sys.argv],
         "git_commit": commit,
         "git_dirty": _git("status", "--porcelain", "--untracked-files=no") != "" if commit else None,
         "python": platform.python_version(),

@@ -39,11 +39,16 @@ class RankWatch:
         self._look()
 
     def close(self) -> None:
-        """torchrun has ended: look no more. Ranks that are known are still waited for."""
+        """torchrun has ended: what its ranks do from now on is no news, least of all of the next attempt."""
         for timer in (self._timer, self._last_second):
             if timer:
                 timer.cancel()
         self._timer, self._is_hurried = None, False
+        for descriptor in self._descriptors.values():
+            self._loop.remove_reader(descriptor)
+            os.close(descriptor)
+        self._descriptors.clear()
+        self.living.clear()
 
     def hurry(self) -> None:
         """The run is being stopped: from now on, a torchrun without ranks is not waited for long."""

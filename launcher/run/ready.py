@@ -3,10 +3,10 @@
 import asyncio
 import re
 import socket
-import urllib.error
 import urllib.request
 from collections.abc import Callable
 from functools import partial
+from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -45,7 +45,7 @@ def _answers(url: str) -> bool:
     try:
         with _open(url, timeout=ANSWER_WITHIN):
             return True
-    except (OSError, urllib.error.URLError, ValueError):
+    except (OSError, HTTPException, ValueError):
         return False
 
 

@@ -19,6 +19,7 @@ def split() -> int:
     """
     sys.stdout.flush()
     sys.stderr.flush()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, as some parents leave it, nobody could be waited for
     become_subreaper()
     signal.pthread_sigmask(signal.SIG_BLOCK, guard.WAITED_FOR)
     guard_pid = os.getpid()

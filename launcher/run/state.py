@@ -97,6 +97,7 @@ class RunState(_Record):
     tmux_session: str | None = None
     failure: FailureState | None = None
     provenance: dict[str, Any] = {}
+    cwd: Path = Path()  # where the first attempt was typed: what relative paths count from
     run_id: str = ""  # kept over the attempts; W&B knows the run by it
     earlier: list[AttemptState] = []
 
@@ -124,6 +125,7 @@ def first_state(plan: Plan, provenance: dict[str, Any], earlier: RunState | None
         processes=[_process_state(spec) for spec in plan.processes],
         wandb=plan.wandb,
         provenance=provenance,
+        cwd=earlier.cwd if earlier else Path.cwd(),
         run_id=plan.run_id,
         earlier=[*earlier.earlier, AttemptState(**earlier.model_dump(include=set(AttemptState.model_fields)))]
         if earlier
@@ -177,7 +179,7 @@ class StateFile:
         self.write_if_possible()
 
     def write_if_possible(self) -> None:
-        with suppress(OSError):  # launcher.log has the event as well; the next change tries again
+        with suppress(OSError, ValueError):  # launcher.log has the event as well; the next change tries again
             self.write()
 
     def touch(self) -> None:

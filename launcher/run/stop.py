@@ -8,6 +8,7 @@ from contextlib import ExitStack, suppress
 
 from launcher.errors import UserError
 from launcher.run.liveness import is_local, living_processes
+from launcher.run.on_exit import SECONDS as ON_EXIT_SECONDS
 from launcher.run.processes import kill_quietly
 from launcher.run.state import ProcessId, RunState, read_state
 from launcher.rundir import RunDir
@@ -57,7 +58,7 @@ def _ask(launcher: ProcessId, grace: float, now: bool, forced_early: bool) -> No
             if _ends_within(descriptor, grace if forced_early else grace + MARGIN):
                 return
         _send(descriptor, signal.SIGQUIT)
-        _ends_within(descriptor, MARGIN)
+        _ends_within(descriptor, MARGIN + ON_EXIT_SECONDS)  # what --on-exit does belongs to the run
 
 
 def _send(descriptor: int, number: signal.Signals) -> None:
@@ -70,12 +71,28 @@ def _ends_within(descriptor: int, seconds: float) -> bool:
 
 
 def _kill(processes: dict[str, ProcessId]) -> None:
-    """What outlived its supervisor: by then only processes that were named when they were alive."""
-    for process in processes.values():
+    """What was not ended, or outlived its supervisor; the guard last, since it kills what nobody has named."""
+    guard = processes.pop("guard", None)
+    _kill_all(list(processes.values()))
+    if guard and not _is_gone(guard, MARGIN):
+        _kill_all([guard])
+
+
+def _kill_all(processes: list[ProcessId]) -> None:
+    for process in processes:
         kill_quietly(process.pid, signal.SIGKILL)
     deadline = time.monotonic() + MARGIN
-    for process in processes.values():
-        with suppress(ProcessLookupError):
-            descriptor = os.pidfd_open(process.pid)
-            _ends_within(descriptor, max(0.0, deadline - time.monotonic()))
-            os.close(descriptor)
+    for process in processes:
+        _is_gone(process, max(0.0, deadline - time.monotonic()))
+
+
+def _is_gone(process: ProcessId, seconds: float) -> bool:
+    """Whether it ends within so many seconds."""
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return _ends_within(descriptor, seconds)
+    finally:
+        os.close(descriptor)

@@ -3,11 +3,14 @@
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from launcher.errors import UserError
+from launcher.logger import get_logger
 from launcher.plan.spec import Plan, ProcessSpec, Role
 from launcher.run.events import (
     HEARTBEAT,
@@ -44,7 +47,7 @@ from launcher.run.policy import (
     Stop,
     StopAttempt,
 )
-from launcher.run.processes import children, kill_quietly, signal_group, sweep, variable
+from launcher.run.processes import SWEEP_SECONDS, children, kill_quietly, signal_group, sweep, variable
 from launcher.run.ranks import RankWatch
 from launcher.run.ready import Probe, ready_probe, until_ready
 from launcher.run.spawn import spawn
@@ -94,6 +97,7 @@ class _Supervisor:
     async def run(self) -> Policy:
         self.loop = asyncio.get_running_loop()
         self.ended = asyncio.Event()
+        self.loop.set_exception_handler(self._unexpected)
         self._listen()
         self._start_all_that_can()
         self._act(self.policy.all_started())
@@ -133,7 +137,16 @@ class _Supervisor:
 
     def _tell(self, event: Event) -> None:
         for listener in self.listeners:
-            listener(event)
+            try:
+                listener(event)
+            except Exception:  # a view that fails must not keep the run from being ended
+                get_logger().exception("a listener failed at {}", event)
+
+    def _unexpected(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A mistake of ours: end the run rather than hang with it."""
+        error = context.get("exception")
+        get_logger().opt(exception=error).error("{}", context["message"])
+        self._act(self.policy.give_up(f"launch itself failed: {error!r}"))
 
     def _guard_died(self) -> None:
         assert self.conduct.guard is not None
@@ -168,6 +181,21 @@ class _Supervisor:
             if pid not in self.living and variable(pid, "LAUNCH_COMPONENT") == component:
                 kill_quietly(pid, signal.SIGKILL)
 
+    def _end_orphans(self) -> None:
+        """Kill and wait for what the last attempt left, and what that leaves: it may still hold the GPUs."""
+        lasting = {spec.name for spec in self.living.values()}
+        deadline = time.monotonic() + SWEEP_SECONDS
+        while time.monotonic() < deadline:
+            orphans = [pid for pid in children(os.getpid()) if pid not in self.living]
+            left = [pid for pid in orphans if variable(pid, "LAUNCH_COMPONENT") not in lasting]
+            if not left:
+                return
+            for pid in left:
+                kill_quietly(pid, signal.SIGKILL)
+                with suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
+            signal.sigtimedwait({signal.SIGCHLD}, 0.002)
+
     async def _watch(self, allowed: float) -> None:
         """Report it when nothing moves for `allowed` seconds."""
         watched, watchdog = self.plan, Watchdog(self.plan)
@@ -176,10 +204,16 @@ class _Supervisor:
             if watched is not self.plan:
                 watched, watchdog = self.plan, Watchdog(self.plan)
             if watchdog.silence() >= allowed and self.policy.state is State.RUNNING:
-                diagnose = self.conduct.diagnose
-                rank, where = await asyncio.to_thread(diagnose) if diagnose else (None, "")
-                self._emit(Stalled(allowed, rank, where))
+                self._emit(Stalled(allowed, *await self._diagnosis()))
                 watchdog = Watchdog(self.plan)
+
+    async def _diagnosis(self) -> tuple[int | None, str]:
+        if self.conduct.diagnose is None:
+            return None, ""
+        try:
+            return await asyncio.to_thread(self.conduct.diagnose)
+        except Exception as error:
+            return None, f"no stacks could be taken: {error}"
 
     # --- what is done ---
 
@@ -268,6 +302,7 @@ class _Supervisor:
         assert self.conduct.next_attempt is not None
         if self.deadline:
             self.deadline.cancel()
+        self._end_orphans()
         try:
             self.plan = self.conduct.next_attempt(self.policy)
         except (OSError, UserError) as error:

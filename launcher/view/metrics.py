@@ -89,4 +89,4 @@ def _parse(line: bytes) -> dict[str, Any] | None:
         values = from_json(line)  # five times as fast as json, which shows with a thousand runs
     except ValueError:
         return None
-    return values if isinstance(values, dict) and "step" in values else None
+    return values if isinstance(values, dict) and isinstance(values.get("step"), int) else None

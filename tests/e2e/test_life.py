@@ -1,5 +1,7 @@
 """What can be done with a run from outside (detach, stop, resume), and what it does by itself (restart, watchdog)."""
 
+import os
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -141,6 +143,24 @@ def test_restarts_make_new_attempts_and_keep_the_services_up(launch: Launcher) -
     assert not run.run.of(2).component_log("helper").exists()
 
 
+def test_a_torchrun_that_is_killed_uses_up_one_restart_and_leaves_nothing_to_the_next_attempt(launch: Launcher) -> None:
+    script = """
+import os, subprocess, time
+if os.environ["LAUNCH_ATTEMPT"] == "1":
+    subprocess.Popen(["setsid", "sh", "-c", "sleep 1000 & sleep 1000 & wait"])
+    print("is there", flush=True)
+    time.sleep(1000)
+"""
+    run = launch.sft(script, "--nproc", "2", "--max-restarts", "1")
+    run.wait_for_output("[trainer0]:is there")
+    run.wait_for_ranks(2)
+    os.kill(run.pid_of("trainer"), signal.SIGKILL)
+    until(lambda: run.state().attempt == 2, 30)
+    assert not [line for line in launch.alive().values() if "sleep 1000" in line]
+    assert run.exit_code(120) == 0, run.output
+    assert run.state().attempt == 2
+
+
 def test_when_the_restarts_are_used_up_the_last_failure_is_shown(launch: Launcher) -> None:
     run = launch.sft(FAILS_TWICE, "--max-restarts", "1")
     assert run.exit_code(120) == 1
@@ -165,14 +185,14 @@ def waiting():
 print("is there", flush=True)
 stuck() if os.environ["RANK"] == "1" else waiting()
 """
-    run = launch.sft(script, "--nproc", "3", "--watchdog", "3s")
+    run = launch.sft(script, "--nproc", "3", "--watchdog", "10s")
     assert run.exit_code(120) == 1
-    assert "FAILED  trainer rank 1: nothing has been logged and no step made for 3s" in run.output
+    assert "FAILED  trainer rank 1: nothing has been logged and no step made for 10s" in run.output
     assert "stuck" in run.run.watchdog_stacks.read_text()
 
 
 def test_a_run_that_moves_is_left_alone_by_the_watchdog(launch: Launcher) -> None:
-    run = launch.sft("import time\nfor i in range(12): print(i, flush=True); time.sleep(0.5)", "--watchdog", "4s")
+    run = launch.sft("import time\nfor i in range(12): print(i, flush=True); time.sleep(1)", "--watchdog", "10s")
     assert run.exit_code() == 0
 
 

@@ -535,7 +535,7 @@ def test_an_attempt_that_cannot_be_made_fails_the_run() -> None:
     run = restartable()
     replay(run, died("trainer"), died("orchestrator"))
     assert kinds(run.give_up("the disk is full")) == [Stop]
-    assert (run.state, run.culprit) == (State.FAILED, Culprit("launch", "the disk is full"))
+    assert (run.state, run.culprit) == (State.FAILED, Culprit("trainer", "exit code 1; the disk is full", exit_code=1))
 
 
 def test_a_stalled_run_fails_with_the_rank_that_stands_apart() -> None:
