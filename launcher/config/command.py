@@ -18,6 +18,8 @@ from launcher.errors import UserError
 
 S = TypeVar("S", bound=Section)
 
+_GIVEN = f"{__name__}.given"
+
 
 @dataclass
 class Typed:
@@ -73,12 +75,21 @@ class ConfigCommand(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         typed = split_arguments(args, section_names(self.model))
         ctx.obj = typed
+        # Typer makes a pydantic adapter for every option that it looks at, 50 ms in all: let it look at those typed.
+        _, _, given = self.make_parser(ctx).parse_args(list(typed.options))
+        ctx.meta[_GIVEN] = {parameter.name for parameter in given} | self.own
         stray = super().parse_args(ctx, typed.options)
         if stray:
             raise UserError(
                 f"{stray[0]} stands there by itself", "a file is given as @ FILE, the trainer's own arguments after --"
             )
         return stray
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """All parameters, or, once a command line has been read, those that it names."""
+        parameters = super().get_params(ctx)
+        given = ctx.meta.get(_GIVEN)
+        return parameters if given is None else [each for each in parameters if each.name in given]
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         formatter.write(f"Usage: {ctx.command_path} [@ FILE]... [OPTIONS] [-- ARGUMENTS]\n\n")
