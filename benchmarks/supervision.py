@@ -300,10 +300,10 @@ def measure(launchers: list[Launcher], repetitions: int) -> None:
 
 
 def print_table(launchers: list[Launcher]) -> None:
-    print(f"{'median (least-most), ratio to launch':52}" + "".join(f"{each.name:>28}" for each in launchers))
+    print(f"{'median (least-most), ratio to launch':52}" + "".join(f"{each.name:>32}" for each in launchers))
     for name in launchers[0].results:
         reference = statistics.median(launchers[0].results[name])
-        print(f"{name:52}" + "".join(f"{_cell(each.results[name], reference):>28}" for each in launchers))
+        print(f"{name:52}" + "".join(f"{_cell(each.results[name], reference):>32}" for each in launchers))
 
 
 def _cell(values: list[float], reference: float) -> str:
