@@ -326,11 +326,14 @@ def main(repetitions: int = 5) -> None:
         ]
     ratio = statistics.median(speeds[1::2]) / statistics.median(speeds[::2])
     print(f"\nlog path: launch {ratio:.2f} of a plain file ({statistics.median(speeds[::2]):.0f} MB/s)")
-    times = script_times(repetitions)
+    print_script_times(script_times(repetitions))
+
+
+def print_script_times(times: dict[str, list[float]]) -> None:
     ours, theirs = statistics.median(times["launch"]), statistics.median(times["torchrun"])
-    print(
-        f"a script of {SCRIPT_SECONDS} s: launch sft {ours:.2f} s, torchrun {theirs:.2f} s, ratio {ours / theirs:.3f}"
-    )
+    pairs = sorted(own / bare for own, bare in zip(times["launch"], times["torchrun"], strict=True))
+    print(f"a script of {SCRIPT_SECONDS} s: launch sft {ours:.2f} s, torchrun {theirs:.2f} s: {ours / theirs:.3f}")
+    print(f"  (from {pairs[0]:.3f} to {pairs[-1]:.3f}, each against its neighbour)")
 
 
 if __name__ == "__main__":
