@@ -105,7 +105,15 @@ class Request(Generic[S]):
         self.layers = [read_file(file, section) for section, file in typed.files]
         self.layers.append(Layer(layer(model, options)))
         if typed.arguments:
-            self.layers.append(Layer({"trainer": {"args": typed.arguments}}))
+            self.layers.append(Layer({"trainer": {"args": [*self._trainer_arguments(), *typed.arguments]}}))
+
+    def _trainer_arguments(self) -> list[Any]:
+        """What the layers so far give the trainer; what follows -- is added to it."""
+        for one in reversed(self.layers):
+            trainer = one.values.get("trainer")
+            if isinstance(trainer, dict) and isinstance(trainer.get("args"), list):
+                return list(trainer["args"])
+        return []
 
     def load(self) -> S:
         """The configuration. Raises UserError."""

@@ -247,3 +247,9 @@ def test_an_unknown_option_names_the_nearest(arguments: tuple[str, ...], expecte
 )
 def test_a_wrong_request_says_what_is_wrong(arguments: tuple[str, ...], expected: str) -> None:
     assert expected in refused(*arguments)
+
+
+def test_what_follows_the_two_dashes_is_added_to_the_arguments_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('[trainer]\nscript = "train.py"\nargs = ["--epochs", "3"]\n')
+    assert sft("@", str(file), "--", "--lr", "1e-4").trainer.args == ("--epochs", "3", "--lr", "1e-4")
