@@ -186,7 +186,7 @@ def _find(name: str | None) -> "tuple[RunDir, RunState]":
 
 def attach(
     run: RunArgument = None,
-    window: Annotated[str | None, typer.Option(help="the window to show: logs, ranks, launcher")] = None,
+    window: Annotated[str | None, typer.Option(help="the window to show: logs, ranks, launcher, metrics")] = None,
 ) -> int:
     """Attach to a run's tmux panes; they are opened again if they were closed, also for a run that has ended."""
     from launcher.view.attach import attach as attach_to

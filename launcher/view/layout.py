@@ -60,10 +60,13 @@ def follow(source: PaneSource) -> Pane:
     return Pane(source.title, ("/bin/sh", "-c", _FOLLOW, "follow", str(source.file), str(COLOURS)))
 
 
-def charts(wandb: Path) -> tuple[str, ...]:
-    """The program that draws W&B's charts in the terminal, as soon as W&B has made its directory."""
-    script = 'until [ -d "$1" ]; do sleep 1; done; exec wandb leet "$1"'
-    return ("/bin/sh", "-c", script, "charts", str(wandb))
+def charts(wandb: Path, python: str) -> tuple[str, ...]:
+    """The program that draws W&B's charts in the terminal, as soon as W&B has made its directory.
+
+    `python` is an interpreter that has wandb: the tmux server may have been started without it on the PATH.
+    """
+    script = 'until [ -d "$1" ]; do sleep 1; done; exec "$2" -m wandb leet "$1"'
+    return ("/bin/sh", "-c", script, "charts", str(wandb), python)
 
 
 def run_layout(

@@ -1,5 +1,6 @@
 """A run's panes, from its state: the same at its start, at `launch attach`, and after its end."""
 
+import sys
 import threading
 import time
 from typing import Any
@@ -25,7 +26,7 @@ def layout_of(run: RunDir, state: RunState) -> Layout:
     ranks = [
         PaneSource(f"{process.name} {rank.rank}", rank.log) for process in state.processes for rank in process.ranks
     ]
-    metrics = charts(run.wandb) if state.wandb else None
+    metrics = charts(run.wandb, sys.executable) if state.wandb else None
     return run_layout(state.name, run.root, components, ranks, run.launcher_log, metrics)
 
 
