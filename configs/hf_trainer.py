@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch.distributed as dist
 from transformers import AutoModelForCausalLM, AutoTokenizer, HfArgumentParser, Trainer, TrainingArguments
 
 TEXTS = ("to be or not to be", "that is the question", "all the world is a stage", "what is past is prologue")
@@ -19,6 +20,8 @@ def main() -> None:
     data = [{"input_ids": one["input_ids"], "labels": one["input_ids"]} for one in encoded]
     model = AutoModelForCausalLM.from_pretrained(own.model)
     Trainer(model, arguments, train_dataset=data).train()
+    if dist.is_initialized():  # or gloo's threads may abort a rank at its exit
+        dist.destroy_process_group()
 
 
 if __name__ == "__main__":

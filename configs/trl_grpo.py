@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch.distributed as dist
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer, ModelConfig, TrlParser
 
@@ -27,6 +28,8 @@ def main() -> None:
     data, config, model = TrlParser((DataArguments, GRPOConfig, ModelConfig)).parse_args_and_config()
     prompts = [{"prompt": f"reverse {WORDS[i % len(WORDS)]} "} for i in range(data.prompts)]
     GRPOTrainer(model.model_name_or_path, reversed_share, config, train_dataset=Dataset.from_list(prompts)).train()
+    if dist.is_initialized():  # or gloo's threads may abort a rank at its exit
+        dist.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch.distributed as dist
 from datasets import Dataset
 from trl import ModelConfig, SFTConfig, SFTTrainer, TrlParser
 
@@ -18,6 +19,8 @@ def main() -> None:
     words = [WORDS[i % len(WORDS)] for i in range(data.pairs)]
     pairs = Dataset.from_list([{"prompt": f"reverse {word} ", "completion": word[::-1]} for word in words])
     SFTTrainer(model.model_name_or_path, config, train_dataset=pairs).train()
+    if dist.is_initialized():  # or gloo's threads may abort a rank at its exit
+        dist.destroy_process_group()
 
 
 if __name__ == "__main__":

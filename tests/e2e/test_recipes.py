@@ -49,7 +49,7 @@ def start(launch: Launcher, kind: str, recipe: str, *options: str, more: tuple[s
     trainer = tomllib.loads(config.read_text())["trainer"]
     script = f"--trainer.script={CONFIGS.parent / trainer['script']}"
     place = ("--output-dir", "run", "--no-tmux")
-    return launch(kind, "@", str(config), script, *place, *options, "--", *trainer["args"], *more, **OFFLINE)
+    return launch(kind, "@", str(config), script, *place, *options, "--", *more, **OFFLINE)
 
 
 def steps(run: Launched, component: str) -> int:
