@@ -163,6 +163,8 @@ class Policy:
                 return self._on_exit(component, code)
             case RankExited(component, _, code, signal.Signals() as got) if code:
                 return self._fail(Culprit(component, received_text(got)))
+            case RankExited(_, _, code) if code == -signal.SIGTERM:
+                return []  # torchrun ends its other ranks so when one has failed, which it will name itself
             case RankExited(component, rank, code) if code and not self._restarts_ranks(component):
                 return self._fail(Culprit(component, exit_text(code), rank, code))
             case NotReady(component, check, timeout):

@@ -35,7 +35,8 @@ def test_a_run_that_finishes_exits_0_and_says_so(launch: Launcher) -> None:
 
 
 def test_a_failure_on_a_filtered_rank_is_shown_with_its_traceback(launch: Launcher) -> None:
-    script = "import os, time\ntime.sleep(0.5)\nif os.environ['RANK'] == '1': raise ValueError('on purpose')\ntime.sleep(1000)"
+    fails = "time.sleep(0.5)\nif os.environ['RANK'] == '1': raise ValueError('on purpose')"
+    script = f"import os, time\n{fails}\ntime.sleep(1000)"
     run = launch.sft(script, "--nproc", "2", "--filter-rank", "0")
     assert run.exit_code() == 1
     assert "FAILED  trainer rank 1: exit code 1" in run.output
