@@ -1,6 +1,8 @@
 """What the four entry points have in common: logger, monitor, the request to end, one line for an expected failure."""
 
+import atexit
 import gc
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -82,4 +84,16 @@ def run_component(component: str, config: C, main: Callable[[C], int | None]) ->
     finally:
         if monitor:
             monitor.finish(exit_code)
-    sys.exit(exit_code)
+    leave(exit_code)
+
+
+def leave(exit_code: int) -> NoReturn:
+    """End the process as the interpreter does, but without taking it apart.
+
+    DistributedDataParallel keeps the process group, and with it gloo's threads, beyond destroy_process_group(). One of
+    them that lets go of a tensor while the interpreter is taken apart aborts the process, after all its work is done.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exit_code)
