@@ -29,6 +29,10 @@ def start(request: "Request[RLConfig] | Request[SFTConfig]", dry_run: bool, clea
     from launcher.run.probe import check_programs, probe
 
     config = request.load()
+    if config.slurm.enabled:
+        from launcher.submit import submit
+
+        return submit(config, *_name_and_directory(config), dry_run, clean)
     machine = probe(config)
     run, name = _name_and_directory(config)
     plan = make_plan(config, machine, run, name)
@@ -94,9 +98,12 @@ def resume(ctx: typer.Context) -> int:
 
     OPTIONS are those of launch rl or launch sft, over the run's own config.toml.
     """
+    from launcher.run.jobs import submitted
+
     arguments = list(ctx.args)
     name = arguments.pop(0) if arguments and arguments[0][:1] not in ("-", "@") else None
     run, state = _find(name)
+    state = submitted(run, state)
 
     def go_on(request: "Request[RLConfig] | Request[SFTConfig]", dry_run: bool, detach: bool) -> int:
         return _next_attempt(request, run, state, dry_run, detach)
@@ -111,6 +118,7 @@ def _next_attempt(request: Any, run: "RunDir", state: "RunState", dry_run: bool,
     from launcher.plan.render import render
     from launcher.run.liveness import check_ended
     from launcher.run.probe import check_programs, probe
+    from launcher.run.state import is_own_job
     from launcher.start import carry_out
     from launcher.workload.files import steps_in
 
@@ -126,14 +134,19 @@ def _next_attempt(request: Any, run: "RunDir", state: "RunState", dry_run: bool,
         raise UserError(
             f"{state.name} has made its {config.max_steps} steps", f"go further with --max-steps {2 * done}"
         )
+    attempt = state.attempt + (state.state != "queued")
+    if config.slurm.enabled and not is_own_job(state):
+        from launcher.submit import submit
+
+        return submit(config, run.of(attempt), state.name, dry_run, earlier=state)
     machine = probe(config, state.run_id)
-    plan = make_plan(config, machine, run.of(state.attempt + 1), state.name)
+    plan = make_plan(config, machine, run.of(attempt), state.name)
     check_programs(plan, os.environ)
     if dry_run:
         sys.stdout.write(render(plan, Path.cwd(), files_are_written=False))
         return 0
     plan_attempt = lambda attempt: make_plan(config, machine, run.of(attempt), state.name)  # noqa: E731
-    return carry_out(plan_attempt, state.attempt + 1, config, False, detach, state)
+    return carry_out(plan_attempt, attempt, config, False, detach, state)
 
 
 # --- launch stop ------------------------------------------------------------------------------------------------------
@@ -150,7 +163,8 @@ def stop(
 ) -> int:
     """Ask a run to end, and wait until nothing of it is left; a run that has ended is no error."""
     from launcher.config.base import parse_duration
-    from launcher.run.liveness import GOING_ON, true_state
+    from launcher.run.jobs import known_state, stop_job
+    from launcher.run.liveness import GOING_ON
     from launcher.run.stop import stop as stop_run
 
     found, state = _find(run)
@@ -160,10 +174,10 @@ def stop(
         raise UserError(f"--grace {grace}: {error}") from None
     if seconds is not None and seconds < 0:
         raise UserError(f"--grace {grace}: must not be negative")
-    if true_state(found, state) in GOING_ON:
+    if known_state(found, state).word in GOING_ON:
         print(f"stopping {state.name} ...", flush=True)
-    after = stop_run(found, seconds, now)
-    print(f"{state.name}: {true_state(found, after)}, nothing of it is left")
+    after = stop_job(found, state, seconds, now) if state.slurm else stop_run(found, seconds, now)
+    print(f"{state.name}: {known_state(found, after).word}, nothing of it is left")
     return 0
 
 

@@ -20,6 +20,15 @@ class RunDir:
         """The resolved request; `launch rl @ config.toml` repeats it as a new run."""
         return self.root / "config.toml"
 
+    @property
+    def job_script(self) -> Path:
+        """What was submitted to Slurm."""
+        return self.root / "job.sbatch"
+
+    def slurm_log(self, job: str) -> Path:
+        """The output of the batch script itself, in every attempt of this job."""
+        return self.all_logs / f"slurm-{job}.log"
+
     def component_config(self, component: str) -> Path:
         """What the component was handed."""
         return self.root / "configs" / f"{component}.toml"

@@ -11,6 +11,7 @@ from launcher.run.events import Event
 from launcher.run.policy import Policy
 from launcher.run.prepare import add_attempt, point_latest_at, prepare, sign
 from launcher.run.provenance import provenance
+from launcher.run.slurm import own_job
 from launcher.run.split import split
 from launcher.run.state import RunState, StateFile, first_state, identify
 
@@ -53,7 +54,7 @@ def carry_out(
 
 def _open_panes(plan: Plan, state: RunState, config: RunConfig) -> str | None:
     """Open the run's panes; returns why there are none, if there should be."""
-    if not config.tmux.enabled:
+    if not config.tmux.enabled or state.slurm:  # on a node nobody attaches, and a tmux server would outlive the job
         return None
     from launcher.view.panes import layout_of
     from launcher.view.tmux import TmuxError, open_panes
@@ -96,6 +97,7 @@ class _Session:
         status = StatusLine(self.plan, state.tmux_session, state.tmux_socket) if state.tmux_session else None
         conduct = Conduct(
             guard=guard,
+            signals_reach_all=own_job() is not None,
             stop_on_hangup=config.on_hangup == "stop",
             max_restarts=config.max_restarts,
             next_attempt=self._next_attempt,

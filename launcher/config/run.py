@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -15,6 +15,7 @@ from launcher.config.component import (
     TorchrunComponentConfig,
 )
 from launcher.config.order import check_order
+from launcher.config.slurm import SlurmConfig, hand_over_nodes
 from launcher.config.wandb import WandbConfig
 from launcher.config.workload import (
     InferenceSettings,
@@ -89,7 +90,13 @@ class RunConfig(Section):
     log: LogConfig = LogConfig()
     wandb: WandbConfig = WandbConfig()
     tmux: TmuxConfig = TmuxConfig()
+    slurm: SlurmConfig = SlurmConfig()
     services: dict[ServiceName, ServiceConfig] = Field({}, description="further processes, [services.NAME] in a file")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nodes_have_one_owner(cls, values: Any) -> Any:
+        return hand_over_nodes(values)
 
     @model_validator(mode="after")
     def _can_be_started_in_order(self) -> Self:

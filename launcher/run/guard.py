@@ -11,7 +11,7 @@ import sys
 import time
 from contextlib import suppress
 
-FORWARDED = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT})
+FORWARDED = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1})
 WAITED_FOR = FORWARDED | {signal.SIGCHLD}
 SWEEP_SECONDS = 5.0
 

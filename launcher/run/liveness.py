@@ -8,15 +8,30 @@ from typing import Literal
 from launcher.errors import UserError
 from launcher.registry import known_runs
 from launcher.run.events import HEARTBEAT
-from launcher.run.state import ProcessId, RunState, boot_id, is_alive, read_state
+from launcher.run.slurm import restarts
+from launcher.run.state import ProcessId, RunState, boot_id, is_alive, is_own_job, read_state
 from launcher.rundir import RunDir
 
 GIVEN_UP = 300.0  # seconds after which a run of another host, a dead node or a pod that is gone, may be resumed here
 SILENCE = 3 * HEARTBEAT  # seconds after which a supervisor on another host is not taken for alive any more
 
-GOING_ON = ("starting", "running", "stopping")
+GOING_ON = ("queued", "starting", "running", "stopping")
 
-TrueState = Literal["starting", "running", "stopping", "finished", "failed", "stopped", "died", "silent"]
+TrueState = Literal[
+    "queued",
+    "starting",
+    "running",
+    "stopping",
+    "finished",
+    "failed",
+    "stopped",
+    "died",
+    "silent",
+    "cancelled",
+    "timed out",
+    "preempted",
+]
+"""Slurm alone says the last three, of a run that could not say it itself; see launcher.run.jobs."""
 
 
 def true_state(run: RunDir, state: RunState) -> TrueState:
@@ -24,7 +39,7 @@ def true_state(run: RunDir, state: RunState) -> TrueState:
 
     A run on another host of a shared file system can only be judged by its heartbeat: "silent" when that has stopped.
     """
-    if state.state not in GOING_ON:
+    if state.state not in GOING_ON or state.state == "queued":
         return state.state
     if not is_local(state):
         return state.state if last_seen(run) < SILENCE else "silent"
@@ -46,12 +61,19 @@ def newest_living() -> Path | None:
 
 def check_ended(run: RunDir, state: RunState) -> None:
     """Raises UserError when the run is still going on, or may be."""
+    if is_own_job(state) and _is_next_in_its_job(state):
+        return
     now = true_state(run, state)
     if now == "silent" and last_seen(run) > GIVEN_UP:
         return
     if now in (*GOING_ON, "silent"):
         where = "" if is_local(state) else f" on {state.host}, last seen {last_seen(run):.0f}s ago"
         raise UserError(f"{state.name} is {now}{where}", f"end it first with: launch stop {state.name}")
+
+
+def _is_next_in_its_job(state: RunState) -> bool:
+    """Whether Slurm has started this job for the next attempt: what it ran before has ended then."""
+    return state.state == "queued" or (state.slurm is not None and state.slurm.restarts < restarts())
 
 
 def is_local(state: RunState) -> bool:

@@ -110,6 +110,7 @@ class Policy:
     ended_by: signal.Signals | None = None  # the signal that ended the run
     exits: dict[str, int] = field(default_factory=dict)
     collateral: list[str] = field(default_factory=list)
+    signals_reach_all: bool = False  # who ends the run sends SIGTERM to each of its processes, and to us perhaps twice
     restarts: int = 0  # how many further attempts a failure of a component that finishes may have
     _alive: set[str] = field(default_factory=set)
     _waiting: set[str] = field(default_factory=set)  # for their start
@@ -228,13 +229,24 @@ class Policy:
         return [StartAgain(spec.name, what, left)]
 
     def _on_signal(self, number: signal.Signals) -> list[Action]:
-        if self.state not in (State.RUNNING, State.RESTARTING):
-            return [Kill()]
+        if number is signal.SIGTERM and self.signals_reach_all and self._is_ending():
+            self._reconsider()
+            return []
+        if self._is_ending():
+            return [] if number is signal.SIGUSR1 else [Kill()]
         self.ended_by = number
         if number is signal.SIGQUIT:
             self.state = State.STOPPED
             return [Kill(), *self._when_empty()]
         return self._stop(State.STOPPED, f"{number.name} was received")
+
+    def _is_ending(self) -> bool:
+        return self.state not in (State.RUNNING, State.RESTARTING)
+
+    def _reconsider(self) -> None:
+        """The SIGTERM that ended the culprit was meant for the whole run: we have only heard of it later."""
+        if self.state is State.FAILED and self.culprit and _was_terminated(self.culprit):
+            self.state, self.culprit, self.ended_by = State.STOPPED, None, signal.SIGTERM
 
     def _on_guard_death(self) -> list[Action]:
         if self.state in (State.RUNNING, State.RESTARTING):
@@ -300,3 +312,8 @@ class Policy:
     def _restarts_ranks(self, component: str) -> bool:
         spec = self._spec(component)
         return spec.ranks is not None and spec.ranks.restarts > 0
+
+
+def _was_terminated(culprit: Culprit) -> bool:
+    codes = (-signal.SIGTERM, 128 + signal.SIGTERM)
+    return culprit.exit_code in codes or culprit.what == received_text(signal.SIGTERM)

@@ -122,6 +122,14 @@ def _make_room(run: RunDir, clean: bool) -> None:
         _remove(path)
 
 
+def remove_run(run: RunDir) -> None:
+    """Everything that a run makes, and its directory if that is empty then. Raises OSError."""
+    for path in (*_made_by_runs(run), run.lock):
+        _remove(path)
+    with contextlib.suppress(OSError):
+        run.root.rmdir()
+
+
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
@@ -132,7 +140,7 @@ def _remove(path: Path) -> None:
 def _made_by_runs(run: RunDir) -> tuple[Path, ...]:
     """run.json last: as long as it is there, an interrupted `--clean` can be repeated."""
     made = (run.config, run.component_config("any").parent, run.all_logs, run.all_metrics, run.checkpoints)
-    return (*made, run.rollouts, run.all_weights, run.wandb, run.reserve, run.state)
+    return (*made, run.job_script, run.rollouts, run.all_weights, run.wandb, run.reserve, run.state)
 
 
 def _written_by_dry_run(run: RunDir) -> tuple[Path, ...]:

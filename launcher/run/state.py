@@ -2,6 +2,7 @@
 
 import os
 import platform
+import signal
 import time
 from contextlib import suppress
 from dataclasses import asdict
@@ -11,10 +12,23 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from launcher.plan.spec import Plan, ProcessSpec, Role
-from launcher.run.events import Event, Exited, Heartbeat, Killing, RankExited, RankStarted, Ready, Started, Stopping
+from launcher.run.events import (
+    Event,
+    Exited,
+    Heartbeat,
+    Killing,
+    RankExited,
+    RankStarted,
+    Ready,
+    Signalled,
+    Started,
+    Stopping,
+)
 from launcher.run.processes import start_time, zombie_exit_code
+from launcher.run.slurm import own_job, restarts, why_terminated
 from launcher.rundir import RunDir
 
+TIME_LIMIT = "time limit"  # the reason of a run that Slurm's signal before its limit has stopped
 RESERVED = 128 * 1024  # bytes; the failure block is what makes run.json long
 
 
@@ -75,13 +89,22 @@ class AttemptState(_Record):
     started: float  # seconds since the epoch
     ended: float | None
     exit_code: int | None
+    reason: str | None = None  # why it was stopped, where that is known
+
+
+class SlurmState(_Record):
+    """The job of a run that was submitted to Slurm."""
+
+    job: str
+    cluster: str | None = None
+    restarts: int = 0  # how often Slurm had requeued it when this attempt began
 
 
 class RunState(_Record):
     name: str
     kind: Literal["rl", "sft"]
     attempt: int
-    state: Literal["starting", "running", "stopping", "finished", "failed", "stopped"]
+    state: Literal["queued", "starting", "running", "stopping", "finished", "failed", "stopped"]
     host: str
     boot_id: str
     started: float  # seconds since the epoch
@@ -96,6 +119,8 @@ class RunState(_Record):
     tmux_socket: str | None = None
     tmux_session: str | None = None
     failure: FailureState | None = None
+    reason: str | None = None  # why it was stopped, where that is known: "time limit", "preempted", "cancelled"
+    slurm: SlurmState | None = None  # None: not submitted to Slurm
     provenance: dict[str, Any] = {}
     cwd: Path = Path()  # where the first attempt was typed: what relative paths count from
     run_id: str = ""  # kept over the attempts; W&B knows the run by it
@@ -127,10 +152,27 @@ def first_state(plan: Plan, provenance: dict[str, Any], earlier: RunState | None
         provenance=provenance,
         cwd=earlier.cwd if earlier else Path.cwd(),
         run_id=plan.run_id,
-        earlier=[*earlier.earlier, AttemptState(**earlier.model_dump(include=set(AttemptState.model_fields)))]
-        if earlier
-        else [],
+        earlier=_attempts_before(earlier) if earlier else [],
+        slurm=_slurm_state(earlier) if earlier else None,
     )
+
+
+def _attempts_before(state: RunState) -> list[AttemptState]:
+    if state.state == "queued":  # nothing has been attempted yet
+        return state.earlier
+    return [*state.earlier, AttemptState(**state.model_dump(include=set(AttemptState.model_fields)))]
+
+
+def is_own_job(state: RunState) -> bool:
+    """Whether this process is part of the job that the run was submitted as."""
+    return state.slurm is not None and state.slurm.job == own_job()
+
+
+def _slurm_state(earlier: RunState) -> SlurmState | None:
+    """A run that is continued by hand is not its old job's any more."""
+    if earlier.slurm is None or not is_own_job(earlier):
+        return None
+    return earlier.slurm.model_copy(update={"restarts": restarts()})
 
 
 def _process_state(spec: ProcessSpec) -> ProcessState:
@@ -172,6 +214,8 @@ class StateFile:
             case Heartbeat():
                 self.touch()
                 return
+            case Signalled(signal.SIGUSR1):
+                self.state.reason = TIME_LIMIT
             case Stopping() | Killing():
                 self.state.state = "stopping"
             case _:
@@ -218,6 +262,8 @@ class StateFile:
         """The run has ended."""
         with suppress(OSError):
             self.run.reserve.unlink(missing_ok=True)
+        if state == "stopped" and self.state.slurm and self.state.reason is None:
+            self.state.reason = why_terminated(self.state.slurm.job)
         self.state = self.state.model_copy(
             update={"state": state, "exit_code": exit_code, "failure": failure, "ended": time.time()}
         )

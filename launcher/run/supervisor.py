@@ -53,7 +53,7 @@ from launcher.run.ready import Probe, ready_probe, until_ready
 from launcher.run.spawn import spawn
 from launcher.run.watchdog import LOOKS, Watchdog
 
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1)
 HEARD = (*ENDING, signal.SIGHUP, signal.SIGCHLD)
 
 
@@ -62,6 +62,7 @@ class Conduct:
     """What a supervisor may be told beside its plan."""
 
     guard: int | None = None  # a pidfd of the guard process
+    signals_reach_all: bool = False  # who ends the run signals each of its processes, as Slurm does
     stop_on_hangup: bool = False
     max_restarts: int = 0
     next_attempt: Callable[[Policy], Plan] | None = None  # makes the plan of another attempt; needed for restarts
@@ -85,7 +86,8 @@ def supervise(plan: Plan, listeners: list[Listener], conduct: Conduct = Conduct(
 class _Supervisor:
     def __init__(self, plan: Plan, listeners: list[Listener], conduct: Conduct) -> None:
         self.plan = plan
-        self.policy = Policy(plan, restarts=conduct.max_restarts if conduct.next_attempt else 0)
+        restarts = conduct.max_restarts if conduct.next_attempt else 0
+        self.policy = Policy(plan, restarts=restarts, signals_reach_all=conduct.signals_reach_all)
         self.listeners = listeners
         self.conduct = conduct
         self.deadline: asyncio.TimerHandle | None = None  # of the grace, or of the drain

@@ -1,12 +1,15 @@
 """What there is to know of the runs, and of one in full. `launch status --json` is just this: see docs/status.md."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from launcher.registry import known_runs
 from launcher.run.inspection import ComponentStatus, ProcessStatus, inspect_processes
-from launcher.run.liveness import GOING_ON, TrueState, is_local, last_seen, true_state
+from launcher.run.jobs import ask_for, known_state
+from launcher.run.liveness import GOING_ON, TrueState, is_local, last_seen
+from launcher.run.slurm import Job
 from launcher.run.state import AttemptState, RunState, read_state
 from launcher.rundir import RunDir
 from launcher.view.metrics import newest_values, read_newest, series
@@ -21,6 +24,8 @@ class RunStatus:
     directory: str
     kind: str
     state: TrueState
+    reason: str | None  # why it waits, or was stopped, where that is known
+    job: str | None  # its id in Slurm's queue
     attempt: int
     host: str
     is_local: bool  # whether it was started on this host
@@ -49,6 +54,7 @@ class AttemptStatus:
     started: float
     ended: float | None
     exit_code: int | None
+    reason: str | None  # why it was stopped, where that is known
 
 
 @dataclass(frozen=True)
@@ -76,12 +82,16 @@ class RunDetails(RunStatus):
 def all_runs() -> list[RunStatus]:
     """The one that was started last comes first; directories whose run.json cannot be read are left out."""
     runs = [RunDir(root) for root in known_runs()]
-    found = [run_status(run, state) for run in runs if (state := read_state(run))]
+    read = [(run, state) for run in runs if (state := read_state(run))]
+    jobs = ask_for(state for _, state in read)
+    found = [run_status(run, state, jobs or {}) for run, state in read]
     return sorted(found, key=lambda status: status.started, reverse=True)
 
 
-def run_status(run: RunDir, state: RunState) -> RunStatus:
-    truth = true_state(run, state)
+def run_status(run: RunDir, state: RunState, jobs: Mapping[str, Job] | None = None) -> RunStatus:
+    """`jobs` is what Slurm says of all of them; without it Slurm is asked, if the run is its."""
+    known = known_state(run, state, jobs)
+    truth = known.word
     steps = read_newest(run.metrics(state.progress.component))
     values = series(steps, state.progress.metric)
     seen = None if state.ended else _last_seen(run, state)
@@ -90,6 +100,8 @@ def run_status(run: RunDir, state: RunState) -> RunStatus:
         directory=str(run.root),
         kind=state.kind,
         state=truth,
+        reason=known.reason,
+        job=state.slurm.job if state.slurm else None,
         attempt=state.attempt,
         host=state.host,
         is_local=is_local(state),

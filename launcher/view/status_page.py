@@ -19,7 +19,8 @@ _FLUSH_RIGHT = ("PID", "CPU", "MEMORY")
 
 
 def run_page(state: RunState, details: RunDetails, typed: str, colours: bool) -> str:
-    words = [state_word(details.state, colours), f"attempt {details.attempt}"]
+    why = f" ({details.reason})" if details.reason else ""
+    words = [state_word(details.state, colours) + why, f"attempt {details.attempt}"]
     words += [f"step {steps_text(details.step, details.max_steps)}"] if details.step is not None else []
     lines = [f"{details.kind} run {details.name}: {', '.join(words)}"]
     lines += [*whereabouts(details), *_times(details), ""]
@@ -35,7 +36,10 @@ def run_page(state: RunState, details: RunDetails, typed: str, colours: bool) ->
 
 def _times(details: RunDetails) -> Iterator[str]:
     yield f"  directory    {shown(Path(details.directory))}"
-    yield f"  started      {_clock(details.started)} on {details.host}"
+    begun = "submitted" if details.state == "queued" else "started"
+    yield f"  {begun:<12} {_clock(details.started)} on {details.host}"
+    if details.job:
+        yield f"  Slurm job    {details.job}"
     if details.ended:
         code = "" if details.exit_code is None else f", exit code {details.exit_code}"
         yield f"  ended        {_clock(details.ended)}, after {duration(details.duration)}{code}"
@@ -48,7 +52,8 @@ def _times(details: RunDetails) -> Iterator[str]:
 
 def _attempt(attempt: AttemptStatus) -> str:
     took = f" after {duration(attempt.ended - attempt.started)}" if attempt.ended else ""
-    return f"attempt {attempt.attempt} {attempt.state}{took}"
+    why = f" ({attempt.reason})" if attempt.reason else ""
+    return f"attempt {attempt.attempt} {attempt.state}{why}{took}"
 
 
 def _clock(when: float) -> str:
@@ -107,7 +112,7 @@ def _commands(details: RunDetails) -> Iterator[str]:
     if not details.is_over:
         yield "attach {}"
         yield "logs {} -f"
-        yield "stop {}" if details.is_local else f"stop {{}} (on {details.host})"
+        yield "stop {}" if details.is_local or details.job else f"stop {{}} (on {details.host})"
         return
     yield "logs {}"
     if any(process.state == "running" for process in (*details.launchers, *details.components)):

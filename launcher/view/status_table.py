@@ -12,11 +12,15 @@ from launcher.view.status import RunStatus
 from launcher.view.terminal import GAP, GREEN, MAGENTA, RED, YELLOW, aligned, joined, painted, shows_colours
 
 _COLOURS = {
+    "queued": YELLOW,
     "starting": YELLOW,
     "running": GREEN,
     "stopping": YELLOW,
     "failed": RED,
     "died": RED,
+    "cancelled": MAGENTA,
+    "timed out": MAGENTA,
+    "preempted": MAGENTA,
     "silent": MAGENTA,
 }
 _COLUMNS: dict[str, Callable[[RunStatus], str]] = {
@@ -69,8 +73,10 @@ def state_word(state: str, colours: bool) -> str:
 
 
 def whereabouts(run: RunStatus) -> Iterator[str]:
-    """A line about a run that another host has, which cannot be known better than this."""
-    if not run.is_local and not run.is_over and run.last_seen:
+    """A line about a run that waits, or that another host has, which cannot be known better than this."""
+    if run.state == "queued" and run.reason:
+        yield f"  job {run.job}: {run.reason}"
+    elif not run.is_local and not run.is_over and run.last_seen:
         yield f"  last seen {duration(time.time() - run.last_seen)} ago on {run.host}"
 
 

@@ -1,0 +1,132 @@
+"""`[slurm]`: what is asked of the scheduler. The numbers of nodes belong to the trainer and to inference."""
+
+import re
+from math import ceil
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from launcher.config.base import Duration, Switch
+
+LEAD_MARGIN = 30.0  # seconds beyond the grace that are left for taking the run apart and for the requeue
+_TIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")
+_WORD = re.compile(r"""[^\s"'\\#`$]+""")
+_OWN = {
+    "nodes": "--trainer.torchrun.nnodes",
+    "N": "--trainer.torchrun.nnodes",
+    "ntasks": None,
+    "n": None,
+    "ntasks-per-node": None,
+    "job-name": "--name",
+    "J": "--name",
+    "signal": "--slurm.signal-lead",
+    "requeue": "--slurm.requeue",
+    "no-requeue": "--slurm.requeue",
+    "output": None,
+    "o": None,
+    "error": None,
+    "e": None,
+    "array": None,
+    "a": None,
+}
+
+
+def _word(text: str) -> str:
+    if not _WORD.fullmatch(text):
+        raise ValueError("must be one word, without quotes, '#', '$' and backslashes")
+    return text
+
+
+Word = Annotated[str, AfterValidator(_word)]
+
+
+def seconds_of(time: str) -> float | None:
+    """Seconds of a time limit as Slurm writes it; None for UNLIMITED. Raises ValueError."""
+    if time.upper() in ("UNLIMITED", "INFINITE"):
+        return None
+    found = _TIME.fullmatch(time)
+    if not found:
+        raise ValueError("not a time of Slurm; write minutes, 4:00:00 (hours), 1-12 (days-hours) or 1-12:30:00")
+    days, *parts = found.groups()
+    numbers = [int(part) for part in parts if part is not None]
+    units = [3600, 60, 1] if days is not None or len(numbers) == 3 else [60, 1]
+    return int(days or 0) * 86400.0 + sum(n * unit for n, unit in zip(numbers, units, strict=False))
+
+
+def _time(text: str) -> str:
+    seconds_of(text)
+    return text
+
+
+def _directive(text: str) -> str:
+    if not text.strip() or not text.isprintable():
+        raise ValueError("must be one line, such as --mem=64G")
+    text = text.strip()
+    text = text if text.startswith("-") else f"--{text}"
+    name = re.split(r"[=\s]", text.lstrip("-"), maxsplit=1)[0]
+    name = name if text.startswith("--") else name[:1]
+    if name in _OWN:
+        owner = _OWN[name]
+        raise ValueError(f"launch sets {text.split('=')[0]} itself" + (f"; use {owner}" if owner else ""))
+    return text
+
+
+class SlurmConfig(Switch):
+    """Whether and how the run is submitted to Slurm."""
+
+    nodes: int | None = Field(None, ge=1, description="nodes in all; given to trainer.torchrun.nnodes, less inference's")
+    partition: Word | None = Field(None, description="partition to submit to; default: the cluster's")
+    account: Word | None = Field(None, description="account to charge")
+    qos: Word | None = Field(None, description="quality of service")
+    time: Annotated[str, BeforeValidator(str), AfterValidator(_time)] | None = Field(
+        None, description="time limit as Slurm writes it: minutes, 4:00:00 or 1-12 (days-hours)"
+    )
+    gpus_per_node: Annotated[str, BeforeValidator(str), AfterValidator(_word)] | None = Field(
+        None, description="GPUs on each node, a number or TYPE:NUMBER"
+    )
+    constraint: Word | None = Field(None, description="features that the nodes must have")
+    exclusive: bool = Field(False, description="share the nodes with no other job")
+    extra: tuple[Annotated[str, AfterValidator(_directive)], ...] = Field(
+        (), description="any other directive of sbatch, such as --mem=64G"
+    )
+    setup: tuple[str, ...] = Field((), description="shell line to run before the run: modules, a virtual environment")
+    signal_lead: Duration | None = Field(
+        None, gt=0, le=65000, description="how long before the time limit the run is stopped; default: grace and 30s"
+    )
+    requeue: bool = Field(False, description="continue in the queue what the time limit has stopped")
+
+    @model_validator(mode="after")
+    def _limit_is_beyond_its_signal(self) -> Self:
+        limit = seconds_of(self.time) if self.time is not None else None
+        if limit is not None and self.signal_lead is not None and self.signal_lead >= limit:
+            raise ValueError(f"signal_lead must be shorter than the time limit of {limit:.0f}s")
+        return self
+
+    def lead(self, grace: float) -> int:
+        """Whole seconds before the time limit at which the run is told of it."""
+        return ceil(self.signal_lead if self.signal_lead is not None else grace + LEAD_MARGIN)
+
+    @property
+    def gpus(self) -> int:
+        """GPUs on each node; 0 if nothing is said of them."""
+        number = (self.gpus_per_node or "").rsplit(":", 1)[-1]
+        return int(number) if number.isdecimal() else 0
+
+
+def hand_over_nodes(values: Any) -> Any:
+    """Give `slurm.nodes` to the field that owns the number, the trainer's nodes. Raises ValueError if they differ."""
+    slurm = values.get("slurm") if isinstance(values, dict) else None
+    if not isinstance(slurm, dict) or slurm.get("nodes") is None:
+        return values
+    try:
+        nodes = int(slurm["nodes"]) - int((values.get("inference") or {}).get("nodes") or 0)
+    except (TypeError, ValueError, AttributeError):
+        return values
+    trainer = values.get("trainer") or {}
+    torchrun = trainer.get("torchrun") or {}
+    if str(torchrun.get("nnodes", nodes)) != str(nodes):
+        raise ValueError(f"slurm.nodes leaves {nodes} to the trainer, trainer.torchrun.nnodes is {torchrun['nnodes']}")
+    if nodes < 1:
+        raise ValueError(f"slurm.nodes leaves {nodes} nodes to the trainer")
+    rest = {name: value for name, value in slurm.items() if name != "nodes"}
+    return values | {"slurm": rest, "trainer": trainer | {"torchrun": torchrun | {"nnodes": str(nodes)}}}

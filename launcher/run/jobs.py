@@ -1,0 +1,101 @@
+"""Runs that were submitted to Slurm: what run.json and Slurm know of one, together, and how it is ended."""
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from launcher.errors import UserError
+from launcher.run.liveness import GOING_ON, TrueState, is_local, living_processes, true_state
+from launcher.run.slurm import WAITING, Job, ask, cancel, own_job
+from launcher.run.state import TIME_LIMIT, RunState, StateFile, read_state
+from launcher.run.stop import stop as stop_processes
+from launcher.rundir import RunDir
+
+SUBMITTED_WITHIN = 60.0  # seconds that a job waits for those who have submitted it to write down its id
+KILL_WAIT = 120.0  # seconds beyond the grace that Slurm may take to kill what is left
+_ENDINGS: dict[str, TrueState] = {
+    "CANCELLED": "cancelled",
+    "TIMEOUT": "timed out",
+    "DEADLINE": "timed out",
+    "PREEMPTED": "preempted",
+    "COMPLETED": "died",  # without a word in run.json
+    "BOOT_FAIL": "failed",
+    "FAILED": "failed",
+    "NODE_FAIL": "failed",
+    "OUT_OF_MEMORY": "failed",
+}
+
+
+@dataclass(frozen=True)
+class Known:
+    """A run's state in a word, and why it is that."""
+
+    word: TrueState
+    reason: str | None = None
+
+
+def ask_for(states: Iterable[RunState]) -> Mapping[str, Job] | None:
+    """What Slurm says of the jobs that could still be its own: asked once for all of them."""
+    return ask([state.slurm.job for state in states if state.slurm and state.slurm.job and _may_change(state)])
+
+
+def _may_change(state: RunState) -> bool:
+    """Whether Slurm could know more than run.json; what has ended by itself stays as it is."""
+    return state.state in (*GOING_ON, "stopped")
+
+
+def known_state(run: RunDir, state: RunState, jobs: Mapping[str, Job] | None = None) -> Known:
+    """What is true of the run now. `jobs` is what `ask_for` found; without it Slurm is asked, if the run is its."""
+    truth = true_state(run, state)
+    if state.slurm is None or not state.slurm.job or not _may_change(state):
+        return Known(truth, state.reason)
+    found = jobs if jobs is not None else ask_for([state])
+    if found is None:
+        return Known(truth, state.reason or ("Slurm cannot be asked for it from here" if truth == "queued" else None))
+    return _combined(state, truth, found.get(state.slurm.job))
+
+
+def _combined(state: RunState, truth: TrueState, job: Job | None) -> Known:
+    if job is None:
+        gone = "Slurm does not know its job any more"
+        return Known("died", gone) if truth == "queued" else Known(truth, state.reason)
+    if job.state in WAITING:
+        before = f"; {state.reason} in attempt {state.attempt}" if state.reason and state.state != "queued" else ""
+        return Known("queued", (job.reason or job.state) + before)
+    if job.is_living:
+        return Known("starting" if truth == "queued" else truth, state.reason)
+    if truth == "stopped" and (state.reason == TIME_LIMIT or job.state not in ("PREEMPTED", "CANCELLED", "TIMEOUT")):
+        return Known(truth, state.reason)
+    if truth in ("finished", "failed"):
+        return Known(truth, state.reason)
+    ending = _ENDINGS.get(job.state, "died")
+    return Known("preempted" if state.reason == "preempted" else ending, f"Slurm: {job.state}")
+
+
+def submitted(run: RunDir, state: RunState) -> RunState:
+    """The state once the job's id is in it: a job may start before those who submit it have written that down."""
+    deadline = time.monotonic() + SUBMITTED_WITHIN
+    while own_job() and state.slurm and not state.slurm.job and time.monotonic() < deadline:
+        time.sleep(0.05)  # on another node nothing announces it
+        state = read_state(run) or state
+    return state
+
+
+def stop_job(run: RunDir, state: RunState, grace: float | None, now: bool) -> RunState:
+    """`scancel`, and wait until the job and, where they can be seen, its processes are gone. Returns the last state.
+
+    Raises UserError when Slurm does not let us, or something is left after the grace and Slurm's own.
+    """
+    assert state.slurm is not None
+    seconds = (state.grace if grace is None else grace) + KILL_WAIT
+    if state.slurm.job and not cancel(state.slurm.job, seconds, now):
+        raise UserError(f"job {state.slurm.job} is still there after {seconds:.0f}s", f"look at: squeue -j {state.slurm.job}")
+    after = read_state(run) or state
+    if is_local(after) and living_processes(after):
+        return stop_processes(run, grace, now)
+    if after.state == "queued":  # nothing of it has ever run that could say so
+        after.reason = "cancelled"
+        file = StateFile(run, after)
+        file.end("stopped", 143, None)
+        after = file.state
+    return after

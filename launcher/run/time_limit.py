@@ -1,0 +1,49 @@
+"""`python -m launcher.run.time_limit DIR`: tells a run on this node that Slurm's time limit is near.
+
+The batch script is told by Slurm, alone: a signal to the step would reach, and kill, every process of the run.
+"""
+
+import os
+import signal
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from launcher.run.liveness import is_alive_here, is_local
+from launcher.run.state import ProcessId, read_state
+from launcher.rundir import RunDir
+
+PATIENCE = 20.0  # seconds for a run that is just starting
+
+
+def main() -> int:
+    """0 if the run has been told."""
+    run, deadline = RunDir(Path(sys.argv[1])), time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        supervisor = listening(run)
+        if supervisor:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(_pidfd(supervisor), signal.SIGUSR1)
+            print("the time limit is near: the run has been asked to stop", flush=True)
+            return 0
+        time.sleep(0.1)
+    print("the time limit is near, and there is no run to be told of it", flush=True)
+    return 1
+
+
+def listening(run: RunDir) -> ProcessId | None:
+    """The run's supervisor, if it is there and hears signals."""
+    state = read_state(run)
+    if state is None or state.state not in ("running", "stopping") or not is_local(state):
+        return None
+    supervisor = state.supervisor
+    return supervisor if supervisor and is_alive_here(state, supervisor) else None
+
+
+def _pidfd(process: ProcessId) -> int:
+    return os.pidfd_open(process.pid)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""From a configuration to a job in Slurm's queue: `--slurm` of `launch rl`, `launch sft` and `launch resume`."""
+
+import os
+import shlex
+import sys
+from contextlib import suppress
+from dataclasses import replace
+
+from launcher.config.run import RLConfig, SFTConfig
+from launcher.errors import UserError
+from launcher.plan.build import make_plan
+from launcher.plan.slurm import node_count, sbatch_script
+from launcher.plan.spec import Machine, Plan
+from launcher.registry import register
+from launcher.run import slurm
+from launcher.run.prepare import check_free, point_latest_at, prepare, remove_run
+from launcher.run.probe import check_programs, probe
+from launcher.run.provenance import provenance
+from launcher.run.state import RunState, SlurmState, StateFile, first_state, write_atomically
+from launcher.rundir import RunDir
+from launcher.secrets import MASK
+
+Config = RLConfig | SFTConfig
+
+
+def submit(
+    config: Config,
+    run: RunDir,
+    name: str,
+    dry_run: bool,
+    clean: bool = False,
+    earlier: RunState | None = None,
+) -> int:
+    """Write the run's directory and submit its job, or print the script. Returns 0, and raises UserError.
+
+    The plan is made here as well, for the mistakes that can be found before anybody has to queue, and for its files.
+    """
+    machine = _node(config, earlier)
+    plan = make_plan(config, machine, run, name)
+    if not config.slurm.setup:
+        check_programs(plan, os.environ)
+    script = sbatch_script(config, machine, run, name)
+    if dry_run:
+        if earlier is None:
+            check_free(run, clean)
+        sys.stdout.write(script)
+        return 0
+    _check_secrets(plan)
+    slurm.check_installed()
+    job = _queue(plan, script, clean, earlier)
+    if config.output_dir is None and earlier is None:
+        point_latest_at(run)
+    register(run.root)
+    print(_submitted(plan, job, node_count(config)), end="")
+    return 0
+
+
+def _node(config: Config, earlier: RunState | None) -> Machine:
+    """A node of the job as far as it is known: with this one's programs, and the GPUs that are asked for."""
+    machine = probe(_on_any_port(config), earlier.run_id if earlier else None)
+    return replace(machine, gpus=tuple(str(index) for index in range(config.slurm.gpus)))
+
+
+def _on_any_port(config: Config) -> Config:
+    """A port need not be free here for the server to have it on the node."""
+    if not isinstance(config, RLConfig):
+        return config
+    return config.model_copy(update={"inference": config.inference.model_copy(update={"port": 0})})
+
+
+def _check_secrets(plan: Plan) -> None:
+    text = next(text for path, text in plan.files if path == plan.run.config)
+    if f'"{MASK}"' in text:
+        raise UserError(
+            "a secret in `env` cannot reach the job: it is kept out of every file of a run",
+            "export it before launch is typed, sbatch hands it on; or name a file with env_file",
+        )
+
+
+def _queue(plan: Plan, script: str, clean: bool, earlier: RunState | None) -> SlurmState:
+    """The job, with everything of the run written before it exists. What is refused leaves a run that can be resumed,
+    or nothing if it had not been there before."""
+    lock = prepare(plan, clean, resume=earlier is not None)
+    try:
+        state = StateFile(plan.run, first_state(plan, provenance(), earlier))
+        write_atomically(plan.run.job_script, script)
+        state.state.state = "queued"
+        state.state.slurm = SlurmState(job="")  # the job may start before its id can be written: it waits for that
+        state.write()
+        job, cluster = slurm.submit(str(plan.run.job_script))
+    except BaseException:
+        _undo(plan.run, earlier)
+        raise
+    finally:
+        os.close(lock)
+    state.state.slurm = SlurmState(job=job, cluster=cluster)
+    state.write()
+    return state.state.slurm
+
+
+def _undo(run: RunDir, earlier: RunState | None) -> None:
+    with suppress(OSError):
+        if earlier:
+            StateFile(run, earlier).write()
+        else:
+            remove_run(run)
+
+
+def _submitted(plan: Plan, job: SlurmState, nodes: int) -> str:
+    typed = plan.name if plan.run.root.name == plan.name else shlex.quote(str(plan.run.root))
+    where = f"{nodes} node{'s' if nodes > 1 else ''}" + (f" of {job.cluster}" if job.cluster else "")
+    lines = [f"{plan.kind} run {plan.name}: submitted as job {job.job}, {where}", f"  directory  {plan.run.root}"]
+    lines += [f"  note       {note}" for note in plan.notes]
+    commands = [f"status {typed}", f"logs {typed} -f", f"attach {typed}", f"stop {typed}"]
+    lines += [f"  {'next' if command == commands[0] else '':<10} launch {command}" for command in commands]
+    return "\n".join(lines) + "\n"

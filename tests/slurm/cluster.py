@@ -1,0 +1,152 @@
+"""A Slurm of the test's own: a controller and two nodes on this host, with everything below one directory."""
+
+import os
+import platform
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from tests.waiting import until
+
+PROGRAMS = ("munged", "mungekey", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel")
+CONF = """
+ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={ports[0]}
+AuthType=auth/munge
+CryptoType=crypto/munge
+AuthInfo=socket={root}/munge.socket,cred_expire=5
+SlurmUser={user}
+SlurmdUser={user}
+StateSaveLocation={root}/state
+SlurmdSpoolDir={root}/spool-%n
+SlurmctldPidFile={root}/slurmctld.pid
+SlurmdPidFile={root}/slurmd-%n.pid
+SlurmctldLogFile={root}/slurmctld.log
+SlurmdLogFile={root}/slurmd-%n.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+SchedulerParameters=sched_min_interval=1,sched_interval=1,defer_batch=0
+ReturnToService=2
+MpiDefault=none
+KillWait=60
+SlurmdTimeout=300
+NodeName=n[1-2] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{ports[1]}-{ports[2]}] CPUs=2
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+def lacking() -> str | None:
+    """Why there can be no Slurm here; None if there can."""
+    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+    missing = [program for program in PROGRAMS if not shutil.which(program, path=path)]
+    if missing:
+        return f"not installed: {', '.join(missing)}"
+    return None if os.geteuid() == 0 else "slurmd needs root"
+
+
+class Cluster:
+    """slurmctld and two slurmd, until `close`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.environment = {**os.environ, "SLURM_CONF": str(root / "slurm.conf")}
+        self.environment["PATH"] += ":/usr/sbin:/sbin"
+        self._daemons: list[subprocess.Popen[bytes]] = []
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self) -> None:
+        ports = _free_ports()
+        conf = CONF.format(host=platform.node().split(".")[0], root=self.root, user="root", ports=ports)
+        (self.root / "slurm.conf").write_text(conf)
+        for name in ("state", "spool-n1", "spool-n2"):
+            (self.root / name).mkdir()
+        self._start_munge()
+        self._daemon("slurmctld", "-D")
+        until(lambda: self._answers("ping"), 60)
+        for node in ("n1", "n2"):
+            self._daemon("slurmd", "-D", "-N", node)
+        until(lambda: self.ask("sinfo", "-h", "-o", "%T").split() == ["idle"], 60)
+
+    def _start_munge(self) -> None:
+        """munged refuses a key or a directory that others could write."""
+        private = self.root / "munge"
+        private.mkdir(mode=0o700)
+        key = private / "key"
+        subprocess.run(["mungekey", "-c", "-k", str(key)], env=self.environment, check=True)
+        files = {"key-file": key, "socket": self.root / "munge.socket", "pid-file": private / "pid"}
+        files |= {"log-file": private / "log", "seed-file": private / "seed"}
+        options = [f"--{name}={path}" for name, path in files.items()]
+        self._daemon("munged", "-F", "--force", *options)
+        until((self.root / "munge.socket").exists, 30)
+
+    def _daemon(self, *argv: str) -> None:
+        with (self.root / f"{'-'.join(argv).strip('-')[:40].replace('/', '_')}.out").open("wb") as output:
+            daemon = subprocess.Popen(
+                argv, env=self.environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=self.root
+            )
+        self._daemons.append(daemon)
+
+    def _answers(self, *arguments: str) -> bool:
+        return "is UP" in self.ask("scontrol", *arguments)
+
+    def ask(self, *argv: str) -> str:
+        """What one of Slurm's tools prints, whether it fails or not."""
+        done = subprocess.run(argv, env=self.environment, capture_output=True, text=True, timeout=60)
+        return done.stdout + done.stderr
+
+    def job(self, job_id: str) -> dict[str, str]:
+        """`scontrol show job`, by its keys."""
+        text = self.ask("scontrol", "show", "job", "-o", job_id)
+        return dict(word.split("=", 1) for word in text.split() if "=" in word)
+
+    def wait_for(self, job_id: str, state: str, seconds: float = 90) -> dict[str, str]:
+        """Until the job is in the state, as `scontrol show job` calls it."""
+        end = time.monotonic() + seconds
+        while (found := self.job(job_id)).get("JobState") != state:
+            assert time.monotonic() < end, f"job {job_id} is not {state}: {found}\n{self.logs()}"
+            time.sleep(0.1)
+        return found
+
+    def logs(self) -> str:
+        return "\n".join(f"== {file.name}\n{file.read_text(errors='replace')[-1500:]}" for file in self.root.glob("*.log"))
+
+    def close(self) -> None:
+        """End the jobs, then the daemons; nothing of them is left."""
+        if len(self._daemons) > 1:
+            with suppress(subprocess.TimeoutExpired):
+                self.ask("scancel", "--full", "--signal=KILL", "--user=root")
+                self.ask("scancel", "--user=root")
+        with suppress(AssertionError):
+            until(lambda: len(self._daemons) < 3 or not self.ask("squeue", "-h").strip(), 30)
+        for daemon in reversed(self._daemons):
+            daemon.terminate()
+        for daemon in reversed(self._daemons):
+            try:
+                daemon.wait(15)
+            except subprocess.TimeoutExpired:
+                daemon.send_signal(signal.SIGKILL)
+                daemon.wait()
+
+
+def _free_ports() -> tuple[int, int, int]:
+    """For the controller and, one after the other, for the two nodes."""
+    for first in range(17001 + os.getpid() % 500 * 4, 32000, 4):
+        try:
+            for port in range(first, first + 3):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        return first, first + 1, first + 2
+    raise AssertionError("no free ports")
