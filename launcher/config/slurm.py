@@ -74,7 +74,7 @@ def _directive(text: str) -> str:
 class SlurmConfig(Switch):
     """Whether and how the run is submitted to Slurm."""
 
-    nodes: int | None = Field(None, ge=1, description="nodes in all; given to trainer.torchrun.nnodes, less inference's")
+    nodes: int | None = Field(None, ge=1, description="nodes in all; sets trainer.torchrun.nnodes, less inference's")
     partition: Word | None = Field(None, description="partition to submit to; default: the cluster's")
     account: Word | None = Field(None, description="account to charge")
     qos: Word | None = Field(None, description="quality of service")

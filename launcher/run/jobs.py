@@ -89,7 +89,9 @@ def stop_job(run: RunDir, state: RunState, grace: float | None, now: bool) -> Ru
     assert state.slurm is not None
     seconds = (state.grace if grace is None else grace) + KILL_WAIT
     if state.slurm.job and not cancel(state.slurm.job, seconds, now):
-        raise UserError(f"job {state.slurm.job} is still there after {seconds:.0f}s", f"look at: squeue -j {state.slurm.job}")
+        raise UserError(
+            f"job {state.slurm.job} is still there after {seconds:.0f}s", f"look at: squeue -j {state.slurm.job}"
+        )
     after = read_state(run) or state
     if is_local(after) and living_processes(after):
         return stop_processes(run, grace, now)

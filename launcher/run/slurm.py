@@ -12,7 +12,16 @@ from launcher.errors import UserError
 PATIENCE = 5.0  # seconds that status waits for a controller that is slow
 SUBMISSION = 120.0  # seconds that sbatch may take
 WAITING = frozenset({"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT"})
-LIVING = WAITING | {"CONFIGURING", "RUNNING", "COMPLETING", "STAGE_OUT", "SUSPENDED", "STOPPED", "SIGNALING", "RESIZING"}
+LIVING = WAITING | {
+    "CONFIGURING",
+    "RUNNING",
+    "COMPLETING",
+    "STAGE_OUT",
+    "SUSPENDED",
+    "STOPPED",
+    "SIGNALING",
+    "RESIZING",
+}
 
 
 @dataclass(frozen=True)
@@ -74,7 +83,9 @@ def ask(ids: Iterable[str]) -> Mapping[str, Job] | None:
     found = _table(text) if text is not None else {}
     missing = [job for job in wanted if job not in found]
     if missing and shutil.which("sacct"):
-        found |= _table(_output("sacct", "-n", "-X", "-P", f"--jobs={','.join(missing)}", "--format=JobID,State,Reason"))
+        found |= _table(
+            _output("sacct", "-n", "-X", "-P", f"--jobs={','.join(missing)}", "--format=JobID,State,Reason")
+        )
     return found
 
 
@@ -88,7 +99,13 @@ def _output(*argv: str, patience: float = PATIENCE) -> str | None:
     """What the tool prints; None if it cannot, or not in time. A job that is not known (any more) prints nothing."""
     try:
         done = subprocess.run(
-            argv, capture_output=True, text=True, errors="replace", timeout=patience, stdin=subprocess.DEVNULL, check=False
+            argv,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=patience,
+            stdin=subprocess.DEVNULL,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -23,7 +23,7 @@ def run_page(state: RunState, details: RunDetails, typed: str, colours: bool) ->
     words = [state_word(details.state, colours) + why, f"attempt {details.attempt}"]
     words += [f"step {steps_text(details.step, details.max_steps)}"] if details.step is not None else []
     lines = [f"{details.kind} run {details.name}: {', '.join(words)}"]
-    lines += [*whereabouts(details), *_times(details), ""]
+    lines += [*(whereabouts(details) if details.state != "queued" else ()), *_times(details), ""]
     lines += [*_processes(details), ""]
     run = RunDir(Path(details.directory), details.attempt)
     lines += metrics_lines(run, [component.name for component in details.components], state.progress)

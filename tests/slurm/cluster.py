@@ -119,7 +119,9 @@ class Cluster:
         return found
 
     def logs(self) -> str:
-        return "\n".join(f"== {file.name}\n{file.read_text(errors='replace')[-1500:]}" for file in self.root.glob("*.log"))
+        return "\n".join(
+            f"== {file.name}\n{file.read_text(errors='replace')[-1500:]}" for file in self.root.glob("*.log")
+        )
 
     def close(self) -> None:
         """End the jobs, then the daemons; nothing of them is left."""
