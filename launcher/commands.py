@@ -118,7 +118,7 @@ def _next_attempt(request: Any, run: "RunDir", state: "RunState", dry_run: bool,
     from launcher.plan.render import render
     from launcher.run.liveness import check_ended
     from launcher.run.probe import check_programs, probe
-    from launcher.run.state import is_own_job
+    from launcher.run.slurm import own_job
     from launcher.start import carry_out
     from launcher.workload.files import steps_in
 
@@ -135,7 +135,7 @@ def _next_attempt(request: Any, run: "RunDir", state: "RunState", dry_run: bool,
             f"{state.name} has made its {config.max_steps} steps", f"go further with --max-steps {2 * done}"
         )
     attempt = state.attempt + (state.state != "queued")
-    if config.slurm.enabled and not is_own_job(state):
+    if config.slurm.enabled and not own_job():
         from launcher.submit import submit
 
         return submit(config, run.of(attempt), state.name, dry_run, earlier=state)

@@ -99,6 +99,11 @@ class RunConfig(Section):
         return hand_over_nodes(values)
 
     @model_validator(mode="after")
+    def _has_time_before_its_limit(self) -> Self:
+        self.slurm.check_lead(self.grace)
+        return self
+
+    @model_validator(mode="after")
     def _can_be_started_in_order(self) -> Self:
         check_order({name: process.after for name, process in started_processes(self).items()})
         return self

@@ -2,9 +2,9 @@
 
 import re
 from math import ceil
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from launcher.config.base import Duration, Switch
 
@@ -74,6 +74,7 @@ def _directive(text: str) -> str:
 class SlurmConfig(Switch):
     """Whether and how the run is submitted to Slurm."""
 
+    enabled: bool = Field(False, description="submit the run to Slurm, with the defaults below")
     nodes: int | None = Field(None, ge=1, description="nodes in all; sets trainer.torchrun.nnodes, less inference's")
     partition: Word | None = Field(None, description="partition to submit to; default: the cluster's")
     account: Word | None = Field(None, description="account to charge")
@@ -95,12 +96,17 @@ class SlurmConfig(Switch):
     )
     requeue: bool = Field(False, description="continue in the queue what the time limit has stopped")
 
-    @model_validator(mode="after")
-    def _limit_is_beyond_its_signal(self) -> Self:
-        limit = seconds_of(self.time) if self.time is not None else None
-        if limit is not None and self.signal_lead is not None and self.signal_lead >= limit:
-            raise ValueError(f"signal_lead must be shorter than the time limit of {limit:.0f}s")
-        return self
+    def check_lead(self, grace: float) -> None:
+        """Raises ValueError when a run would be told of its time limit before it has begun."""
+        limit = seconds_of(self.time) if self.enabled and self.time is not None else None
+        if limit is None or self.lead(grace) < limit:
+            return
+        if self.signal_lead is not None:
+            raise ValueError(f"slurm.signal_lead must be shorter than the time limit of {limit:.0f}s")
+        raise ValueError(
+            f"the run is told of the time limit {self.lead(grace)}s before it, which is all of its {limit:.0f}s; "
+            "set a longer slurm.time, or a shorter grace or slurm.signal_lead"
+        )
 
     def lead(self, grace: float) -> int:
         """Whole seconds before the time limit at which the run is told of it."""

@@ -44,15 +44,14 @@ def _may_change(state: RunState) -> bool:
     return state.state in (*GOING_ON, "stopped")
 
 
-def known_state(run: RunDir, state: RunState, jobs: Mapping[str, Job] | None = None) -> Known:
-    """What is true of the run now. `jobs` is what `ask_for` found; without it Slurm is asked, if the run is its."""
+def known_state(run: RunDir, state: RunState, jobs: Mapping[str, Job] | None) -> Known:
+    """What is true of the run now. `jobs` is what `ask_for` found; with None run.json alone is believed."""
     truth = true_state(run, state)
     if state.slurm is None or not state.slurm.job or not _may_change(state):
         return Known(truth, state.reason)
-    found = jobs if jobs is not None else ask_for([state])
-    if found is None:
+    if jobs is None:
         return Known(truth, state.reason or ("Slurm cannot be asked for it from here" if truth == "queued" else None))
-    return _combined(state, truth, found.get(state.slurm.job))
+    return _combined(state, truth, jobs.get(state.slurm.job))
 
 
 def _combined(state: RunState, truth: TrueState, job: Job | None) -> Known:

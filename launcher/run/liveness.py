@@ -8,8 +8,8 @@ from typing import Literal
 from launcher.errors import UserError
 from launcher.registry import known_runs
 from launcher.run.events import HEARTBEAT
-from launcher.run.slurm import restarts
-from launcher.run.state import ProcessId, RunState, boot_id, is_alive, is_own_job, read_state
+from launcher.run.slurm import own_job, restarts
+from launcher.run.state import ProcessId, RunState, boot_id, is_alive, read_state
 from launcher.rundir import RunDir
 
 GIVEN_UP = 300.0  # seconds after which a run of another host, a dead node or a pod that is gone, may be resumed here
@@ -61,7 +61,7 @@ def newest_living() -> Path | None:
 
 def check_ended(run: RunDir, state: RunState) -> None:
     """Raises UserError when the run is still going on, or may be."""
-    if is_own_job(state) and _is_next_in_its_job(state):
+    if own_job() and _is_next_in_its_job(state):
         return
     now = true_state(run, state)
     if now == "silent" and last_seen(run) > GIVEN_UP:
@@ -73,7 +73,9 @@ def check_ended(run: RunDir, state: RunState) -> None:
 
 def _is_next_in_its_job(state: RunState) -> bool:
     """Whether Slurm has started this job for the next attempt: what it ran before has ended then."""
-    return state.state == "queued" or (state.slurm is not None and state.slurm.restarts < restarts())
+    if state.state == "queued":
+        return True
+    return state.slurm is not None and state.slurm.job == own_job() and state.slurm.restarts < restarts()
 
 
 def is_local(state: RunState) -> bool:

@@ -37,8 +37,9 @@ class Job:
 
 
 def own_job() -> str | None:
-    """The job that this process is part of."""
-    return os.environ.get("SLURM_JOB_ID")
+    """The job whose script has called this process; None in an allocation in which a person types."""
+    job = os.environ.get("SLURM_JOB_ID")
+    return job if job == os.environ.get("LAUNCH_SLURM_JOB") else None
 
 
 def restarts() -> int:

@@ -153,7 +153,7 @@ def first_state(plan: Plan, provenance: dict[str, Any], earlier: RunState | None
         cwd=earlier.cwd if earlier else Path.cwd(),
         run_id=plan.run_id,
         earlier=_attempts_before(earlier) if earlier else [],
-        slurm=_slurm_state(earlier) if earlier else None,
+        slurm=_slurm_state(earlier),
     )
 
 
@@ -163,16 +163,11 @@ def _attempts_before(state: RunState) -> list[AttemptState]:
     return [*state.earlier, AttemptState(**state.model_dump(include=set(AttemptState.model_fields)))]
 
 
-def is_own_job(state: RunState) -> bool:
-    """Whether this process is part of the job that the run was submitted as."""
-    return state.slurm is not None and state.slurm.job == own_job()
-
-
-def _slurm_state(earlier: RunState) -> SlurmState | None:
-    """A run that is continued by hand is not its old job's any more."""
-    if earlier.slurm is None or not is_own_job(earlier):
-        return None
-    return earlier.slurm.model_copy(update={"restarts": restarts()})
+def _slurm_state(earlier: RunState | None) -> SlurmState | None:
+    """The job that makes this attempt; a run that is continued by hand is not its old job's any more."""
+    job = own_job()
+    cluster = earlier.slurm.cluster if earlier and earlier.slurm else None
+    return SlurmState(job=job, cluster=cluster, restarts=restarts()) if job else None
 
 
 def _process_state(spec: ProcessSpec) -> ProcessState:

@@ -75,6 +75,13 @@ SPECIAL = {
     "trainer.torchrun.rdzv-id": "id.7",
     "trainer.torchrun.redirects": "0:3,1:2",
     "trainer.torchrun.tee": "1",
+    **{f"slurm.{name}": "word-7" for name in ("partition", "account", "qos", "constraint")},
+    "slurm.nodes": "1",
+    "trainer.torchrun.nnodes": "1",
+    "slurm.time": "2-12:30",
+    "slurm.signal-lead": "90s",
+    "slurm.gpus-per-node": "h100:8",
+    "slurm.extra": "--mem=64G",
 }
 BY_NAME = {"id": "a1b2", "base-url": "https://wandb.example"}
 PROGRESS = ("progress", "progress-metric")

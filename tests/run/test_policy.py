@@ -257,6 +257,42 @@ def test_ranks_that_torchrun_ended_since_it_was_told_to_are_not_the_culprit() ->
     assert run.culprit == Culprit("trainer", "torchrun received SIGTERM")
 
 
+@pytest.mark.parametrize(
+    "first",
+    [
+        Exited("trainer", -signal.SIGTERM),
+        Exited("trainer", TERMINATED),
+        RankExited("trainer", 1, TERMINATED, torchrun_got=signal.SIGTERM),
+    ],
+)
+def test_what_died_of_the_sigterm_that_was_meant_for_the_whole_run_has_not_failed(first: Event) -> None:
+    run = running(SFT)
+    run.signals_reach_all = True
+    replay(run, first)
+    assert run.state is State.FAILED
+    replay(run, Signalled(signal.SIGTERM), Signalled(signal.SIGTERM))
+    assert (run.state, run.culprit, run.exit_code) == (State.STOPPED, None, 143)
+
+
+def test_a_failure_stays_one_when_the_run_is_cancelled_after_it() -> None:
+    run = running(SFT)
+    run.signals_reach_all = True
+    replay(run, RankExited("trainer", 1, 3), Signalled(signal.SIGTERM))
+    assert (run.state, run.exit_code) == (State.FAILED, 1)
+
+
+def test_a_sigterm_that_comes_twice_by_different_ways_does_not_kill() -> None:
+    run = running(SFT)
+    run.signals_reach_all = True
+    assert kinds(replay(run, Signalled(signal.SIGTERM), Signalled(signal.SIGTERM))) == [Stop]
+
+
+def test_the_time_limit_stops_a_run_with_an_exit_code_of_its_own() -> None:
+    run = running(SFT)
+    assert kinds(replay(run, Signalled(signal.SIGUSR1), Signalled(signal.SIGUSR1))) == [Stop]
+    assert (run.state, run.exit_code) == (State.STOPPED, 138)
+
+
 def test_the_first_of_two_ranks_is_the_culprit() -> None:
     run = running(SFT)
     replay(run, RankExited("trainer", 1, -signal.SIGSEGV), RankExited("trainer", 0, -signal.SIGABRT))

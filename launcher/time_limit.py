@@ -1,4 +1,4 @@
-"""`python -m launcher.run.time_limit DIR`: tells a run on this node that Slurm's time limit is near.
+"""`python -m launcher.time_limit DIR`: tells a run on this node that Slurm's time limit is near.
 
 The batch script is told by Slurm, alone: a signal to the step would reach, and kill, every process of the run.
 """

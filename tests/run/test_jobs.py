@@ -1,0 +1,54 @@
+"""What run.json and Slurm say of a job, put together."""
+
+import platform
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.run.jobs import Known, known_state
+from launcher.run.slurm import Job
+from launcher.run.state import ProgressState, RunState, SlurmState
+from launcher.rundir import RunDir
+
+
+def state(word: str, reason: str | None = None, **facts: Any) -> RunState:
+    progress = ProgressState(component="trainer", metric="loss", max_steps=1)
+    common = {"name": "otter", "kind": "sft", "attempt": 1, "host": platform.node(), "boot_id": "", "started": 0.0}
+    return RunState(
+        **common,
+        state=word,
+        reason=reason,
+        grace=30,
+        progress=progress,
+        processes=[],
+        slurm=SlurmState(job="7"),
+        **facts,
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "slurm", "known"),
+    [
+        (state("queued"), Job("PENDING", "Resources"), Known("queued", "Resources")),
+        (state("queued"), Job("RUNNING"), Known("starting")),
+        (state("queued"), Job("CANCELLED"), Known("cancelled", "Slurm: CANCELLED")),
+        (state("queued"), None, Known("died", "Slurm does not know its job any more")),
+        (state("running"), Job("TIMEOUT"), Known("timed out", "Slurm: TIMEOUT")),
+        (state("running"), Job("NODE_FAIL"), Known("failed", "Slurm: NODE_FAIL")),
+        (state("running"), Job("PREEMPTED"), Known("preempted", "Slurm: PREEMPTED")),
+        (state("stopped", "cancelled"), Job("CANCELLED"), Known("cancelled", "Slurm: CANCELLED")),
+        (state("stopped", "preempted"), Job("CANCELLED"), Known("preempted", "Slurm: CANCELLED")),
+        (state("stopped", "time limit"), Job("TIMEOUT"), Known("stopped", "time limit")),
+        (
+            state("stopped", "time limit"),
+            Job("PENDING", "BeginTime"),
+            Known("queued", "BeginTime; time limit in attempt 1"),
+        ),
+        (state("failed"), Job("FAILED"), Known("failed")),
+        (state("finished"), Job("COMPLETED"), Known("finished")),
+        (state("stopped", "time limit"), None, Known("stopped", "time limit")),
+    ],
+)
+def test_together_they_say(tmp_path: Path, written: RunState, slurm: Job | None, known: Known) -> None:
+    assert known_state(RunDir(tmp_path), written, {"7": slurm} if slurm else {}) == known

@@ -1,0 +1,113 @@
+"""`--slurm` where there is no Slurm, or one that only pretends."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from launcher.run.state import read_state
+from launcher.rundir import RunDir
+from tests.launching import LAUNCH
+
+FAKE = "#!/bin/sh\n"
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    (tmp_path / "bin").mkdir()
+    return tmp_path
+
+
+def typed(here: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """With no program on the PATH but what a test has put there."""
+    path = f"{here / 'bin'}:{Path(sys.executable).parent}"
+    environment = {**os.environ, "PATH": path, "XDG_STATE_HOME": str(here / "state")}
+    return subprocess.run([LAUNCH, *words], cwd=here, env=environment, capture_output=True, text=True, timeout=60)
+
+
+def fake(here: Path, name: str, text: str) -> None:
+    (here / "bin" / name).write_text(FAKE + text)
+    (here / "bin" / name).chmod(0o755)
+
+
+def test_without_slurm_the_request_is_refused_and_nothing_made(here: Path) -> None:
+    done = typed(here, "sft", "--slurm", "--output-dir", "run")
+    assert done.returncode == 2
+    assert "there is no Slurm on this machine" in done.stderr
+    assert "--dry-run" in done.stderr
+    assert not (here / "run").exists()
+
+
+def test_without_slurm_the_script_is_printed_all_the_same(here: Path) -> None:
+    done = typed(here, "rl", "--slurm", "--slurm.gpus-per-node", "8", "--dry-run", "--output-dir", "run")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("#!/bin/bash\n")
+    assert "#SBATCH --gpus-per-node=8\n" in done.stdout
+    assert not (here / "run").exists()
+
+
+def test_more_ranks_than_gpus_are_refused_before_anybody_queues(here: Path) -> None:
+    done = typed(here, "sft", "--slurm", "--slurm.gpus-per-node", "2", "--nproc", "4", "--dry-run")
+    assert done.returncode == 2
+    assert "GPU" in done.stderr
+
+
+def test_what_is_submitted_is_written_down_first(here: Path) -> None:
+    fake(here, "sbatch", 'test -s "$2" && echo "77;tiny"\n')
+    done = typed(here, "sft", "--slurm", "--name", "otter", "--max-steps", "3")
+    assert done.returncode == 0, done.stderr
+    run = RunDir(here / "outputs" / "otter")
+    state = read_state(run)
+    assert state is not None
+    assert state.slurm is not None
+    assert (state.state, state.attempt, state.slurm.job, state.slurm.cluster) == ("queued", 1, "77", "tiny")
+    assert run.config.exists()
+    assert run.job_script.read_text().startswith("#!/bin/bash\n")
+    for command in ("status otter", "logs otter -f", "attach otter", "stop otter"):
+        assert f"launch {command}\n" in done.stdout
+    assert "queued" in typed(here, "status").stdout
+    stopped = typed(here, "stop", "otter")
+    assert (stopped.returncode, "scancel 77" in stopped.stderr) == (2, True)
+
+
+def test_a_secret_that_no_file_may_hold_is_refused(here: Path) -> None:
+    fake(here, "sbatch", "echo 77\n")
+    done = typed(here, "sft", "--slurm", "--trainer.env", "HF_TOKEN=abc", "--output-dir", "run")
+    assert done.returncode == 2
+    assert "export it" in done.stderr
+    assert not (here / "run").exists()
+
+
+def test_sbatch_s_own_words_are_shown_and_the_directory_is_gone(here: Path) -> None:
+    fake(here, "sbatch", "echo 'sbatch: error: invalid partition specified: x' >&2; exit 1\n")
+    done = typed(here, "sft", "--slurm", "--output-dir", "run")
+    assert done.returncode == 2
+    assert "invalid partition specified: x" in done.stderr
+    assert not (here / "run").exists()
+
+
+def test_a_controller_that_does_not_answer_leaves_status_quick(here: Path) -> None:
+    fake(here, "sbatch", "echo 77\n")
+    assert typed(here, "sft", "--slurm", "--name", "otter").returncode == 0
+    fake(here, "squeue", "exec /bin/sleep 100\n")
+    done = typed(here, "status")
+    assert done.returncode == 0
+    assert "queued" in done.stdout
+
+
+def test_a_run_that_has_ended_is_submitted_again_by_resume(here: Path) -> None:
+    fake(here, "sbatch", "echo 77\n")
+    assert typed(here, "sft", "--slurm", "--name", "otter").returncode == 0
+    fake(here, "squeue", "exit 0\n")
+    assert "cancelled" not in typed(here, "status", "otter").stdout
+    fake(here, "scancel", "exit 0\n")
+    assert typed(here, "stop", "otter").returncode == 0
+    fake(here, "sbatch", "echo 78\n")
+    done = typed(here, "resume", "otter")
+    assert done.returncode == 0, done.stderr
+    state = read_state(RunDir(here / "outputs" / "otter"))
+    assert state is not None
+    assert state.slurm is not None
+    assert (state.state, state.slurm.job) == ("queued", "78")
