@@ -163,7 +163,7 @@ def stop(
 ) -> int:
     """Ask a run to end, and wait until nothing of it is left; a run that has ended is no error."""
     from launcher.config.base import parse_duration
-    from launcher.run.jobs import known_state, stop_job
+    from launcher.run.jobs import ask_for, known_state, stop_job
     from launcher.run.liveness import GOING_ON
     from launcher.run.stop import stop as stop_run
 
@@ -174,10 +174,10 @@ def stop(
         raise UserError(f"--grace {grace}: {error}") from None
     if seconds is not None and seconds < 0:
         raise UserError(f"--grace {grace}: must not be negative")
-    if known_state(found, state).word in GOING_ON:
+    if known_state(found, state, ask_for([state])).word in GOING_ON:
         print(f"stopping {state.name} ...", flush=True)
     after = stop_job(found, state, seconds, now) if state.slurm else stop_run(found, seconds, now)
-    print(f"{state.name}: {known_state(found, after).word}, nothing of it is left")
+    print(f"{state.name}: {known_state(found, after, ask_for([after])).word}, nothing of it is left")
     return 0
 
 

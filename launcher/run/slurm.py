@@ -81,13 +81,13 @@ def ask(ids: Iterable[str]) -> Mapping[str, Job] | None:
     if text is None and len(wanted) > 1:  # one that is unknown may spoil the answer
         answers = [ask([job]) for job in wanted]
         return None if None in answers else {job: found for each in answers if each for job, found in each.items()}
-    found = _table(text) if text is not None else {}
+    found = _table(text)
     missing = [job for job in wanted if job not in found]
     if missing and shutil.which("sacct"):
         found |= _table(
             _output("sacct", "-n", "-X", "-P", f"--jobs={','.join(missing)}", "--format=JobID,State,Reason")
         )
-    return found
+    return None if text is None and not found else found
 
 
 def _table(text: str | None) -> dict[str, Job]:

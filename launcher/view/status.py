@@ -84,12 +84,12 @@ def all_runs() -> list[RunStatus]:
     runs = [RunDir(root) for root in known_runs()]
     read = [(run, state) for run in runs if (state := read_state(run))]
     jobs = ask_for(state for _, state in read)
-    found = [run_status(run, state, jobs or {}) for run, state in read]
+    found = [run_status(run, state, jobs) for run, state in read]
     return sorted(found, key=lambda status: status.started, reverse=True)
 
 
 def run_status(run: RunDir, state: RunState, jobs: Mapping[str, Job] | None = None) -> RunStatus:
-    """`jobs` is what Slurm says of all of them; without it Slurm is asked, if the run is its."""
+    """`jobs` is what Slurm says of them; without it run.json alone is believed."""
     known = known_state(run, state, jobs)
     truth = known.word
     steps = read_newest(run.metrics(state.progress.component))
@@ -129,7 +129,7 @@ def _end(state: RunState, truth: TrueState, seen: float | None) -> float:
 
 def run_details(run: RunDir, state: RunState) -> RunDetails:
     """Takes a moment longer than `run_status`, since the processes are looked at."""
-    status = run_status(run, state)
+    status = run_status(run, state, ask_for([state]))
     found = inspect_processes(state, status.state)
     metrics = {process.name: newest_values(read_newest(run.metrics(process.name))) for process in state.processes}
     return RunDetails(

@@ -2,7 +2,6 @@
 
 import platform
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,18 +11,11 @@ from launcher.run.state import ProgressState, RunState, SlurmState
 from launcher.rundir import RunDir
 
 
-def state(word: str, reason: str | None = None, **facts: Any) -> RunState:
+def state(word: str, reason: str | None = None) -> RunState:
     progress = ProgressState(component="trainer", metric="loss", max_steps=1)
     common = {"name": "otter", "kind": "sft", "attempt": 1, "host": platform.node(), "boot_id": "", "started": 0.0}
     return RunState(
-        **common,
-        state=word,
-        reason=reason,
-        grace=30,
-        progress=progress,
-        processes=[],
-        slurm=SlurmState(job="7"),
-        **facts,
+        **common, state=word, reason=reason, grace=30, progress=progress, processes=[], slurm=SlurmState(job="7")
     )
 
 
