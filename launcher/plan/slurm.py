@@ -6,6 +6,7 @@ from pathlib import Path
 
 from launcher.config.run import RLConfig, SFTConfig
 from launcher.config.slurm import SlurmConfig
+from launcher.errors import UserError
 from launcher.plan.spec import Machine
 from launcher.rundir import RunDir
 
@@ -15,7 +16,10 @@ TIME_LIMIT_CODE = 138  # what launch exits with when SIGUSR1 has ended the run
 
 def node_count(config: RLConfig | SFTConfig) -> int:
     """All nodes of the run, the trainer's and those of inference; of a range of nodes the most."""
-    nodes = int(config.trainer.torchrun.nnodes.rpartition(":")[2])
+    text = config.trainer.torchrun.nnodes.rpartition(":")[2]
+    if not text.isdecimal():
+        raise UserError(f"--trainer.torchrun.nnodes {config.trainer.torchrun.nnodes}: must be a number, or MIN:MAX")
+    nodes = int(text)
     return nodes + int(getattr(getattr(config, "inference", None), "nodes", 0))
 
 

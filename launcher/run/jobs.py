@@ -40,35 +40,47 @@ def ask_for(states: Iterable[RunState]) -> Mapping[str, Job] | None:
 
 
 def _may_change(state: RunState) -> bool:
-    """Whether Slurm could know more than run.json; what has ended by itself stays as it is."""
-    return state.state in (*GOING_ON, "stopped")
+    """Whether Slurm could know more than run.json: that it was killed, or waits to go on. The rest stays as it is."""
+    return state.state in GOING_ON or (state.state == "stopped" and state.reason in (TIME_LIMIT, "preempted"))
 
 
 def known_state(run: RunDir, state: RunState, jobs: Mapping[str, Job] | None) -> Known:
     """What is true of the run now. `jobs` is what `ask_for` found; with None run.json alone is believed."""
-    truth = true_state(run, state)
+    truth = _in_slurms_words(state, true_state(run, state))
     if state.slurm is None or not state.slurm.job or not _may_change(state):
-        return Known(truth, state.reason)
+        return Known(truth, _why(state, truth))
     if jobs is None:
-        return Known(truth, state.reason or ("Slurm cannot be asked for it from here" if truth == "queued" else None))
+        return Known(
+            truth, _why(state, truth) or ("Slurm cannot be asked for it from here" if truth == "queued" else None)
+        )
     return _combined(state, truth, jobs.get(state.slurm.job))
+
+
+def _why(state: RunState, truth: TrueState) -> str | None:
+    return state.reason if state.reason != truth else None
+
+
+def _in_slurms_words(state: RunState, truth: TrueState) -> TrueState:
+    """A job that Slurm has ended found out itself what for."""
+    endings: tuple[TrueState, ...] = ("cancelled", "preempted", "timed out")
+    found = next((word for word in endings if word == state.reason), truth)
+    return found if truth == "stopped" and state.slurm else truth
 
 
 def _combined(state: RunState, truth: TrueState, job: Job | None) -> Known:
     if job is None:
         gone = "Slurm does not know its job any more"
-        return Known("died", gone) if truth == "queued" else Known(truth, state.reason)
+        return Known("died", gone) if truth == "queued" else Known(truth, _why(state, truth))
     if job.state in WAITING:
         before = f"; {state.reason} in attempt {state.attempt}" if state.reason and state.state != "queued" else ""
         return Known("queued", (job.reason or job.state) + before)
     if job.is_living:
         return Known("starting" if truth == "queued" else truth, state.reason)
     if truth == "stopped" and (state.reason == TIME_LIMIT or job.state not in ("PREEMPTED", "CANCELLED", "TIMEOUT")):
-        return Known(truth, state.reason)
-    if truth in ("finished", "failed"):
-        return Known(truth, state.reason)
-    ending = _ENDINGS.get(job.state, "died")
-    return Known("preempted" if state.reason == "preempted" else ending, f"Slurm: {job.state}")
+        return Known(truth, _why(state, truth))
+    if truth in ("finished", "failed", "preempted"):
+        return Known(truth, _why(state, truth))
+    return Known(_ENDINGS.get(job.state, "died"), f"Slurm: {job.state}")
 
 
 def submitted(run: RunDir, state: RunState) -> RunState:

@@ -78,9 +78,6 @@ def ask(ids: Iterable[str]) -> Mapping[str, Job] | None:
     if not wanted or not shutil.which("squeue"):
         return None if wanted else {}
     text = _output("squeue", "--noheader", "--states=all", f"--jobs={','.join(wanted)}", "--format=%i|%T|%r")
-    if text is None and len(wanted) > 1:  # one that is unknown may spoil the answer
-        answers = [ask([job]) for job in wanted]
-        return None if None in answers else {job: found for each in answers if each for job, found in each.items()}
     found = _table(text)
     missing = [job for job in wanted if job not in found]
     if missing and shutil.which("sacct"):
@@ -116,9 +113,11 @@ def _output(*argv: str, patience: float = PATIENCE) -> str | None:
 
 
 def why_terminated(job: str) -> str:
-    """Why Slurm has sent SIGTERM to the job that this process is part of: "preempted" or "cancelled"."""
+    """Why Slurm has sent SIGTERM to the job that this process is part of: "preempted", "timed out" or "cancelled"."""
     text = _output("scontrol", "show", "job", "--oneliner", job) or ""
     preempted = "JobState=PREEMPTED" in text or ("PreemptTime=" in text and "PreemptTime=None" not in text)
+    if "JobState=TIMEOUT" in text:
+        return "timed out"
     return "preempted" if preempted else "cancelled"
 
 

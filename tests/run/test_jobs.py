@@ -29,8 +29,8 @@ def state(word: str, reason: str | None = None) -> RunState:
         (state("running"), Job("TIMEOUT"), Known("timed out", "Slurm: TIMEOUT")),
         (state("running"), Job("NODE_FAIL"), Known("failed", "Slurm: NODE_FAIL")),
         (state("running"), Job("PREEMPTED"), Known("preempted", "Slurm: PREEMPTED")),
-        (state("stopped", "cancelled"), Job("CANCELLED"), Known("cancelled", "Slurm: CANCELLED")),
-        (state("stopped", "preempted"), Job("CANCELLED"), Known("preempted", "Slurm: CANCELLED")),
+        (state("stopped", "cancelled"), Job("CANCELLED"), Known("cancelled")),
+        (state("stopped", "preempted"), Job("CANCELLED"), Known("preempted")),
         (state("stopped", "time limit"), Job("TIMEOUT"), Known("stopped", "time limit")),
         (
             state("stopped", "time limit"),

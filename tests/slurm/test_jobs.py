@@ -102,6 +102,7 @@ def test_what_slurm_refuses_leaves_no_run(login: Login) -> None:
     assert not (login.directory / "run").exists()
 
 
+@pytest.mark.timeout(400)
 def test_the_time_limit_stops_the_run_with_a_checkpoint_and_it_goes_on_as_the_next_attempt(login: Login) -> None:
     limit = ("--slurm.time", "1", "--slurm.signal-lead", "40s", "--slurm.requeue")
     run = login.script(KEEPS_A_CHECKPOINT, *limit)
