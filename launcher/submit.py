@@ -46,6 +46,7 @@ def submit(
         sys.stdout.write(script)
         return 0
     _check_secrets(plan)
+    _check_one_node(config)
     slurm.check_installed()
     job = _queue(plan, script, clean, earlier)
     if config.output_dir is None and earlier is None:
@@ -66,6 +67,15 @@ def _on_any_port(config: Config) -> Config:
     if not isinstance(config, RLConfig):
         return config
     return config.model_copy(update={"inference": config.inference.model_copy(update={"port": 0})})
+
+
+def _check_one_node(config: Config) -> None:
+    nodes = node_count(config)
+    if nodes > 1:
+        raise UserError(
+            f"a job of {nodes} nodes cannot be submitted yet: the supervisors of several nodes do not know each other",
+            "ask for one node; --dry-run prints the script for several",
+        )
 
 
 def _check_secrets(plan: Plan) -> None:

@@ -48,6 +48,16 @@ def test_without_slurm_the_script_is_printed_all_the_same(here: Path) -> None:
     assert not (here / "run").exists()
 
 
+def test_a_job_of_several_nodes_is_printed_but_not_submitted_yet(here: Path) -> None:
+    fake(here, "sbatch", 'touch submitted; echo "77;tiny"\n')
+    done = typed(here, "sft", "--slurm.nodes", "2", "--output-dir", "run")
+    assert done.returncode == 2
+    assert "a job of 2 nodes cannot be submitted yet" in done.stderr
+    assert not (here / "run").exists()
+    assert not (here / "submitted").exists()
+    assert "#SBATCH --nodes=2\n" in typed(here, "sft", "--slurm.nodes", "2", "--dry-run").stdout
+
+
 def test_more_ranks_than_gpus_are_refused_before_anybody_queues(here: Path) -> None:
     done = typed(here, "sft", "--slurm", "--slurm.gpus-per-node", "2", "--nproc", "4", "--dry-run")
     assert done.returncode == 2
