@@ -98,12 +98,12 @@ def resume(ctx: typer.Context) -> int:
 
     OPTIONS are those of launch rl or launch sft, over the run's own config.toml.
     """
-    from launcher.run.jobs import submitted
+    from launcher.run.jobs import settled, submitted
 
     arguments = list(ctx.args)
     name = arguments.pop(0) if arguments and arguments[0][:1] not in ("-", "@") else None
     run, state = _find(name)
-    state = submitted(run, state)
+    state = settled(run, submitted(run, state))
 
     def go_on(request: "Request[RLConfig] | Request[SFTConfig]", dry_run: bool, detach: bool) -> int:
         return _next_attempt(request, run, state, dry_run, detach)

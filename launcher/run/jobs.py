@@ -92,6 +92,21 @@ def submitted(run: RunDir, state: RunState) -> RunState:
     return state
 
 
+def settled(run: RunDir, state: RunState) -> RunState:
+    """The state with the end of a job that Slurm has ended in its queue: nothing of it has run that could write it."""
+    if state.state != "queued" or own_job():
+        return state
+    known = known_state(run, state, ask_for([state]))
+    return state if known.word in GOING_ON else _end_in_queue(run, state, known.word)
+
+
+def _end_in_queue(run: RunDir, state: RunState, reason: str) -> RunState:
+    state.reason = reason
+    file = StateFile(run, state)
+    file.end("stopped", 143, None)
+    return file.state
+
+
 def stop_job(run: RunDir, state: RunState, grace: float | None, now: bool) -> RunState:
     """`scancel`, and wait until the job and, where they can be seen, its processes are gone. Returns the last state.
 
@@ -106,9 +121,4 @@ def stop_job(run: RunDir, state: RunState, grace: float | None, now: bool) -> Ru
     after = read_state(run) or state
     if is_local(after) and living_processes(after):
         return stop_processes(run, grace, now)
-    if after.state == "queued":  # nothing of it has ever run that could say so
-        after.reason = "cancelled"
-        file = StateFile(run, after)
-        file.end("stopped", 143, None)
-        after = file.state
-    return after
+    return _end_in_queue(run, after, "cancelled") if after.state == "queued" else after

@@ -96,6 +96,16 @@ def test_a_queued_job_is_shown_with_slurms_reason_refused_a_resume_and_stopped(l
     assert run.state().state == "stopped"
 
 
+def test_a_job_that_was_cancelled_in_the_queue_can_be_submitted_again(login: Login) -> None:
+    run = login.script(PATIENT, "--slurm.extra=--hold")
+    login.cluster.ask("scancel", run.job)
+    login.cluster.wait_for(run.job, "CANCELLED")
+    assert "submitted as job" in login.type("resume", "run")
+    assert words(login)["state"] == "queued"
+    assert run.state().attempt == 2
+    assert "nothing of it is left" in login.type("stop", "run")
+
+
 def test_what_slurm_refuses_leaves_no_run(login: Login) -> None:
     text = login.type("sft", "--slurm", "--slurm.partition", "nowhere", "--output-dir", "run", code=2)
     assert "sbatch has refused the job" in text
