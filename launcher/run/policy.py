@@ -7,6 +7,17 @@ from enum import Enum
 
 from launcher.plan.ready import not_ready_because
 from launcher.plan.spec import Plan, ProcessSpec, Role
+from launcher.run.actions import (
+    Action,
+    Drain,
+    End,
+    Kill,
+    KillAttempt,
+    StartAgain,
+    StartAttempt,
+    Stop,
+    StopAttempt,
+)
 from launcher.run.events import (
     DrainTimedOut,
     Event,
@@ -24,6 +35,8 @@ from launcher.run.events import (
     received_text,
 )
 
+TERMINATED = (-signal.SIGTERM, 128 + signal.SIGTERM)  # ended by SIGTERM, or exited because of it
+
 
 class State(Enum):
     RUNNING = "running"
@@ -31,59 +44,6 @@ class State(Enum):
     FINISHED = "finished"
     FAILED = "failed"
     STOPPED = "stopped"
-
-
-@dataclass(frozen=True)
-class Stop:
-    """Ask every component to end, and kill what is left after the grace."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class StopAttempt:
-    """Ask the components that finish to end, and kill them after the grace; servers and services stay."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class KillAttempt:
-    """Kill the components that finish."""
-
-
-@dataclass(frozen=True)
-class StartAttempt:
-    """Start the components that finish again, as the next attempt."""
-
-
-@dataclass(frozen=True)
-class StartAgain:
-    """Start one component that serves again; everything else goes on."""
-
-    component: str
-    what: str  # how it has ended
-    left: int  # how many more times that may be
-
-
-@dataclass(frozen=True)
-class Kill:
-    """Kill everything at once."""
-
-
-@dataclass(frozen=True)
-class Drain:
-    """Give the last component so many seconds to finish."""
-
-    seconds: float
-
-
-@dataclass(frozen=True)
-class End:
-    """Nothing of the run is left that could be waited for."""
-
-
-Action = Stop | StopAttempt | KillAttempt | StartAttempt | StartAgain | Kill | Drain | End
 
 
 @dataclass(frozen=True)
@@ -164,7 +124,7 @@ class Policy:
                 return self._on_exit(component, code)
             case RankExited(component, _, code, signal.Signals() as got) if code:
                 return self._fail(Culprit(component, received_text(got)))
-            case RankExited(_, _, code) if code == -signal.SIGTERM:
+            case RankExited(_, _, code) if code in TERMINATED:
                 return []  # torchrun ends its other ranks so when one has failed, which it will name itself
             case RankExited(component, rank, code) if code and not self._restarts_ranks(component):
                 return self._fail(Culprit(component, exit_text(code), rank, code))
@@ -315,5 +275,4 @@ class Policy:
 
 
 def _was_terminated(culprit: Culprit) -> bool:
-    codes = (-signal.SIGTERM, 128 + signal.SIGTERM)
-    return culprit.exit_code in codes or culprit.what == received_text(signal.SIGTERM)
+    return culprit.exit_code in TERMINATED or culprit.what == received_text(signal.SIGTERM)

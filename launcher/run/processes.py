@@ -5,7 +5,7 @@ import ctypes
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -102,3 +102,28 @@ def sweep(seconds: float = SWEEP_SECONDS) -> dict[int, int]:
         else:
             signal.sigtimedwait({signal.SIGCHLD}, 0.01)
     return reaped
+
+
+def kill_orphans_of(component: str, living: Collection[int]) -> None:
+    """Kill what a component has left to this subreaper: it is of no use without it, and may hold a GPU.
+
+    `living` are the pids of the components that run.
+    """
+    for pid in children(os.getpid()):
+        if pid not in living and variable(pid, "LAUNCH_COMPONENT") == component:
+            kill_quietly(pid, signal.SIGKILL)
+
+
+def end_orphans(living: Mapping[int, str]) -> None:
+    """Kill and wait for what does not belong to the components that run, pid -> name, and what that leaves in turn."""
+    deadline = time.monotonic() + SWEEP_SECONDS
+    while time.monotonic() < deadline:
+        orphans = [pid for pid in children(os.getpid()) if pid not in living]
+        left = [pid for pid in orphans if variable(pid, "LAUNCH_COMPONENT") not in living.values()]
+        if not left:
+            return
+        for pid in left:
+            kill_quietly(pid, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+        signal.sigtimedwait({signal.SIGCHLD}, 0.002)

@@ -3,15 +3,14 @@
 import asyncio
 import os
 import signal
-import time
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from launcher.errors import UserError
 from launcher.logger import get_logger
 from launcher.plan.spec import Plan, ProcessSpec, Role
+from launcher.run.actions import Action, Drain, End, Kill, KillAttempt, StartAgain, StartAttempt, Stop, StopAttempt
 from launcher.run.events import (
     HEARTBEAT,
     DrainTimedOut,
@@ -34,20 +33,8 @@ from launcher.run.events import (
     StartingAgain,
     Stopping,
 )
-from launcher.run.policy import (
-    Action,
-    Drain,
-    End,
-    Kill,
-    KillAttempt,
-    Policy,
-    StartAgain,
-    StartAttempt,
-    State,
-    Stop,
-    StopAttempt,
-)
-from launcher.run.processes import SWEEP_SECONDS, children, kill_quietly, signal_group, sweep, variable
+from launcher.run.policy import Policy, State
+from launcher.run.processes import end_orphans, kill_orphans_of, signal_group, sweep
 from launcher.run.ranks import RankWatch
 from launcher.run.ready import Probe, ready_probe, until_ready
 from launcher.run.spawn import spawn
@@ -174,29 +161,8 @@ class _Supervisor:
             self.ranks.pop(spec.name).close()
         if waiting := self.becoming_ready.pop(spec.name, None):
             waiting.cancel()
-        self._kill_orphans_of(spec.name)
+        kill_orphans_of(spec.name, self.living)
         self._emit(Exited(spec.name, exit_code))
-
-    def _kill_orphans_of(self, component: str) -> None:
-        """What a component leaves behind is of no use without it, and may hold a GPU."""
-        for pid in children(os.getpid()):
-            if pid not in self.living and variable(pid, "LAUNCH_COMPONENT") == component:
-                kill_quietly(pid, signal.SIGKILL)
-
-    def _end_orphans(self) -> None:
-        """Kill and wait for what the last attempt left, and what that leaves: it may still hold the GPUs."""
-        lasting = {spec.name for spec in self.living.values()}
-        deadline = time.monotonic() + SWEEP_SECONDS
-        while time.monotonic() < deadline:
-            orphans = [pid for pid in children(os.getpid()) if pid not in self.living]
-            left = [pid for pid in orphans if variable(pid, "LAUNCH_COMPONENT") not in lasting]
-            if not left:
-                return
-            for pid in left:
-                kill_quietly(pid, signal.SIGKILL)
-                with suppress(ChildProcessError):
-                    os.waitpid(pid, os.WNOHANG)
-            signal.sigtimedwait({signal.SIGCHLD}, 0.002)
 
     async def _watch(self, allowed: float) -> None:
         """Report it when nothing moves for `allowed` seconds."""
@@ -304,7 +270,7 @@ class _Supervisor:
         assert self.conduct.next_attempt is not None
         if self.deadline:
             self.deadline.cancel()
-        self._end_orphans()
+        end_orphans({pid: spec.name for pid, spec in self.living.items()})
         try:
             self.plan = self.conduct.next_attempt(self.policy)
         except (OSError, UserError) as error:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from launcher.plan.spec import Plan, ProcessSpec, Progress, Ranks, Role
+from launcher.run.actions import Action, Drain, End, Kill, KillAttempt, StartAgain, StartAttempt, Stop, StopAttempt
 from launcher.run.events import (
     DrainTimedOut,
     Event,
@@ -25,20 +26,7 @@ from launcher.run.events import (
     Stalled,
     Started,
 )
-from launcher.run.policy import (
-    Action,
-    Culprit,
-    Drain,
-    End,
-    Kill,
-    KillAttempt,
-    Policy,
-    StartAgain,
-    StartAttempt,
-    State,
-    Stop,
-    StopAttempt,
-)
+from launcher.run.policy import Culprit, Policy, State
 from launcher.rundir import RunDir
 
 ROLES = {
@@ -248,6 +236,14 @@ def test_a_rank_that_fails_ends_the_run_before_torchrun_says_so() -> None:
     run = running()
     assert replay(run, RankExited("trainer", 1, 3)) == [Stop("trainer rank 1: exit code 3")]
     replay(run, died("trainer", 1))
+    assert run.culprit == Culprit("trainer", "exit code 3", rank=1, exit_code=3)
+
+
+@pytest.mark.parametrize("code", [-signal.SIGTERM, 143])
+def test_a_rank_that_ended_by_torchruns_sigterm_is_passed_over_for_the_one_that_failed(code: int) -> None:
+    run = running(SFT)
+    assert replay(run, RankExited("trainer", 0, code)) == []
+    replay(run, RankExited("trainer", 1, 3))
     assert run.culprit == Culprit("trainer", "exit code 3", rank=1, exit_code=3)
 
 
