@@ -52,9 +52,9 @@ def plain_entries(block: bytes, label: bytes) -> list[bytes] | None:
         return None
     if not block.isascii() and _ESCAPE.search(block):
         return None
-    day = block[:11]
-    marked = label + block[:-1].replace(b"\n" + day, MARK + label + day)
-    return None if b"\n" in marked else marked.split(MARK)
+    lines = (label + block[:-1].replace(b"\n", b"\n" + label)).split(b"\n")
+    start = label + block[:11]
+    return lines if min(lines).startswith(start) and max(lines).startswith(start) else None  # and all between these
 
 
 def has_stamp(block: bytes, start: int) -> bool:
