@@ -62,6 +62,7 @@ class Handed(Section):
     run_name: str = Field("by-hand", description="the run's name")
     output_dir: Path = Field(Path("outputs/by-hand"), description="the run's directory")
     attempt: int = Field(1, ge=1, description="the attempt, counted from 1")
+    node: int | None = Field(None, ge=0, description="rank of this node, of a run on several")
     seed: int = Field(0, ge=0, description="seed of every random choice")
     log: LogConfig = LogConfig()
 
@@ -118,7 +119,9 @@ class SamplingConfig(Section):
 
 
 class OrchestratorSettings(WandbSection):
-    inference_url: str | None = Field(None, description="URL of a server that already runs; needs --no-inference")
+    inference_url: str | None = Field(
+        None, description="URL[,URL...] of servers that already run; needs --no-inference"
+    )
     prompts_per_step: int = Field(32, ge=1, description="prompts in a step")
     samples_per_prompt: int = Field(16, ge=2, description="samples of each prompt: the group of its advantages")
     sampling: SamplingConfig = SamplingConfig()

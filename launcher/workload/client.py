@@ -7,7 +7,7 @@ another vocabulary is refused. `/update_weights` and `/health` are not part of t
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -103,6 +103,40 @@ class InferenceClient:
         if answer.is_error:
             raise UserError(f"{self.url}{path} answered {answer.status_code}: {_message(answer)}")
         return answer.json()
+
+
+class InferenceServers:
+    """Servers of the same model, each of which takes a share of the prompts. Raises what an InferenceClient raises."""
+
+    def __init__(self, urls: str, model: str) -> None:
+        self._clients = [InferenceClient(url.strip(), model) for url in urls.split(",")]
+        self.url = ", ".join(client.url for client in self._clients)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: Any, trace: TracebackType | None) -> None:
+        for client in self._clients:
+            await client.__aexit__(kind, error, trace)
+
+    async def wait_until_ready(self, timeout: float) -> None:
+        """Return once all answer."""
+        await asyncio.gather(*(client.wait_until_ready(timeout) for client in self._clients))
+
+    async def sample(self, request: Request) -> list[list[Sample]]:
+        """The completions of each prompt, in order."""
+        size = -(-len(request.prompts) // len(self._clients))
+        shares = [
+            replace(request, prompts=request.prompts[start : start + size], seed=request.seed + (start << 32))
+            for start in range(0, len(request.prompts), size)
+        ]
+        pairs = zip(self._clients, shares, strict=False)  # the last ones have nothing to do when prompts are few
+        answers = await asyncio.gather(*(client.sample(share) for client, share in pairs))
+        return [samples for answer in answers for samples in answer]
+
+    async def load_weights(self, path: Path, step: int) -> None:
+        """Have all servers replace their weights by those at `path`, the policy after `step` updates."""
+        await asyncio.gather(*(client.load_weights(path, step) for client in self._clients))
 
 
 def _message(answer: httpx.Response) -> str:

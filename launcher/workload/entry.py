@@ -56,7 +56,7 @@ def quick_imports() -> Iterator[None]:
 
 
 def run_dir(config: Handed) -> RunDir:
-    return RunDir(config.output_dir, config.attempt)
+    return RunDir(config.output_dir, config.attempt, config.node)
 
 
 def forget_metrics(run: RunDir, step: int) -> None:

@@ -26,13 +26,14 @@ OPTIMIZER = "optimizer.pt"
 class Learner:
     """The model that learns; the same on every rank, before and after each update.
 
+    Checkpoints are the first rank's business: the others may be on nodes that do not share its directory.
     Raises UserError when there is a checkpoint where none may be, or one that does not fit.
     """
 
     def __init__(self, config: RLTrainerConfig | SFTTrainerConfig, ranks: Ranks) -> None:
         self.config, self.ranks, self.run = config, ranks, run_dir(config)
-        self.step = self._saved = resume_step(self.run)  # updates so far
-        if not self.step and steps_in(self.run.checkpoints):
+        self.step = self._saved = ranks.from_first(lambda: resume_step(self.run))  # updates so far
+        if not self.step and ranks.is_first and steps_in(self.run.checkpoints):
             hint = f"--attempt {self.run.attempt + 1} continues it; another --output-dir starts a new one"
             raise UserError(f"{self.run.checkpoints} holds the checkpoints of an earlier run", hint)
         self.model = self._starting_model(config.model, config.seed).to(ranks.device)
@@ -83,7 +84,7 @@ class Learner:
         get_logger().info("checkpoint {}", self.run.checkpoint(self.step))
 
     def _starting_model(self, config: ModelConfig, seed: int) -> Transformer:
-        if not self.step:
+        if not self.step or not self.ranks.is_first:  # DistributedDataParallel gives all ranks the first one's weights
             return build_model(config, seed)
         checkpoint = self.run.checkpoint(self.step)
         has, asked = read_shape(checkpoint), configured_shape(config)
@@ -100,6 +101,7 @@ class Learner:
     def _restore_optimizer(self) -> None:
         path = self.run.checkpoint(self.step) / OPTIMIZER
         try:
-            self.optimizer.load_state_dict(torch.load(path, map_location=self.ranks.device, weights_only=True))
+            read = self.ranks.from_first(lambda: torch.load(path, map_location="cpu", weights_only=True))
+            self.optimizer.load_state_dict(read)
         except (OSError, ValueError, KeyError, RuntimeError, EOFError, UnpicklingError) as error:
             raise UserError(f"cannot continue from {path}: {error}") from error

@@ -19,7 +19,7 @@ from launcher.config.workload import OrchestratorConfig
 from launcher.errors import UserError
 from launcher.logger import get_logger
 from launcher.monitor import get_monitor
-from launcher.workload.client import InferenceClient, Request
+from launcher.workload.client import InferenceServers, Request
 from launcher.workload.entry import forget_metrics, run_component, run_dir
 from launcher.workload.files import clear, resume_step
 from launcher.workload.groups import Group, group_metrics, score
@@ -55,12 +55,12 @@ async def _orchestrate(config: OrchestratorConfig) -> None:
     if config.inference_url is None:
         raise UserError("there is no inference_url", "type --inference-url http://HOST:PORT")
     task = load_task(config.task)
-    async with InferenceClient(config.inference_url, config.model_name) as client:
+    async with InferenceServers(config.inference_url, config.model_name) as client:
         await Orchestrator(config, task, client).run_to_the_end()
 
 
 class Orchestrator:
-    def __init__(self, config: OrchestratorConfig, task: Task, client: InferenceClient) -> None:
+    def __init__(self, config: OrchestratorConfig, task: Task, client: InferenceServers) -> None:
         self.config, self.task, self.client = config, task, client
         self.run = run_dir(config)
         self.first = resume_step(self.run)  # updates before this attempt
@@ -71,7 +71,7 @@ class Orchestrator:
         forget_metrics(self.run, self.first)
         clear(self.run.rollouts)
         await self.client.wait_until_ready(self.config.inference_timeout)
-        get_logger().info("the inference server at {} is ready", self.client.url)
+        get_logger().info("inference at {} is ready", self.client.url)
         await self.load_weights(self.first, self.first)
         if self.first == 0:
             get_monitor().log(await self.evaluate(), step=0)

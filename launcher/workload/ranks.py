@@ -1,10 +1,11 @@
 """torchrun's ranks: gloo between CPUs, nccl between GPUs, and nothing at all for a process that was started alone."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from launcher.config.workload import Device
 from launcher.errors import UserError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,14 @@ class Ranks:
         if self.count > 1:
             dist.all_reduce(values)
         return values
+
+    def from_first(self, make: Callable[[], T]) -> T:
+        """What `make` gives on the first rank, which alone may have the file that it reads."""
+        if self.count == 1:
+            return make()
+        values = [make() if self.is_first else None]
+        dist.broadcast_object_list(values, src=0, device=self.device)
+        return cast(T, values[0])
 
     def highest(self, value: int) -> int:
         """The highest of the ranks' values; every rank waits here for all others."""
