@@ -2,11 +2,9 @@
 
 import inspect
 import json
-import os
 import shlex
 import sys
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,7 +13,7 @@ from launcher.errors import UserError
 
 if TYPE_CHECKING:
     from launcher.config.command import Request
-    from launcher.config.run import RLConfig, RunConfig, SFTConfig
+    from launcher.config.run import RLConfig, SFTConfig
     from launcher.run.state import RunState
     from launcher.rundir import RunDir
 
@@ -24,48 +22,10 @@ if TYPE_CHECKING:
 
 
 def start(request: "Request[RLConfig] | Request[SFTConfig]", dry_run: bool, clean: bool, detach: bool) -> int:
-    """`launch rl` and `launch sft`: load, probe, plan, then render or run."""
-    from launcher.plan.build import make_plan
-    from launcher.run.probe import check_programs, probe
+    """`launch rl` and `launch sft`."""
+    from launcher.requests import start
 
-    config = request.load()
-    if config.slurm.enabled:
-        from launcher.submit import submit
-
-        return submit(config, *_name_and_directory(config), dry_run, clean)
-    machine = probe(config)
-    run, name = _name_and_directory(config)
-    plan = make_plan(config, machine, run, name)
-    check_programs(plan, os.environ)
-    if dry_run:
-        return _show(plan, write=config.output_dir is not None, clean=clean)
-    from launcher.start import carry_out
-
-    return carry_out(lambda attempt: make_plan(config, machine, run.of(attempt), name), 1, config, clean, detach, None)
-
-
-def _name_and_directory(config: "RunConfig") -> tuple[Any, str]:
-    from launcher.rundir import RunDir
-
-    name = config.name
-    while name is None:
-        from coolname import generate_slug
-
-        drawn = generate_slug(2)
-        name = None if Path("outputs", drawn).exists() else drawn
-    return RunDir(Path.cwd() / (config.output_dir or Path("outputs", name))), name
-
-
-def _show(plan: Any, write: bool, clean: bool) -> int:
-    from launcher.plan.render import render
-    from launcher.run.prepare import check_free, prepare_by_hand
-
-    if write:
-        prepare_by_hand(plan, clean)
-    else:
-        check_free(plan.run, clean)
-    sys.stdout.write(render(plan, Path.cwd(), files_are_written=write))
-    return 0
+    return start(request, dry_run, clean, detach)
 
 
 _RUN_OPTIONS = {
@@ -98,6 +58,7 @@ def resume(ctx: typer.Context) -> int:
 
     OPTIONS are those of launch rl or launch sft, over the run's own config.toml.
     """
+    from launcher.requests import go_on
     from launcher.run.jobs import settled, submitted
 
     arguments = list(ctx.args)
@@ -105,48 +66,11 @@ def resume(ctx: typer.Context) -> int:
     run, state = _find(name)
     state = settled(run, submitted(run, state))
 
-    def go_on(request: "Request[RLConfig] | Request[SFTConfig]", dry_run: bool, detach: bool) -> int:
-        return _next_attempt(request, run, state, dry_run, detach)
+    def call(request: "Request[RLConfig] | Request[SFTConfig]", dry_run: bool, detach: bool) -> int:
+        return go_on(request, run, state, dry_run, detach)
 
-    command = _config_command(state.kind, go_on, resume.__doc__ or "", ("dry_run", "detach"))
+    command = _config_command(state.kind, call, resume.__doc__ or "", ("dry_run", "detach"))
     return int(command.main(arguments, prog_name=f"launch resume {state.name}", standalone_mode=False))
-
-
-def _next_attempt(request: Any, run: "RunDir", state: "RunState", dry_run: bool, detach: bool) -> int:
-    from launcher.config.load import read_file
-    from launcher.plan.build import make_plan
-    from launcher.plan.render import render
-    from launcher.run.liveness import check_ended
-    from launcher.run.probe import check_programs, probe
-    from launcher.run.slurm import own_job
-    from launcher.start import carry_out
-    from launcher.workload.files import steps_in
-
-    check_ended(run, state)
-    request.layers.insert(0, read_file(run.config))
-    config = request.load()
-    if config.output_dir is not None or config.name not in (None, state.name):
-        raise UserError("a resumed run keeps its name and its directory", "leave out --name and --output-dir")
-    if state.cwd.is_dir():
-        os.chdir(state.cwd)  # relative paths mean what they did when the run was first started
-    done = max(steps_in(run.checkpoints), default=0)
-    if config.trainer.is_reference and done >= config.max_steps:
-        raise UserError(
-            f"{state.name} has made its {config.max_steps} steps", f"go further with --max-steps {2 * done}"
-        )
-    attempt = state.attempt + (state.state != "queued")
-    if config.slurm.enabled and not own_job():
-        from launcher.submit import submit
-
-        return submit(config, run.of(attempt), state.name, dry_run, earlier=state)
-    machine = probe(config, state.run_id)
-    plan = make_plan(config, machine, run.of(attempt), state.name)
-    check_programs(plan, os.environ)
-    if dry_run:
-        sys.stdout.write(render(plan, Path.cwd(), files_are_written=False))
-        return 0
-    plan_attempt = lambda attempt: make_plan(config, machine, run.of(attempt), state.name)  # noqa: E731
-    return carry_out(plan_attempt, attempt, config, False, detach, state)
 
 
 # --- launch stop ------------------------------------------------------------------------------------------------------
@@ -185,14 +109,9 @@ def _find(name: str | None) -> "tuple[RunDir, RunState]":
     """The run that is meant and its state; without a name the newest living one, or else the newest."""
     from launcher.registry import find_run
     from launcher.run.liveness import newest_living
-    from launcher.run.state import read_state
-    from launcher.rundir import RunDir
+    from launcher.run.state import open_run
 
-    root = (newest_living() if name is None else None) or find_run(name)
-    state = read_state(RunDir(root))
-    if state is None:
-        raise UserError(f"{root}: run.json cannot be read")
-    return RunDir(root, state.attempt), state
+    return open_run((newest_living() if name is None else None) or find_run(name))
 
 
 # --- launch attach ----------------------------------------------------------------------------------------------------

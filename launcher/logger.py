@@ -90,8 +90,9 @@ def get_logger() -> "Logger":
 
 def run_from_environment() -> RunDir | None:
     """The run that launch started this process for, if it did."""
-    root = os.environ.get("LAUNCH_RUN_DIR")
-    return RunDir(Path(root), int(os.environ.get("LAUNCH_ATTEMPT") or 1)) if root else None
+    root, node = os.environ.get("LAUNCH_RUN_DIR"), os.environ.get("LAUNCH_NODE")
+    attempt = int(os.environ.get("LAUNCH_ATTEMPT") or 1)
+    return RunDir(Path(root), attempt, int(node) if node else None) if root else None
 
 
 def rank_from_environment() -> int | None:

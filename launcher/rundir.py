@@ -1,24 +1,40 @@
 """Every path of a run, one property each. Pure: nothing here touches the disk."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 
 @dataclass(frozen=True)
 class RunDir:
-    """The directory of one run, seen from one of its attempts (counted from 1)."""
+    """The directory of one run, seen from one of its attempts (counted from 1), and from one of its nodes if it has
+    several: nodes that share the directory write different files."""
 
     root: Path
     attempt: int = 1
+    node: int | None = None  # rank of the node; None for a run on one node
 
     def of(self, attempt: int) -> "RunDir":
         """The same directory, seen from another attempt."""
-        return RunDir(self.root, attempt)
+        return replace(self, attempt=attempt)
+
+    def on(self, node: int | None) -> "RunDir":
+        """The same directory, seen from another node."""
+        return replace(self, node=node)
+
+    @property
+    def own(self) -> Path:
+        """What this node alone writes to, beside its logs; node 0 owns the run's directory itself."""
+        return self.all_nodes / f"node_{self.node}" if self.node else self.root
+
+    @property
+    def all_nodes(self) -> Path:
+        """The directories of all nodes but node 0."""
+        return self.root / "nodes"
 
     @property
     def config(self) -> Path:
         """The resolved request; `launch rl @ config.toml` repeats it as a new run."""
-        return self.root / "config.toml"
+        return self.own / "config.toml"
 
     @property
     def job_script(self) -> Path:
@@ -31,22 +47,22 @@ class RunDir:
 
     def component_config(self, component: str) -> Path:
         """What the component was handed."""
-        return self.root / "configs" / f"{component}.toml"
+        return self.own / "configs" / f"{component}.toml"
 
     @property
     def state(self) -> Path:
         """The run's state, written atomically at each change."""
-        return self.root / "run.json"
+        return self.own / "run.json"
 
     @property
     def lock(self) -> Path:
         """Locked (flock) by the supervisor for as long as it lives."""
-        return self.root / ".lock"
+        return self.own / ".lock"
 
     @property
     def reserve(self) -> Path:
         """Takes up room on the disk, which is given to run.json when the run ends."""
-        return self.root / ".reserve"
+        return self.own / ".reserve"
 
     @property
     def all_logs(self) -> Path:
@@ -58,9 +74,14 @@ class RunDir:
         return self.all_logs / "latest"
 
     @property
-    def logs(self) -> Path:
-        """This attempt's logs."""
+    def attempt_logs(self) -> Path:
+        """This attempt's logs, those of all nodes."""
         return self.all_logs / f"attempt_{self.attempt}"
+
+    @property
+    def logs(self) -> Path:
+        """This attempt's logs, those of this node."""
+        return self.attempt_logs if self.node is None else self.attempt_logs / f"node_{self.node}"
 
     @property
     def launcher_log(self) -> Path:
@@ -85,7 +106,7 @@ class RunDir:
         return self.logs / component
 
     def rank_log(self, rank: int, component: str = "trainer") -> Path:
-        """One rank's loguru file."""
+        """One rank's loguru file; `rank` is the global one."""
         return self.rank_logs(component) / f"rank_{rank}.log"
 
     @property

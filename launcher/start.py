@@ -6,8 +6,11 @@ from dataclasses import replace
 from typing import Protocol
 
 from launcher.config.run import RunConfig
+from launcher.errors import UserError
 from launcher.plan.spec import Plan, Role
 from launcher.run.events import Event
+from launcher.run.join import Meeting, check_shared
+from launcher.run.links import Links
 from launcher.run.policy import Policy
 from launcher.run.prepare import add_attempt, point_latest_at, prepare, sign
 from launcher.run.provenance import provenance
@@ -28,28 +31,42 @@ class Screen(Protocol):
 
 
 def carry_out(
-    plan_attempt: PlanAttempt, attempt: int, config: RunConfig, clean: bool, detach: bool, earlier: RunState | None
+    plan_attempt: PlanAttempt,
+    attempt: int,
+    config: RunConfig,
+    clean: bool,
+    detach: bool,
+    earlier: RunState | None,
+    meeting: Meeting | None = None,
 ) -> int:
     """Carry out the plan of an attempt: everything from the run's directory to its summary.
 
-    `earlier` is the state of the attempts before this one. Returns launch's exit code, and raises UserError when the
-    directory cannot be had.
+    `earlier` is the state of the attempts before this one, `meeting` that of the nodes of a run on several. Returns
+    launch's exit code, and raises UserError when the directory cannot be had.
     """
-    plan = plan_attempt(attempt)
-    state = StateFile(plan.run, first_state(plan, provenance(), earlier))
-    lock = prepare(plan, clean, resume=earlier is not None)
-    state.state.guard = identify(os.getpid())
-    state.write_if_possible()
+    try:
+        plan = plan_attempt(attempt)
+        if meeting and meeting.nodes.rank and plan.kind == "rl":
+            check_shared(plan.run, meeting.welcome)
+        state = StateFile(plan.run, first_state(plan, provenance(), earlier))
+        lock = prepare(plan, clean, resume=earlier is not None)
+        state.state.guard = identify(os.getpid())
+        state.write_if_possible()
+    except UserError as error:
+        if meeting:
+            meeting.call_off(str(error))
+        raise
+    links = meeting.begin() if meeting else None
     state.reserve_room()
     note = _open_panes(plan, state.state, config)
-    if config.output_dir is None and earlier is None:
+    if config.output_dir is None and earlier is None and not plan.run.node:
         point_latest_at(plan.run)
     pipe = _leave_terminal() if detach else None
     guard_pid = os.getpid()
     guard = split()
     sign(lock)
     state.state.guard, state.state.supervisor = identify(guard_pid), identify(os.getpid())
-    return _Session(plan, plan_attempt, config, state, lock).run(guard, pipe, note)
+    return _Session(plan, plan_attempt, config, state, lock, links).run(guard, pipe, note)
 
 
 def _open_panes(plan: Plan, state: RunState, config: RunConfig) -> str | None:
@@ -76,12 +93,22 @@ def _leave_terminal() -> int:
 class _Session:
     """What the supervisor does from its first moment to its last."""
 
-    def __init__(self, plan: Plan, plan_attempt: PlanAttempt, config: RunConfig, state: StateFile, lock: int) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        plan_attempt: PlanAttempt,
+        config: RunConfig,
+        state: StateFile,
+        lock: int,
+        links: Links | None,
+    ) -> None:
         self.plan, self.plan_attempt, self.config, self.state, self.lock = plan, plan_attempt, config, state, lock
+        self.links = links
 
     def run(self, guard: int, pipe: int | None, note: str | None) -> int:
         from launcher.logger import get_logger, log_to
         from launcher.registry import register
+        from launcher.run.cause import find_cause
         from launcher.run.progress import ProgressWatch
         from launcher.run.supervisor import Conduct, supervise
         from launcher.view.launcher_log import log_event
@@ -103,6 +130,8 @@ class _Session:
             next_attempt=self._next_attempt,
             watchdog=config.watchdog,
             diagnose=self._diagnose,
+            links=self.links,
+            explain=lambda policy: find_cause(self.plan, policy),
         )
         progress = ProgressWatch(self.plan)
         policy = supervise(self.plan, [log_event, self.state, screen, progress], conduct)

@@ -9,7 +9,8 @@ from dataclasses import replace
 from launcher.config.run import RLConfig, SFTConfig
 from launcher.errors import UserError
 from launcher.plan.build import make_plan
-from launcher.plan.slurm import node_count, sbatch_script
+from launcher.plan.nodes import TORCHRUN_PORT, node_count, nodes_at
+from launcher.plan.slurm import sbatch_script
 from launcher.plan.spec import Machine, Plan
 from launcher.registry import register
 from launcher.run import slurm
@@ -46,7 +47,6 @@ def submit(
         sys.stdout.write(script)
         return 0
     _check_secrets(plan)
-    _check_one_node(config)
     slurm.check_installed()
     job = _queue(plan, script, clean, earlier)
     if config.output_dir is None and earlier is None:
@@ -58,7 +58,8 @@ def submit(
 
 def _node(config: Config, earlier: RunState | None) -> Machine:
     """A node of the job as far as it is known: with this one's programs, and the GPUs that are asked for."""
-    machine = probe(_on_any_port(config), earlier.run_id if earlier else None)
+    nodes = nodes_at(config, 0, "node-0", TORCHRUN_PORT) if node_count(config) > 1 else None
+    machine = probe(_on_any_port(config), earlier.run_id if earlier else None, nodes)
     return replace(machine, gpus=tuple(str(index) for index in range(config.slurm.gpus)))
 
 
@@ -67,15 +68,6 @@ def _on_any_port(config: Config) -> Config:
     if not isinstance(config, RLConfig):
         return config
     return config.model_copy(update={"inference": config.inference.model_copy(update={"port": 0})})
-
-
-def _check_one_node(config: Config) -> None:
-    nodes = node_count(config)
-    if nodes > 1:
-        raise UserError(
-            f"a job of {nodes} nodes cannot be submitted yet: the supervisors of several nodes do not know each other",
-            "ask for one node; --dry-run prints the script for several",
-        )
 
 
 def _check_secrets(plan: Plan) -> None:

@@ -48,14 +48,12 @@ def test_without_slurm_the_script_is_printed_all_the_same(here: Path) -> None:
     assert not (here / "run").exists()
 
 
-def test_a_job_of_several_nodes_is_printed_but_not_submitted_yet(here: Path) -> None:
-    fake(here, "sbatch", 'touch submitted; echo "77;tiny"\n')
-    done = typed(here, "sft", "--slurm.nodes", "2", "--output-dir", "run")
-    assert done.returncode == 2
-    assert "a job of 2 nodes cannot be submitted yet" in done.stderr
-    assert not (here / "run").exists()
-    assert not (here / "submitted").exists()
-    assert "#SBATCH --nodes=2\n" in typed(here, "sft", "--slurm.nodes", "2", "--dry-run").stdout
+def test_a_job_of_several_nodes_is_submitted_with_one_task_on_each(here: Path) -> None:
+    fake(here, "sbatch", "echo 77\n")
+    done = typed(here, "rl", "--inference.nodes", "1", "--nnodes", "2", "--slurm", "--output-dir", "run")
+    assert done.returncode == 0, done.stderr
+    assert "submitted as job 77, 3 nodes" in done.stdout
+    assert "srun --nodes=3 --ntasks=3 " in (here / "run" / "job.sbatch").read_text()
 
 
 def test_more_ranks_than_gpus_are_refused_before_anybody_queues(here: Path) -> None:

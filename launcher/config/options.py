@@ -12,6 +12,9 @@ from launcher.errors import UserError
 
 SHORT = {
     "trainer.nproc": ("nproc", "nproc-per-node"),
+    "trainer.torchrun.nnodes": ("nnodes", "trainer.nodes"),
+    "trainer.torchrun.node-rank": ("node-rank",),
+    "trainer.torchrun.rdzv-endpoint": ("rdzv-endpoint",),
     "trainer.torchrun.local-ranks-filter": ("filter-rank", "local-ranks-filter"),
     "trainer.torchrun.log-dir": ("log-dir",),
     "trainer.torchrun.redirects": ("redirects",),

@@ -65,11 +65,18 @@ class RLTrainer(TorchrunComponentConfig, RLTrainerSettings):
 class Orchestrator(ComponentConfig, OrchestratorSettings):
     """`[orchestrator]`"""
 
+    beside: Literal["trainer", "inference"] = Field(
+        "trainer", description="of several nodes, where it runs: on the trainer's first, or on inference's first"
+    )
+
 
 class Inference(ServerConfig, InferenceSettings, Switch):
     """`[inference]`"""
 
     enabled: bool = Field(True, description="start an inference server")
+    nodes: int = Field(
+        0, ge=0, description="whole nodes for inference, with a server on each; 0: beside the trainer, on node 0"
+    )
 
 
 class RunConfig(Section):
@@ -91,6 +98,7 @@ class RunConfig(Section):
     wandb: WandbConfig = WandbConfig()
     tmux: TmuxConfig = TmuxConfig()
     slurm: SlurmConfig = SlurmConfig()
+    join_timeout: Duration = Field(600.0, gt=0, description="how long the nodes of a run wait for each other")
     services: dict[ServiceName, ServiceConfig] = Field({}, description="further processes, [services.NAME] in a file")
 
     @model_validator(mode="before")
@@ -134,6 +142,8 @@ class RLConfig(RunConfig):
             raise ValueError(
                 "orchestrator.inference_url names a server, and inference starts another; add --no-inference"
             )
+        if not self.inference.enabled and self.inference.nodes:
+            raise ValueError("inference.nodes is set, and --no-inference says that there is none")
         if not self.inference.enabled and self.orchestrator.inference_url is None and self.orchestrator.is_reference:
             raise ValueError("without inference, orchestrator.inference_url must say where the server is")
         return self

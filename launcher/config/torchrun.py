@@ -36,10 +36,14 @@ def _identifier(text: str) -> str:
 
 
 class TorchrunConfig(Section):
-    nnodes: str = Field("1", description="nodes, or a range MIN:MAX")
-    node_rank: int | None = Field(None, ge=0, description="this node's rank, for static rendezvous")
-    rdzv_backend: str = Field("c10d", description="rendezvous backend")
-    rdzv_endpoint: str = Field("localhost:0", description="rendezvous endpoint, HOST:PORT; port 0 is a free one")
+    nnodes: Annotated[str, BeforeValidator(str)] = Field("1", description="nodes, or a range MIN:MAX")
+    node_rank: int | None = Field(None, ge=0, description="this node's rank, counted from 0")
+    rdzv_backend: str | None = Field(
+        None, description="rendezvous backend; default: c10d, and static between several nodes"
+    )
+    rdzv_endpoint: str = Field(
+        "localhost:0", description="where the nodes meet, HOST:PORT; HOST is node 0, and PORT + 1 must be free too"
+    )
     rdzv_id: Annotated[str, AfterValidator(_identifier)] | None = Field(
         None, description="rendezvous id; default: the run's name and its attempt"
     )

@@ -16,7 +16,7 @@ from launcher.plan.placeholders import expand
 from launcher.plan.placement import Placement, Server, place
 from launcher.plan.ready import LOG, check_ready
 from launcher.plan.spec import Machine, Plan, ProcessSpec, Progress, Ranks, Role
-from launcher.plan.torchrun import plan_ranks, redirected, torchrun_argv
+from launcher.plan.torchrun import between_nodes, plan_ranks, rank_files, redirected, torchrun_argv
 from launcher.plan.wandb_runs import NOT_LOGGED_IN, wandb_run, wandb_variables
 from launcher.rundir import RunDir
 from launcher.secrets import MASK, is_secret
@@ -42,8 +42,14 @@ def hand_over(model: type[H], config: RunConfig, settings: Any, own: Mapping[str
     return model.model_validate({aliases[field]: value for field, value in values.items()})
 
 
+def url_host(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
 class _Planner:
     def __init__(self, config: RLConfig | SFTConfig, machine: Machine, run: RunDir, name: str) -> None:
+        self.nodes = machine.nodes
+        run = run.on(self.nodes.rank if self.nodes else None)
         self.config, self.machine, self.run, self.name = config, machine, run, name
         self.rl = config if isinstance(config, RLConfig) else None
         self.kind: Literal["rl", "sft"] = "rl" if self.rl else "sft"
@@ -66,19 +72,25 @@ class _Planner:
             run_id=self.machine.run_id,
             wandb=any(wandb.is_on for wandb in self.wandb_runs.values()),
             notes=(*self.placement.notes, *self.notes, *self._warnings(processes)),
+            nodes=self.nodes,
         )
 
     def _processes(self) -> Iterator[ProcessSpec]:
-        if self.rl:
-            yield self._trainer(RLTrainerConfig, "launcher.workload.rl")
+        if self._is_here("trainer"):
+            handed = RLTrainerConfig if self.rl else SFTTrainerConfig
+            yield self._trainer(handed, f"launcher.workload.{self.kind}")
+        if self.rl and self._is_here("orchestrator"):
             yield self._orchestrator(self.rl)
-            if self.rl.inference.enabled:
-                yield self._inference(self.rl)
-        else:
-            yield self._trainer(SFTTrainerConfig, "launcher.workload.sft")
+        if self.rl and self.rl.inference.enabled and self._is_here("inference"):
+            yield self._inference(self.rl)
         for name, service in self.config.services.items():
+            if not self._is_here(name):
+                continue
             argv = self._expand(name, (*service.command, *service.args))
             yield self._spec(name, service, argv, Role.SERVES, self.placement.service(name))
+
+    def _is_here(self, component: str) -> bool:
+        return self.nodes is None or self.nodes.runs(component)
 
     # --- components ---
 
@@ -88,9 +100,10 @@ class _Planner:
         argv = self._program("trainer", trainer, module)
         if trainer.command is not None:
             return self._spec("trainer", trainer, argv, Role.FINISHES, self.placement.trainer)
-        log_dir = self.machine.cwd / (trainer.torchrun.log_dir or self.run.torchrun)
-        ranks = plan_ranks(trainer.torchrun, nproc, log_dir, self._rendezvous())
-        argv = torchrun_argv(self._python("trainer"), trainer.torchrun, ranks, argv[1:])
+        settings = between_nodes(trainer.torchrun, self.nodes)
+        log_dir = rank_files(settings, self.run, self.machine.cwd)
+        ranks = plan_ranks(settings, nproc, log_dir, self._rendezvous(), self.run.node or 0)
+        argv = torchrun_argv(self._python("trainer"), settings, ranks, argv[1:])
         env = threads(self.machine, nproc + (1 if self.rl else 0))
         logs = self._rank_logs(ranks)
         return self._spec(
@@ -100,25 +113,30 @@ class _Planner:
     def _rank_logs(self, ranks: Ranks) -> tuple[Path, ...]:
         """The reference trainer's ranks keep a log; of any other there is what torchrun redirects."""
         if self.config.trainer.is_reference:
-            return tuple(self.run.rank_log(rank) for rank in range(ranks.count))
+            return tuple(self.run.rank_log(ranks.first + rank) for rank in range(ranks.count))
         settings, unredirected = self.config.trainer.torchrun, self.run.component_log("trainer")
         return tuple(redirected(settings, ranks, rank) or unredirected for rank in range(ranks.count))
 
     def _orchestrator(self, config: RLConfig) -> ProcessSpec:
-        self._hand_over("orchestrator", OrchestratorConfig, config.orchestrator, inference_url=self._inference_url())
+        url = ",".join(self._inference_urls()) or None
+        self._hand_over("orchestrator", OrchestratorConfig, config.orchestrator, inference_url=url)
         argv = self._program("orchestrator", config.orchestrator, "launcher.workload.orchestrator")
         return self._spec("orchestrator", config.orchestrator, argv, Role.FINISHES)
 
     def _inference(self, config: RLConfig) -> ProcessSpec:
-        port = config.inference.port or self.machine.free_port
-        self._hand_over("inference", InferenceConfig, config.inference, model=config.trainer.model, port=port)
+        own = {
+            "model": config.trainer.model,
+            "host": self._inference_host(config),
+            "port": self._inference_port(config),
+        }
+        self._hand_over("inference", InferenceConfig, config.inference, **own)
         argv = self._program("inference", config.inference, "launcher.workload.inference")
-        ready = f"{self._inference_url()}/health" if config.inference.is_reference else None
+        ready = f"{self._own_inference_url(config)}/health" if config.inference.is_reference else None
         gpus, env = self.placement.inference, threads(self.machine, self.placement.nproc + 1)
         return self._spec("inference", config.inference, argv, Role.SERVES, gpus, env, ready=ready)
 
     def _hand_over(self, component: str, handed_type: type[Handed], settings: Any, **own: Any) -> None:
-        run = {"run_name": self.name, "output_dir": self.run.root, "attempt": self.run.attempt}
+        run = {"run_name": self.name, "output_dir": self.run.root, "attempt": self.run.attempt, "node": self.run.node}
         if isinstance(settings, WandbSection):
             run["wandb"] = self.wandb_runs[component] = self._wandb(component, settings.wandb)
         handed = hand_over(handed_type, self.config, settings, own | run)
@@ -169,7 +187,7 @@ class _Planner:
             env=env,
             unset=tuple(stray for stray in strays(self.machine.variables) if stray not in own),
             gpus=gpus,
-            after=settings.after,
+            after=tuple(other for other in settings.after if self._is_here(other)),
             progress=settings.progress,
             ready_timeout=settings.ready_timeout,
             **more,
@@ -211,42 +229,67 @@ class _Planner:
         return Progress(component, metric, self.config.max_steps)
 
     def _place(self) -> Placement:
+        if not self._is_here("trainer"):
+            return Placement(0, inference=self.machine.gpus)
         server = None
-        if self.rl and self.rl.inference.enabled:
+        if self.rl and self.rl.inference.enabled and self._is_here("inference"):
             inference = self.rl.inference
             server = Server(inference.gpus, inference.share_gpus, inference.is_reference)
-        services = {name: service.gpus for name, service in self.config.services.items()}
+        services = {name: service.gpus for name, service in self.config.services.items() if self._is_here(name)}
         return place(self.machine.gpus, self.config.trainer.nproc, server, services)
 
     def _rendezvous(self) -> str:
         """Unique for each attempt, since torchrun opens the files below it anew."""
         return f"{self.config.trainer.torchrun.rdzv_id or self.name}-{self.run.attempt}"
 
-    def _inference_url(self) -> str | None:
+    def _inference_urls(self) -> tuple[str, ...]:
+        """Where the orchestrator finds the servers."""
         if self.rl is None or not self.rl.inference.enabled:
-            return self.rl.orchestrator.inference_url if self.rl else None
-        host = self.rl.inference.host
+            return (self.rl.orchestrator.inference_url,) if self.rl and self.rl.orchestrator.inference_url else ()
+        nodes = self.nodes
+        if nodes is None or (nodes.runs("inference") and nodes.runs("orchestrator") and len(nodes.servers) == 1):
+            return (self._own_inference_url(self.rl),)
+        port = str(self.rl.inference.port or "PORT")  # the others' are known once they have joined
+        if not nodes.hosts:
+            return tuple(f"http://node-{node}:{port}" for node in nodes.servers)
+        return tuple(f"http://{url_host(nodes.hosts[node])}:{nodes.inference_ports[node]}" for node in nodes.servers)
+
+    def _own_inference_url(self, config: RLConfig) -> str:
+        host = self._inference_host(config)
         reachable = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
-        return f"http://{reachable}:{self.rl.inference.port or self.machine.free_port}"
+        return f"http://{url_host(reachable)}:{self._inference_port(config)}"
+
+    def _inference_host(self, config: RLConfig) -> str:
+        """The address to listen on: every one, where other nodes have to reach it and nothing else was said."""
+        is_for_others = self.nodes is not None and self.nodes.servers != (self.nodes.orchestrator,)
+        return "0.0.0.0" if is_for_others and "host" not in config.inference.model_fields_set else config.inference.host
+
+    def _inference_port(self, config: RLConfig) -> int:
+        return config.inference.port or self.machine.free_port
 
     def _expand(self, component: str, words: tuple[str, ...]) -> tuple[str, ...]:
         checkpoint = self.config.trainer.model.checkpoint
-        url = self._inference_url()
+        url = ",".join(self._inference_urls()) or None
         values = {
             "attempt": str(self.run.attempt),
             "config": str(self.run.component_config(component)),
-            "host": self.rl.inference.host if self.rl else None,
+            "host": self._inference_host(self.rl) if self.rl else None,
             "inference_url": url,
             "model": str(checkpoint) if checkpoint else None,
             "name": self.name,
             "nproc": str(self.placement.nproc),
             "output_dir": str(self.run.root),
-            "port": str(self.rl.inference.port or self.machine.free_port) if self.rl else None,
+            "port": str(self._inference_port(self.rl)) if self.rl else None,
             "python": self._python(component),
         }
         return tuple(expand(component, word, values) for word in words)
 
     def _warnings(self, processes: tuple[ProcessSpec, ...]) -> Iterator[str]:
+        settings = self.config.trainer.torchrun
+        if ":" in settings.nnodes:
+            yield f"--nnodes {settings.nnodes} is a range: each node's launch knows of its own processes alone"
+        elif self.nodes and settings.rdzv_backend not in (None, "static"):
+            yield f"with {settings.rdzv_backend} torchrun numbers the nodes itself: ranks may have other numbers here"
         for spec in processes:
             if spec.ranks and spec.ranks.console_is_empty:
                 if spec.ready and spec.ready.startswith(LOG):

@@ -32,6 +32,8 @@ def additions(
         "LAUNCH_ATTEMPT": str(run.attempt),
         "LAUNCH_LOG_LEVEL": config.log.level,
     }
+    if run.node is not None:
+        env["LAUNCH_NODE"] = str(run.node)
     if config.log.json_lines:
         env["LAUNCH_LOG_JSON"] = "1"
     if machine.gpus:

@@ -11,7 +11,8 @@ from launcher.secrets import MASK, is_secret
 
 def render(plan: Plan, cwd: Path, files_are_written: bool) -> str:
     """What `--dry-run` prints. Comments say where things go; each other line is one component's command."""
-    lines = [_comment(f"{plan.kind} run {plan.name}, attempt {plan.run.attempt}, in {plan.run.root}")]
+    node = f", node {plan.nodes.rank} of {plan.nodes.count}" if plan.nodes else ""
+    lines = [_comment(f"{plan.kind} run {plan.name}, attempt {plan.run.attempt}{node}, in {plan.run.root}")]
     lines += [_comment(f"note: {note}") for note in plan.notes]
     if not files_are_written:
         lines.append("# nothing is written; with --output-dir DIR the configurations are, and each line can be run")

@@ -6,21 +6,12 @@ from pathlib import Path
 
 from launcher.config.run import RLConfig, SFTConfig
 from launcher.config.slurm import SlurmConfig
-from launcher.errors import UserError
+from launcher.plan.nodes import node_count
 from launcher.plan.spec import Machine
 from launcher.rundir import RunDir
 
 TEMPLATE = Path(__file__).with_name("job.sbatch.jinja")
 TIME_LIMIT_CODE = 138  # what launch exits with when SIGUSR1 has ended the run
-
-
-def node_count(config: RLConfig | SFTConfig) -> int:
-    """All nodes of the run, the trainer's and those of inference; of a range of nodes the most."""
-    text = config.trainer.torchrun.nnodes.rpartition(":")[2]
-    if not text.isdecimal():
-        raise UserError(f"--trainer.torchrun.nnodes {config.trainer.torchrun.nnodes}: must be a number, or MIN:MAX")
-    nodes = int(text)
-    return nodes + int(getattr(getattr(config, "inference", None), "nodes", 0))
 
 
 def sbatch_script(config: RLConfig | SFTConfig, machine: Machine, run: RunDir, name: str) -> str:

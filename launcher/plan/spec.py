@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from launcher.config.wandb import WandbConfig
+from launcher.plan.nodes import Nodes
 from launcher.rundir import RunDir
 
 
@@ -28,6 +29,7 @@ class Machine:
     variables: frozenset[str] = frozenset()  # names of the environment, not their values
     free_port: int = 0
     run_id: str = ""  # a random one, for W&B
+    nodes: Nodes | None = None  # of a run on several
     search_paths: Mapping[str, str] = field(default_factory=dict)  # PATH and PYTHONPATH, where they are set
     torchrun_logs: Path = Path("/launcher/torchrun_logs")  # the folder of that name in our package
     pythons: Mapping[str, str] = field(default_factory=dict)  # component -> its own interpreter, if it has one
@@ -45,6 +47,7 @@ class Ranks:
     directory: Path  # <log-dir>/<rdzv_id>, with attempt_<restart>/<local rank>/{stdout,stderr}.log and error.json
     restarts: int = 0  # how often torchrun itself starts them anew
     console_is_empty: bool = False  # redirected and not teed: only the rank's own files have its output
+    first: int = 0  # the global rank of local rank 0
 
 
 @dataclass(frozen=True)
@@ -91,9 +94,18 @@ class Plan:
     run_id: str = ""  # kept over the attempts
     wandb: bool = False  # whether any component logs to W&B
     notes: tuple[str, ...] = ()  # for the user: decisions that were made for them
+    nodes: Nodes | None = None  # of a run on several; this is the plan of one of them
+
+    @property
+    def node_count(self) -> int:
+        return self.nodes.count if self.nodes else 1
+
+    def process(self, name: str) -> ProcessSpec | None:
+        """The process of this name."""
+        return next((spec for spec in self.processes if spec.name == name), None)
 
     @property
     def followed(self) -> ProcessSpec:
         """The component whose log the console shows."""
         names = ("orchestrator", "trainer")
-        return next(spec for name in names for spec in self.processes if spec.name == name)
+        return next((spec for name in names for spec in self.processes if spec.name == name), self.processes[0])

@@ -4,13 +4,18 @@ from pathlib import Path
 
 from launcher.config.torchrun import TorchrunConfig
 from launcher.errors import UserError
+from launcher.plan.nodes import Nodes
 from launcher.plan.spec import Ranks
+from launcher.rundir import RunDir
 
 PLANNED = frozenset({"rdzv_id", "log_dir", "local_ranks_filter"})  # these have a flag, but the plan decides its value
 
 
 def torchrun_argv(python: str, config: TorchrunConfig, ranks: Ranks, program: tuple[str, ...]) -> tuple[str, ...]:
-    """`python -m torch.distributed.run …`, which is what the `torchrun` script is; `program` is what the ranks run."""
+    """`python -m torch.distributed.run …`, which is what the `torchrun` script is; `program` is what the ranks run.
+
+    Every setting is a flag by now; see `between_nodes`.
+    """
     argv = [python, "-m", "torch.distributed.run", f"--nproc-per-node={ranks.count}"]
     argv += [f"--rdzv-id={ranks.directory.name}", f"--log-dir={ranks.directory.parent}"]
     argv += [f"--local-ranks-filter={','.join(map(str, ranks.shown))}"]
@@ -22,8 +27,36 @@ def torchrun_argv(python: str, config: TorchrunConfig, ranks: Ranks, program: tu
     return (*argv, *program)
 
 
-def plan_ranks(config: TorchrunConfig, nproc: int, log_dir: Path, rendezvous: str) -> Ranks:
-    """The ranks and their files. Raises UserError when a rank is named that does not exist."""
+def between_nodes(config: TorchrunConfig, nodes: Nodes | None) -> TorchrunConfig:
+    """The settings with what follows from the nodes.
+
+    With c10d, torchrun numbers the nodes itself; a static rendezvous keeps the numbers that they were given.
+    """
+    if nodes is None:
+        return config.model_copy(update={"rdzv_backend": config.rdzv_backend or "c10d"})
+    endpoint = f"[{nodes.host}]:{nodes.port}" if ":" in nodes.host else f"{nodes.host}:{nodes.port}"
+    return config.model_copy(
+        update={
+            "nnodes": str(nodes.trainer),
+            "node_rank": nodes.rank,
+            "rdzv_backend": config.rdzv_backend or "static",
+            "rdzv_endpoint": endpoint,
+        }
+    )
+
+
+def rank_files(config: TorchrunConfig, run: RunDir, cwd: Path) -> Path:
+    """The directory that is torchrun's `--log-dir` on this node."""
+    if config.log_dir is None:
+        return run.torchrun
+    return cwd / config.log_dir / ("" if run.node is None else f"node_{run.node}")
+
+
+def plan_ranks(config: TorchrunConfig, nproc: int, log_dir: Path, rendezvous: str, node: int = 0) -> Ranks:
+    """The ranks of a node and their files; all nodes have as many.
+
+    Raises UserError when a rank is named that does not exist.
+    """
     for rank in config.local_ranks_filter:
         _check_rank(f"--filter-rank {','.join(map(str, config.local_ranks_filter))}", rank, nproc)
     for flag in ("redirects", "tee"):
@@ -31,7 +64,7 @@ def plan_ranks(config: TorchrunConfig, nproc: int, log_dir: Path, rendezvous: st
             _check_rank(f"--{flag} {getattr(config, flag)}", rank, nproc)
     shown = config.local_ranks_filter or tuple(range(nproc))
     hidden = all(_streams(config.tee, rank) == 0 and _streams(config.redirects, rank) == 3 for rank in shown)
-    return Ranks(nproc, shown, log_dir / rendezvous, config.max_restarts, hidden)
+    return Ranks(nproc, shown, log_dir / rendezvous, config.max_restarts, hidden, node * nproc)
 
 
 def redirected(config: TorchrunConfig, ranks: Ranks, rank: int) -> Path | None:

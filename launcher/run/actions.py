@@ -53,4 +53,9 @@ class End:
     """Nothing of the run is left that could be waited for."""
 
 
-Action = Stop | StopAttempt | KillAttempt | StartAttempt | StartAgain | Kill | Drain | End
+@dataclass(frozen=True)
+class AwaitNodes:
+    """Nothing is left here; give the other nodes the grace to come to the same."""
+
+
+Action = AwaitNodes | Stop | StopAttempt | KillAttempt | StartAttempt | StartAgain | Kill | Drain | End

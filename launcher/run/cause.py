@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import re
 import signal
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ from pathlib import Path
 
 from launcher.plan.spec import Plan, ProcessSpec, Ranks
 from launcher.run.events import exit_text, received_text
-from launcher.run.policy import Culprit, Policy
+from launcher.run.failure import Culprit, Failure
+from launcher.run.policy import Policy
 
 TAIL = 256 * 1024  # bytes that are read of a log's end
 FULL = 64 * 1024  # bytes; a disk with less is full
@@ -29,28 +31,32 @@ _NOISE = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Failure:
-    component: str
-    rank: int | None
-    what: str  # exit code or signal, or the rule that was broken
-    cause: str  # the traceback, or the last lines of the log; may have many lines
-    log: Path | None  # the file to open
-    collateral: tuple[str, ...]
-
-
 def find_cause(plan: Plan, policy: Policy) -> Failure | None:
-    """The failure of a run that has ended; None when it did not fail."""
+    """The failure of a run that has ended; None when it did not fail. Another node's is as that node has told it."""
     culprit = policy.culprit
     if culprit is None:
         return None
-    spec = next((spec for spec in plan.processes if spec.name == culprit.component), None)
+    collateral = tuple(policy.collateral)
+    if culprit.node is not None:
+        told = policy.told or Failure(culprit.component, culprit.rank, culprit.what, "", None, (), culprit.node)
+        return replace(told, collateral=collateral)
+    failure = _find_here(plan, culprit, collateral)
+    return replace(failure, node=plan.nodes.rank, host=platform.node()) if plan.nodes else failure
+
+
+def _find_here(plan: Plan, culprit: Culprit, collateral: tuple[str, ...]) -> Failure:
+    spec = plan.process(culprit.component)
     if spec is None:
-        return Failure(culprit.component, None, culprit.what, "", plan.run.launcher_log, tuple(policy.collateral))
+        return Failure(culprit.component, None, culprit.what, "", plan.run.launcher_log, collateral)
     culprit, cause, log = _evidence(spec, culprit)
     cause = "\n".join([_shortened(line) for line in cause.splitlines()] + _full_disk(plan.run.root))
-    collateral = tuple(name for name in policy.collateral if name != spec.name)
-    return Failure(culprit.component, culprit.rank, culprit.what, cause, log, collateral)
+    others = tuple(name for name in collateral if name != spec.name)
+    return Failure(culprit.component, global_rank(spec, culprit.rank), culprit.what, cause, log, others)
+
+
+def global_rank(spec: ProcessSpec | None, local_rank: int | None) -> int | None:
+    """The rank's number among those of all nodes."""
+    return local_rank if local_rank is None or spec is None or spec.ranks is None else spec.ranks.first + local_rank
 
 
 def _full_disk(directory: Path) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from launcher.plan.spec import Plan
+from launcher.run.reports import Lost, Reported
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,11 @@ class Killing:
     components: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class NodesOverdue:
+    """Other nodes have not said that they have ended, and are not waited for any more."""
+
+
 Event = (
     Started
     | NotStarted
@@ -158,6 +164,9 @@ Event = (
     | GraceOver
     | Stopping
     | Killing
+    | Reported
+    | Lost
+    | NodesOverdue
 )
 HEARTBEAT = 10.0  # seconds between two of them
 Listener = Callable[[Event], None]

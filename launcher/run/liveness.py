@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from launcher.errors import UserError
-from launcher.registry import known_runs
+from launcher.registry import known_runs, recorded
 from launcher.run.events import HEARTBEAT
 from launcher.run.slurm import own_job, restarts
 from launcher.run.state import ProcessId, RunState, boot_id, is_alive, read_state
@@ -50,7 +50,7 @@ def true_state(run: RunDir, state: RunState) -> TrueState:
 def newest_living() -> Path | None:
     """The directory of the living run that was touched last; a living run is touched at every heartbeat."""
     for root in known_runs():
-        run = RunDir(root)
+        run = recorded(root) or RunDir(root)
         if last_seen(run) > SILENCE:
             return None
         state = read_state(run)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from launcher.errors import UserError
 from launcher.plan.spec import Plan
+from launcher.run.state import write_atomically
 from launcher.rundir import RunDir
 
 
@@ -23,7 +24,7 @@ def prepare(plan: Plan, clean: bool, resume: bool = False) -> int:
     """
     run = plan.run
     with _undone_on_error(run) as undo:
-        run.root.mkdir(parents=True, exist_ok=True)
+        run.own.mkdir(parents=True, exist_ok=True)
         lock = _lock(run)
         undo.directory_is_ours()
         if not resume:
@@ -37,7 +38,8 @@ def prepare(plan: Plan, clean: bool, resume: bool = False) -> int:
 def add_attempt(plan: Plan) -> None:
     """The directory of an attempt's logs, and the plan's files, in a run's directory that is ours. Raises OSError."""
     plan.run.logs.mkdir(parents=True, exist_ok=True)
-    _link(plan.run.latest_logs, plan.run.logs.name)
+    if not plan.run.node:  # the link belongs to node 0
+        _link(plan.run.latest_logs, plan.run.attempt_logs.name)
     _write_files(plan)
 
 
@@ -53,7 +55,7 @@ def _write_files(plan: Plan) -> None:
     """The configurations of the run and of its components."""
     for path, text in plan.files:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        write_atomically(path, text)  # another node may be reading it
 
 
 class _Undo:
@@ -61,7 +63,7 @@ class _Undo:
 
     def __init__(self, run: RunDir) -> None:
         self.run, self.there, self.is_ours = run, set[Path](), False
-        self.missing = [path for path in (run.root, *run.root.parents) if not path.exists()]
+        self.missing = [path for path in (run.own, *run.own.parents) if not path.exists()]
         self.new = set() if run.lock.exists() else {run.lock}
 
     def directory_is_ours(self) -> None:
@@ -76,7 +78,7 @@ class _Undo:
 
     def _entries(self) -> set[Path]:
         try:
-            return set(self.run.root.iterdir())
+            return set(self.run.own.iterdir())
         except OSError:
             return set()
 
@@ -139,8 +141,11 @@ def _remove(path: Path) -> None:
 
 def _made_by_runs(run: RunDir) -> tuple[Path, ...]:
     """run.json last: as long as it is there, an interrupted `--clean` can be repeated."""
-    made = (run.config, run.component_config("any").parent, run.all_logs, run.all_metrics, run.checkpoints)
-    return (*made, run.job_script, run.rollouts, run.all_weights, run.wandb, run.reserve, run.state)
+    configs = (run.config, run.component_config("any").parent)
+    if run.node:
+        return (*configs, *run.all_logs.glob(f"attempt_*/{run.logs.name}"), run.reserve, run.state)
+    made = (*configs, run.all_logs, run.all_metrics, run.checkpoints, run.job_script, run.rollouts, run.all_weights)
+    return (*made, run.wandb, run.all_nodes, run.reserve, run.state)
 
 
 def _written_by_dry_run(run: RunDir) -> tuple[Path, ...]:

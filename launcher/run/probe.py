@@ -13,6 +13,7 @@ from launcher.config.component import ComponentConfig
 from launcher.config.run import RLConfig, RunConfig, started_processes
 from launcher.config.wandb import WandbConfig, over_environment
 from launcher.errors import UserError
+from launcher.plan.nodes import Nodes
 from launcher.plan.spec import Machine, Plan
 from launcher.run.env_file import read_env_file
 from launcher.run.gpus import gpu_count
@@ -21,15 +22,15 @@ from launcher.run.spawn import child_environment
 from launcher.run.wandb_login import is_logged_in
 
 
-def probe(config: RunConfig, run_id: str | None = None) -> Machine:
-    """The machine as the plan sees it; `run_id` is that of the run's earlier attempts.
+def probe(config: RunConfig, run_id: str | None = None, nodes: Nodes | None = None) -> Machine:
+    """The machine as the plan sees it; `run_id` is that of the run's earlier attempts, `nodes` are those it is one of.
 
     Raises UserError for a port that is taken, and for a script, interpreter or file of variables that is not there.
     """
     _check_scripts(config)
     processes = started_processes(config)
     port, wandb = 0, over_environment(WandbConfig(), os.environ)
-    if isinstance(config, RLConfig) and config.inference.enabled:
+    if isinstance(config, RLConfig) and config.inference.enabled and (nodes is None or nodes.runs("inference")):
         if config.inference.port:
             check_port(config.inference.host, config.inference.port)
         else:
@@ -46,6 +47,7 @@ def probe(config: RunConfig, run_id: str | None = None) -> Machine:
         pythons={name: find_python(name, own.python) for name, own in processes.items() if own.python},
         env_files={name: read_env_file(name, own.env_file) for name, own in processes.items() if own.env_file},
         run_id=run_id or secrets.token_hex(4),
+        nodes=nodes,
         wandb=wandb,
         wandb_login=is_logged_in(config.wandb.over(wandb)),
     )

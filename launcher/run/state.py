@@ -11,7 +11,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from launcher.errors import UserError
 from launcher.plan.spec import Plan, ProcessSpec, Role
+from launcher.registry import recorded
 from launcher.run.events import (
     Event,
     Exited,
@@ -25,6 +27,7 @@ from launcher.run.events import (
     Stopping,
 )
 from launcher.run.processes import start_time, zombie_exit_code
+from launcher.run.reports import Reported
 from launcher.run.slurm import own_job, restarts, why_terminated
 from launcher.rundir import RunDir
 
@@ -44,7 +47,7 @@ class ProcessId(_Record):
 
 
 class RankState(_Record):
-    rank: int  # local rank
+    rank: int  # global rank
     log: Path  # the file that shows what it does
     process: ProcessId | None = None
     exit_code: int | None = None
@@ -73,12 +76,14 @@ class FailureState(_Record):
     """The failure block, as it was shown."""
 
     component: str
-    rank: int | None
+    rank: int | None  # global rank
     what: str
     cause: str
     log: Path | None
     collateral: list[str]
     text: str
+    node: int | None = None  # of a run on several
+    host: str | None = None
 
 
 class AttemptState(_Record):
@@ -105,6 +110,8 @@ class RunState(_Record):
     kind: Literal["rl", "sft"]
     attempt: int
     state: Literal["queued", "starting", "running", "stopping", "finished", "failed", "stopped"]
+    node: int | None = None  # rank of the node that this file is of; None: the run has one node
+    nodes: int = 1  # in all
     host: str
     boot_id: str
     started: float  # seconds since the epoch
@@ -135,6 +142,21 @@ def read_state(run: RunDir) -> RunState | None:
         return None
 
 
+def open_run(root: Path) -> tuple[RunDir, RunState]:
+    """The run in this directory, seen from its newest attempt, and its state. Raises UserError."""
+    run = recorded(root) or RunDir(root)
+    state = read_state(run)
+    if state is None:
+        raise UserError(f"{root}: run.json cannot be read")
+    return RunDir(root, state.attempt, state.node), state
+
+
+def other_nodes(run: RunDir, state: RunState) -> list[tuple[RunDir, RunState]]:
+    """What the other nodes that share the directory have written of this run, by their rank."""
+    found = [(run.on(node), read_state(run.on(node))) for node in range(state.nodes) if node != state.node]
+    return [(other, its) for other, its in found if its and its.run_id == state.run_id]
+
+
 def first_state(plan: Plan, provenance: dict[str, Any], earlier: RunState | None = None) -> RunState:
     """The state before anything of this attempt has started; `earlier` is that of the attempt before."""
     return RunState(
@@ -142,6 +164,8 @@ def first_state(plan: Plan, provenance: dict[str, Any], earlier: RunState | None
         kind=plan.kind,
         attempt=plan.run.attempt,
         state="starting",
+        node=plan.run.node,
+        nodes=plan.node_count,
         host=platform.node(),
         boot_id=boot_id(),
         started=time.time(),
@@ -171,7 +195,8 @@ def _slurm_state(earlier: RunState | None) -> SlurmState | None:
 
 
 def _process_state(spec: ProcessSpec) -> ProcessState:
-    ranks = [RankState(rank=rank, log=log) for rank, log in enumerate(spec.rank_logs)]
+    first = spec.ranks.first if spec.ranks else 0
+    ranks = [RankState(rank=rank, log=log) for rank, log in enumerate(spec.rank_logs, first)]
     silent = spec.ranks is not None and spec.ranks.console_is_empty
     return ProcessState(
         name=spec.name, log=spec.log, panes=spec.rank_logs if silent else (spec.log,), gpus=spec.gpus, ranks=ranks
@@ -211,6 +236,8 @@ class StateFile:
                 return
             case Signalled(signal.SIGUSR1):
                 self.state.reason = TIME_LIMIT
+            case Reported(_, report) if report.signal == signal.SIGUSR1:
+                self.state.reason = TIME_LIMIT
             case Stopping() | Killing():
                 self.state.state = "stopping"
             case _:
@@ -230,7 +257,7 @@ class StateFile:
         return next(process for process in self.state.processes if process.name == name)
 
     def _rank(self, name: str, rank: int) -> RankState:
-        return next(found for found in self._process(name).ranks if found.rank == rank)
+        return self._process(name).ranks[rank]
 
     def next_attempt(self, plan: Plan, failure: FailureState | None) -> None:
         """The attempt has failed and another begins; servers and services, which live on, stay as they are."""

@@ -4,13 +4,24 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from launcher.errors import UserError
 from launcher.logger import get_logger
 from launcher.plan.spec import Plan, ProcessSpec, Role
-from launcher.run.actions import Action, Drain, End, Kill, KillAttempt, StartAgain, StartAttempt, Stop, StopAttempt
+from launcher.run.actions import (
+    Action,
+    AwaitNodes,
+    Drain,
+    End,
+    Kill,
+    KillAttempt,
+    StartAgain,
+    StartAttempt,
+    Stop,
+    StopAttempt,
+)
 from launcher.run.events import (
     HEARTBEAT,
     DrainTimedOut,
@@ -23,6 +34,7 @@ from launcher.run.events import (
     Killing,
     Listener,
     NewAttempt,
+    NodesOverdue,
     NotReady,
     NotStarted,
     Ready,
@@ -33,6 +45,8 @@ from launcher.run.events import (
     StartingAgain,
     Stopping,
 )
+from launcher.run.failure import Failure
+from launcher.run.links import Links
 from launcher.run.policy import Policy, State
 from launcher.run.processes import end_orphans, kill_orphans_of, signal_group, sweep
 from launcher.run.ranks import RankWatch
@@ -41,6 +55,7 @@ from launcher.run.spawn import spawn
 from launcher.run.watchdog import LOOKS, Watchdog
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1)
+NODES_MARGIN = 10.0  # seconds beyond the grace that other nodes have
 HEARD = (*ENDING, signal.SIGHUP, signal.SIGCHLD)
 
 
@@ -55,6 +70,8 @@ class Conduct:
     next_attempt: Callable[[Policy], Plan] | None = None  # makes the plan of another attempt; needed for restarts
     watchdog: float | None = None  # seconds that a run may be silent
     diagnose: Callable[[], tuple[int | None, str]] | None = None  # (rank that stands apart, what the processes do)
+    links: Links | None = None  # to the other nodes
+    explain: Callable[[Policy], Failure | None] | None = None  # what the other nodes are told at the end
 
 
 def supervise(plan: Plan, listeners: list[Listener], conduct: Conduct = Conduct()) -> Policy:
@@ -95,6 +112,8 @@ class _Supervisor:
             task.cancel()
         for watch in self.ranks.values():
             watch.close()
+        if self.conduct.links:
+            self.conduct.links.close()
         self._sweep()
         signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)  # the loop takes its handlers with it
         return self.policy
@@ -111,6 +130,8 @@ class _Supervisor:
         self._beat()
         if self.conduct.watchdog:
             self._in_background(self._watch(self.conduct.watchdog))
+        if self.conduct.links:
+            self.conduct.links.listen(self.loop, self._emit)
 
     def _beat(self) -> None:
         self._tell(Heartbeat())
@@ -235,8 +256,18 @@ class _Supervisor:
                     self._kill()
                 case Drain(seconds):
                     self._set_deadline(seconds, DrainTimedOut(seconds))
+                case AwaitNodes():
+                    self._set_deadline(self.plan.grace + NODES_MARGIN, NodesOverdue())
                 case End():
                     self.ended.set()
+        self._tell_nodes()
+
+    def _tell_nodes(self) -> None:
+        if self.conduct.links is None:
+            return
+        report = self.policy.report()
+        failure = self.conduct.explain(self.policy) if report.ended and self.conduct.explain else None
+        self.conduct.links.tell(replace(report, failure=failure))
 
     def _stop(self, reason: str) -> None:
         self._tell(Stopping(reason, self.plan.grace))

@@ -12,6 +12,7 @@ from launcher.run.events import (
     HungUp,
     Killing,
     NewAttempt,
+    NodesOverdue,
     NotReady,
     NotStarted,
     RankExited,
@@ -25,6 +26,7 @@ from launcher.run.events import (
     Stopping,
     exit_text,
 )
+from launcher.run.reports import Lost, Report, Reported
 
 
 def log_event(event: Event) -> None:
@@ -73,5 +75,18 @@ def describe(event: Event) -> tuple[str, str]:
             return "WARNING", "the grace is over"
         case Stopping(reason, grace):
             return "INFO", f"stopping: {reason}; grace {grace:g}s"
+        case Reported(node, report):
+            return "INFO" if report.state in ("running", "finished") else "WARNING", f"node {node}: {_progress(report)}"
+        case Lost(node, why):
+            return "WARNING", f"node {node}: {why}"
+        case NodesOverdue():
+            return "ERROR", "other nodes have not ended in time, and are not waited for"
         case Killing(names):
             return "WARNING", f"killing {', '.join(names)}"
+
+
+def _progress(report: Report) -> str:
+    """What a report has beyond the ordinary, in words."""
+    words = [report.state] + ([report.culprit.text] if report.culprit else [])
+    words += [text for holds, text in ((report.done, "all there has exited with 0"), (report.ended, "ended")) if holds]
+    return ", ".join(words)

@@ -11,7 +11,7 @@ from launcher.config.base import parse_duration
 from launcher.errors import UserError
 from launcher.registry import find_run
 from launcher.run.liveness import newest_living
-from launcher.run.state import RunState, read_state
+from launcher.run.state import RunState, open_run
 from launcher.rundir import RunDir
 from launcher.view.log_lines import LEVELS, key_at
 from launcher.view.log_reader import Wanted
@@ -53,10 +53,10 @@ class Selection:
 def select(request: LogRequest) -> Selection:
     """Raises UserError when there is no such run, attempt, component or rank, or a filter cannot be understood."""
     root, component = _find(request.run, request.component)
-    state = _state(root)
+    run, state = open_run(root)
     _check_component(state, component)
     _check_ranks(state, component, request.ranks)
-    run = RunDir(root, _attempt(RunDir(root), state, request.attempt))
+    run = run.of(_attempt(run, state, request.attempt))
     wanted = Wanted(_level(request.level), _since(request.since), _pattern(request.grep))
     return Selection(run, state, component, request.ranks, wanted)
 
@@ -66,20 +66,13 @@ def _find(run: str | None, component: str | None) -> tuple[Path, str | None]:
     try:
         return _newest() if run is None else find_run(run), component
     except UserError:
-        if run is not None and component is None and run in _components(_state(_newest())):
+        if run is not None and component is None and run in _components(open_run(_newest())[1]):
             return _newest(), run
         raise
 
 
 def _newest() -> Path:
     return newest_living() or find_run(None)
-
-
-def _state(root: Path) -> RunState:
-    state = read_state(RunDir(root))
-    if state is None:
-        raise UserError(f"{root}: run.json cannot be read")
-    return state
 
 
 def _components(state: RunState) -> list[str]:

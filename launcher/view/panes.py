@@ -27,7 +27,8 @@ def layout_of(run: RunDir, state: RunState) -> Layout:
         PaneSource(f"{process.name} {rank.rank}", rank.log) for process in state.processes for rank in process.ranks
     ]
     metrics = charts(run.wandb, sys.executable) if state.wandb else None
-    return run_layout(state.name, run.root, components, ranks, run.launcher_log, metrics)
+    name = f"{state.name}-node_{run.node}" if run.node else state.name
+    return run_layout(name, run.root, components, ranks, run.launcher_log, metrics)
 
 
 def status_text(progress: Progress | ProgressState, steps: list[dict[str, Any]], state: str, when: float) -> str:

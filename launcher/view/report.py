@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from launcher.plan.spec import Plan, ProcessSpec, Progress
-from launcher.run.cause import Failure
 from launcher.run.events import exit_text
+from launcher.run.failure import Failure
 from launcher.run.policy import Policy, State
+from launcher.run.slurm import own_job
 from launcher.run.state import FailureState, ProgressState
 from launcher.rundir import RunDir
 from launcher.view.metrics import newest_values, read_metrics, series
@@ -18,7 +19,8 @@ from launcher.wandb_links import read_wandb_links
 
 def header(plan: Plan, session: str | None, notes: Sequence[str] = ()) -> str:
     """Name, directory and components of a run that is about to start, and how to look at it."""
-    lines = [f"{plan.kind} run {plan.name}, attempt {plan.run.attempt}", f"  directory  {shown(plan.run.root)}"]
+    node = f", node {plan.nodes.rank} of {plan.nodes.count}" if plan.nodes else ""
+    lines = [f"{plan.kind} run {plan.name}, attempt {plan.run.attempt}{node}", f"  directory  {shown(plan.run.root)}"]
     lines += [f"  {spec.name:<10} {_component(spec)}" for spec in plan.processes]
     if session:
         lines.append(f"  panes      launch attach {plan.name}")
@@ -42,8 +44,7 @@ def shown(path: Path) -> str:
 
 def failure_block(plan: Plan, failure: Failure) -> str:
     """Which component and rank, how it ended, its own words, the log to open, who was collateral, how to go on."""
-    where = failure.component if failure.rank is None else f"{failure.component} rank {failure.rank}"
-    lines = [f"FAILED  {where}: {failure.what}", ""]
+    lines = [f"FAILED  {_where(failure)}: {failure.what}", ""]
     lines += [f"  {line}" for line in failure.cause.splitlines()] or ["  it left no words of its own"]
     lines.append("")
     if failure.log:
@@ -54,9 +55,19 @@ def failure_block(plan: Plan, failure: Failure) -> str:
     return "\n".join(lines) + "\n\n"
 
 
+def _where(failure: Failure) -> str:
+    """ "trainer rank 5 on node 1 (n1)"."""
+    words = failure.component if failure.rank is None else f"{failure.component} rank {failure.rank}"
+    if failure.node is None or failure.component == f"node {failure.node}":
+        return words
+    return f"{words} on node {failure.node}" + (f" ({failure.host})" if failure.host else "")
+
+
 def _typed(plan: Plan) -> str:
-    """The run as a person names it: by its directory where that is called otherwise."""
-    return plan.name if plan.run.root.name == plan.name else shlex.quote(shown(plan.run.root))
+    """The run as a person names it: by its directory where that is called otherwise; and on each node for itself."""
+    run = plan.name if plan.run.root.name == plan.name else shlex.quote(shown(plan.run.root))
+    by_hand = plan.nodes is not None and own_job() is None
+    return f"{run} --node-rank {plan.nodes.rank}, and so on each node" if plan.nodes and by_hand else run
 
 
 def failure_state(plan: Plan, failure: Failure | None) -> FailureState | None:
@@ -70,6 +81,8 @@ def failure_state(plan: Plan, failure: Failure | None) -> FailureState | None:
         cause=failure.cause,
         log=failure.log,
         collateral=list(failure.collateral),
+        node=failure.node,
+        host=failure.host,
         text=failure_block(plan, failure),
     )
 

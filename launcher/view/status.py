@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from launcher.registry import known_runs
+from launcher.registry import known_runs, recorded
 from launcher.run.inspection import ComponentStatus, ProcessStatus, inspect_processes
 from launcher.run.jobs import ask_for, known_state
 from launcher.run.liveness import GOING_ON, TrueState, is_local, last_seen
@@ -81,7 +81,7 @@ class RunDetails(RunStatus):
 
 def all_runs() -> list[RunStatus]:
     """The one that was started last comes first; directories whose run.json cannot be read are left out."""
-    runs = [RunDir(root) for root in known_runs()]
+    runs = [recorded(root) or RunDir(root) for root in known_runs()]
     read = [(run, state) for run in runs if (state := read_state(run))]
     jobs = ask_for(state for _, state in read)
     found = [run_status(run, state, jobs) for run, state in read]

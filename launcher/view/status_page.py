@@ -25,7 +25,7 @@ def run_page(state: RunState, details: RunDetails, typed: str, colours: bool) ->
     lines = [f"{details.kind} run {details.name}: {', '.join(words)}"]
     lines += [*(whereabouts(details) if details.state != "queued" else ()), *_times(details), ""]
     lines += [*_processes(details), ""]
-    run = RunDir(Path(details.directory), details.attempt)
+    run = RunDir(Path(details.directory), details.attempt, state.node)
     lines += metrics_lines(run, [component.name for component in details.components], state.progress)
     lines += wandb_lines(run, details.is_over)
     lines += [f"  logs         {shown(Path(details.logs))}", ""]

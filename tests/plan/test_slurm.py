@@ -9,7 +9,8 @@ import pytest
 
 from launcher.config.run import RLConfig, SFTConfig
 from launcher.errors import UserError
-from launcher.plan.slurm import node_count, sbatch_script
+from launcher.plan.nodes import node_count
+from launcher.plan.slurm import sbatch_script
 from launcher.rundir import RunDir
 from tests.plans import machine, rl, sft
 

@@ -1,0 +1,131 @@
+"""The nodes of a run on several: which of them runs what, and where they meet."""
+
+from dataclasses import dataclass
+
+from launcher.config.run import RLConfig, SFTConfig
+from launcher.errors import UserError
+
+Config = SFTConfig | RLConfig
+TORCHRUN_PORT = 29500  # what torchrun takes for an endpoint without a port
+NOWHERE = "localhost:0"  # the default endpoint: of use on one node alone
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """All nodes of a run, seen from one of them: those of the trainer come first, those of inference after them.
+
+    The launch of node 0 is connected to that of every other node. What is only known once all have joined is empty
+    before.
+    """
+
+    rank: int  # of this node
+    trainer: int  # how many the trainer has
+    inference: int  # how many inference has to itself; 0: it runs on node 0
+    host: str  # of node 0, where all meet
+    port: int  # torchrun's; the next one is that of the launches
+    orchestrator: int = 0  # the node that it runs on
+    hosts: tuple[str, ...] = ()  # where each node can be reached
+    inference_ports: tuple[int, ...] = ()  # for each node; 0 where no server runs
+
+    @property
+    def count(self) -> int:
+        return self.trainer + self.inference
+
+    @property
+    def control_port(self) -> int:
+        """Where the launch of node 0 listens for the others."""
+        return self.port + 1
+
+    @property
+    def peers(self) -> tuple[int, ...]:
+        """The nodes whose launch this one is connected to."""
+        return tuple(range(1, self.count)) if self.rank == 0 else (0,)
+
+    def runs(self, component: str, node: int | None = None) -> bool:
+        """Whether the component runs on a node, by default on this one; services are node 0's."""
+        node = self.rank if node is None else node
+        if component == "trainer":
+            return node < self.trainer
+        if component == "orchestrator":
+            return node == self.orchestrator
+        if component == "inference" and self.inference:
+            return node >= self.trainer
+        return node == 0
+
+    def finishes(self, node: int) -> bool:
+        """Whether something runs on the node that the end of the run waits for."""
+        return node == 0 or self.runs("trainer", node) or self.runs("orchestrator", node)
+
+    @property
+    def servers(self) -> tuple[int, ...]:
+        """The nodes that run an inference server."""
+        return tuple(node for node in range(self.count) if self.runs("inference", node))
+
+
+def node_count(config: Config) -> int:
+    """All nodes that the configuration asks for, the trainer's and those of inference; of a range the most."""
+    typed = config.trainer.torchrun.nnodes
+    most = typed.rpartition(":")[2]
+    if not most.isdecimal() or int(most) < 1:
+        raise UserError(f"--nnodes {typed}: must be a number, or MIN:MAX")
+    return int(most) + _inference_nodes(config)
+
+
+def plan_nodes(config: Config) -> Nodes | None:
+    """The nodes as the configuration has them; None for one node, and for a range of which torchrun makes the best.
+
+    Raises UserError when it does not say which node this is, or where they meet.
+    """
+    count, settings = node_count(config), config.trainer.torchrun
+    if count == 1 or ":" in settings.nnodes:
+        return None
+    where = None if settings.rdzv_endpoint == NOWHERE else settings.rdzv_endpoint
+    given = {"--node-rank": settings.node_rank, "--rdzv-endpoint": where}
+    missing = [flag for flag, value in given.items() if value is None]
+    if missing:
+        raise UserError(
+            f"a run on {count} nodes needs {' and '.join(missing)}",
+            "on each node, type the same command with its own --node-rank, from 0, and the same "
+            f"--rdzv-endpoint HOST:{TORCHRUN_PORT}, HOST being node 0; or submit it with --slurm",
+        )
+    assert settings.node_rank is not None
+    host, port = _host_and_port(settings.rdzv_endpoint)
+    return nodes_at(config, settings.node_rank, host, port)
+
+
+def nodes_at(config: Config, rank: int, host: str, port: int) -> Nodes:
+    """The nodes that the configuration asks for, seen from one of them. Raises UserError."""
+    inference = _inference_nodes(config)
+    trainer = node_count(config) - inference
+    beside_inference = isinstance(config, RLConfig) and config.orchestrator.beside == "inference"
+    nodes = Nodes(rank, trainer, inference, host, port, trainer if beside_inference and inference else 0)
+    _check(config, nodes)
+    return nodes
+
+
+def _inference_nodes(config: Config) -> int:
+    return config.inference.nodes if isinstance(config, RLConfig) and config.inference.enabled else 0
+
+
+def _host_and_port(endpoint: str) -> tuple[str, int]:
+    host, colon, port = endpoint.rpartition(":")
+    if not colon or host.endswith(":"):
+        host, port = endpoint, str(TORCHRUN_PORT)
+    if not host or not port.isdecimal() or not 0 < int(port) < 65535:
+        raise UserError(
+            f"--rdzv-endpoint {endpoint}: not of the form HOST:PORT",
+            f"name node 0 and a port that is free there, and the next one too: HOST:{TORCHRUN_PORT}",
+        )
+    return host.strip("[]"), int(port)
+
+
+def _check(config: Config, nodes: Nodes) -> None:
+    if nodes.rank >= nodes.count:
+        raise UserError(f"--node-rank {nodes.rank}: there are {nodes.count} nodes", f"allowed: 0 to {nodes.count - 1}")
+    if config.max_restarts:
+        raise UserError(
+            "--max-restarts is for one node",
+            "type launch resume on each node after a failure, or leave it to --slurm.requeue",
+        )
+    if config.trainer.command is not None:
+        raise UserError("trainer.command runs without torchrun, on one node", "name a module or a script instead")

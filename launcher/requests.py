@@ -1,0 +1,138 @@
+"""What `launch rl`, `launch sft` and `launch resume` do with what was typed: load, probe, plan, then render or run."""
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from launcher.config.command import Request
+from launcher.config.load import read_file
+from launcher.config.run import RLConfig, RunConfig, SFTConfig
+from launcher.errors import UserError
+from launcher.plan.build import make_plan
+from launcher.plan.nodes import plan_nodes
+from launcher.plan.spec import Machine, Plan
+from launcher.run.liveness import check_ended
+from launcher.run.probe import check_programs, probe
+from launcher.run.slurm import own_job
+from launcher.run.state import RunState, read_state
+from launcher.rundir import RunDir
+from launcher.workload.files import steps_in
+
+
+def start(request: Request[RLConfig] | Request[SFTConfig], dry_run: bool, clean: bool, detach: bool) -> int:
+    """`launch rl` and `launch sft`: a new run, and its first attempt. Returns the exit code, and raises UserError."""
+    config = request.load()
+    run, name = _name_and_directory(config)
+    if config.slurm.enabled:
+        from launcher.submit import submit
+
+        return submit(config, run, name, dry_run, clean)
+    machine = probe(config, nodes=plan_nodes(config))
+    plan = make_plan(config, machine, run, name)
+    check_programs(plan, os.environ)
+    if dry_run:
+        return _show(plan, write=config.output_dir is not None, clean=clean)
+    return _carry_out(config, machine, plan, detach, clean=clean)
+
+
+def _name_and_directory(config: RunConfig) -> tuple[RunDir, str]:
+    name = config.name
+    while name is None:
+        from coolname import generate_slug
+
+        drawn = generate_slug(2)
+        name = None if Path("outputs", drawn).exists() else drawn
+    return _directory(config, name), name
+
+
+def _directory(config: RunConfig, name: str) -> RunDir:
+    return RunDir(Path.cwd() / (config.output_dir or Path("outputs", name)))
+
+
+def _show(plan: Plan, write: bool, clean: bool) -> int:
+    from launcher.plan.render import render
+    from launcher.run.prepare import check_free, prepare_by_hand
+
+    if write:
+        prepare_by_hand(plan, clean)
+    else:
+        check_free(plan.run, clean)
+    sys.stdout.write(render(plan, Path.cwd(), files_are_written=write))
+    return 0
+
+
+def go_on(
+    request: Request[RLConfig] | Request[SFTConfig], run: RunDir, state: RunState, dry_run: bool, detach: bool
+) -> int:
+    """`launch resume`: the next attempt of a run. Returns the exit code, and raises UserError."""
+    request.layers.insert(0, read_file(run.config))
+    config = request.load()
+    if config.output_dir is not None or config.name not in (None, state.name):
+        raise UserError("a resumed run keeps its name and its directory", "leave out --name and --output-dir")
+    by_slurm = config.slurm.enabled and not own_job()
+    nodes = None if by_slurm else plan_nodes(config)
+    earlier = _of_this_node(run, state, nodes.rank if nodes else None)
+    check_ended(run.on(earlier.node), earlier)
+    if state.cwd.is_dir():
+        os.chdir(state.cwd)  # relative paths mean what they did when the run was first started
+    _check_unfinished(config, run, state)
+    attempt = state.attempt + (state.state != "queued")
+    if by_slurm:
+        from launcher.submit import submit
+
+        return submit(config, run.of(attempt), state.name, dry_run, earlier=state)
+    machine = probe(config, state.run_id, nodes)
+    plan = make_plan(config, machine, run.of(attempt), state.name)
+    check_programs(plan, os.environ)
+    if dry_run:
+        from launcher.plan.render import render
+
+        sys.stdout.write(render(plan, Path.cwd(), files_are_written=False))
+        return 0
+    return _carry_out(config, machine, plan, detach, earlier=earlier)
+
+
+def _of_this_node(run: RunDir, state: RunState, node: int | None) -> RunState:
+    """What this node has written of the attempt before; one that has not taken part yet has nothing to wait for."""
+    if not node or node == state.node:
+        return state
+    nothing = state.model_copy(update={"state": "queued", "earlier": [], "node": node})
+    return read_state(run.on(node)) or nothing
+
+
+def _check_unfinished(config: RLConfig | SFTConfig, run: RunDir, state: RunState) -> None:
+    done = max(steps_in(run.checkpoints), default=0)
+    if config.trainer.is_reference and done >= config.max_steps:
+        raise UserError(
+            f"{state.name} has made its {config.max_steps} steps", f"go further with --max-steps {2 * done}"
+        )
+
+
+def _carry_out(
+    config: RLConfig | SFTConfig,
+    machine: Machine,
+    plan: Plan,
+    detach: bool,
+    clean: bool = False,
+    earlier: RunState | None = None,
+) -> int:
+    """Run the plan; with several nodes when all of them are there, and as node 0 has called the run."""
+    from launcher.run.join import meet
+    from launcher.start import carry_out
+
+    if plan.nodes is None:
+        attempts = lambda attempt: make_plan(config, machine, plan.run.of(attempt), plan.name)  # noqa: E731
+        return carry_out(attempts, plan.run.attempt, config, clean, detach, earlier)
+    if earlier is None:
+        from launcher.run.prepare import check_free
+
+        check_free(plan.run, clean)
+    name = config.name if earlier is None else plan.name
+    port = machine.free_port or getattr(getattr(config, "inference", None), "port", 0)
+    meeting = meet(plan, name, port, config.join_timeout, lambda text: print(text, flush=True))
+    common = meeting.welcome
+    machine = replace(machine, nodes=meeting.nodes, run_id=common.run_id)
+    run = plan.run if earlier else _directory(config, common.name)
+    attempts = lambda attempt: make_plan(config, machine, run.of(attempt), common.name)  # noqa: E731
+    return carry_out(attempts, common.attempt, config, clean, detach, earlier, meeting)
