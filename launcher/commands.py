@@ -88,10 +88,11 @@ def stop(
     """Ask a run to end, and wait until nothing of it is left; a run that has ended is no error."""
     from launcher.config.base import parse_duration
     from launcher.run.jobs import ask_for, known_state, stop_job
-    from launcher.run.liveness import GOING_ON
+    from launcher.run.liveness import GOING_ON, of_this_host
     from launcher.run.stop import stop as stop_run
 
     found, state = _find(run)
+    found, state = (found, state) if state.slurm else of_this_host(found, state)
     try:
         seconds = None if grace is None else float(parse_duration(grace))
     except ValueError as error:
@@ -167,11 +168,12 @@ def stacks(
     threads: Annotated[bool, typer.Option("--threads", help="the other threads in full, too")] = False,
 ) -> int:
     """Show where every Python process of a run stands, those at the same place together; for a run that hangs."""
+    from launcher.run.liveness import of_this_host
     from launcher.run.ptrace import advice
     from launcher.run.stacks import REFUSED, take_stacks
     from launcher.view.stacks import stacks_text
 
-    found, state = _find(run)
+    found, state = of_this_host(*_find(run))
     taken = take_stacks(found, state, rank)
     print(stacks_text(taken, every_thread=threads), end="")
     troubles = {stack.trouble for stack in taken if stack.trouble}

@@ -9,7 +9,7 @@ from launcher.errors import UserError
 from launcher.registry import known_runs, recorded
 from launcher.run.events import HEARTBEAT
 from launcher.run.slurm import own_job, restarts
-from launcher.run.state import ProcessId, RunState, boot_id, is_alive, read_state
+from launcher.run.state import ProcessId, RunState, boot_id, is_alive, other_nodes, read_state
 from launcher.rundir import RunDir
 
 GIVEN_UP = 300.0  # seconds after which a run of another host, a dead node or a pod that is gone, may be resumed here
@@ -81,6 +81,13 @@ def _is_next_in_its_job(state: RunState) -> bool:
 def is_local(state: RunState) -> bool:
     """Whether the run was started on this host."""
     return state.host == platform.node()
+
+
+def of_this_host(run: RunDir, state: RunState) -> tuple[RunDir, RunState]:
+    """The node of the run whose processes can be reached from here; the one that was given if there is no other."""
+    if is_local(state):
+        return run, state
+    return next(((other, its) for other, its in other_nodes(run, state) if is_local(its)), (run, state))
 
 
 def is_alive_here(state: RunState, process: ProcessId) -> bool:

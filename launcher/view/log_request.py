@@ -11,7 +11,7 @@ from launcher.config.base import parse_duration
 from launcher.errors import UserError
 from launcher.registry import find_run
 from launcher.run.liveness import newest_living
-from launcher.run.state import RunState, open_run
+from launcher.run.state import ProcessState, RunState, open_run, other_nodes
 from launcher.rundir import RunDir
 from launcher.view.log_lines import LEVELS, key_at
 from launcher.view.log_reader import Wanted
@@ -54,8 +54,9 @@ def select(request: LogRequest) -> Selection:
     """Raises UserError when there is no such run, attempt, component or rank, or a filter cannot be understood."""
     root, component = _find(request.run, request.component)
     run, state = open_run(root)
-    _check_component(state, component)
-    _check_ranks(state, component, request.ranks)
+    processes = _processes(run, state)
+    _check_component(state.name, processes, component)
+    _check_ranks(state.name, processes, component, request.ranks)
     run = run.of(_attempt(run, state, request.attempt))
     wanted = Wanted(_level(request.level), _since(request.since), _pattern(request.grep))
     return Selection(run, state, component, request.ranks, wanted)
@@ -66,7 +67,7 @@ def _find(run: str | None, component: str | None) -> tuple[Path, str | None]:
     try:
         return _newest() if run is None else find_run(run), component
     except UserError:
-        if run is not None and component is None and run in _components(open_run(_newest())[1]):
+        if run is not None and component is None and run in _components(_processes(*open_run(_newest()))):
             return _newest(), run
         raise
 
@@ -75,20 +76,25 @@ def _newest() -> Path:
     return newest_living() or find_run(None)
 
 
-def _components(state: RunState) -> list[str]:
-    return ["launcher", *(process.name for process in state.processes)]
+def _processes(run: RunDir, state: RunState) -> list[ProcessState]:
+    """Those of all nodes."""
+    return [process for its in (state, *(other for _, other in other_nodes(run, state))) for process in its.processes]
 
 
-def _check_component(state: RunState, component: str | None) -> None:
-    names = _components(state)
+def _components(processes: list[ProcessState]) -> list[str]:
+    return ["launcher", *dict.fromkeys(process.name for process in processes)]
+
+
+def _check_component(run: str, processes: list[ProcessState], component: str | None) -> None:
+    names = _components(processes)
     if component is not None and component not in names:
-        raise UserError(f"run {state.name} has no component {component!r}", f"its components: {', '.join(names)}")
+        raise UserError(f"run {run} has no component {component!r}", f"its components: {', '.join(names)}")
 
 
-def _check_ranks(state: RunState, component: str | None, ranks: tuple[int, ...]) -> None:
-    meant = [process for process in state.processes if component in (None, process.name)]
+def _check_ranks(run: str, processes: list[ProcessState], component: str | None, ranks: tuple[int, ...]) -> None:
+    meant = [process for process in processes if component in (None, process.name)]
     known = sorted({rank.rank for process in meant for rank in process.ranks})
-    whose = f"run {state.name}" if component is None else component
+    whose = f"run {run}" if component is None else component
     for rank in ranks:
         if not known:
             raise UserError(f"--rank {rank}: {whose} has no ranks")

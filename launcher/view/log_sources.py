@@ -9,13 +9,13 @@ only what torchrun itself says is left.
 import re
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from launcher.config.torchrun import TorchrunConfig
 from launcher.plan.spec import Ranks
-from launcher.plan.torchrun import plan_ranks, redirected
-from launcher.run.state import ProcessState, RunState
+from launcher.plan.torchrun import plan_ranks, rank_files, redirected
+from launcher.run.state import ProcessState, RunState, other_nodes
 from launcher.rundir import RunDir
 
 
@@ -25,12 +25,16 @@ class Source:
 
     path: Path
     component: str
-    rank: int | None = None
+    rank: int | None = None  # global rank
     own: re.Pattern[bytes] | None = None
+    node: int | None = None  # of a run on several
 
     @property
     def label(self) -> str:
-        return self.component if self.rank is None else f"{self.component} {self.rank}"
+        """Ranks are numbered over all nodes; of anything else each node has its own."""
+        if self.rank is not None:
+            return f"{self.component} {self.rank}"
+        return self.component if self.node is None else f"{self.component}@{self.node}"
 
     @property
     def is_stderr(self) -> bool:
@@ -45,29 +49,33 @@ def attempts(run: RunDir) -> list[int]:
 
 
 def sources(run: RunDir, state: RunState) -> list[Source]:
-    """The files of the attempt that `run` is of; ranks that have started have theirs."""
-    found = [Source(run.launcher_log, "launcher")]
+    """The files of the attempt that `run` is of, of all nodes that share it; ranks that have started have theirs."""
+    nodes = [(run, state), *other_nodes(run, state)]
+    return [replace(source, node=each.node) for each, its in nodes for source in _of_node(each, its)]
+
+
+def _of_node(run: RunDir, state: RunState) -> Iterator[Source]:
+    yield Source(run.launcher_log, "launcher")
     for process in state.processes:
         if process.ranks:
-            found += _of_ranks(run, state.name, process)
+            yield from _of_ranks(run, state.name, process)
         else:
-            found.append(Source(run.component_log(process.name), process.name))
-    return found
+            yield Source(run.component_log(process.name), process.name)
 
 
 def _of_ranks(run: RunDir, name: str, process: ProcessState) -> Iterator[Source]:
     settings = _torchrun_settings(run)
-    log_dir = Path.cwd() / (settings.log_dir or run.torchrun)
+    log_dir = rank_files(settings, run, Path.cwd())
     ranks = plan_ranks(settings, len(process.ranks), log_dir, f"{settings.rdzv_id or name}-{run.attempt}")
     log, role = run.component_log(process.name), re.escape(settings.role.encode())
     yield Source(log, process.name, own=re.compile(rb"^(?!\[%b\d+\]:)(.*\n)" % role, re.MULTILINE))
-    for rank in range(ranks.count):
-        for path in sorted(ranks.directory.glob(f"attempt_*/{rank}/std???.log")):
+    for local, rank in enumerate(found.rank for found in process.ranks):
+        for path in sorted(ranks.directory.glob(f"attempt_*/{local}/std???.log")):
             yield Source(path, process.name, rank)
-        if _has_stdout(settings, ranks, rank):
+        if _has_stdout(settings, ranks, local):
             continue
-        if rank in ranks.shown:
-            yield Source(log, process.name, rank, re.compile(rb"^\[%b%d\]:(.*\n)" % (role, rank), re.MULTILINE))
+        if local in ranks.shown:
+            yield Source(log, process.name, rank, re.compile(rb"^\[%b%d\]:(.*\n)" % (role, local), re.MULTILINE))
         else:
             yield Source(run.rank_log(rank, process.name), process.name, rank)
 

@@ -7,12 +7,13 @@ from typing import Any
 
 from launcher.plan.spec import Plan, Progress
 from launcher.run.liveness import true_state
-from launcher.run.state import ProgressState, RunState
+from launcher.run.state import ProgressState, RunState, other_nodes
 from launcher.rundir import RunDir
 from launcher.view.layout import Layout, PaneSource, charts, run_layout
 from launcher.view.metrics import MetricsReader, progress_text, read_newest
 from launcher.view.tmux import set_status
 
+PANES_OF_OTHERS = 16  # for components of other nodes; there may be hundreds of them
 STATUS_INTERVAL = 2.0  # seconds, at least, between two changes of the status line
 
 
@@ -23,12 +24,18 @@ def layout_of(run: RunDir, state: RunState) -> Layout:
         for process in state.processes
         for number, file in enumerate(process.panes)
     ]
+    others = [
+        PaneSource(f"{process.name}@{other.node}", process.log)
+        for other, its in other_nodes(run, state)
+        for process in its.processes
+    ]
+    components += others[:PANES_OF_OTHERS]
     ranks = [
         PaneSource(f"{process.name} {rank.rank}", rank.log) for process in state.processes for rank in process.ranks
     ]
     metrics = charts(run.wandb, sys.executable) if state.wandb else None
     name = f"{state.name}-node_{run.node}" if run.node else state.name
-    return run_layout(name, run.root, components, ranks, run.launcher_log, metrics)
+    return run_layout(name, run.own, components, ranks, run.launcher_log, metrics)
 
 
 def status_text(progress: Progress | ProgressState, steps: list[dict[str, Any]], state: str, when: float) -> str:

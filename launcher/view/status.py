@@ -8,9 +8,9 @@ from typing import Any
 from launcher.registry import known_runs, recorded
 from launcher.run.inspection import ComponentStatus, ProcessStatus, inspect_processes
 from launcher.run.jobs import ask_for, known_state
-from launcher.run.liveness import GOING_ON, TrueState, is_local, last_seen
+from launcher.run.liveness import GOING_ON, TrueState, is_local, last_seen, true_state
 from launcher.run.slurm import Job
-from launcher.run.state import AttemptState, RunState, read_state
+from launcher.run.state import AttemptState, RunState, other_nodes, read_state
 from launcher.rundir import RunDir
 from launcher.view.metrics import newest_values, read_newest, series
 from launcher.wandb_links import WandbLink, read_wandb_links
@@ -67,9 +67,22 @@ class WandbStatus:
 
 
 @dataclass(frozen=True)
+class NodeStatus:
+    """Another node of the run."""
+
+    node: int
+    host: str
+    state: TrueState
+    components: tuple[ComponentStatus, ...]
+
+
+@dataclass(frozen=True)
 class RunDetails(RunStatus):
     """One run in full."""
 
+    node: int | None  # rank of the node that all of this is of; None: the run has one node
+    node_count: int
+    other_nodes: list[NodeStatus]  # those that share the directory
     earlier: list[AttemptStatus]
     launchers: tuple[ProcessStatus, ...]  # launch's own: supervisor and guard
     components: tuple[ComponentStatus, ...]
@@ -134,6 +147,9 @@ def run_details(run: RunDir, state: RunState) -> RunDetails:
     metrics = {process.name: newest_values(read_newest(run.metrics(process.name))) for process in state.processes}
     return RunDetails(
         **vars(status),
+        node=state.node,
+        node_count=state.nodes,
+        other_nodes=[_node(other, its) for other, its in other_nodes(run, state)],
         earlier=[_attempt(earlier) for earlier in state.earlier],
         launchers=found.launchers,
         components=found.components,
@@ -142,6 +158,12 @@ def run_details(run: RunDir, state: RunState) -> RunDetails:
         logs=str(run.logs),
         failure=state.failure.model_dump(mode="json") if state.failure else None,
     )
+
+
+def _node(run: RunDir, state: RunState) -> NodeStatus:
+    assert run.node is not None
+    truth = true_state(run, state)
+    return NodeStatus(run.node, state.host, truth, inspect_processes(state, truth).components)
 
 
 def _attempt(earlier: AttemptState) -> AttemptStatus:

@@ -11,7 +11,7 @@ from launcher.run.state import RunState
 from launcher.rundir import RunDir
 from launcher.view.metrics import steps_text
 from launcher.view.report import duration, metrics_lines, shown, wandb_lines
-from launcher.view.status import AttemptStatus, RunDetails
+from launcher.view.status import AttemptStatus, NodeStatus, RunDetails
 from launcher.view.status_table import state_word, whereabouts
 from launcher.view.terminal import aligned, joined
 
@@ -21,6 +21,7 @@ _FLUSH_RIGHT = ("PID", "CPU", "MEMORY")
 def run_page(state: RunState, details: RunDetails, typed: str, colours: bool) -> str:
     why = f" ({details.reason})" if details.reason else ""
     words = [state_word(details.state, colours) + why, f"attempt {details.attempt}"]
+    words += [f"{details.node_count} nodes, here node {details.node or 0}"] if details.node_count > 1 else []
     words += [f"step {steps_text(details.step, details.max_steps)}"] if details.step is not None else []
     lines = [f"{details.kind} run {details.name}: {', '.join(words)}"]
     lines += [*(whereabouts(details) if details.state != "queued" else ()), *_times(details), ""]
@@ -69,10 +70,19 @@ def _processes(details: RunDetails) -> Iterator[str]:
     for component in details.components:
         rows.append(_row(component, _gpus(component)))
         rows += [_row(rank, indent="  ") for rank in component.ranks]
+    for node in details.other_nodes:
+        rows.append((f"node {node.node}", "", f"{node.state} on {node.host}: {_what(node)}", "", "", ""))
     columns = [
         aligned(column, right=column[0] in _FLUSH_RIGHT) for column in zip(*rows, strict=True) if any(column[1:])
     ]
     yield from (f"  {joined(row)}" for row in zip(*columns, strict=True))
+
+
+def _what(node: NodeStatus) -> str:
+    """ "trainer with 8 ranks"."""
+    ranks = [len(component.ranks) for component in node.components]
+    count = [f" with {number} rank{'s' if number > 1 else ''}" if number else "" for number in ranks]
+    return ", ".join(component.name + its for component, its in zip(node.components, count, strict=True))
 
 
 def _row(process: ProcessStatus, gpus: str = "", indent: str = "") -> tuple[str, ...]:

@@ -70,6 +70,12 @@ class Submitted:
         assert state is not None
         return state
 
+    def of_node(self, node: int) -> RunState:
+        """What the launch of one node has written."""
+        state = read_state(self.run.on(node))
+        assert state is not None
+        return state
+
     def wait_for(self, *states: str, attempt: int = 1, seconds: float = 120) -> RunState:
         """Until run.json says one of these of the attempt."""
         try:
@@ -79,8 +85,8 @@ class Submitted:
         return self.state()
 
     def wait_for_line(self, text: str, attempt: int = 1, seconds: float = 120) -> None:
-        """Until the trainer's log has it."""
-        log = self.run.of(attempt).component_log("trainer")
+        """Until the trainer's log has it, that of node 0 if there are several."""
+        log = self.run.of(attempt).on(self.state().node).component_log("trainer")
         try:
             until(lambda: log.exists() and text in log.read_text(), seconds)
         except AssertionError as error:
