@@ -32,13 +32,17 @@ _NOISE = re.compile(
 
 
 def find_cause(plan: Plan, policy: Policy) -> Failure | None:
-    """The failure of a run that has ended; None when it did not fail. Another node's is as that node has told it."""
+    """The failure of a run that has ended; None when it did not fail.
+
+    Another node's is as that node has told it, and node 0, which hears all, is believed before what was found here.
+    """
     culprit = policy.culprit
     if culprit is None:
         return None
     collateral = tuple(policy.collateral)
-    if culprit.node is not None:
-        told = policy.told or Failure(culprit.component, culprit.rank, culprit.what, "", None, (), culprit.node)
+    told = policy.told.get(0) or policy.told.get(culprit.node or 0)
+    if told or culprit.node is not None:
+        told = told or Failure(culprit.component, culprit.rank, culprit.what, "", None, (), culprit.node)
         return replace(told, collateral=collateral)
     failure = _find_here(plan, culprit, collateral)
     return replace(failure, node=plan.nodes.rank, host=platform.node()) if plan.nodes else failure

@@ -9,7 +9,6 @@ from launcher.plan.ready import not_ready_because
 from launcher.plan.spec import Plan, ProcessSpec, Role
 from launcher.run.actions import (
     Action,
-    AwaitNodes,
     Drain,
     End,
     Kill,
@@ -25,7 +24,6 @@ from launcher.run.events import (
     Exited,
     GraceOver,
     GuardDied,
-    NodesOverdue,
     NotReady,
     NotStarted,
     RankExited,
@@ -37,7 +35,6 @@ from launcher.run.events import (
     received_text,
 )
 from launcher.run.failure import Culprit, Failure
-from launcher.run.reports import Lost, Report, Reported
 
 TERMINATED = (-signal.SIGTERM, 128 + signal.SIGTERM)  # ended by SIGTERM, or exited because of it
 
@@ -65,23 +62,16 @@ class Policy:
     exits: dict[str, int] = field(default_factory=dict)
     collateral: list[str] = field(default_factory=list)
     signals_reach_all: bool = False  # who ends the run sends SIGTERM to each of its processes, and to us perhaps twice
-    told: Failure | None = None  # what another node, whose the culprit is, has found out
+    told: dict[int, Failure] = field(default_factory=dict)  # what other nodes have found out
     restarts: int = 0  # how many further attempts a failure of a component that finishes may have
     _alive: set[str] = field(default_factory=set)
     _waiting: set[str] = field(default_factory=set)  # for their start
     _usable: set[str] = field(default_factory=set)  # ready, or started where nothing says that they are
     _started_again: Counter[str] = field(default_factory=Counter)
     _all_started: bool = False
-    _is_killing: bool = False  # somebody does not want to wait for the grace
-    _nodes: set[int] = field(default_factory=set)  # of those we are connected to, those that have not ended
-    _busy_nodes: set[int] = field(default_factory=set)  # of them, those that still have to finish
-    _awaits_nodes: bool = False
 
     def __post_init__(self) -> None:
         self._waiting |= {spec.name for spec in self.plan.processes}
-        if nodes := self.plan.nodes:
-            self._nodes |= set(nodes.peers)
-            self._busy_nodes |= {node for node in nodes.peers if nodes.finishes(node)}
 
     def next_to_start(self) -> ProcessSpec | None:
         """A component that has not been started, and for which all that it comes after can be used; None if none is."""
@@ -143,13 +133,6 @@ class Policy:
             case Stalled(seconds, rank, where):
                 what = f"nothing has been logged and no step made for {seconds:g}s"
                 return self._fail(Culprit(self._silent(rank), f"{what}; {where}" if where else what, rank))
-            case Reported(node, report):
-                return self._on_report(node, report)
-            case Lost(node, why):
-                return self._on_loss(node, why)
-            case NodesOverdue():
-                self._nodes.clear()
-                return self._when_empty()
             case GraceOver():
                 return [KillAttempt() if self.state is State.RESTARTING else Kill()]
         return []
@@ -161,62 +144,7 @@ class Policy:
             return 128 + self.ended_by
         return 0 if self.state is State.FINISHED else 1
 
-    def report(self) -> Report:
-        """How far this node is, for the others."""
-        nodes, ended = self.plan.nodes, self._has_ended_here()
-        return Report(
-            state=self.state.value,
-            signal=self.ended_by,
-            culprit=self._for_others(self.culprit) if self.culprit else None,
-            done=self._all_started and not self._unfinished_here(),
-            kill=self._is_killing,
-            ended=ended and bool(nodes and (nodes.rank or not self._nodes)),  # node 0 is the last
-        )
-
-    def _for_others(self, culprit: Culprit) -> Culprit:
-        """The culprit, if it is ours, as the other nodes know it."""
-        nodes, spec = self.plan.nodes, self.plan.process(culprit.component)
-        if culprit.node is not None or nodes is None:
-            return culprit
-        first = spec.ranks.first if spec and spec.ranks else 0
-        return replace(culprit, node=nodes.rank, rank=None if culprit.rank is None else first + culprit.rank)
-
     # --- rules ---
-
-    def _on_report(self, node: int, report: Report) -> list[Action]:
-        """Another node is so far: what has ended the run there ends it here."""
-        self.told = self.told or report.failure
-        if report.ended:
-            self._nodes.discard(node)
-        actions = self._follow(node, report)
-        if report.kill and not self._is_killing:
-            self._is_killing = True
-            actions.append(Kill())
-        return [*actions, *self._when_empty()]
-
-    def _follow(self, node: int, report: Report) -> list[Action]:
-        if self._is_ending():
-            return []
-        if report.state == "failed":
-            return self._fail(report.culprit or Culprit(f"node {node}", "failed", node=node))
-        if report.state == "stopped":
-            self.ended_by = signal.Signals(report.signal) if report.signal else None
-            name = self.ended_by.name if self.ended_by else "the request to end"
-            return self._stop(State.STOPPED, f"node {node} was stopped by {name}")
-        if report.state == "finished":
-            return self._stop(State.FINISHED, "the run has finished")
-        if report.done and node in self._busy_nodes:
-            self._busy_nodes.discard(node)
-            return self._when_one_has_finished()
-        return []
-
-    def _on_loss(self, node: int, why: str) -> list[Action]:
-        if node not in self._nodes:
-            return []
-        self._nodes.discard(node)
-        if self._is_ending():
-            return self._when_empty()
-        return self._fail(Culprit(f"node {node}", why, node=node))
 
     def _on_start(self, component: str) -> None:
         self._alive.add(component)
@@ -260,11 +188,10 @@ class Policy:
             self._reconsider()
             return []
         if self._is_ending():
-            self._is_killing = self._is_killing or number is not signal.SIGUSR1
             return [] if number is signal.SIGUSR1 else [Kill()]
         self.ended_by = number
         if number is signal.SIGQUIT:
-            self.state, self._is_killing = State.STOPPED, True
+            self.state = State.STOPPED
             return [Kill(), *self._when_empty()]
         return self._stop(State.STOPPED, f"{number.name} was received")
 
@@ -288,7 +215,7 @@ class Policy:
         if self.state not in (State.RUNNING, State.RESTARTING):
             return []
         self.culprit = culprit
-        reason = self._for_others(culprit).text
+        reason = self._named(culprit).text
         if self.restarts > 0 and not self._is_served_by(culprit.component):
             return self._restart(reason)
         return self._stop(State.FAILED, reason)
@@ -306,16 +233,9 @@ class Policy:
         return [Stop(reason), *self._when_empty()]
 
     def _when_empty(self) -> list[Action]:
-        if not self._has_ended_here():
-            return []
-        if not self._nodes:
-            return [End()]
-        if self._awaits_nodes:
-            return []
-        self._awaits_nodes = True
-        return [AwaitNodes()]
+        return [End()] if self._has_ended() else []
 
-    def _has_ended_here(self) -> bool:
+    def _has_ended(self) -> bool:
         return self._all_started and self._is_ending() and not self._alive
 
     # --- questions ---
@@ -332,12 +252,12 @@ class Policy:
         return {name for name in self._alive if self._role(name) is Role.FINISHES}
 
     def _unfinished(self) -> set[str]:
-        """What finishes and has not, on the other nodes as well."""
-        return self._unfinished_here() | {f"node {node}" for node in self._busy_nodes}
-
-    def _unfinished_here(self) -> set[str]:
         """The components that finish and have not: those that run, and those that still wait for their start."""
         return self._finishing() | {name for name in self._waiting if self._role(name) is Role.FINISHES}
+
+    def _named(self, culprit: Culprit) -> Culprit:
+        """The culprit, as people know it."""
+        return culprit
 
     def _is_served_by(self, component: str) -> bool:
         spec = self.plan.process(component)

@@ -47,6 +47,7 @@ from launcher.run.events import (
 )
 from launcher.run.failure import Failure
 from launcher.run.links import Links
+from launcher.run.node_policy import NodePolicy
 from launcher.run.policy import Policy, State
 from launcher.run.processes import end_orphans, kill_orphans_of, signal_group, sweep
 from launcher.run.ranks import RankWatch
@@ -91,7 +92,8 @@ class _Supervisor:
     def __init__(self, plan: Plan, listeners: list[Listener], conduct: Conduct) -> None:
         self.plan = plan
         restarts = conduct.max_restarts if conduct.next_attempt else 0
-        self.policy = Policy(plan, restarts=restarts, signals_reach_all=conduct.signals_reach_all)
+        kind = NodePolicy if plan.nodes else Policy
+        self.policy = kind(plan, restarts=restarts, signals_reach_all=conduct.signals_reach_all)
         self.listeners = listeners
         self.conduct = conduct
         self.deadline: asyncio.TimerHandle | None = None  # of the grace, or of the drain
@@ -263,7 +265,7 @@ class _Supervisor:
         self._tell_nodes()
 
     def _tell_nodes(self) -> None:
-        if self.conduct.links is None:
+        if self.conduct.links is None or not isinstance(self.policy, NodePolicy):
             return
         report = self.policy.report()
         failure = self.conduct.explain(self.policy) if report.ended and self.conduct.explain else None

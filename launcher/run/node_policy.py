@@ -1,0 +1,117 @@
+"""The rules of a run on several nodes, each of which has a policy of its own.
+
+They tell each other how far they are, and what ends the run on one of them ends it on all. Node 0 hears all others,
+which hear node 0: it is the first to know that the run has finished, and the last to end.
+"""
+
+import signal
+from dataclasses import dataclass, field, replace
+
+from launcher.run.actions import Action, AwaitNodes, Kill
+from launcher.run.events import Event, NodesOverdue
+from launcher.run.failure import Culprit
+from launcher.run.policy import Policy, State
+from launcher.run.reports import Lost, Report, Reported
+
+
+@dataclass
+class NodePolicy(Policy):
+    """The policy of one node; its plan must say which."""
+
+    _is_killing: bool = False  # somebody does not want to wait for the grace
+    _nodes: set[int] = field(default_factory=set)  # those that we hear and that have not ended
+    _busy_nodes: set[int] = field(default_factory=set)  # of them, those that still have to finish
+    _is_alone: bool = False  # nothing of the run is left here, and others are waited for
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        assert self.plan.nodes is not None
+        self._here = self.plan.nodes.rank
+        self._nodes |= set(self.plan.nodes.peers)
+        self._busy_nodes |= {node for node in self._nodes if self.plan.nodes.finishes(node)}
+
+    def on(self, event: Event) -> list[Action]:
+        """Take note of the event; say what is to be done."""
+        match event:
+            case Reported(node, report):
+                return self._on_report(node, report)
+            case Lost(node, why):
+                return self._on_loss(node, why)
+            case NodesOverdue():
+                self._nodes.clear()
+                return self._when_empty()
+        return super().on(event)
+
+    def report(self) -> Report:
+        """How far this node is, for the others."""
+        is_last_to_end = self._here != 0 or not self._nodes
+        return Report(
+            state=self.state.value,
+            signal=self.ended_by,
+            culprit=self._named(self.culprit) if self.culprit else None,
+            done=self._all_started and not super()._unfinished(),
+            kill=self._is_killing,
+            ended=self._has_ended() and is_last_to_end,
+        )
+
+    # --- what others do ---
+
+    def _on_report(self, node: int, report: Report) -> list[Action]:
+        if report.failure:
+            self.told[node] = report.failure
+        if report.ended:
+            self._nodes.discard(node)
+        actions = self._follow(node, report)
+        if report.kill and not self._is_killing:
+            self._is_killing = True
+            actions.append(Kill())
+        return [*actions, *self._when_empty()]
+
+    def _follow(self, node: int, report: Report) -> list[Action]:
+        """What has ended the run there ends it here."""
+        if self._is_ending():
+            return []
+        if report.state == "failed":
+            return self._fail(report.culprit or Culprit(f"node {node}", "failed", node=node))
+        if report.state == "stopped":
+            self.ended_by = signal.Signals(report.signal) if report.signal else None
+            by = self.ended_by.name if self.ended_by else "somebody"
+            return self._stop(State.STOPPED, f"node {node} was stopped by {by}")
+        if report.state == "finished":
+            return self._stop(State.FINISHED, "the run has finished")
+        if report.done and node in self._busy_nodes and self._here == 0:
+            self._busy_nodes.discard(node)
+            return self._when_one_has_finished()
+        return []
+
+    def _on_loss(self, node: int, why: str) -> list[Action]:
+        if node not in self._nodes:
+            return []
+        self._nodes.discard(node)
+        return self._when_empty() if self._is_ending() else self._fail(Culprit(f"node {node}", why, node=node))
+
+    # --- what is different here ---
+
+    def _unfinished(self) -> set[str]:
+        return super()._unfinished() | {f"node {node}" for node in self._busy_nodes}
+
+    def _on_signal(self, number: signal.Signals) -> list[Action]:
+        actions = super()._on_signal(number)
+        self._is_killing = self._is_killing or Kill() in actions
+        return actions
+
+    def _when_empty(self) -> list[Action]:
+        if not self._nodes or not self._has_ended():
+            return super()._when_empty()
+        if self._is_alone:
+            return []
+        self._is_alone = True
+        return [AwaitNodes()]
+
+    def _named(self, culprit: Culprit) -> Culprit:
+        """A culprit of ours, as the other nodes know it."""
+        if culprit.node is not None:
+            return culprit
+        spec = self.plan.process(culprit.component)
+        first = spec.ranks.first if spec and spec.ranks else 0
+        return replace(culprit, node=self._here, rank=None if culprit.rank is None else first + culprit.rank)

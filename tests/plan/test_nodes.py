@@ -1,0 +1,169 @@
+"""Plans of runs on several nodes: what each node starts, and where it finds the others."""
+
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.config.run import RLConfig, SFTConfig
+from launcher.errors import UserError
+from launcher.plan.build import make_plan
+from launcher.plan.nodes import Nodes, plan_nodes
+from launcher.plan.render import render
+from launcher.plan.spec import Plan
+from launcher.rundir import RunDir
+from tests.plans import machine, rl, sft
+
+HERE = ("--rdzv-endpoint", "gpu01:29500")
+
+
+def plan_on(config: SFTConfig | RLConfig, hosts: tuple[str, ...] = (), **facts: Any) -> Plan:
+    nodes = plan_nodes(config)
+    if nodes and hosts:
+        ports = tuple(8000 + node if nodes.runs("inference", node) else 0 for node in range(nodes.count))
+        nodes = replace(nodes, hosts=hosts, inference_ports=ports)
+    return make_plan(config, replace(machine(**facts), nodes=nodes), RunDir(Path("/runs/otter")), "otter")
+
+
+def names(plan: Plan) -> list[str]:
+    return [spec.name for spec in plan.processes]
+
+
+def handed(plan: Plan, name: str) -> dict[str, Any]:
+    return tomllib.loads(next(text for path, text in plan.files if path.name == f"{name}.toml"))
+
+
+def test_one_node_and_a_range_of_nodes_are_no_business_of_ours() -> None:
+    assert plan_nodes(sft()) is None
+    assert plan_nodes(sft("--nnodes", "1", "--node-rank", "0")) is None
+    assert plan_nodes(sft("--nnodes", "1:4", *HERE)) is None
+
+
+def test_torchrun_keeps_the_nodes_numbers_by_a_static_rendezvous() -> None:
+    argv = plan_on(sft("--nnodes", "3", "--node-rank", "2", *HERE)).processes[0].argv
+    for flag in ("--nnodes=3", "--node-rank=2", "--rdzv-backend=static", "--rdzv-endpoint=gpu01:29500"):
+        assert flag in argv
+    assert "--rdzv-backend=c10d" in plan_on(sft()).processes[0].argv
+
+
+def test_a_rendezvous_that_was_asked_for_is_kept_and_what_it_means_is_said() -> None:
+    plan = plan_on(sft("--nnodes", "2", "--node-rank", "0", *HERE, "--trainer.torchrun.rdzv-backend", "c10d"))
+    assert "--rdzv-backend=c10d" in plan.processes[0].argv
+    assert any("numbers the nodes itself" in note for note in plan.notes)
+
+
+def test_ranks_are_numbered_over_all_nodes() -> None:
+    spec = plan_on(sft("--nnodes", "128", "--node-rank", "127", "--nproc", "8", *HERE)).processes[0]
+    assert [log.name for log in spec.rank_logs] == [f"rank_{rank}.log" for rank in range(1016, 1024)]
+
+
+def test_a_log_directory_that_was_named_is_divided_among_the_nodes() -> None:
+    argv = plan_on(sft("--nnodes", "2", "--node-rank", "1", *HERE, "--log-dir", "/logs")).processes[0].argv
+    assert "--log-dir=/logs/node_1" in argv
+
+
+@pytest.mark.parametrize("name", ["trainer.nodes", "trainer.torchrun.nnodes", "nnodes", "slurm.nodes"])
+def test_the_number_of_nodes_has_several_spellings_and_one_owner(name: str) -> None:
+    assert sft(f"--{name}", "4").trainer.torchrun.nnodes == "4"
+
+
+# --- rl ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--nnodes", "2"), [["trainer", "orchestrator", "inference"], ["trainer"]]),
+        (("--inference.nodes", "1"), [["trainer", "orchestrator"], ["inference"]]),
+        (("--nnodes", "2", "--inference.nodes", "1"), [["trainer", "orchestrator"], ["trainer"], ["inference"]]),
+        (
+            ("--inference.nodes", "2", "--orchestrator.beside", "inference"),
+            [["trainer"], ["orchestrator", "inference"], ["inference"]],
+        ),
+    ],
+)
+def test_each_node_starts_its_part(options: tuple[str, ...], expected: list[list[str]]) -> None:
+    plans = [plan_on(rl(*options, "--node-rank", str(node), *HERE)) for node in range(len(expected))]
+    assert [names(plan) for plan in plans] == expected
+
+
+def test_the_orchestrator_is_handed_every_server() -> None:
+    options = ("--nnodes", "1", "--inference.nodes", "2", "--node-rank", "0", *HERE)
+    plan = plan_on(rl(*options), hosts=("gpu01", "10.0.0.2", "fd00::3"))
+    assert handed(plan, "orchestrator")["inference_url"] == "http://10.0.0.2:8001,http://[fd00::3]:8002"
+
+
+def test_a_server_for_other_nodes_listens_to_them() -> None:
+    options = ("--inference.nodes", "1", "--node-rank", "1", *HERE)
+    assert handed(plan_on(rl(*options)), "inference")["host"] == "0.0.0.0"
+    assert handed(plan_on(rl(*options, "--inference.host", "10.0.0.2")), "inference")["host"] == "10.0.0.2"
+    assert handed(plan_on(rl("--nnodes", "2", "--node-rank", "0", *HERE)), "inference")["host"] == "127.0.0.1"
+
+
+def test_a_node_of_inference_gives_it_all_its_gpus() -> None:
+    plan = plan_on(rl("--inference.nodes", "1", "--node-rank", "1", *HERE), gpus=4)
+    assert plan.processes[0].gpus == ("0", "1", "2", "3")
+
+
+def test_a_node_of_the_trainer_gives_it_all_its_gpus_when_inference_is_elsewhere() -> None:
+    plan = plan_on(rl("--inference.nodes", "1", "--node-rank", "0", *HERE), gpus=4)
+    assert plan.processes[0].ranks is not None
+    assert plan.processes[0].ranks.count == 4
+
+
+def test_services_run_on_node_0_and_nobody_waits_there_for_what_is_elsewhere(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text('[services.reward]\ncommand = ["true"]\n[orchestrator]\nafter = ["inference", "reward"]\n')
+    plans = [plan_on(rl("@", str(file), "--inference.nodes", "1", "--node-rank", str(n), *HERE)) for n in (0, 1)]
+    assert [names(plan) for plan in plans] == [["trainer", "orchestrator", "reward"], ["inference"]]
+    assert plans[0].processes[1].after == ("reward",)
+
+
+def test_the_run_is_over_when_every_node_but_those_that_only_serve_is_done() -> None:
+    nodes = Nodes(0, trainer=2, inference=2, host="gpu01", port=29500)
+    assert [nodes.finishes(node) for node in range(4)] == [True, True, False, False]
+    assert nodes.peers == (1, 2, 3)
+    assert replace(nodes, rank=3).peers == (0,)
+
+
+def test_a_plan_says_which_node_it_is_of() -> None:
+    text = render(plan_on(sft("--nnodes", "2", "--node-rank", "1", *HERE)), Path("/work"), files_are_written=False)
+    assert "attempt 1, node 1 of 2, in /runs/otter" in text
+
+
+# --- what cannot be ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--nnodes", "2"), "needs --node-rank and --rdzv-endpoint"),
+        (("--nnodes", "2", "--node-rank", "0"), "needs --rdzv-endpoint"),
+        (("--nnodes", "2", "--node-rank", "2", *HERE), "there are 2 nodes"),
+        (("--nnodes", "x"), "must be a number, or MIN:MAX"),
+        (("--nnodes", "0"), "must be a number, or MIN:MAX"),
+        (("--nnodes", "2", "--node-rank", "0", "--rdzv-endpoint", "gpu01:0"), "HOST:PORT"),
+        (("--nnodes", "2", "--node-rank", "0", "--rdzv-endpoint", "gpu01:65535"), "HOST:PORT"),
+        (("--nnodes", "2", "--node-rank", "0", *HERE, "--max-restarts", "1"), "--max-restarts is for one node"),
+    ],
+)
+def test_what_nodes_cannot_do_is_refused(options: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        plan_nodes(sft(*options))
+
+
+@pytest.mark.parametrize(
+    ("typed", "host", "port"),
+    [("gpu01", "gpu01", 29500), ("gpu01:4000", "gpu01", 4000), ("[fd00::1]:4000", "fd00::1", 4000)],
+)
+def test_the_endpoint_is_a_host_with_or_without_a_port(typed: str, host: str, port: int) -> None:
+    nodes = plan_nodes(sft("--nnodes", "2", "--node-rank", "0", "--rdzv-endpoint", typed))
+    assert nodes is not None
+    assert (nodes.host, nodes.port, nodes.control_port) == (host, port, port + 1)
+
+
+def test_nodes_for_inference_without_inference_are_refused() -> None:
+    with pytest.raises(UserError, match=r"inference\.nodes is set"):
+        rl("--inference.nodes", "1", "--no-inference", "--orchestrator.inference-url", "http://x")

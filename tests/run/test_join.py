@@ -1,0 +1,161 @@
+"""Nodes that meet on loopback before anything is started."""
+
+import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from launcher.errors import UserError
+from launcher.plan.build import make_plan
+from launcher.plan.nodes import plan_nodes
+from launcher.plan.spec import Plan
+from launcher.run.join import Meeting, meet
+from launcher.rundir import RunDir
+from tests.nodes import free_endpoint
+from tests.plans import machine, sft
+
+SECONDS = 20.0
+
+
+class Party:
+    """Plans of nodes, and threads in which they meet."""
+
+    def __init__(self, count: int = 2) -> None:
+        self.endpoint, self.count = free_endpoint(), count
+        self.said: list[str] = []
+        self.has_said = threading.Condition()
+        self.pool = ThreadPoolExecutor(8)
+
+    def plan(self, node: int, *options: str, name: str = "otter") -> Plan:
+        where = ("--node-rank", str(node), "--rdzv-endpoint", self.endpoint)
+        config = sft("--nnodes", str(self.count), *where, *options)
+        on = replace(machine(), nodes=plan_nodes(config), run_id=f"id-of-{node}")
+        return make_plan(config, on, RunDir(Path("/runs") / name, 3), name)
+
+    def come(self, plan: Plan, name: str | None = None, seconds: float = SECONDS) -> Future[Meeting]:
+        port = 8000 + (plan.nodes.rank if plan.nodes else 0)
+        return self.pool.submit(meet, plan, name, port, seconds, self._say)
+
+    def _say(self, text: str) -> None:
+        with self.has_said:
+            self.said.append(text)
+            self.has_said.notify_all()
+
+    def wait_until_said(self, text: str) -> None:
+        with self.has_said:
+            assert self.has_said.wait_for(lambda: any(text in said for said in self.said), SECONDS), self.said
+
+
+def begun(meeting: Future[Meeting]) -> Meeting:
+    """The meeting once it has begun, its connections closed."""
+    found = meeting.result(SECONDS)
+    found.begin()
+    return found
+
+
+def close(*meetings: Meeting) -> None:
+    for meeting in meetings:
+        for each in meeting._sockets.values():
+            each.close()
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2)])
+def test_nodes_come_in_any_order_and_go_by_what_node_0_says(order: tuple[int, ...]) -> None:
+    party = Party(3)
+    meetings = dict(sorted((node, party.come(party.plan(node))) for node in order))
+    first = begun(meetings[0])
+    others = [meetings[node].result(SECONDS) for node in (1, 2)]
+    for other in others:
+        assert (other.welcome.name, other.welcome.attempt, other.welcome.run_id) == ("otter", 3, "id-of-0")
+        assert other.welcome == first.welcome
+    assert first.nodes.hosts == ("127.0.0.1", "127.0.0.1", "127.0.0.1")
+    assert first.nodes.inference_ports == (8000, 8001, 8002)
+    close(first, *others)
+
+
+def test_nobody_begins_before_node_0_does() -> None:
+    party = Party()
+    head, other = party.come(party.plan(0)), party.come(party.plan(1))
+    meeting = head.result(SECONDS)
+    assert not other.done()
+    meeting.begin()
+    close(meeting, other.result(SECONDS))
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda party: party.come(party.plan(1, "--nproc", "2")), "ranks per node: 2 on node 1, 1 on node 0"),
+        (lambda party: party.come(party.plan(1), name="badger"), "on node 0 the run is called otter"),
+    ],
+)
+def test_a_node_that_does_not_fit_is_told_why_and_the_others_go_on_waiting(
+    make: Callable[[Party], Future[Meeting]], why: str
+) -> None:
+    party = Party()
+    head = party.come(party.plan(0))
+    with pytest.raises(UserError, match=why):
+        make(party).result(SECONDS)
+    other = party.come(party.plan(1))
+    meeting = begun(head)
+    close(meeting, other.result(SECONDS))
+
+
+def test_a_rank_of_a_node_is_taken_once() -> None:
+    party = Party(3)
+    head, one = party.come(party.plan(0)), party.come(party.plan(1))
+    party.wait_until_said("node 1 (")
+    with pytest.raises(UserError, match="is node 1 already"):
+        party.come(party.plan(1)).result(SECONDS)
+    two = party.come(party.plan(2))
+    meeting = begun(head)
+    close(meeting, one.result(SECONDS), two.result(SECONDS))
+
+
+def test_who_is_missing_is_said_on_every_node() -> None:
+    party = Party(3)
+    head, other = party.come(party.plan(0), seconds=1.0), party.come(party.plan(2))
+    for meeting in (head, other):
+        with pytest.raises(UserError, match="not there within 1s: node 1 of 3"):
+            meeting.result(SECONDS)
+
+
+def test_a_node_0_that_does_not_come_is_said() -> None:
+    party = Party()
+    with pytest.raises(UserError, match=r"node 0 was not there within 0\.5s: 127\.0\.0\.1:.*refused"):
+        party.come(party.plan(1), seconds=0.5).result(SECONDS)
+
+
+def test_strangers_at_the_port_change_nothing() -> None:
+    party = Party()
+    head = party.come(party.plan(0))
+    party.wait_until_said("node 0 waits")
+    where = ("127.0.0.1", int(party.endpoint.split(":")[1]) + 1)
+    silent = socket.create_connection(where)
+    for words in (b"GET / HTTP/1.1\r\n\r\n", b"\x00\xff\n", b"{}\n", b""):
+        with socket.create_connection(where) as stranger, suppress(OSError):
+            stranger.sendall(words)
+    other = party.come(party.plan(1))
+    meeting = begun(head)
+    close(meeting, other.result(SECONDS))
+    silent.close()
+
+
+def test_what_keeps_node_0_from_beginning_is_told_to_the_others() -> None:
+    party = Party()
+    head, other = party.come(party.plan(0)), party.come(party.plan(1))
+    head.result(SECONDS).call_off("/runs/otter: holds a run already")
+    with pytest.raises(UserError, match="node 0: /runs/otter: holds a run already"):
+        other.result(SECONDS)
+
+
+def test_a_port_that_is_taken_is_said_with_what_to_do() -> None:
+    party = Party()
+    port = int(party.endpoint.split(":")[1]) + 1
+    with socket.create_server(("", port)), pytest.raises(UserError, match=f"port {port}.*listened on"):
+        party.come(party.plan(0)).result(SECONDS)
