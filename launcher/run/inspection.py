@@ -21,7 +21,7 @@ class ProcessStatus:
 
 @dataclass(frozen=True)
 class RankStatus(ProcessStatus):
-    rank: int  # local rank
+    rank: int  # global rank
     log: str
 
 

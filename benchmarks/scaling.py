@@ -1,0 +1,118 @@
+"""What grows with the nodes of a run: its plan, their meeting, and what is read of them afterwards.
+
+    python benchmarks/scaling.py [NODES ...]
+
+Nothing of a cluster is needed: nodes meet on loopback, a thread each, and the run that is read was never run. Eight
+ranks a node.
+"""
+
+import contextlib
+import io
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from launcher.config.load import Layer, load
+from launcher.config.run import SFTConfig
+from launcher.plan.build import make_plan
+from launcher.plan.nodes import plan_nodes
+from launcher.plan.render import render
+from launcher.plan.slurm import sbatch_script
+from launcher.plan.spec import Machine, Plan
+from launcher.run.join import meet
+from launcher.run.state import StateFile, first_state, read_state
+from launcher.rundir import RunDir
+from launcher.view.log_request import LogRequest, select
+from launcher.view.logs import show_logs
+from launcher.view.panes import layout_of
+from launcher.view.status import run_details
+from launcher.view.status_page import run_page
+
+RANKS = 8
+LINES = 100  # in the log of each rank
+PORT = 23450
+
+
+def plan_on(node: int, nodes: int, root: Path) -> Plan:
+    torchrun = {"nnodes": str(nodes), "node_rank": node, "rdzv_endpoint": f"127.0.0.1:{PORT}"}
+    config = load(SFTConfig, [Layer({"trainer": {"nproc": RANKS, "torchrun": torchrun}})])
+    machine = Machine(sys.executable, Path.cwd(), cpus=64, run_id="benchmark", nodes=plan_nodes(config))
+    return make_plan(config, machine, RunDir(root), "benchmark")
+
+
+def seconds(work: Callable[[], object]) -> float:
+    before = time.perf_counter()
+    work()
+    return time.perf_counter() - before
+
+
+def render_all(nodes: int) -> None:
+    """The plan of every node, and the job."""
+    root = Path("/runs/benchmark")
+    for node in range(nodes):
+        plan = plan_on(node, nodes, root)
+        render(plan, Path.cwd(), files_are_written=False)
+    config = load(SFTConfig, [Layer({"slurm": {"nodes": nodes, "gpus_per_node": "8"}})])
+    sbatch_script(config, Machine(sys.executable, Path.cwd()), RunDir(root), "benchmark")
+
+
+def meet_all(nodes: int) -> None:
+    plans = [plan_on(node, nodes, Path("/runs/benchmark")) for node in range(nodes)]
+    with ThreadPoolExecutor(nodes) as pool:
+        meetings = [pool.submit(meet, plan, None, 0, 60.0, lambda _: None) for plan in plans]
+        links = [meetings[0].result().begin(), *(meeting.result().begin() for meeting in meetings[1:])]
+    for link in links:
+        for each in link._sockets.values():
+            each.close()
+
+
+def write_all(nodes: int, root: Path) -> None:
+    """What the nodes of a run that has ended have written."""
+    for node in range(nodes):
+        plan = plan_on(node, nodes, root)
+        plan.run.own.mkdir(parents=True, exist_ok=True)
+        ended = {"state": "finished", "exit_code": 0, "ended": time.time()}
+        StateFile(plan.run, first_state(plan, {}).model_copy(update=ended)).write()
+        ranks = plan.processes[0].ranks
+        assert ranks is not None
+        for rank in range(RANKS):
+            log = ranks.directory / "attempt_0" / str(rank) / "stdout.log"
+            log.parent.mkdir(parents=True)
+            line = "2026-11-23 10:{:02}:{:02}.{:03} | INFO    | step {}/1000 | loss 2.0000 | grad 0.812\n"
+            log.write_text("".join(line.format(n // 60, n % 60, node * RANKS % 1000, n) for n in range(LINES)))
+        plan.run.config.write_text("[trainer.torchrun]\n")
+
+
+def read_all(root: Path) -> tuple[float, float, float]:
+    """Seconds for the page of `launch status`, all lines of `launch logs`, the panes of `launch attach`."""
+    run = RunDir(root, 1, 0)
+    state = read_state(run)
+    assert state is not None
+    page = seconds(lambda: run_page(state, run_details(run, state), "benchmark", colours=False))
+    with Path(os.devnull).open("wb") as nothing, contextlib.redirect_stdout(io.TextIOWrapper(nothing)):
+        logs = seconds(lambda: show_logs(select(LogRequest(str(root))), follow=False, labels=True))
+    return page, logs, seconds(lambda: layout_of(run, state))
+
+
+def main(counts: list[int]) -> None:
+    print("nodes  ranks  plans and job  of them one  meeting  status  logs (lines)     attach")
+    for nodes in counts:
+        planning = seconds(partial(render_all, nodes))
+        meeting = seconds(partial(meet_all, nodes)) if nodes > 1 else 0.0
+        with tempfile.TemporaryDirectory() as directory:
+            root = Path(directory, "benchmark")
+            write_all(nodes, root)
+            status, logs, attach = read_all(root)
+            lines = nodes * RANKS * LINES
+        row = f"{planning:11.3f} s {planning / nodes * 1000:9.1f} ms {meeting:6.2f} s {status:5.2f} s"
+        print(f"{nodes:5}  {nodes * RANKS:5}  {row} {logs:6.2f} s ({lines}) {attach:6.3f} s")
+
+
+if __name__ == "__main__":
+    os.environ["XDG_STATE_HOME"] = tempfile.gettempdir()
+    main([int(count) for count in sys.argv[1:]] or [1, 2, 16, 128])
