@@ -4,6 +4,7 @@ import inspect
 import json
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +12,7 @@ from launcher.config.base import Section
 from launcher.config.command import Request, config_command
 from launcher.config.run import RLConfig, SFTConfig
 from launcher.plan.build import make_plan
+from launcher.plan.nodes import plan_nodes
 from launcher.plan.spec import Machine, Plan, ProcessSpec
 from launcher.rundir import RunDir
 
@@ -49,6 +51,17 @@ def plan_of(
     config: RLConfig | SFTConfig, on: Machine | None = None, root: Path = Path("/runs/otter"), attempt: int = 1
 ) -> Plan:
     return make_plan(config, on or machine(), RunDir(root, attempt), "otter")
+
+
+def plan_on_node(
+    config: SFTConfig | RLConfig, hosts: tuple[str, ...] = (), root: Path = Path("/runs/otter"), **facts: Any
+) -> Plan:
+    """The plan of the node that the configuration names; with `hosts`, as it is once all have met."""
+    nodes = plan_nodes(config)
+    if nodes and hosts:
+        ports = tuple(8000 + node if nodes.runs("inference", node) else 0 for node in range(nodes.count))
+        nodes = replace(nodes, hosts=hosts, inference_ports=ports)
+    return make_plan(config, replace(machine(**facts), nodes=nodes), RunDir(root), "otter")
 
 
 def component(plan: Plan, name: str) -> ProcessSpec:

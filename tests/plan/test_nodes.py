@@ -7,24 +7,14 @@ from typing import Any
 
 import pytest
 
-from launcher.config.run import RLConfig, SFTConfig
 from launcher.errors import UserError
-from launcher.plan.build import make_plan
 from launcher.plan.nodes import Nodes, plan_nodes
 from launcher.plan.render import render
 from launcher.plan.spec import Plan
-from launcher.rundir import RunDir
-from tests.plans import machine, rl, sft
+from tests.plans import plan_on_node as plan_on
+from tests.plans import rl, sft
 
 HERE = ("--rdzv-endpoint", "gpu01:29500")
-
-
-def plan_on(config: SFTConfig | RLConfig, hosts: tuple[str, ...] = (), **facts: Any) -> Plan:
-    nodes = plan_nodes(config)
-    if nodes and hosts:
-        ports = tuple(8000 + node if nodes.runs("inference", node) else 0 for node in range(nodes.count))
-        nodes = replace(nodes, hosts=hosts, inference_ports=ports)
-    return make_plan(config, replace(machine(**facts), nodes=nodes), RunDir(Path("/runs/otter")), "otter")
 
 
 def names(plan: Plan) -> list[str]:
