@@ -128,7 +128,7 @@ class _Session:
             stop_on_hangup=config.on_hangup == "stop",
             max_restarts=config.max_restarts,
             next_attempt=self._next_attempt,
-            watchdog=config.watchdog,
+            watchdog=None if self.plan.run.node else config.watchdog,  # where rank 0 logs; other nodes may be quiet
             diagnose=self._diagnose,
             links=self.links,
             explain=lambda policy: find_cause(self.plan, policy),

@@ -221,27 +221,28 @@ class _Reception:
             return f"--name {hello.name}: on node 0 the run is called {self.plan.name}"
         if not 0 < hello.node < self.nodes.count:
             return f"--node-rank {hello.node}: there are {self.nodes.count} nodes"
-        if hello.node in self._known():
-            return f"--node-rank {hello.node}: {self._known()[hello.node].hello.host} is node {hello.node} already"  # type: ignore[union-attr]
-        return None
+        taken = next((known for _, known in self._known() if known.node == hello.node), None)
+        return f"--node-rank {hello.node}: {taken.host} is node {hello.node} already" if taken else None
 
-    def _known(self) -> dict[int, _Guest]:
-        return {guest.hello.node: guest for guest in self.guests if guest.hello}
+    def _known(self) -> list[tuple[_Guest, Hello]]:
+        """Those who have said who they are, by their rank."""
+        known = [(guest, guest.hello) for guest in self.guests if guest.hello]
+        return sorted(known, key=lambda one: one[1].node)
 
     def _missing(self) -> str:
-        missing = [str(node) for node in range(1, self.nodes.count) if node not in self._known()]
+        there = {hello.node for _, hello in self._known()}
+        missing = [str(node) for node in range(1, self.nodes.count) if node not in there]
         return f"node{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
 
     def _meeting(self) -> Meeting:
-        known = self._known()
         for guest in self.guests:
             if guest.hello is None:
                 guest.socket.close()
-        hosts = (self.nodes.host, *(known[node].address for node in sorted(known)))
-        hellos = [self.own, *(guest.hello for _, guest in sorted(known.items()) if guest.hello)]
-        ports = tuple(hello.inference_port for hello in hellos)
+        known = self._known()
+        hosts = (self.nodes.host, *(guest.address for guest, _ in known))
+        ports = (self.own.inference_port, *(hello.inference_port for _, hello in known))
         welcome = Welcome(self.plan.name, self.plan.run.attempt, self.plan.run_id, hosts, ports)
-        return Meeting(_with(self.nodes, welcome), welcome, {node: guest.socket for node, guest in known.items()})
+        return Meeting(_with(self.nodes, welcome), welcome, {hello.node: guest.socket for guest, hello in known})
 
 
 def _refuse(guest: _Guest, why: str) -> None:

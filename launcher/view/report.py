@@ -48,7 +48,8 @@ def failure_block(plan: Plan, failure: Failure) -> str:
     lines += [f"  {line}" for line in failure.cause.splitlines()] or ["  it left no words of its own"]
     lines.append("")
     if failure.log:
-        lines.append(f"  log         {shown(failure.log)}")
+        where = f" on {failure.host}" if plan.nodes and failure.host and not failure.log.exists() else ""
+        lines.append(f"  log         {shown(failure.log)}{where}")
     if failure.collateral:
         lines.append(f"  collateral  {', '.join(failure.collateral)} (ended because the run was being stopped)")
     lines.append(f"  resume      launch resume {_typed(plan)}")

@@ -100,6 +100,19 @@ def test_a_node_that_is_killed_in_mid_run_ends_the_run_on_the_other(
     until(lambda: not launch.alive())
 
 
+def test_a_rank_that_is_killed_in_training_is_the_culprit_and_not_the_one_that_lost_its_connection(
+    launch: Launcher,
+) -> None:
+    nodes = Nodes(launch, "sft", "--nnodes", "2", "--max-steps", "100000")
+    nodes.launched[0].wait_for_output("step 5/")
+    rank = nodes.state(1).processes[0].ranks[0].process
+    assert rank is not None
+    os.kill(rank.pid, signal.SIGKILL)
+    assert nodes.exit_codes() == [1, 1]
+    for launched in nodes.launched:
+        assert f"FAILED  trainer rank 1 on node 1 ({os.uname().nodename}): SIGKILL" in launched.output
+
+
 @pytest.mark.parametrize("node", [0, 1])
 def test_ctrl_c_on_one_node_stops_the_run_on_both(launch: Launcher, node: int) -> None:
     nodes = sft(launch, PATIENT)
