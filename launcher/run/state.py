@@ -153,7 +153,7 @@ def open_run(root: Path) -> tuple[RunDir, RunState]:
 
 def other_nodes(run: RunDir, state: RunState) -> list[tuple[RunDir, RunState]]:
     """What the other nodes that share the directory have written of this run, by their rank."""
-    found = [(run.on(node), read_state(run.on(node))) for node in range(state.nodes) if node != state.node]
+    found = [(run.on(node), read_state(run.on(node))) for node in range(state.nodes) if node != (state.node or 0)]
     return [(other, its) for other, its in found if its and its.run_id == state.run_id]
 
 

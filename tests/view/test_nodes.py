@@ -11,7 +11,7 @@ import pytest
 from launcher.errors import UserError
 from launcher.plan.spec import Plan
 from launcher.registry import find_run, known_runs, register
-from launcher.run.state import RunState, StateFile, first_state, open_run
+from launcher.run.state import RunState, StateFile, first_state, open_run, other_nodes
 from launcher.view.log_request import LogRequest, select
 from launcher.view.logs import LogView
 from launcher.view.panes import PANES_OF_OTHERS, layout_of
@@ -76,6 +76,14 @@ def test_logs_of_an_older_run_in_the_same_directory_are_not_this_ones(root: Path
     node(root, 0)
     node(root, 1, run_id="older")
     assert not any("@1" in line for line in shown(root))
+
+
+def test_a_run_on_one_node_has_no_others(root: Path) -> None:
+    plan = plan_on_node(sft(), root=root)
+    state = first_state(plan, {})
+    root.mkdir()
+    StateFile(plan.run, state).write()
+    assert other_nodes(plan.run, state) == []
 
 
 def test_a_page_has_a_line_for_each_other_node(root: Path) -> None:
