@@ -171,18 +171,11 @@ class _Session:
         add_attempt(self.plan)
         self.state.next_attempt(self.plan, failure_state(failed, failure))
         log_to(self.plan.run.launcher_log)
-        self._renew_panes()
+        if self.state.state.tmux_session is not None:
+            from launcher.view.panes import renew
+
+            renew(self.plan.run, self.state.state)
         return self.plan
-
-    def _renew_panes(self) -> None:
-        """Let the panes show the new attempt, if they are still there: a server started from here would end with us."""
-        state = self.state.state
-        if state.tmux_session is None:
-            return
-        from launcher.view.panes import layout_of
-        from launcher.view.tmux import renew_panes
-
-        renew_panes(layout_of(self.plan.run, state), state.tmux_socket)
 
     def _diagnose(self) -> tuple[int | None, str]:
         """The stacks of all processes, into the log directory; the one rank that stands apart, and a line about it."""

@@ -42,10 +42,18 @@ def find_cause(plan: Plan, policy: Policy) -> Failure | None:
     collateral = tuple(policy.collateral)
     told = policy.told.get(0) or policy.told.get(culprit.node or 0)
     if told or culprit.node is not None:
-        told = told or Failure(culprit.component, culprit.rank, culprit.what, "", None, (), culprit.node)
-        return replace(told, collateral=collateral)
+        return replace(told or _without_words(plan, culprit), collateral=collateral)
     failure = _find_here(plan, culprit, collateral)
     return replace(failure, node=plan.nodes.rank, host=platform.node()) if plan.nodes else failure
+
+
+def _without_words(plan: Plan, culprit: Culprit) -> Failure:
+    """Another node's failure of which that node has not told the end."""
+    hosts = plan.nodes.hosts if plan.nodes else ()
+    host = hosts[culprit.node] if culprit.node is not None and culprit.node < len(hosts) else None
+    where = f"node {culprit.node}" + (f", {host}," if host else "")
+    cause = f"{where} has said no more: launch was killed there, or the machine or its network is gone"
+    return Failure(culprit.component, culprit.rank, culprit.what, cause, None, (), culprit.node, host)
 
 
 def _find_here(plan: Plan, culprit: Culprit, collateral: tuple[str, ...]) -> Failure:

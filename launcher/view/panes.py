@@ -11,9 +11,10 @@ from launcher.run.state import ProgressState, RunState, other_nodes
 from launcher.rundir import RunDir
 from launcher.view.layout import Layout, PaneSource, charts, run_layout
 from launcher.view.metrics import MetricsReader, progress_text, read_newest
-from launcher.view.tmux import set_status
+from launcher.view.tmux import renew_panes, set_status
 
 PANES_OF_OTHERS = 16  # for components of other nodes; there may be hundreds of them
+PATIENCE = 2.0  # seconds that a run waits for a tmux server which may be stopped
 STATUS_INTERVAL = 2.0  # seconds, at least, between two changes of the status line
 
 
@@ -51,6 +52,15 @@ def show_status(run: RunDir, state: RunState, session: str) -> None:
     set_status(session, text, state.tmux_socket)
 
 
+def renew(run: RunDir, state: RunState) -> None:
+    """Let the panes show the new attempt, if they are still there; whether tmux answers or not, the run goes on."""
+    work = threading.Thread(
+        target=renew_panes, args=(layout_of(run, state), state.tmux_socket), name="tmux panes", daemon=True
+    )
+    work.start()
+    work.join(PATIENCE)
+
+
 class StatusLine:
     """Keeps the session's status line at the newest step, from a thread of its own; `close` leaves the final word."""
 
@@ -58,21 +68,23 @@ class StatusLine:
         self.plan, self.session, self.socket_name = plan, session, socket_name
         self._metrics = MetricsReader(plan.run.metrics(plan.progress.component))
         self._closed = threading.Event()
+        self._last_state = ""
         self._newest: list[dict[str, Any]] = []
         self._thread = threading.Thread(target=self._run, name="tmux status", daemon=True)
         self._thread.start()
 
     def close(self, state: str) -> None:
+        """Returns after `PATIENCE` at the latest, whether tmux answers or not."""
+        self._last_state = state
         self._closed.set()
-        self._thread.join(1.0)
-        self._show(state)
+        self._thread.join(PATIENCE)
 
     def _run(self) -> None:
         while not self._closed.wait(STATUS_INTERVAL):
-            steps = self._metrics.new_lines()
-            if steps:
+            if steps := self._metrics.new_lines():
                 self._newest = steps[-1:]
                 self._show("running")
+        self._show(self._last_state)
 
     def _show(self, state: str) -> None:
         set_status(self.session, status_text(self.plan.progress, self._newest, state, time.time()), self.socket_name)

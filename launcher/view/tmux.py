@@ -86,13 +86,6 @@ def renew_panes(layout: Layout, socket_name: str | None = None) -> None:
             open_panes(layout, socket_name)
 
 
-def close_panes(root: Path, socket_name: str | None = None) -> None:
-    """Close the panes of the run in this directory, and its session unless somebody put windows of their own there."""
-    server = tmux_server(socket_name)
-    ours = [pane.id for pane in _live_panes(server) if pane.run == _run_mark(root) and pane.layout != "-"]
-    _run_chain(server, [("kill-pane", "-t", pane) for pane in ours])
-
-
 def set_status(session: str, text: str, socket_name: str | None = None) -> None:
     """Show a text at the right of the session's status line (4 ms). A session that was closed is no error."""
     Server(socket_name=socket_name).cmd("set-option", "-t", f"={session}:", "status-right", _word(_status_text(text)))

@@ -1,13 +1,16 @@
 """The status line of a run's panes."""
 
+import os
+import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from launcher.plan.spec import Plan
 from launcher.run.state import RunState, first_state
-from launcher.view.panes import StatusLine, layout_of, show_status, status_text
+from launcher.view.panes import PATIENCE, StatusLine, layout_of, renew, show_status, status_text
 from launcher.view.tmux import open_panes
 from tests.plans import plan_of, sft
 from tests.tmux_server import TmuxServer
@@ -58,3 +61,29 @@ def test_panes_of_a_run_that_died_do_not_say_that_it_runs(plan: Plan, tmux: Tmux
     state, session = open_session(plan)
     show_status(plan.run, state.model_copy(update={"state": "running"}), session)
     assert status_line(tmux, session).startswith("step 4/9  loss 0.500  died  ")
+
+
+@pytest.fixture
+def stopped_server(plan: Plan, tmux: TmuxServer) -> Iterator[tuple[RunState, str]]:
+    """The state and the session of a run whose tmux server does not answer."""
+    state, session = open_session(plan)
+    server = int(tmux.run("display-message", "-p", "#{pid}"))
+    os.kill(server, signal.SIGSTOP)
+    yield state.model_copy(update={"tmux_session": session}), session
+    os.kill(server, signal.SIGCONT)
+
+
+def test_a_server_that_does_not_answer_holds_up_no_run_at_its_end(
+    plan: Plan, stopped_server: tuple[RunState, str]
+) -> None:
+    line, began = StatusLine(plan, stopped_server[1], None), time.monotonic()
+    line.close("finished")
+    assert time.monotonic() - began < PATIENCE + 5
+
+
+def test_a_server_that_does_not_answer_holds_up_no_new_attempt(
+    plan: Plan, stopped_server: tuple[RunState, str]
+) -> None:
+    began = time.monotonic()
+    renew(plan.run, stopped_server[0])
+    assert time.monotonic() - began < PATIENCE + 5
