@@ -61,12 +61,18 @@ def carry_out(
     note = _open_panes(plan, state.state, config)
     if config.output_dir is None and earlier is None and not plan.run.node:
         point_latest_at(plan.run)
-    pipe = _leave_terminal() if detach else None
+    pipe = _leave_terminal(plan) if detach else None
     guard_pid = os.getpid()
     guard = split()
     sign(lock)
     state.state.guard, state.state.supervisor = identify(guard_pid), identify(os.getpid())
-    return _Session(plan, plan_attempt, config, state, lock, links).run(guard, pipe, note)
+    try:
+        return _Session(plan, plan_attempt, config, state, lock, links).run(guard, pipe, note)
+    except Exception:
+        from launcher.logger import get_logger
+
+        get_logger().exception("launch itself has failed")  # stderr may be nowhere
+        raise
 
 
 def _open_panes(plan: Plan, state: RunState, config: RunConfig) -> str | None:
@@ -84,10 +90,11 @@ def _open_panes(plan: Plan, state: RunState, config: RunConfig) -> str | None:
     return None
 
 
-def _leave_terminal() -> int:
+def _leave_terminal(plan: Plan) -> int:
     from launcher.view.detached import leave_terminal
+    from launcher.view.report import typed_name
 
-    return leave_terminal()
+    return leave_terminal(typed_name(plan))
 
 
 class _Session:

@@ -69,6 +69,7 @@ class Policy:
     _usable: set[str] = field(default_factory=set)  # ready, or started where nothing says that they are
     _started_again: Counter[str] = field(default_factory=Counter)
     _all_started: bool = False
+    _attempt_is_killed: bool = False
 
     def __post_init__(self) -> None:
         self._waiting |= {spec.name for spec in self.plan.processes}
@@ -87,7 +88,7 @@ class Policy:
 
     def next_attempt(self, plan: Plan) -> None:
         """The plan of the next attempt; what the last one came to is forgotten."""
-        self.plan, self.state, self.culprit = plan, State.RUNNING, None
+        self.plan, self.state, self.culprit, self._attempt_is_killed = plan, State.RUNNING, None, False
         finishing = {spec.name for spec in plan.processes if spec.role is Role.FINISHES}
         self._waiting |= finishing
         self._usable -= finishing
@@ -133,8 +134,14 @@ class Policy:
             case Stalled(seconds, rank, where):
                 what = f"nothing has been logged and no step made for {seconds:g}s"
                 return self._fail(Culprit(self._silent(rank), f"{what}; {where}" if where else what, rank))
+            case GraceOver() if self.state is State.RESTARTING and not self._attempt_is_killed:
+                self._attempt_is_killed = True
+                return [KillAttempt()]
+            case GraceOver() if self.state is State.RESTARTING:
+                left = ", ".join(sorted(self._finishing()))
+                return [*self.give_up(f"{left} cannot be killed, so there can be no other attempt"), Kill()]
             case GraceOver():
-                return [KillAttempt() if self.state is State.RESTARTING else Kill()]
+                return [Kill()]
         return []
 
     @property

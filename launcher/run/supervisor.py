@@ -49,7 +49,7 @@ from launcher.run.failure import Failure
 from launcher.run.links import Links
 from launcher.run.node_policy import NodePolicy
 from launcher.run.policy import Policy, State
-from launcher.run.processes import end_orphans, kill_orphans_of, signal_group, sweep
+from launcher.run.processes import SWEEP_SECONDS, end_orphans, kill_orphans_of, signal_group, sweep
 from launcher.run.ranks import RankWatch
 from launcher.run.ready import Probe, ready_probe, until_ready
 from launcher.run.spawn import spawn
@@ -249,6 +249,7 @@ class _Supervisor:
                     self._stop_attempt(reason)
                 case KillAttempt():
                     self._signal_attempt(signal.SIGKILL)
+                    self._set_deadline(SWEEP_SECONDS, GraceOver())
                 case StartAttempt():
                     self._start_attempt()
                 case StartAgain(component, what, left):

@@ -12,16 +12,17 @@ SETTLED = 1.0  # seconds that everything must have been up: what cannot be impor
 _SEPARATOR = b"\0"  # between the text for the terminal and launch's exit code
 
 
-def leave_terminal() -> int:
+def leave_terminal(run: str) -> int:
     """Return in a new process without a terminal, with a pipe to the one that was called.
 
-    That one waits until the run is under way, shows what came through the pipe, and exits. Raises OSError.
+    That one waits until the run is under way, shows what came through the pipe, and exits; Ctrl-C ends its waiting and
+    nothing else. `run` is how a person names the run. Raises OSError.
     """
     read_end, write_end = os.pipe()
     sys.stdout.flush()
     if os.fork():
         os.close(write_end)
-        _relay(read_end)
+        _relay(read_end, run)
     os.setsid()
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in range(3):
@@ -29,12 +30,16 @@ def leave_terminal() -> int:
     return write_end
 
 
-def _relay(read_end: int) -> None:
-    with os.fdopen(read_end, "rb") as pipe:
-        text, _, code = pipe.read().partition(_SEPARATOR)
-    sys.stdout.write(text.decode())
+def _relay(read_end: int, run: str) -> None:
+    try:
+        with os.fdopen(read_end, "rb") as pipe:
+            text, _, code = pipe.read().partition(_SEPARATOR)
+        words, exit_code = text.decode(), int(code or b"1")
+    except KeyboardInterrupt:
+        words, exit_code = f"\nthe run goes on in the background; end it with: launch stop {run}\n", 130
+    sys.stdout.write(words or f"launch itself has failed; see: launch status {run}\n")
     sys.stdout.flush()
-    os._exit(int(code or b"1"))
+    os._exit(exit_code)
 
 
 class Detached:

@@ -64,9 +64,14 @@ def _where(failure: Failure) -> str:
     return f"{words} on node {failure.node}" + (f" ({failure.host})" if failure.host else "")
 
 
+def typed_name(plan: Plan) -> str:
+    """The run as a person names it: by its directory where that is called otherwise."""
+    return plan.name if plan.run.root.name == plan.name else shlex.quote(shown(plan.run.root))
+
+
 def _typed(plan: Plan) -> str:
-    """The run as a person names it: by its directory where that is called otherwise; and on each node for itself."""
-    run = plan.name if plan.run.root.name == plan.name else shlex.quote(shown(plan.run.root))
+    """What is typed to resume the run, on each node for itself."""
+    run = typed_name(plan)
     by_hand = plan.nodes is not None and own_job() is None
     return f"{run} --node-rank {plan.nodes.rank}, and so on each node" if plan.nodes and by_hand else run
 

@@ -55,6 +55,16 @@ def test_a_detached_run_gives_the_prompt_back_and_goes_on_until_it_is_stopped(la
     assert run.state().state == "stopped"
 
 
+def test_ctrl_c_while_a_detached_run_starts_gives_the_prompt_back_and_leaves_the_run_alone(launch: Launcher) -> None:
+    run = launch.sft(PATIENT, "--trainer.ready", "tcp://127.0.0.1:1", "--detach")
+    run.wait_for_ranks(1)
+    run.process.send_signal(signal.SIGINT)
+    assert run.exit_code() == 130
+    assert "the run goes on in the background; end it with: launch stop run" in run.output
+    assert run.state().state == "running"
+    assert "stopped, nothing of it is left" in command(launch, "stop", "run").stdout
+
+
 def test_a_detached_run_that_cannot_start_fails_with_its_failure_block(launch: Launcher) -> None:
     run = launch("sft", "--trainer.module", "no_such_module_anywhere", "--output-dir", "run", "--no-tmux", "--detach")
     assert run.exit_code() == 1

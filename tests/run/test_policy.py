@@ -547,6 +547,23 @@ def test_the_grace_between_two_attempts_spares_the_servers() -> None:
     assert replay(run, GraceOver()) == [KillAttempt()]
 
 
+def test_an_attempt_that_cannot_be_killed_fails_the_run() -> None:
+    run = restartable()
+    replay(run, died("trainer"), GraceOver())
+    assert kinds(replay(run, GraceOver())) == [Stop, Kill]
+    assert run.state is State.FAILED
+    assert run.culprit is not None
+    assert "orchestrator cannot be killed, so there can be no other attempt" in run.culprit.what
+
+
+def test_each_attempt_has_a_grace_of_its_own() -> None:
+    run = restartable(attempts=2)
+    replay(run, died("trainer"), GraceOver(), died("orchestrator", -signal.SIGKILL))
+    run.next_attempt(run.plan)
+    replay(run, Started("trainer", 1), Started("orchestrator", 2), died("trainer"))
+    assert replay(run, GraceOver()) == [KillAttempt()]
+
+
 def test_a_signal_between_two_attempts_ends_the_run() -> None:
     run = restartable()
     replay(run, died("trainer"))
