@@ -4,10 +4,12 @@ import os
 import re
 import select
 import sys
+import time
 from collections.abc import Iterable, Iterator
 
+from launcher.run.jobs import ask_for, known_state
 from launcher.run.liveness import GOING_ON, true_state
-from launcher.run.state import read_state
+from launcher.run.state import RunState, read_state
 from launcher.rundir import RunDir
 from launcher.view.log_lines import LEVELS
 from launcher.view.log_merge import merge
@@ -17,6 +19,7 @@ from launcher.view.log_sources import Source
 from launcher.view.terminal import shows_colours
 
 LOOK_EVERY = 0.05  # seconds between two looks at the logs of a run that goes on
+ASK_EVERY = 10.0  # seconds between two questions to Slurm about a job that waits
 LOOKS = 10  # between two looks for new files and for the run's end
 
 _PALETTE = (b"36", b"35", b"34", b"32", b"33")  # of labels; all of one width, so that keys stand in one column
@@ -26,8 +29,9 @@ _LEVEL_COLOURS = {b"WARNING": b"33", b"ERROR": b"31", b"CRITICAL": b"1;31", b"IN
 def show_logs(selection: Selection, *, follow: bool, labels: bool) -> None:
     """Write the logs to stdout, with `follow` until the run has ended; returns early when nobody reads any more."""
     view = LogView(selection, labels=labels, colours=shows_colours())
+    life = _Life(selection.run)
     try:
-        while follow and _goes_on(selection.run):
+        while follow and life.goes_on():
             _follow(view)
         view.find_logs()
         _write(view.new_lines(final=True))
@@ -79,12 +83,25 @@ def _coloured(block: bytes, label_width: int) -> bytes:
     return re.sub(stamp, paint, block)
 
 
-def _goes_on(run: RunDir) -> bool:
-    """Whether the attempt may still write logs."""
-    state = read_state(run)
-    if state is None or state.attempt != run.attempt:
-        return False
-    return true_state(run, state) in GOING_ON
+class _Life:
+    """Whether an attempt may still write logs."""
+
+    def __init__(self, run: RunDir) -> None:
+        self._run = run
+        self._is_queued, self._asked = True, time.monotonic()
+
+    def goes_on(self) -> bool:
+        state = read_state(self._run)
+        if state is None or state.attempt != self._run.attempt:
+            return False
+        return self._waits(state) if state.state == "queued" else true_state(self._run, state) in GOING_ON
+
+    def _waits(self, state: RunState) -> bool:
+        """Nothing in the run's directory changes when a job is cancelled in the queue: Slurm is asked now and then."""
+        if time.monotonic() - self._asked > ASK_EVERY:
+            self._is_queued = known_state(self._run, state, ask_for([state])).word in GOING_ON
+            self._asked = time.monotonic()
+        return self._is_queued
 
 
 def _follow(view: LogView) -> None:

@@ -25,6 +25,7 @@ WISHES = (
 SCRIPTS = {
     "sft_one_node": sft("--slurm"),
     "sft_two_nodes": sft("--slurm.nodes", "2", "--slurm.requeue", "--slurm.signal-lead", "3m", "--slurm.time", "60"),
+    "rl_three_nodes": rl("--slurm", "--nnodes", "2", "--inference.nodes", "1", "--slurm.gpus-per-node", "8"),
     "rl_all_options": rl("--grace", "90s", *WISHES, *SETUP),
 }
 

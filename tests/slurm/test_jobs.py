@@ -106,6 +106,14 @@ def test_a_job_that_was_cancelled_in_the_queue_can_be_submitted_again(login: Log
     assert "nothing of it is left" in login.type("stop", "run")
 
 
+def test_the_logs_of_a_job_that_is_cancelled_in_the_queue_end(login: Login) -> None:
+    run = login.script(PATIENT, "--slurm.extra=--hold")
+    following = login("logs", "run", "-f")
+    until(lambda: following.process.poll() is None and login.alive(), 30)
+    login.cluster.ask("scancel", run.job)
+    assert following.exit_code() == 0
+
+
 def test_what_slurm_refuses_leaves_no_run(login: Login) -> None:
     text = login.type("sft", "--slurm", "--slurm.partition", "nowhere", "--output-dir", "run", code=2)
     assert "sbatch has refused the job" in text
