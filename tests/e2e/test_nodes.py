@@ -7,7 +7,6 @@ import time
 import pytest
 
 from launcher.run.state import read_state
-from launcher.rundir import RunDir
 from tests.launching import Launcher
 from tests.nodes import Nodes
 from tests.waiting import until
@@ -48,7 +47,11 @@ def test_a_training_over_two_nodes_that_share_a_directory_is_one_run(launch: Lau
         assert (nodes.state(node).state, nodes.state(node).node, nodes.state(node).nodes) == ("finished", node, 2)
 
 
-def test_nodes_with_directories_of_their_own_train_and_go_on_together(launch: Launcher) -> None:
+def test_nodes_with_directories_of_their_own_train_and_go_on_as_if_they_had_never_been_stopped(
+    launch: Launcher,
+) -> None:
+    in_one_go = Nodes(launch, "sft", "--nnodes", "2", "--max-steps", "6")
+    assert in_one_go.exit_codes() == [0, 0], in_one_go.outputs()
     nodes = Nodes(launch, "sft", "--nnodes", "2", "--max-steps", "4", shared=False)
     assert nodes.exit_codes() == [0, 0], nodes.outputs()
     assert not nodes.run(1).checkpoints.exists()
@@ -59,6 +62,9 @@ def test_nodes_with_directories_of_their_own_train_and_go_on_together(launch: La
         log = nodes.run(node).of(2).rank_log(node).read_text()
         assert "step 5/6" in log
         assert "step 4/6" not in log
+    for name in ("model.safetensors", "optimizer.pt"):
+        files = [its.run(0).checkpoint(6) / name for its in (in_one_go, nodes)]
+        assert files[0].read_bytes() == files[1].read_bytes(), name
 
 
 def test_a_rank_that_fails_on_another_node_ends_the_run_with_its_words_on_all(launch: Launcher) -> None:
@@ -149,17 +155,24 @@ def test_a_node_with_another_number_of_ranks_is_refused_and_may_come_again(launc
     assert nodes.exit_codes() == [0, 0], nodes.outputs()
 
 
-def test_the_directory_that_node_0_cannot_have_is_told_to_the_others(launch: Launcher) -> None:
-    for node in (0, 1):
-        other = RunDir(launch.directory / f"run_{node}", node=node)
-        other.own.mkdir(parents=True)
+def test_a_node_whose_directory_holds_a_run_says_so_without_waiting_for_the_others(launch: Launcher) -> None:
     nodes = Nodes(launch, "sft", "--nnodes", "2", count=0, shared=False)
+    nodes.run(1).own.mkdir(parents=True)
     nodes.run(1).state.write_text("{}")
-    first, second = nodes.start(0), nodes.start(1)
-    assert second.exit_code() == 2
-    assert "holds a run already" in second.output
-    first.process.send_signal(signal.SIGINT)
-    assert first.exit_code() == 130
+    refused = nodes.start(1)
+    assert refused.exit_code() == 2
+    assert "holds a run already" in refused.output
+
+
+def test_a_node_that_cannot_begin_ends_the_run_with_its_reason(launch: Launcher) -> None:
+    nodes = Nodes(launch, "sft", "--nnodes", "2", count=0, shared=False)
+    second = nodes.type(1, "sft", "--nnodes", "2", "--name", "otter", "--output-dir", "run_1")
+    second.wait_for_output("node 1 waits")
+    nodes.directory(1).write_text("a file where the directory should be")
+    first = nodes.type(0, "sft", "--nnodes", "2", "--name", "otter", "--output-dir", "run_0")
+    assert (first.exit_code(), second.exit_code()) == (1, 2)
+    for launched in (first, second):
+        assert "run_1: cannot be written" in launched.output
 
 
 def test_a_command_that_is_detached_returns_on_each_node_when_all_has_started(launch: Launcher) -> None:
