@@ -130,7 +130,7 @@ def attach(
     found, state = _find(run)
     session = ensure_panes(layout_of(found, state), state.tmux_socket)
     show_status(found, state, session)
-    attach_to(session, state.tmux_socket, window)
+    attach_to(session, state.name, state.tmux_socket, window)
     return 0
 
 

@@ -49,6 +49,7 @@ def carry_out(
         if meeting and meeting.nodes.rank and plan.kind == "rl":
             check_shared(plan.run, meeting.welcome)
         state = StateFile(plan.run, first_state(plan, provenance(), earlier))
+        state.state.tmux_socket = config.tmux.socket_name
         lock = prepare(plan, clean, resume=earlier is not None)
         state.state.guard = identify(os.getpid())
         state.write_if_possible()
@@ -84,7 +85,6 @@ def _open_panes(plan: Plan, state: RunState, config: RunConfig) -> str | None:
 
     try:
         state.tmux_session = open_panes(layout_of(plan.run, state), config.tmux.socket_name)
-        state.tmux_socket = config.tmux.socket_name
     except TmuxError as error:
         return f"{error.message}; {error.hint}" if error.hint else error.message
     return None

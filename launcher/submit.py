@@ -48,7 +48,7 @@ def submit(
         return 0
     _check_secrets(plan)
     slurm.check_installed()
-    job = _queue(plan, script, clean, earlier)
+    job = _queue(plan, config, script, clean, earlier)
     if config.output_dir is None and earlier is None:
         point_latest_at(run)
     register(run.root)
@@ -79,14 +79,14 @@ def _check_secrets(plan: Plan) -> None:
         )
 
 
-def _queue(plan: Plan, script: str, clean: bool, earlier: RunState | None) -> SlurmState:
+def _queue(plan: Plan, config: Config, script: str, clean: bool, earlier: RunState | None) -> SlurmState:
     """The job, with everything of the run written before it exists. What is refused leaves a run that can be resumed,
     or nothing if it had not been there before."""
     lock = prepare(plan, clean, resume=earlier is not None)
     try:
         state = StateFile(plan.run, first_state(plan, provenance(), earlier))
         write_atomically(plan.run.job_script, script)
-        state.state.state = "queued"
+        state.state.state, state.state.tmux_socket = "queued", config.tmux.socket_name
         state.state.slurm = SlurmState(job="")  # the job may start before its id can be written: it waits for that
         state.write()
         job, cluster = slurm.submit(str(plan.run.job_script))

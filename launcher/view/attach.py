@@ -11,8 +11,8 @@ from launcher.errors import UserError
 from launcher.view.tmux import TmuxError, tmux_server
 
 
-def attach(session: str, socket_name: str | None = None, window: str | None = None) -> None:
-    """Show the session: inside tmux the client switches to it, outside this process becomes `tmux attach`.
+def attach(session: str, run: str, socket_name: str | None = None, window: str | None = None) -> None:
+    """Show the session of a run: inside tmux the client switches to it, outside this process becomes `tmux attach`.
 
     Raises:
         UserError: there is no such window, no terminal, or tmux has refused.
@@ -24,7 +24,6 @@ def attach(session: str, socket_name: str | None = None, window: str | None = No
     elif sys.stdin.isatty() and sys.stdout.isatty():
         _become_tmux(socket_name, target)
     else:
-        run = session.removeprefix("launch-")
         raise UserError("there is no terminal to attach to", f"`launch logs {run}` prints the logs, -f follows them")
 
 

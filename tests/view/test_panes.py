@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,6 +72,9 @@ def stopped_server(plan: Plan, tmux: TmuxServer) -> Iterator[tuple[RunState, str
     os.kill(server, signal.SIGSTOP)
     yield state.model_copy(update={"tmux_session": session}), session
     os.kill(server, signal.SIGCONT)
+    for thread in threading.enumerate():
+        if thread.name.startswith("tmux"):  # would go on with whatever server there is then
+            thread.join(10)
 
 
 def test_a_server_that_does_not_answer_holds_up_no_run_at_its_end(

@@ -243,18 +243,18 @@ def test_attach_can_name_the_window(tmux: TmuxServer, tmp_path: Path) -> None:
 def test_a_window_that_is_not_there_is_told_with_those_that_are(tmux: TmuxServer, tmp_path: Path) -> None:
     session = open_panes(layout_of(tmp_path))
     with pytest.raises(UserError, match="logs, ranks, launcher"):
-        attach(session, window="rank")
+        attach(session, "otter", window="rank")
 
 
 def test_without_a_terminal_attach_names_launch_logs(tmux: TmuxServer, tmp_path: Path) -> None:
     session = open_panes(layout_of(tmp_path))
     with pytest.raises(UserError, match="launch logs otter"):
-        attach(session)
+        attach(session, "otter")
 
 
 def attaching(session: str, *more: str) -> tuple[str, ...]:
     """A command line that attaches, as `launch attach` does; outside tmux if the terminal is made with TMUX unset."""
-    arguments = ", ".join(repr(argument) for argument in (session, *more))
+    arguments = ", ".join(repr(argument) for argument in (session, "otter", *more))
     return ("env", "-u", "TMUX", sys.executable, "-c", f"from launcher.view.attach import attach; attach({arguments})")
 
 
