@@ -90,6 +90,7 @@ def _evidence(spec: ProcessSpec, culprit: Culprit) -> tuple[Culprit, str, Path]:
     if spec.ranks is None:
         return culprit, last_words(spec.log), spec.log
     culprit = culprit if culprit.rank is not None else _torchruns_own_account(spec, culprit)
+    culprit = _who_raised_first(spec.ranks, culprit)
     rank = culprit.rank if culprit.rank is not None else first_to_fail(spec.ranks)
     for directory in _rank_directories(spec.ranks, rank) if rank is not None else ():
         log = directory / "stderr.log"
@@ -135,12 +136,31 @@ def _restarts(ranks: Ranks) -> list[Path]:
 
 def first_to_fail(ranks: Ranks) -> int | None:
     """The rank whose error is the oldest of those that the newest restart recorded; None when there is none."""
+    times = _times_of_errors(ranks)
+    return min(times, key=lambda rank: (times[rank], rank)) if times else None
+
+
+def _who_raised_first(ranks: Ranks, culprit: Culprit) -> Culprit:
+    """Another rank, if it raised a second or more before the one that was seen to end first.
+
+    A rank may take its time to end after an error, while another one ends at once of the connection it has lost.
+    """
+    times, first = _times_of_errors(ranks), first_to_fail(ranks)
+    if culprit.rank not in times or first is None or not 0 < times[first] < times[culprit.rank]:
+        return culprit
+    ahead = times[culprit.rank] - times[first]
+    what = f"raised an exception, {ahead} s before rank {ranks.first + culprit.rank} did"
+    return replace(culprit, rank=first, what=what, exit_code=None)
+
+
+def _times_of_errors(ranks: Ranks) -> dict[int, int]:
+    """When each rank has recorded an error, in the newest restart that has any; seconds since the epoch."""
     for restart in _restarts(ranks):
         errors = {rank: _read_error(restart / str(rank)) for rank in range(ranks.count)}
-        times = [(error.time, rank) for rank, error in errors.items() if error]
+        times = {rank: error.time for rank, error in errors.items() if error}
         if times:
-            return min(times)[1]
-    return None
+            return times
+    return {}
 
 
 def recorded_error(directory: Path) -> str:

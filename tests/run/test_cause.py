@@ -212,6 +212,30 @@ def test_without_any_file_the_failure_is_told_all_the_same(plan: Plan) -> None:
         assert failed(plan, culprit).cause == ""
 
 
+def test_a_rank_that_raised_before_the_one_that_was_seen_to_end_first_is_the_culprit(plan: Plan) -> None:
+    rank_file(plan, 0, "error.json", recorded("Connection closed by peer", 102))
+    rank_file(plan, 1, "error.json", recorded(SIMPLE, 100))
+    found = failed(plan, Culprit("trainer", "exit code 1", rank=0, exit_code=1))
+    assert (found.rank, found.what) == (1, "raised an exception, 2 s before rank 0 did")
+    assert found.cause == SIMPLE
+
+
+@pytest.mark.parametrize("time", [100, None])
+def test_ranks_that_raised_within_the_same_second_are_told_apart_by_who_ended_first(
+    plan: Plan, time: int | None
+) -> None:
+    for rank in (0, 1):
+        rank_file(plan, rank, "error.json", recorded(f"error of rank {rank}", time))
+    found = failed(plan, Culprit("trainer", "exit code 1", rank=1, exit_code=1))
+    assert (found.rank, found.what, found.cause) == (1, "exit code 1", "error of rank 1")
+
+
+def test_a_rank_that_was_killed_stays_the_culprit_of_what_its_peers_raise(plan: Plan) -> None:
+    rank_file(plan, 0, "error.json", recorded("Connection closed by peer", 100))
+    found = failed(plan, Culprit("trainer", "SIGKILL", rank=1, exit_code=-9))
+    assert (found.rank, found.what) == (1, "SIGKILL")
+
+
 def test_when_torchrun_failed_the_rank_whose_error_is_oldest_is_the_culprit(plan: Plan) -> None:
     rank_file(plan, 0, "error.json", recorded("peer went silent", "1700000009"))
     rank_file(plan, 1, "error.json", recorded(SIMPLE, "1700000001"))
