@@ -4,6 +4,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from launcher.config.command import Request
 from launcher.config.load import read_file
@@ -13,11 +14,15 @@ from launcher.plan.build import make_plan
 from launcher.plan.nodes import plan_nodes
 from launcher.plan.spec import Machine, Plan
 from launcher.run.liveness import check_ended
+from launcher.run.prepare import check_free, prepare_by_hand
 from launcher.run.probe import check_programs, probe
 from launcher.run.slurm import own_job
 from launcher.run.state import RunState, read_state
 from launcher.rundir import RunDir
 from launcher.workload.files import steps_in
+
+if TYPE_CHECKING:
+    from launcher.run.join import Meeting
 
 
 def start(request: Request[RLConfig] | Request[SFTConfig], dry_run: bool, clean: bool, detach: bool) -> int:
@@ -52,7 +57,6 @@ def _directory(config: RunConfig, name: str) -> RunDir:
 
 def _show(plan: Plan, write: bool, clean: bool) -> int:
     from launcher.plan.render import render
-    from launcher.run.prepare import check_free, prepare_by_hand
 
     if write:
         prepare_by_hand(plan, clean)
@@ -118,21 +122,29 @@ def _carry_out(
     earlier: RunState | None = None,
 ) -> int:
     """Run the plan; with several nodes when all of them are there, and as node 0 has called the run."""
-    from launcher.run.join import meet
     from launcher.start import carry_out
 
-    if plan.nodes is None:
-        attempts = lambda attempt: make_plan(config, machine, plan.run.of(attempt), plan.name)  # noqa: E731
-        return carry_out(attempts, plan.run.attempt, config, clean, detach, earlier)
-    if earlier is None:
-        from launcher.run.prepare import check_free
+    run, name, attempt, meeting = plan.run, plan.name, plan.run.attempt, None
+    if plan.nodes:
+        meeting = _meet(config, machine, plan, clean, earlier)
+        name, attempt = meeting.welcome.name, meeting.welcome.attempt
+        machine = replace(machine, nodes=meeting.nodes, run_id=meeting.welcome.run_id)
+        run = run if earlier else _directory(config, name)
 
+    def plan_attempt(attempt: int) -> Plan:
+        return make_plan(config, machine, run.of(attempt), name)
+
+    return carry_out(plan_attempt, attempt, config, clean, detach, earlier, meeting)
+
+
+def _meet(
+    config: RLConfig | SFTConfig, machine: Machine, plan: Plan, clean: bool, earlier: RunState | None
+) -> "Meeting":
+    """Wait for the other nodes, unless it can be known before that this one cannot begin."""
+    from launcher.run.join import meet
+
+    if earlier is None:
         check_free(plan.run, clean)
     name = config.name if earlier is None else plan.name
-    port = machine.free_port or getattr(getattr(config, "inference", None), "port", 0)
-    meeting = meet(plan, name, port, config.join_timeout, lambda text: print(text, flush=True))
-    common = meeting.welcome
-    machine = replace(machine, nodes=meeting.nodes, run_id=common.run_id)
-    run = plan.run if earlier else _directory(config, common.name)
-    attempts = lambda attempt: make_plan(config, machine, run.of(attempt), common.name)  # noqa: E731
-    return carry_out(attempts, common.attempt, config, clean, detach, earlier, meeting)
+    port = (config.inference.port or machine.free_port) if isinstance(config, RLConfig) else 0
+    return meet(plan, name, port, config.join_timeout, lambda text: print(text, flush=True))

@@ -3,20 +3,22 @@
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from launcher.config.run import RunConfig
 from launcher.errors import UserError
 from launcher.plan.spec import Plan, Role
 from launcher.run.events import Event
-from launcher.run.join import Meeting, check_shared
-from launcher.run.links import Links
 from launcher.run.policy import Policy
 from launcher.run.prepare import add_attempt, point_latest_at, prepare, sign
 from launcher.run.provenance import provenance
 from launcher.run.slurm import own_job
 from launcher.run.split import split
 from launcher.run.state import RunState, StateFile, first_state, identify
+
+if TYPE_CHECKING:
+    from launcher.run.join import Meeting
+    from launcher.run.links import Links
 
 PlanAttempt = Callable[[int], Plan]
 """Makes the plan of an attempt, which differs from another attempt's in its paths alone."""
@@ -37,7 +39,7 @@ def carry_out(
     clean: bool,
     detach: bool,
     earlier: RunState | None,
-    meeting: Meeting | None = None,
+    meeting: "Meeting | None" = None,
 ) -> int:
     """Carry out the plan of an attempt: everything from the run's directory to its summary.
 
@@ -47,7 +49,7 @@ def carry_out(
     try:
         plan = plan_attempt(attempt)
         if meeting and meeting.nodes.rank and plan.kind == "rl":
-            check_shared(plan.run, meeting.welcome)
+            meeting.check_shared(plan.run)
         state = StateFile(plan.run, first_state(plan, provenance(), earlier))
         state.state.tmux_socket = config.tmux.socket_name
         lock = prepare(plan, clean, resume=earlier is not None)
@@ -107,7 +109,7 @@ class _Session:
         config: RunConfig,
         state: StateFile,
         lock: int,
-        links: Links | None,
+        links: "Links | None",
     ) -> None:
         self.plan, self.plan_attempt, self.config, self.state, self.lock = plan, plan_attempt, config, state, lock
         self.links = links

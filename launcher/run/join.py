@@ -76,6 +76,17 @@ class Meeting:
             self._send(_ANSWER.dump_json(self.welcome))
         return Links(self._sockets)
 
+    def check_shared(self, run: RunDir) -> None:
+        """Raises UserError when this node does not see what node 0 has written to the run's directory."""
+        deadline = time.monotonic() + SHARED_WITHIN
+        while (state := read_state(run.on(None))) is None or state.run_id != self.welcome.run_id:
+            if time.monotonic() > deadline:
+                raise UserError(
+                    f"{run.root} is not the directory of node 0",
+                    "rollouts and weights go through files: name a directory that all nodes share with --output-dir",
+                )
+            time.sleep(RETRY)
+
     def call_off(self, why: str) -> None:
         """This node cannot take part after all."""
         if self.nodes.rank == 0:
@@ -293,15 +304,3 @@ def _connect(nodes: Nodes, timeout: float) -> socket.socket:
 
 def _with(nodes: Nodes, welcome: Welcome) -> Nodes:
     return replace(nodes, hosts=welcome.hosts, inference_ports=welcome.inference_ports)
-
-
-def check_shared(run: RunDir, welcome: Welcome) -> None:
-    """Raises UserError when this node does not see what node 0 has written to the run's directory."""
-    deadline = time.monotonic() + SHARED_WITHIN
-    while (state := read_state(run.on(None))) is None or state.run_id != welcome.run_id:
-        if time.monotonic() > deadline:
-            raise UserError(
-                f"{run.root} is not the directory of node 0",
-                "rollouts and weights go through files: name a directory that all nodes share with --output-dir",
-            )
-        time.sleep(RETRY)

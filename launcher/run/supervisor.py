@@ -5,7 +5,7 @@ import os
 import signal
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launcher.errors import UserError
 from launcher.logger import get_logger
@@ -46,7 +46,6 @@ from launcher.run.events import (
     Stopping,
 )
 from launcher.run.failure import Failure
-from launcher.run.links import Links
 from launcher.run.node_policy import NodePolicy
 from launcher.run.policy import Policy, State
 from launcher.run.processes import SWEEP_SECONDS, end_orphans, kill_orphans_of, signal_group, sweep
@@ -54,6 +53,9 @@ from launcher.run.ranks import RankWatch
 from launcher.run.ready import Probe, ready_probe, until_ready
 from launcher.run.spawn import spawn
 from launcher.run.watchdog import LOOKS, Watchdog
+
+if TYPE_CHECKING:
+    from launcher.run.links import Links
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1)
 NODES_MARGIN = 10.0  # seconds beyond the grace that other nodes have
@@ -71,7 +73,7 @@ class Conduct:
     next_attempt: Callable[[Policy], Plan] | None = None  # makes the plan of another attempt; needed for restarts
     watchdog: float | None = None  # seconds that a run may be silent
     diagnose: Callable[[], tuple[int | None, str]] | None = None  # (rank that stands apart, what the processes do)
-    links: Links | None = None  # to the other nodes
+    links: "Links | None" = None  # to the other nodes
     explain: Callable[[Policy], Failure | None] | None = None  # what the other nodes are told at the end
 
 
