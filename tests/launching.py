@@ -85,8 +85,8 @@ class Launcher:
         home = {"HOME": str(directory), "XDG_STATE_HOME": str(directory / "state")}
         self.environment = {**os.environ, **home, name: value}
 
-    def __call__(self, *arguments: str, **variables: str) -> Launched:
-        return Launched(list(arguments), self.directory, {**self.environment, **variables})
+    def __call__(self, *arguments: str, wrapper: tuple[str, ...] = (), **variables: str) -> Launched:
+        return Launched(list(arguments), self.directory, {**self.environment, **variables}, wrapper)
 
     def sft(self, script: str, *arguments: str, **variables: str) -> Launched:
         """`launch sft` of a script that is given as text, in the directory `run` and without panes."""
