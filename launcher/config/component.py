@@ -47,7 +47,7 @@ class LastingConfig(ProcessConfig):
     """What is there for the others until the run ends."""
 
     restart: Literal["never", "on-failure"] = Field(
-        "never", description="start it again when it fails, with the run going on"
+        "never", description="start it again when it fails after it was ready once, with the run going on"
     )
     restart_limit: int = Field(3, ge=1, description="how often it is started again, over the whole run")
 

@@ -47,8 +47,8 @@ def ready_when(check: str) -> str:
     return f"its log has {check.removeprefix(LOG)}" if check.startswith(LOG) else f"{check} answers"
 
 
-def not_ready_because(check: str) -> str:
-    """What is missing as long as the check is not met, for people."""
+def not_ready_because(check: str, answer: str) -> str:
+    """Why the check is not met, for people; `answer` is what the last try met with ("refused the connection")."""
     if check.startswith(LOG):
         return f"no line of its log has {check.removeprefix(LOG)}"
-    return f"{check} does not answer"
+    return f"{check} {answer}"

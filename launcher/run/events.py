@@ -35,6 +35,7 @@ class NotReady:
     component: str
     check: str  # see launcher.plan.ready
     timeout: float  # seconds
+    answer: str  # what the last try met with, see launcher.run.ready
 
 
 @dataclass(frozen=True)

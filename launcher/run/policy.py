@@ -121,8 +121,8 @@ class Policy:
                 return []  # torchrun ends its other ranks so when one has failed, which it will name itself
             case RankExited(component, rank, code) if code and not self._restarts_ranks(component):
                 return self._fail(Culprit(component, exit_text(code), rank, code))
-            case NotReady(component, check, timeout):
-                what = f"was not ready within {timeout:g}s: {not_ready_because(check)}"
+            case NotReady(component, check, timeout, answer):
+                what = f"was not ready within {timeout:g}s: {not_ready_because(check, answer)}"
                 return self._fail(Culprit(component, what))
             case DrainTimedOut(seconds):
                 late = ", ".join(sorted(self._unfinished()))
@@ -185,7 +185,7 @@ class Policy:
             return []
         what = exit_text(code) if code else "ended (exit code 0) while the run still needed it"
         left = spec.restarts - self._started_again[spec.name] - 1
-        if left < 0:
+        if left < 0 or not self._has_served(spec):
             return self._fail(Culprit(spec.name, what, exit_code=code))
         self._started_again[spec.name] += 1
         return [StartAgain(spec.name, what, left)]
@@ -269,6 +269,10 @@ class Policy:
     def _is_served_by(self, component: str) -> bool:
         spec = self.plan.process(component)
         return spec is not None and spec.role is Role.SERVES
+
+    def _has_served(self, spec: ProcessSpec) -> bool:
+        """Whether it was ready once: one that never was would only fail again."""
+        return spec.ready is None or spec.name in self._usable
 
     def _spec(self, component: str) -> ProcessSpec:
         spec = self.plan.process(component)

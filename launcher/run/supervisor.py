@@ -235,11 +235,11 @@ class _Supervisor:
         return task
 
     async def _await_ready(self, spec: ProcessSpec, probe: Probe) -> None:
-        seconds = await until_ready(probe, spec.ready_timeout)
-        if seconds is None:
-            self._emit(NotReady(spec.name, spec.ready or "", spec.ready_timeout))
+        found = await until_ready(probe, spec.ready_timeout)
+        if isinstance(found, str):
+            self._emit(NotReady(spec.name, spec.ready or "", spec.ready_timeout, found))
             return
-        self._emit(Ready(spec.name, seconds))
+        self._emit(Ready(spec.name, found))
         self._start_all_that_can()
 
     def _act(self, actions: list[Action]) -> None:

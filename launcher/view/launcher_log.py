@@ -45,8 +45,8 @@ def describe(event: Event) -> tuple[str, str]:
             return "ERROR", f"{name}: could not be started: {reason}"
         case Ready(name, after):
             return "INFO", f"{name}: ready after {after:.1f}s"
-        case NotReady(name, check, timeout):
-            return "ERROR", f"{name}: not ready within {timeout:g}s: {not_ready_because(check)}"
+        case NotReady(name, check, timeout, answer):
+            return "ERROR", f"{name}: not ready within {timeout:g}s: {not_ready_because(check, answer)}"
         case StartingAgain(name, what, left):
             return "WARNING", f"{name}: {what}; starting it again, {left} more times at most"
         case RankStarted(name, rank, pid):

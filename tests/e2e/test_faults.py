@@ -87,7 +87,7 @@ os._exit(4)
     ),
     Fault(
         "never becomes ready",
-        failed("inference", "was not ready within 1s: http://127.0.0.1:9/ does not answer", within=4.0),
+        failed("inference", "was not ready within 1s: http://127.0.0.1:9/ refused the connection", within=4.0),
         options=("--inference.ready", "http://127.0.0.1:9/", "--inference.ready-timeout", "1s"),
     ),
 ]

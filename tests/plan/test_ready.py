@@ -45,5 +45,5 @@ def test_placeholders_are_filled_in_before_the_check_is_looked_at() -> None:
 
 def test_people_are_told_what_is_waited_for_and_what_is_missing() -> None:
     assert ready_when("log:up") == "its log has up"
-    assert not_ready_because("log:up") == "no line of its log has up"
-    assert not_ready_because("tcp://h:1") == "tcp://h:1 does not answer"
+    assert not_ready_because("log:up", "has no such line") == "no line of its log has up"
+    assert not_ready_because("tcp://h:1", "refused the connection") == "tcp://h:1 refused the connection"

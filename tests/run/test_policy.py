@@ -171,8 +171,8 @@ def test_a_component_that_fails_while_the_other_has_finished_is_a_failure() -> N
 
 def test_a_component_that_is_not_ready_in_time_ends_the_run() -> None:
     run = running()
-    assert kinds(replay(run, NotReady("inference", "http://x/health", 60.0))) == [Stop]
-    assert run.culprit == Culprit("inference", "was not ready within 60s: http://x/health does not answer")
+    assert kinds(replay(run, NotReady("inference", "http://x/health", 60.0, "answered 404 Not Found"))) == [Stop]
+    assert run.culprit == Culprit("inference", "was not ready within 60s: http://x/health answered 404 Not Found")
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(RL)))
@@ -189,7 +189,7 @@ def test_the_first_cause_counts_and_the_rest_is_collateral_in_every_order(order:
     "late",
     [
         died("trainer", 9),
-        NotReady("inference", "http://x", 1.0),
+        NotReady("inference", "http://x", 1.0, "refused the connection"),
         RankExited("trainer", 1, 1),
         DrainTimedOut(1.0),
         NotStarted("inference", "gone"),
@@ -444,6 +444,20 @@ def test_a_server_is_started_again_as_often_as_it_may(code: int) -> None:
     assert kinds(replay(run, died("inference", code))) == [Stop]
     assert run.culprit is not None
     assert run.culprit.component == "inference"
+
+
+def test_a_server_that_was_never_ready_is_not_started_again() -> None:
+    run = planned(inference={"restarts": 2, "ready": "tcp://h:1"})
+    start_all(run)
+    assert replay(run, died("inference")) == [Stop("inference: exit code 1")]
+    assert run.culprit == Culprit("inference", "exit code 1", exit_code=1)
+
+
+def test_a_server_that_was_ready_once_is_started_again_though_it_fails_before_it_is_ready_again() -> None:
+    run = planned(inference={"restarts": 2, "ready": "tcp://h:1"})
+    start_all(run)
+    history = Ready("inference", 1.0), died("inference"), Started("inference", 7), died("inference")
+    assert kinds(replay(run, *history)) == [StartAgain, StartAgain]
 
 
 def test_a_server_that_ends_while_the_run_is_being_stopped_stays_ended() -> None:

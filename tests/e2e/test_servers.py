@@ -1,0 +1,37 @@
+"""Servers that start wrongly, die slowly or fall silent, beside clients that may die of it first."""
+
+from launcher.run.events import exit_text
+from tests.e2e.faulty import Ended, start_rl
+from tests.launching import Launcher
+
+URL = "http://127.0.0.1:{port}"
+SERVE = """
+import http.server
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.path == "/health" else 404)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+server = http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler)
+"""
+PORTS = ("--orchestrator.args={port}", "--inference.args={port}")
+
+
+def test_a_server_that_answers_404_says_so_when_it_is_not_ready_in_time(launch: Launcher) -> None:
+    options = (*PORTS, f"--inference.ready={URL}/healthz", "--inference.ready-timeout=1s")
+    faulty = start_rl(launch, *options, inference=SERVE + "server.serve_forever()")
+    faulty.wait_until_there()
+    faulty.check(Ended(1, "failed", "inference", "/healthz answered 404 Not Found", within=4))
+
+
+def test_a_server_that_ends_before_it_was_ready_is_started_once(launch: Launcher) -> None:
+    options = (*PORTS, f"--inference.ready={URL}/health", "--inference.restart=on-failure")
+    faulty = start_rl(launch, *options, inference="wait_for('go')\nos._exit(3)")
+    faulty.wait_until_there()
+    faulty.touch("go")
+    faulty.check(Ended(1, "failed", "inference", exit_text(3)))
+    assert "starting it again" not in faulty.run.output
