@@ -17,7 +17,8 @@ Made from the models by `python docs/make_configuration.py`; a test fails when i
 Each field can stand in a TOML file (`launch rl @ FILE`) under its section, or on the command line under the option in
 the second column. Later files win over earlier ones, and the command line over files. `[services.NAME]` is for files
 only: `command` (a list, required), `args`, `cwd`, `python`, `env`, `env_file`, `after`, `ready`, `ready_timeout`,
-`restart`, `restart_limit` and `gpus` as in the other components, and `may_exit` for one that may end with exit code 0.
+`alive`, `alive_interval`, `alive_misses`, `restart`, `restart_limit` and `gpus` as in the other components, and
+`may_exit` for one that may end with exit code 0.
 
 A section that may be absent (`wandb`, `tmux`, `inference`, `log_extras`) is itself an option: `--wandb`, `--no-wandb`,
 or `wandb = false` in a file. Setting something inside it switches it on, unless it is set to false.
@@ -25,6 +26,11 @@ or `wandb = false` in a file. Setting something inside it switches it on, unless
 
 `ready` is `http://HOST:PORT/PATH` (or https: answers with 2xx), `tcp://HOST:PORT` (takes a connection) or `log:REGEX`
 (is found in a line of the component's log). `after` waits for that; where a component has no `ready`, for its start.
+
+Ready is not alive: for as long as it serves, a server or service is asked again every `alive_interval`, at `alive` or
+else at `ready` (not where that is a log line). After `alive_misses` misses in a row it has failed, and `restart`
+applies: what hangs is asked to end, killed after `grace`, and started again. `alive = "off"` is for a server that
+cannot answer while it works.
 
 Durations are `30s`, `10m`, `1h30m` or a number of seconds. Relative paths count from where `launch` is typed.
 """

@@ -46,6 +46,13 @@ class ProcessConfig(Section):
 class LastingConfig(ProcessConfig):
     """What is there for the others until the run ends."""
 
+    alive: str | None = Field(
+        None,
+        description="tells, after it was ready, that it still serves: http://…, tcp://HOST:PORT, or off; "
+        "default: `ready`, unless that is a log line",
+    )
+    alive_interval: Duration = Field(10.0, gt=0, description="how often that is asked, and how long an answer may take")
+    alive_misses: int = Field(3, ge=1, description="how many misses in a row are a failure")
     restart: Literal["never", "on-failure"] = Field(
         "never", description="start it again when it fails after it was ready once, with the run going on"
     )

@@ -14,8 +14,8 @@ from launcher.errors import UserError
 from launcher.plan.environment import additions, foreign_torchrun, own_python, strays, threads
 from launcher.plan.placeholders import expand
 from launcher.plan.placement import Placement, Server, place
-from launcher.plan.ready import LOG, check_ready
-from launcher.plan.spec import Machine, Plan, ProcessSpec, Progress, Ranks, Role
+from launcher.plan.ready import LOG, check_alive, check_ready
+from launcher.plan.spec import Alive, Machine, Plan, ProcessSpec, Progress, Ranks, Role
 from launcher.plan.torchrun import between_nodes, plan_ranks, rank_files, redirected, torchrun_argv
 from launcher.plan.wandb_runs import NOT_LOGGED_IN, wandb_run, wandb_variables
 from launcher.rundir import RunDir
@@ -178,6 +178,7 @@ class _Planner:
             more["ready"] = check_ready(name, self._expand(name, (settings.ready,))[0])
         if isinstance(settings, LastingConfig):
             more |= {"restarts": settings.restarts, "may_exit": getattr(settings, "may_exit", False)}
+            more["alive"] = self._alive(name, settings, more.get("ready"))
         return ProcessSpec(
             name=name,
             argv=argv,
@@ -197,6 +198,11 @@ class _Planner:
 
     def _python(self, component: str) -> str:
         return self.machine.pythons.get(component, self.machine.python)
+
+    def _alive(self, name: str, settings: LastingConfig, ready: str | None) -> Alive | None:
+        own = None if settings.alive is None else self._expand(name, (settings.alive,))[0]
+        check = check_alive(name, own, ready)
+        return Alive(check, settings.alive_interval, settings.alive_misses) if check else None
 
     def _variables(self, name: str, settings: ProcessConfig) -> Iterator[tuple[str, str]]:
         """The user's additions, but for secrets that were masked when the configuration was stored."""

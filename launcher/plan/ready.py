@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from launcher.errors import UserError
 
 LOG = "log:"
+OFF = "off"
 
 
 def check_ready(where: str, check: str) -> str:
@@ -17,6 +18,21 @@ def check_ready(where: str, check: str) -> str:
     if trouble:
         hint = "allowed: http://HOST:PORT/PATH, https://…, tcp://HOST:PORT, or log:REGEX for a line of its log"
         raise UserError(f"{where}.ready = {check!r}: {trouble}", hint)
+    return check
+
+
+def check_alive(where: str, check: str | None, ready: str | None) -> str | None:
+    """What tells that a server still serves: `check`, or else what told that it was ready; None if nothing does.
+
+    Raises UserError when the check can never be met.
+    """
+    if check is None:
+        return None if ready is None or ready.startswith(LOG) else ready
+    if check == OFF:
+        return None
+    if trouble := "a log line cannot be asked again" if check.startswith(LOG) else _address_trouble(check):
+        hint = "allowed: http://HOST:PORT/PATH, https://…, tcp://HOST:PORT, or off"
+        raise UserError(f"{where}.alive = {check!r}: {trouble}", hint)
     return check
 
 
@@ -45,6 +61,17 @@ def _address_trouble(check: str) -> str | None:
 def ready_when(check: str) -> str:
     """When the check is met, for people."""
     return f"its log has {check.removeprefix(LOG)}" if check.startswith(LOG) else f"{check} answers"
+
+
+def silent_because(check: str, seconds: float, answer: str) -> str:
+    """What was missed for so long, for people; `answer` is what the last try met with."""
+    path = urlsplit(check).path
+    asked = check if path in ("", "/") else path
+    if answer.startswith("answered"):
+        return f"no good answer from {asked} for {seconds:g}s: it {answer}"
+    if answer.startswith("did not answer"):
+        return f"no answer from {asked} for {seconds:g}s"
+    return f"no answer from {asked} for {seconds:g}s: it {answer}"
 
 
 def not_ready_because(check: str, answer: str) -> str:

@@ -37,6 +37,9 @@ def _about(spec: ProcessSpec) -> Iterator[str]:
         yield f"  after {', '.join(spec.after)}"
     if spec.ready:
         yield f"  ready when {ready_when(spec.ready)}, within {spec.ready_timeout:g}s"
+    if spec.alive:
+        asked = f"{spec.alive.check} has not answered {spec.alive.misses} times in a row"
+        yield f"  failed when {asked}, asked every {spec.alive.interval:g}s"
     if spec.restarts:
         yield f"  started again when it fails, {spec.restarts} times at most"
 

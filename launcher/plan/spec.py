@@ -51,6 +51,15 @@ class Ranks:
 
 
 @dataclass(frozen=True)
+class Alive:
+    """How a server is asked, once it was ready, whether it still serves."""
+
+    check: str  # http(s):// or tcp://, see launcher.plan.ready
+    interval: float  # seconds
+    misses: int  # in a row, after which it has failed
+
+
+@dataclass(frozen=True)
 class ProcessSpec:
     """One process below the supervisor. `argv` goes to exec as it is; no shell is involved."""
 
@@ -65,6 +74,7 @@ class ProcessSpec:
     after: tuple[str, ...] = ()  # the components that must be ready, or at least started, before this one is
     ready: str | None = None  # http(s)://, tcp:// or log:, see launcher.plan.ready
     ready_timeout: float = 600.0  # seconds
+    alive: Alive | None = None  # for what SERVES; None: ready once is believed for good
     progress: str | None = None  # regular expression whose names turn log lines into metrics
     ranks: Ranks | None = None  # set for torchrun
     restarts: int = 0  # how often the supervisor starts it again when it fails; for what SERVES

@@ -37,6 +37,14 @@ class StartAgain:
 
 
 @dataclass(frozen=True)
+class EndOne:
+    """Ask one component that serves to end, and kill it after the grace; everything else goes on."""
+
+    component: str
+    why: str
+
+
+@dataclass(frozen=True)
 class Kill:
     """Kill everything at once."""
 
@@ -58,4 +66,4 @@ class AwaitNodes:
     """Nothing is left here; give the other nodes the grace to come to the same."""
 
 
-Action = AwaitNodes | Stop | StopAttempt | KillAttempt | StartAttempt | StartAgain | Kill | Drain | End
+Action = AwaitNodes | Stop | StopAttempt | KillAttempt | StartAttempt | StartAgain | EndOne | Kill | Drain | End

@@ -39,6 +39,24 @@ class NotReady:
 
 
 @dataclass(frozen=True)
+class Silent:
+    """A server that was ready does not answer any more."""
+
+    component: str
+    check: str  # see launcher.plan.ready
+    seconds: float  # that it was asked in vain
+    answer: str  # what the last try met with, see launcher.run.ready
+
+
+@dataclass(frozen=True)
+class EndingOne:
+    """A component that serves is ended by itself, to be started again."""
+
+    component: str
+    why: str
+
+
+@dataclass(frozen=True)
 class StartingAgain:
     """A component that serves has failed, and gets another chance while the run goes on."""
 
@@ -150,6 +168,8 @@ Event = (
     | NotStarted
     | Ready
     | NotReady
+    | Silent
+    | EndingOne
     | StartingAgain
     | RankStarted
     | RankExited

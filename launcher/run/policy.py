@@ -5,12 +5,13 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from launcher.plan.ready import not_ready_because
+from launcher.plan.ready import not_ready_because, silent_because
 from launcher.plan.spec import Plan, ProcessSpec, Role
 from launcher.run.actions import (
     Action,
     Drain,
     End,
+    EndOne,
     Kill,
     KillAttempt,
     StartAgain,
@@ -29,6 +30,7 @@ from launcher.run.events import (
     RankExited,
     Ready,
     Signalled,
+    Silent,
     Stalled,
     Started,
     exit_text,
@@ -68,6 +70,8 @@ class Policy:
     _waiting: set[str] = field(default_factory=set)  # for their start
     _usable: set[str] = field(default_factory=set)  # ready, or started where nothing says that they are
     _started_again: Counter[str] = field(default_factory=Counter)
+    _proven: set[str] = field(default_factory=set)  # ready once: one that never was would only fail again
+    _replaced: dict[str, str] = field(default_factory=dict)  # ended to be started again -> why
     _all_started: bool = False
     _attempt_is_killed: bool = False
 
@@ -110,6 +114,7 @@ class Policy:
                 self._on_start(component)
             case Ready(component):
                 self._usable.add(component)
+                self._proven.add(component)
             case NotStarted(component, reason):
                 self._waiting.discard(component)
                 return self._fail(Culprit(component, f"could not be started: {reason}"))
@@ -123,7 +128,9 @@ class Policy:
                 return self._fail(Culprit(component, exit_text(code), rank, code))
             case NotReady(component, check, timeout, answer):
                 what = f"was not ready within {timeout:g}s: {not_ready_because(check, answer)}"
-                return self._fail(Culprit(component, what))
+                return self._on_silence(component, what)
+            case Silent(component, check, seconds, answer):
+                return self._on_silence(component, silent_because(check, seconds, answer))
             case DrainTimedOut(seconds):
                 late = ", ".join(sorted(self._unfinished()))
                 return self._fail(Culprit(late, f"did not finish within {seconds:g}s of the others"))
@@ -184,11 +191,21 @@ class Policy:
             self._usable.add(spec.name)
             return []
         what = exit_text(code) if code else "ended (exit code 0) while the run still needed it"
-        left = spec.restarts - self._started_again[spec.name] - 1
-        if left < 0 or not self._has_served(spec):
+        what = self._replaced.pop(spec.name, what)
+        if not self._may_start_again(spec):
             return self._fail(Culprit(spec.name, what, exit_code=code))
         self._started_again[spec.name] += 1
-        return [StartAgain(spec.name, what, left)]
+        self._usable.discard(spec.name)
+        return [StartAgain(spec.name, what, self._starts_left(spec))]
+
+    def _on_silence(self, component: str, what: str) -> list[Action]:
+        """It lives and cannot be used: what could be started again is ended first, everything else has failed."""
+        if self._is_ending() or component in self._replaced:
+            return []
+        if not self._may_start_again(self._spec(component)):
+            return self._fail(Culprit(component, what))
+        self._replaced[component] = what
+        return [EndOne(component, what)]
 
     def _on_signal(self, number: signal.Signals) -> list[Action]:
         if number is signal.SIGTERM and self.signals_reach_all and self._is_ending():
@@ -270,9 +287,11 @@ class Policy:
         spec = self.plan.process(component)
         return spec is not None and spec.role is Role.SERVES
 
-    def _has_served(self, spec: ProcessSpec) -> bool:
-        """Whether it was ready once: one that never was would only fail again."""
-        return spec.ready is None or spec.name in self._usable
+    def _may_start_again(self, spec: ProcessSpec) -> bool:
+        return self._starts_left(spec) > 0 and (spec.ready is None or spec.name in self._proven)
+
+    def _starts_left(self, spec: ProcessSpec) -> int:
+        return spec.restarts - self._started_again[spec.name]
 
     def _spec(self, component: str) -> ProcessSpec:
         spec = self.plan.process(component)

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import os
 import re
 import socket
 import threading
@@ -31,7 +32,7 @@ Raises OSError when nobody could be asked, for want of something that launch its
 _open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open  # a proxy knows nothing of this host's ports
 
 
-def ready_probe(check: str, log: Path, within: float = ANSWER_WITHIN) -> Probe:
+def ready_probe(check: str, log: Path = Path(os.devnull), within: float = ANSWER_WITHIN) -> Probe:
     """How to find out whether `check` is met, each try `within` seconds.
 
     Of the component's log only what is added from now on counts.

@@ -15,6 +15,7 @@ from launcher.run.actions import (
     AwaitNodes,
     Drain,
     End,
+    EndOne,
     Kill,
     KillAttempt,
     StartAgain,
@@ -22,9 +23,11 @@ from launcher.run.actions import (
     Stop,
     StopAttempt,
 )
+from launcher.run.alive import Watch
 from launcher.run.events import (
     HEARTBEAT,
     DrainTimedOut,
+    EndingOne,
     Event,
     Exited,
     GraceOver,
@@ -35,7 +38,6 @@ from launcher.run.events import (
     Listener,
     NewAttempt,
     NodesOverdue,
-    NotReady,
     NotStarted,
     Ready,
     Restarting,
@@ -50,7 +52,6 @@ from launcher.run.node_policy import NodePolicy
 from launcher.run.policy import Policy, State
 from launcher.run.processes import SWEEP_SECONDS, end_orphans, kill_orphans_of, signal_group, sweep
 from launcher.run.ranks import RankWatch
-from launcher.run.ready import Probe, ready_probe, until_ready
 from launcher.run.spawn import spawn
 from launcher.run.watchdog import LOOKS, Watchdog
 
@@ -102,7 +103,7 @@ class _Supervisor:
         self.living: dict[int, ProcessSpec] = {}  # pid -> component
         self.ranks: dict[str, RankWatch] = {}
         self.tasks: set[asyncio.Task[None]] = set()
-        self.becoming_ready: dict[str, asyncio.Task[None]] = {}  # component -> what waits for it
+        self.asking: dict[str, asyncio.Task[None]] = {}  # component -> what asks whether it can be used
 
     async def run(self) -> Policy:
         self.loop = asyncio.get_running_loop()
@@ -148,6 +149,8 @@ class _Supervisor:
         actions = self.policy.on(event)
         self._tell(event)
         self._act(actions)
+        if isinstance(event, (Ready, Exited)):
+            self._start_all_that_can()
 
     def _tell(self, event: Event) -> None:
         for listener in self.listeners:
@@ -184,8 +187,8 @@ class _Supervisor:
             return
         if spec.name in self.ranks:
             self.ranks.pop(spec.name).close()
-        if waiting := self.becoming_ready.pop(spec.name, None):
-            waiting.cancel()
+        if asking := self.asking.pop(spec.name, None):
+            asking.cancel()
         kill_orphans_of(spec.name, self.living)
         self._emit(Exited(spec.name, exit_code))
 
@@ -215,7 +218,7 @@ class _Supervisor:
             self._start(spec)
 
     def _start(self, spec: ProcessSpec) -> None:
-        probe = ready_probe(spec.ready, spec.log) if spec.ready else None
+        watched = Watch(spec) if spec.ready or spec.alive else None
         try:
             pid = spawn(spec, os.environ)
         except OSError as error:
@@ -225,22 +228,14 @@ class _Supervisor:
         self._emit(Started(spec.name, pid))
         if spec.ranks:
             self.ranks[spec.name] = RankWatch(spec, pid, self._emit)
-        if probe:
-            self.becoming_ready[spec.name] = self._in_background(self._await_ready(spec, probe))
+        if watched:
+            self.asking[spec.name] = self._in_background(watched.run(self._emit))
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self.loop.create_task(work)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
         return task
-
-    async def _await_ready(self, spec: ProcessSpec, probe: Probe) -> None:
-        found = await until_ready(probe, spec.ready_timeout)
-        if isinstance(found, str):
-            self._emit(NotReady(spec.name, spec.ready or "", spec.ready_timeout, found))
-            return
-        self._emit(Ready(spec.name, found))
-        self._start_all_that_can()
 
     def _act(self, actions: list[Action]) -> None:
         for action in actions:
@@ -257,6 +252,8 @@ class _Supervisor:
                 case StartAgain(component, what, left):
                     self._tell(StartingAgain(component, what, left))
                     self._start(next(spec for spec in self.plan.processes if spec.name == component))
+                case EndOne(component, why):
+                    self._end_one(component, why)
                 case Kill():
                     self._kill()
                 case Drain(seconds):
@@ -277,8 +274,7 @@ class _Supervisor:
     def _stop(self, reason: str) -> None:
         self._tell(Stopping(reason, self.plan.grace))
         for pid in self.living:
-            signal_group(pid, signal.SIGTERM)
-            signal_group(pid, signal.SIGCONT)  # what is stopped would not hear it
+            _ask_to_end(pid)
         self._after_signal()
 
     def _after_signal(self) -> None:
@@ -316,6 +312,22 @@ class _Supervisor:
         self._tell(NewAttempt(self.plan))
         self._start_all_that_can()
 
+    def _end_one(self, component: str, why: str) -> None:
+        self._tell(EndingOne(component, why))
+        for pid, spec in self.living.items():
+            if spec.name == component:
+                _ask_to_end(pid)
+                self.loop.call_later(self.plan.grace, self._kill_one, pid, spec)
+
+    def _kill_one(self, pid: int, spec: ProcessSpec) -> None:
+        if self.living.get(pid) is spec:
+            signal_group(pid, signal.SIGKILL)
+            self.loop.call_later(SWEEP_SECONDS, self._give_up_on, pid, spec)
+
+    def _give_up_on(self, pid: int, spec: ProcessSpec) -> None:
+        if self.living.get(pid) is spec:
+            self._act(self.policy.give_up(f"{spec.name} cannot be killed, so it cannot be started again"))
+
     def _kill(self) -> None:
         if self.living:
             self._tell(Killing(tuple(spec.name for spec in self.living.values())))
@@ -326,3 +338,8 @@ class _Supervisor:
     def _sweep(self) -> None:
         for pid, status in sweep().items():
             self._ended(pid, os.waitstatus_to_exitcode(status))
+
+
+def _ask_to_end(pid: int) -> None:
+    signal_group(pid, signal.SIGTERM)
+    signal_group(pid, signal.SIGCONT)  # what is stopped would not hear it

@@ -20,7 +20,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 from launcher.plan.spec import Plan
-from launcher.run.events import Event, Heartbeat, NewAttempt, Ready, Restarting, Started, StartingAgain, Stopping
+from launcher.run.events import (
+    EndingOne,
+    Event,
+    Heartbeat,
+    NewAttempt,
+    Ready,
+    Restarting,
+    Started,
+    StartingAgain,
+    Stopping,
+)
 from launcher.view.launcher_log import describe
 from launcher.view.metrics import MetricsReader
 from launcher.view.report import duration
@@ -121,7 +131,7 @@ class Console:
             self._stopping = False
             self._log = LogFile(event.plan.followed.log)
             self._metrics = MetricsReader(event.plan.run.metrics(event.plan.progress.component))
-        if isinstance(event, (Started, Ready, StartingAgain, Stopping, Restarting, NewAttempt)):
+        if isinstance(event, (Started, Ready, EndingOne, StartingAgain, Stopping, Restarting, NewAttempt)):
             self._screen.line(f"launch | {describe(event)[1]}")
 
     def _show_log(self, closing: bool) -> bool:

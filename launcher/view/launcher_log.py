@@ -1,9 +1,10 @@
 """launcher.log: what the supervisor did and saw, line by line."""
 
 from launcher.logger import get_logger
-from launcher.plan.ready import not_ready_because
+from launcher.plan.ready import not_ready_because, silent_because
 from launcher.run.events import (
     DrainTimedOut,
+    EndingOne,
     Event,
     Exited,
     GraceOver,
@@ -20,6 +21,7 @@ from launcher.run.events import (
     Ready,
     Restarting,
     Signalled,
+    Silent,
     Stalled,
     Started,
     StartingAgain,
@@ -47,6 +49,10 @@ def describe(event: Event) -> tuple[str, str]:
             return "INFO", f"{name}: ready after {after:.1f}s"
         case NotReady(name, check, timeout, answer):
             return "ERROR", f"{name}: not ready within {timeout:g}s: {not_ready_because(check, answer)}"
+        case Silent(name, check, seconds, answer):
+            return "ERROR", f"{name}: {silent_because(check, seconds, answer)}"
+        case EndingOne(name, why):
+            return "WARNING", f"{name}: ending it, to start it again: {why}"
         case StartingAgain(name, what, left):
             return "WARNING", f"{name}: {what}; starting it again, {left} more times at most"
         case RankStarted(name, rank, pid):

@@ -1,8 +1,11 @@
 """Servers that start wrongly, die slowly or fall silent, beside clients that may die of it first."""
 
+import signal
+
 from launcher.run.events import exit_text
 from tests.e2e.faulty import Ended, start_rl
 from tests.launching import Launcher
+from tests.waiting import until
 
 URL = "http://127.0.0.1:{port}"
 SERVE = """
@@ -35,3 +38,31 @@ def test_a_server_that_ends_before_it_was_ready_is_started_once(launch: Launcher
     faulty.touch("go")
     faulty.check(Ended(1, "failed", "inference", exit_text(3)))
     assert "starting it again" not in faulty.run.output
+
+
+ASKED_OFTEN = ("--inference.alive-interval=0.5s", "--inference.alive-misses=2")
+
+
+def test_a_server_that_falls_silent_after_it_was_ready_is_named(launch: Launcher) -> None:
+    options = (*PORTS, f"--inference.ready={URL}/health", *ASKED_OFTEN)
+    faulty = start_rl(launch, *options, inference=SERVE + "server.serve_forever()")
+    faulty.wait_until_there()
+    faulty.run.wait_for_output("inference: ready after")
+    faulty.send("inference", signal.SIGSTOP)
+    faulty.check(Ended(1, "failed", "inference", "no answer from /health for 1s", within=4))
+
+
+def test_a_server_that_falls_silent_is_killed_and_started_again_where_that_was_asked_for(launch: Launcher) -> None:
+    options = (*PORTS, f"--inference.ready={URL}/health", "--inference.restart=on-failure", "--grace=1s", *ASKED_OFTEN)
+    deaf = "signal.signal(15, signal.SIG_IGN)\n"
+    faulty = start_rl(launch, *options, inference=deaf + SERVE + "server.serve_forever()")
+    faulty.wait_until_there()
+    faulty.run.wait_for_output("inference: ready after")
+    first = faulty.run.pid_of("inference")
+    faulty.send("inference", signal.SIGSTOP)
+    faulty.run.wait_for_output("inference: no answer from /health for 1s; starting it again, 2 more times at most")
+    until(lambda: faulty.run.output.count("inference: ready after") == 2, 20)
+    assert faulty.run.pid_of("inference") != first
+    faulty.touch("finish")
+    until(faulty.has_ended, 20)
+    assert faulty.run.exit_code() == 0, faulty.run.output

@@ -9,7 +9,18 @@ from typing import Any
 import pytest
 
 from launcher.plan.spec import Plan, ProcessSpec, Progress, Ranks, Role
-from launcher.run.actions import Action, Drain, End, Kill, KillAttempt, StartAgain, StartAttempt, Stop, StopAttempt
+from launcher.run.actions import (
+    Action,
+    Drain,
+    End,
+    EndOne,
+    Kill,
+    KillAttempt,
+    StartAgain,
+    StartAttempt,
+    Stop,
+    StopAttempt,
+)
 from launcher.run.events import (
     DrainTimedOut,
     Event,
@@ -23,6 +34,7 @@ from launcher.run.events import (
     RankStarted,
     Ready,
     Signalled,
+    Silent,
     Stalled,
     Started,
 )
@@ -190,6 +202,7 @@ def test_the_first_cause_counts_and_the_rest_is_collateral_in_every_order(order:
     [
         died("trainer", 9),
         NotReady("inference", "http://x", 1.0, "refused the connection"),
+        Silent("inference", "http://x", 30.0, "refused the connection"),
         RankExited("trainer", 1, 1),
         DrainTimedOut(1.0),
         NotStarted("inference", "gone"),
@@ -458,6 +471,67 @@ def test_a_server_that_was_ready_once_is_started_again_though_it_fails_before_it
     start_all(run)
     history = Ready("inference", 1.0), died("inference"), Started("inference", 7), died("inference")
     assert kinds(replay(run, *history)) == [StartAgain, StartAgain]
+
+
+SILENT = Silent("inference", "http://h:1/health", 30.0, "did not answer within 10s")
+
+
+@pytest.mark.parametrize(
+    ("answer", "what"),
+    [
+        ("did not answer within 10s", "no answer from /health for 30s"),
+        ("refused the connection", "no answer from /health for 30s: it refused the connection"),
+        (
+            "answered 503 Service Unavailable",
+            "no good answer from /health for 30s: it answered 503 Service Unavailable",
+        ),
+    ],
+)
+def test_a_server_that_falls_silent_has_failed(answer: str, what: str) -> None:
+    run = running()
+    assert replay(run, replace(SILENT, answer=answer)) == [Stop(f"inference: {what}")]
+    assert run.culprit == Culprit("inference", what)
+
+
+def test_a_silent_server_is_ended_and_then_started_again_and_that_counts_as_one_start() -> None:
+    run = planned(inference={"restarts": 2, "ready": "http://h:1/health"})
+    start_all(run)
+    what = "no answer from /health for 30s"
+    assert replay(run, Ready("inference", 1.0), SILENT, SILENT) == [EndOne("inference", what)]
+    assert replay(run, died("inference", TERMINATED)) == [StartAgain("inference", what, left=1)]
+    assert replay(run, Started("inference", 7), Ready("inference", 1.0), died("inference", 3)) == [
+        StartAgain("inference", "exit code 3", left=0)
+    ]
+    assert kinds(replay(run, Started("inference", 8), Ready("inference", 1.0), SILENT)) == [Stop]
+    assert run.culprit == Culprit("inference", what)
+
+
+def test_a_server_that_does_not_become_ready_again_has_its_other_chances() -> None:
+    run = planned(inference={"restarts": 2, "ready": "tcp://h:1"})
+    start_all(run)
+    late = NotReady("inference", "tcp://h:1", 60.0, "refused the connection")
+    replay(run, Ready("inference", 1.0), died("inference"), Started("inference", 7))
+    assert kinds(replay(run, late, died("inference", TERMINATED))) == [EndOne, StartAgain]
+
+
+def test_a_run_that_is_stopped_while_a_silent_server_ends_does_not_start_it_again() -> None:
+    run = planned(inference={"restarts": 2, "ready": "tcp://h:1"})
+    start_all(run)
+    replay(run, Ready("inference", 1.0), SILENT)
+    assert kinds(replay(run, Signalled(signal.SIGINT), died("inference", TERMINATED), SILENT)) == [Stop]
+
+
+def test_what_comes_after_a_server_that_is_started_again_waits_for_it() -> None:
+    run = planned(trainer={"after": ("inference",)}, inference={"restarts": 2, "ready": "tcp://h:1"})
+    run.restarts = 1
+    start_all(run)
+    replay(run, Ready("inference", 1.0))
+    start_all(run)
+    replay(run, died("inference"), Started("inference", 7), died("orchestrator"), died("trainer", TERMINATED))
+    run.next_attempt(run.plan)
+    assert start_all(run) == ["orchestrator"]
+    run.on(Ready("inference", 1.0))
+    assert start_all(run) == ["trainer"]
 
 
 def test_a_server_that_ends_while_the_run_is_being_stopped_stays_ended() -> None:
