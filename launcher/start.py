@@ -9,6 +9,7 @@ from launcher.config.run import RunConfig
 from launcher.errors import UserError
 from launcher.plan.spec import Plan, Role
 from launcher.run.events import Event
+from launcher.run.failure import Failure
 from launcher.run.policy import Policy
 from launcher.run.prepare import add_attempt, point_latest_at, prepare, sign
 from launcher.run.provenance import provenance
@@ -117,7 +118,6 @@ class _Session:
     def run(self, guard: int, pipe: int | None, note: str | None) -> int:
         from launcher.logger import get_logger, log_to
         from launcher.registry import register
-        from launcher.run.cause import find_cause
         from launcher.run.progress import ProgressWatch
         from launcher.run.supervisor import Conduct, supervise
         from launcher.view.launcher_log import log_event
@@ -140,7 +140,7 @@ class _Session:
             watchdog=None if self.plan.run.node else config.watchdog,  # where rank 0 logs; other nodes may be quiet
             diagnose=self._diagnose,
             links=self.links,
-            explain=lambda policy: find_cause(self.plan, policy),
+            explain=self._failure,
         )
         progress = ProgressWatch(self.plan)
         policy = supervise(self.plan, [log_event, self.state, screen, progress], conduct)
@@ -165,10 +165,9 @@ class _Session:
     def _next_attempt(self, policy: Policy) -> Plan:
         """The attempt has failed: keep what it came to, and make the plan and the directory of another."""
         from launcher.logger import get_logger, log_to
-        from launcher.run.cause import find_cause
         from launcher.view.report import failure_block, failure_state
 
-        failure = find_cause(self.plan, policy)
+        failure = self._failure(policy)
         if failure:
             get_logger().info("{}", failure_block(self.plan, failure))
         plan = self.plan_attempt(self.plan.run.attempt + 1)
@@ -204,12 +203,18 @@ class _Session:
             where += f"stacks in {self.plan.run.watchdog_stacks}"
         return apart[0] if len(apart) == 1 else None, where
 
+    def _failure(self, policy: Policy) -> Failure | None:
+        from launcher.run.cause import find_cause
+        from launcher.run.evidence import full_disk
+
+        facts = full_disk(self.plan.run.root)
+        return find_cause(self.plan, policy.culprit, tuple(policy.collateral), policy.told, lambda culprit: facts)
+
     def _end(self, policy: Policy) -> str:
         """Write down how the run has ended, and return what is to be said of it."""
-        from launcher.run.cause import find_cause
         from launcher.view.report import failure_block, failure_state, summary
 
-        failure = find_cause(self.plan, policy)
+        failure = self._failure(policy)
         self.state.end(policy.state.value, policy.exit_code, failure_state(self.plan, failure))
         self._on_exit()
         os.close(self.lock)  # a console that nobody reads must not hold the directory

@@ -1,49 +1,51 @@
-"""Why a run failed: the culprit's own words, found in its files."""
+"""Why a run failed: the culprit's own words, found in its files, and what the machine knows of its end."""
 
-import json
-import os
 import platform
-import re
 import signal
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from launcher.plan.spec import Plan, ProcessSpec, Ranks
-from launcher.run.events import exit_text, received_text
+from launcher.run.events import received_text
 from launcher.run.failure import Culprit, Failure
-from launcher.run.policy import Policy
-
-TAIL = 256 * 1024  # bytes that are read of a log's end
-FULL = 64 * 1024  # bytes; a disk with less is full
-SHOWN_LINES = 40
-SHOWN_COLUMNS = 1000  # of a longer line, its beginning
-_TRACEBACK = re.compile(r"^Traceback \(most recent call last\):", re.MULTILINE)
-_ROOT_CAUSE = re.compile(r"Root Cause.*?\(local_rank: (\d+)\)\s+exitcode\s*: (-?\d+)", re.DOTALL)
-_DEATH_SIGNAL = re.compile(r"Received (?:Signals\.)?(\w+) death signal")  # a number, before Python 3.11 a name
-_CHAIN = ("During handling of the above exception", "The above exception was the direct cause")
-_NOISE = re.compile(
-    r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|.)"  # colours and titles for a terminal
-    r"|[\x00-\x08\x0b-\x1f\x7f]"  # other control characters
-    r"|^\[rank\d+\]: ?",  # what torch.distributed puts before each line of a traceback
-    re.MULTILINE,
+from launcher.run.text import clean, tail
+from launcher.run.torchrun_account import (
+    first_to_fail,
+    rank_directories,
+    recorded_error,
+    signal_to_torchrun,
+    times_of_errors,
+    torchrun_blames,
 )
+from launcher.run.tracebacks import condensed, find_traceback
+
+SHOWN_COLUMNS = 1000  # of a longer line, its beginning
+LAST_LINES = 20  # of what ended without a traceback
+LAST_LINES_OF_KILLED = 5  # they say what it did, not why it ended
+
+Facts = Callable[[Culprit], list[str]]
+"""What the machine knows of the culprit's end, a sentence a line."""
 
 
-def find_cause(plan: Plan, policy: Policy) -> Failure | None:
-    """The failure of a run that has ended; None when it did not fail.
+def find_cause(
+    plan: Plan,
+    culprit: Culprit | None,
+    collateral: tuple[str, ...] = (),
+    told: Mapping[int, Failure] | None = None,
+    facts: Facts = lambda culprit: [],
+) -> Failure | None:
+    """The failure of a run that has ended; None when it has no culprit, and so did not fail.
 
     Another node's is as that node has told it, and node 0, which hears all, is believed before what was found here.
     """
-    culprit = policy.culprit
     if culprit is None:
         return None
-    collateral = tuple(policy.collateral)
-    told = policy.told.get(0) or policy.told.get(culprit.node or 0)
-    if told or culprit.node is not None:
-        return replace(told or _without_words(plan, culprit), collateral=collateral)
-    failure = _find_here(plan, culprit, collateral)
+    told = told or {}
+    heard = told.get(0) or told.get(culprit.node or 0)
+    if heard or culprit.node is not None:
+        return replace(heard or _without_words(plan, culprit), collateral=collateral)
+    failure = _find_here(plan, culprit, collateral, facts)
     return replace(failure, node=plan.nodes.rank, host=platform.node()) if plan.nodes else failure
 
 
@@ -56,14 +58,16 @@ def _without_words(plan: Plan, culprit: Culprit) -> Failure:
     return Failure(culprit.component, culprit.rank, culprit.what, cause, None, (), culprit.node, host)
 
 
-def _find_here(plan: Plan, culprit: Culprit, collateral: tuple[str, ...]) -> Failure:
+def _find_here(plan: Plan, culprit: Culprit, collateral: tuple[str, ...], facts: Facts) -> Failure:
     spec = plan.process(culprit.component)
     if spec is None:
-        return Failure(culprit.component, None, culprit.what, "", plan.run.launcher_log, collateral)
-    culprit, cause, log = _evidence(spec, culprit)
-    cause = "\n".join([_shortened(line) for line in cause.splitlines()] + _full_disk(plan.run.root))
+        cause = "\n".join(facts(culprit))
+        return Failure(culprit.component, None, culprit.what, cause, plan.run.launcher_log, collateral)
+    culprit = _who_it_was(spec, culprit)
+    words = next((words for words in _all_words(spec, culprit) if words.lines), _Words([], spec.log))
+    cause = "\n".join(map(_shortened, words.with_facts(facts(culprit))))
     others = tuple(name for name in collateral if name != spec.name)
-    return Failure(culprit.component, global_rank(spec, culprit.rank), culprit.what, cause, log, others)
+    return Failure(culprit.component, global_rank(spec, culprit.rank), culprit.what, cause, words.log, others)
 
 
 def global_rank(spec: ProcessSpec | None, local_rank: int | None) -> int | None:
@@ -71,33 +75,21 @@ def global_rank(spec: ProcessSpec | None, local_rank: int | None) -> int | None:
     return local_rank if local_rank is None or spec is None or spec.ranks is None else spec.ranks.first + local_rank
 
 
-def _full_disk(directory: Path) -> list[str]:
-    """What nobody could write down any more."""
-    with suppress(OSError):
-        disk = os.statvfs(directory)
-        if disk.f_bavail * disk.f_frsize < FULL:
-            return [f"the disk of {directory} is full"]
-    return []
-
-
 def _shortened(line: str) -> str:
     more = len(line) - SHOWN_COLUMNS
     return line if more <= 0 else f"{line[:SHOWN_COLUMNS]}... ({more} more characters)"
 
 
-def _evidence(spec: ProcessSpec, culprit: Culprit) -> tuple[Culprit, str, Path]:
-    """(who it really was, its own words, the file to open)."""
+# --- who it was -------------------------------------------------------------------------------------------------------
+
+
+def _who_it_was(spec: ProcessSpec, culprit: Culprit) -> Culprit:
+    """The rank behind what was seen first, where there are ranks."""
     if spec.ranks is None:
-        return culprit, last_words(spec.log), spec.log
+        return culprit
     culprit = culprit if culprit.rank is not None else _torchruns_own_account(spec, culprit)
     culprit = _who_raised_first(spec.ranks, culprit)
-    rank = culprit.rank if culprit.rank is not None else first_to_fail(spec.ranks)
-    for directory in _rank_directories(spec.ranks, rank) if rank is not None else ():
-        log = directory / "stderr.log"
-        cause = recorded_error(directory) or last_words(log) or last_words(directory / "stdout.log")
-        if cause:
-            return replace(culprit, rank=rank), cause, log if log.exists() else spec.log
-    return replace(culprit, rank=rank), last_words(spec.log), spec.log
+    return culprit if culprit.rank is not None else replace(culprit, rank=first_to_fail(spec.ranks))
 
 
 def _torchruns_own_account(spec: ProcessSpec, culprit: Culprit) -> Culprit:
@@ -107,45 +99,12 @@ def _torchruns_own_account(spec: ProcessSpec, culprit: Culprit) -> Culprit:
     return torchrun_blames(spec) or (replace(culprit, what=received_text(got)) if got else culprit)
 
 
-def torchrun_blames(spec: ProcessSpec) -> Culprit | None:
-    """The rank that torchrun itself names as the first to fail: it knows of ranks that were gone before we saw them."""
-    found = _ROOT_CAUSE.search(_tail(spec.log))
-    if found is None:
-        return None
-    rank, code = int(found.group(1)), int(found.group(2))
-    return Culprit(spec.name, exit_text(code), rank, code)
-
-
-def signal_to_torchrun(spec: ProcessSpec) -> signal.Signals | None:
-    """The signal that torchrun has received: it says so before it passes it on to the ranks."""
-    found = _DEATH_SIGNAL.search(_tail(spec.log))
-    known = {text: number for number in signal.Signals for text in (str(int(number)), number.name)}
-    return known.get(found.group(1)) if found else None
-
-
-def _rank_directories(ranks: Ranks, rank: int) -> Iterator[Path]:
-    """The rank's directories, that of the newest restart first."""
-    return (restart / str(rank) for restart in _restarts(ranks))
-
-
-def _restarts(ranks: Ranks) -> list[Path]:
-    """torchrun's directories of its restarts, the newest first."""
-    found = [path for path in ranks.directory.glob("attempt_*") if path.name.removeprefix("attempt_").isdecimal()]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("attempt_")), reverse=True)
-
-
-def first_to_fail(ranks: Ranks) -> int | None:
-    """The rank whose error is the oldest of those that the newest restart recorded; None when there is none."""
-    times = _times_of_errors(ranks)
-    return min(times, key=lambda rank: (times[rank], rank)) if times else None
-
-
 def _who_raised_first(ranks: Ranks, culprit: Culprit) -> Culprit:
     """Another rank, if it raised a second or more before the one that was seen to end first.
 
     A rank may take its time to end after an error, while another one ends at once of the connection it has lost.
     """
-    times, first = _times_of_errors(ranks), first_to_fail(ranks)
+    times, first = times_of_errors(ranks), first_to_fail(ranks)
     if culprit.rank not in times or first is None or not 0 < times[first] < times[culprit.rank]:
         return culprit
     ahead = times[culprit.rank] - times[first]
@@ -153,82 +112,66 @@ def _who_raised_first(ranks: Ranks, culprit: Culprit) -> Culprit:
     return replace(culprit, rank=first, what=what, exit_code=None)
 
 
-def _times_of_errors(ranks: Ranks) -> dict[int, int]:
-    """When each rank has recorded an error, in the newest restart that has any; seconds since the epoch."""
-    for restart in _restarts(ranks):
-        errors = {rank: _read_error(restart / str(rank)) for rank in range(ranks.count)}
-        times = {rank: error.time for rank, error in errors.items() if error}
-        if times:
-            return times
-    return {}
-
-
-def recorded_error(directory: Path) -> str:
-    """The traceback that torch's `record` wrote for a rank; empty when there is none."""
-    error = _read_error(directory)
-    return "\n".join(_fewer(error.text.splitlines())) if error else ""
+# --- its words --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class _RecordedError:
-    text: str
-    time: int  # seconds since the epoch; 0 if it does not say
+class _Words:
+    lines: list[str]
+    log: Path  # the file to open
+    is_traceback: bool = False
+
+    def with_facts(self, facts: list[str]) -> list[str]:
+        """The exception's own line comes first; the last lines of something else say less than the machine does."""
+        if not facts or not self.lines:
+            return facts or self.lines
+        if self.is_traceback:
+            return [self.lines[0], *facts, *self.lines[1:]]
+        return [*facts, "its last lines:", *(f"  {line}" for line in self.lines)]
 
 
-def _read_error(directory: Path) -> _RecordedError | None:
-    """error.json, which any program may have written: nothing about its form is certain."""
-    try:
-        message = json.loads((directory / "error.json").read_bytes())["message"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    if not isinstance(message, dict):
-        return _RecordedError(_clean(str(message)), 0)
-    extra = message.get("extraInfo")
-    extra = extra if isinstance(extra, dict) else {}
-    time = str(extra.get("timestamp", ""))
-    text = str(extra.get("py_callstack") or message.get("message") or "")
-    return _RecordedError(_clean(text), int(time) if time.isdecimal() else 0)
+def _all_words(spec: ProcessSpec, culprit: Culprit) -> Iterator[_Words]:
+    """What may tell why it has ended, the best first; some of it has no lines."""
+    most = LAST_LINES_OF_KILLED if culprit.exit_code == -signal.SIGKILL else LAST_LINES
+    if spec.ranks is not None and culprit.rank is not None:
+        for directory in rank_directories(spec.ranks, culprit.rank):
+            yield from _words_of_rank(directory, most)
+        yield from (_last_words(log, most) for log in spec.rank_logs[culprit.rank : culprit.rank + 1])
+    yield _last_words(spec.log, most)
 
 
-def _clean(text: str) -> str:
-    printable = text.encode("utf-8", "replace").decode()  # a lone surrogate stands in no file of ours
-    return _NOISE.sub("", printable).strip()
+def _words_of_rank(directory: Path, most: int) -> Iterator[_Words]:
+    files = [directory / "stderr.log", directory / "stdout.log"]
+    recorded = recorded_error(directory)
+    if recorded:
+        yield replace(_words_in(recorded, most), log=next(filter(_has_text, files), files[0]))
+    found = [_last_words(file, most) for file in files]
+    yield from (words for words in found if words.is_traceback)
+    yield from found if most > LAST_LINES_OF_KILLED else sorted(found, key=_age)
+
+
+def _words_in(text: str, most: int) -> _Words:
+    traceback = find_traceback(text)
+    lines = condensed(traceback) if traceback else [line for line in text.splitlines() if line.strip()][-most:]
+    return _Words(lines, Path(), bool(traceback))
+
+
+def _last_words(log: Path, most: int) -> _Words:
+    return replace(_words_in(clean(tail(log)), most), log=log)
 
 
 def last_words(log: Path) -> str:
     """The last traceback in a log, or else its last lines; empty when it has none."""
-    text = _NOISE.sub("", _tail(log))
-    traceback = last_traceback(text)
-    lines = [line for line in (traceback or text).splitlines() if line.strip()]
-    return "\n".join(_fewer(lines) if traceback else lines[-SHOWN_LINES // 2 :])
+    return "\n".join(_last_words(log, LAST_LINES).lines)
 
 
-def _fewer(lines: list[str]) -> list[str]:
-    return lines if len(lines) <= SHOWN_LINES else [*lines[:5], "  ...", *lines[-SHOWN_LINES:]]
+def _has_text(file: Path) -> bool:
+    return bool(tail(file).strip())
 
 
-def _tail(log: Path) -> str:
+def _age(words: _Words) -> float:
+    """The file that was written last comes first."""
     try:
-        with log.open("rb") as file:
-            file.seek(max(0, file.seek(0, 2) - TAIL))
-            return file.read(TAIL).decode(errors="replace")
+        return -words.log.stat().st_mtime
     except OSError:
-        return ""
-
-
-def last_traceback(text: str) -> str:
-    """The last traceback with what it was chained to, without the lines that follow it; empty when there is none."""
-    starts = [match.start() for match in _TRACEBACK.finditer(text)]
-    if not starts:
-        return ""
-    first = len(starts) - 1
-    while first > 0 and any(link in text[starts[first - 1] : starts[first]] for link in _CHAIN):
-        first -= 1
-    head, last = text[starts[first] : starts[-1]], text[starts[-1] :].splitlines()
-    body = next((i for i, line in enumerate(last[1:], 1) if line and not line.startswith(" ")), len(last) - 1)
-    end = next((i for i, line in enumerate(last[body + 1 :], body + 1) if not line or _is_log_line(line)), len(last))
-    return head + "\n".join(last[:end])
-
-
-def _is_log_line(line: str) -> bool:
-    return bool(re.match(r"\[?[A-Za-z]*\d*\]?:?\s*\[?\d{4}-\d\d-\d\d[ T]|[EWI]\d{4} ", line))
+        return 0.0

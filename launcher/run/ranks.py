@@ -7,9 +7,9 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from launcher.plan.spec import ProcessSpec
-from launcher.run.cause import signal_to_torchrun
 from launcher.run.events import Event, RankExited, RankStarted
 from launcher.run.processes import children, signal_group, variable, zombie_exit_code
+from launcher.run.torchrun_account import signal_to_torchrun
 
 LOOK_AGAIN = 0.05  # seconds between looks for ranks that have not started yet
 TORCHRUN_SECONDS = 1.0  # that torchrun may take to end when the run is being stopped and its ranks are gone

@@ -1,0 +1,246 @@
+"""Tracebacks as people read them: the exception first, their own frames in full, everybody else's folded. Pure."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from pathlib import Path
+
+import launcher
+
+LONGEST = 25  # lines of a traceback
+LONGEST_MESSAGE = 6  # lines of an exception's message
+_LAUNCH = f"{Path(launcher.__file__).parent}/"
+_HEADER = re.compile(r"(Exception Group |Original )?Traceback \(most recent call last\):")
+_START = re.compile(r"^(  \+ Exception Group )?Traceback \(most recent call last\):", re.MULTILINE)
+_FRAME = re.compile(r'  File "(?P<file>.+)", line (?P<line>\d+)(, in (?P<function>.*))?$')
+_SYNTAX_ERROR = re.compile(r'^  File ".+", line \d+\n( {4}.*\n)*(Syntax|Indentation|Tab)Error: .*', re.MULTILINE)
+_BAR = re.compile(r"(?P<indent> +)[|+] ?")  # what an exception group puts before its lines
+_SUB_EXCEPTION = re.compile(r"(?P<indent> +)\+(?P<opens>-\+)?-{4,}( (?P<number>\d+|\.\.\.) -+)?$")
+_LINKS = {
+    "During handling of the above exception, another exception occurred:": "while handling",
+    "The above exception was the direct cause of the following exception:": "caused by",
+}
+_REPEATED = re.compile(r"  \[Previous line repeated (\d+) more times?\]")
+_CARETS = re.compile(r" +[~^]+ *$")
+_MACHINERY = {
+    "runpy": re.compile(r"^<frozen (runpy|importlib)|/runpy\.py$"),
+    "asyncio": re.compile(r"/lib(64)?/python3[^/]*/asyncio/"),
+    "torch.distributed": re.compile(r"/torch/distributed/"),
+    "launch": re.compile(rf"^{re.escape(_LAUNCH)}(?!workload/)|/launcher/launch_torchrun_logs\.py$"),
+}
+_WORKLOAD = f"{_LAUNCH}workload/"
+_LIBRARIES = re.compile(r"^<frozen|/(site|dist)-packages/|/lib(64)?/python3[^/]*/")
+
+
+@dataclass(frozen=True)
+class Frame:
+    file: str
+    function: str  # empty for the place of a syntax error
+    lines: tuple[str, ...]  # as Python wrote them
+    repeated: int = 0  # how often Python has left it out after this
+
+
+@dataclass
+class Raised:
+    """One exception of a chain or of a group."""
+
+    link: str = ""  # what it is to the one before it; empty for the one that ended the program
+    message: list[str] = field(default_factory=list)  # beginning with the exception's name
+    frames: list[Frame] = field(default_factory=list)
+
+
+# --- where it is ------------------------------------------------------------------------------------------------------
+
+
+def find_traceback(text: str) -> str:
+    """The last traceback with what it was chained to, without the lines that follow it; empty when there is none."""
+    starts = [match.start() for match in _START.finditer(text)]
+    syntax = [match for match in _SYNTAX_ERROR.finditer(text) if not starts or match.start() > starts[-1]]
+    if syntax and not (starts and _end(text, starts[-1]) >= syntax[-1].end()):
+        return syntax[-1].group()
+    if not starts:
+        return ""
+    first = len(starts) - 1
+    while first > 0 and any(link in text[starts[first - 1] : starts[first]] for link in _LINKS):
+        first -= 1
+    return text[starts[first] : _end(text, starts[-1])].rstrip("\n")
+
+
+def _end(text: str, start: int) -> int:
+    """Where the traceback that starts there has ended: a message may have several lines, but no empty one."""
+    header, *lines = text[start:].splitlines(keepends=True)
+    position, in_message, is_group = start + len(header), False, "+" in header
+    for line in lines:
+        bare = line.rstrip("\n")
+        if is_group and not _BAR.match(bare):
+            break
+        if not is_group and in_message and (not bare or _is_log_line(bare)):
+            break
+        in_message = in_message or (bool(bare) and not bare.startswith(" "))
+        position += len(line)
+    return position
+
+
+def _is_log_line(line: str) -> bool:
+    return bool(re.match(r"\[?[A-Za-z]*\d*\]?:?\s*\[?\d{4}-\d\d-\d\d[ T]|\[?[EWIF]\d{3,4} ", line))
+
+
+# --- what it says -----------------------------------------------------------------------------------------------------
+
+
+def read_traceback(text: str) -> list[Raised]:
+    """The exceptions of a traceback: first the one that ended the program, then what led to it or is a part of it."""
+    chains = [_Chain()]
+    at_column = {0: chains[0]}  # of an exception group: its parts stand further right
+    for line in text.splitlines():
+        if part := _SUB_EXCEPTION.match(line):
+            column = len(part["indent"]) + (2 if part["opens"] else 0)
+            if part["number"]:
+                chains.append(_Chain(f"sub-exception {part['number']}:"))
+                at_column[column] = chains[-1]
+            continue
+        bar = _BAR.match(line) if "Exception Group Traceback" in text else None
+        column = len(bar["indent"]) if bar else 0
+        chain = at_column.get(column, chains[0])
+        chain.take(line[bar.end() :] if bar else line)
+    return [raised for chain in chains for raised in chain.in_order()]
+
+
+class _Chain:
+    """Exceptions that led to one another, in the order of time, each with what its message tells of a worker's."""
+
+    def __init__(self, title: str = "") -> None:
+        self.title = title  # of its last one
+        self.raised: list[list[Raised]] = []
+        self.expects = "start"  # or "frames", "message"
+
+    def take(self, line: str) -> None:
+        frame = _FRAME.match(line)
+        if line in _LINKS and self.raised:
+            self.raised[-1][0].link = _LINKS[line]
+            self.expects = "start"
+        elif header := _HEADER.match(line):
+            self._begin(is_of_worker=header[1] == "Original ")
+        elif frame and self.expects != "message":
+            self._begin_without_header()
+            self._newest.frames.append(Frame(frame["file"], frame["function"] or "", (line,)))
+        elif self.expects == "frames" and line.startswith("  ") and self._newest.frames:
+            self._newest.frames[-1] = _with_line(self._newest.frames[-1], line)
+        elif line.strip():
+            self._begin_without_header()
+            self.expects = "message"
+            self._newest.message.append(line)
+
+    def in_order(self) -> list[Raised]:
+        return [raised for together in reversed(self.raised) for raised in together]
+
+    @property
+    def _newest(self) -> Raised:
+        return self.raised[-1][-1]
+
+    def _begin(self, is_of_worker: bool = False) -> None:
+        if is_of_worker and self.raised:
+            self.raised[-1].append(Raised("caused by"))
+        else:
+            self.raised.append([Raised(self.title)])
+        self.expects = "frames"
+
+    def _begin_without_header(self) -> None:
+        """A syntax error of the script itself has none, nor has a part of a group that nobody raised."""
+        if self.expects == "start":
+            self._begin()
+
+
+def _with_line(frame: Frame, line: str) -> Frame:
+    if repeated := _REPEATED.match(line):
+        return replace(frame, repeated=int(repeated[1]))
+    return replace(frame, lines=(*frame.lines, line))
+
+
+# --- how it is shown --------------------------------------------------------------------------------------------------
+
+
+def condensed(traceback: str, most: int = LONGEST) -> list[str]:
+    """At most `most` lines, none of them twice: each exception's own line, then its frames, the innermost last.
+
+    Where that is too long, lines of carets are left out first, then libraries' frames, then the outermost ones.
+    """
+    exceptions = _each_frame_once(read_traceback(traceback))
+    for is_short in (False, True):
+        blocks = [_block(raised, is_short) for raised in exceptions]
+        if sum(map(len, blocks)) <= most:
+            break
+    return _fitted(blocks, most)
+
+
+def _each_frame_once(exceptions: list[Raised]) -> list[Raised]:
+    """A frame that was shown already counts as repeated."""
+    seen: set[tuple[str, ...]] = set()
+    for raised in exceptions:
+        frames: list[Frame] = []
+        for frame in raised.frames:
+            if frame.lines not in seen:
+                frames.append(frame)
+            elif frames:
+                frames[-1] = replace(frames[-1], repeated=frames[-1].repeated + 1 + frame.repeated)
+            seen.add(frame.lines)
+        raised.frames = frames
+    return exceptions
+
+
+def _block(raised: Raised, is_short: bool) -> list[str]:
+    """The exception's own line or lines, then its frames."""
+    first, *more = raised.message or ["(no message)"]
+    left_out = len(more) - LONGEST_MESSAGE + 1
+    if left_out > 1:
+        more = [*more[: LONGEST_MESSAGE - 1], f"... {left_out} more lines of this message"]
+    linked = f"{raised.link} {first}" if raised.link else first
+    return [linked, *more, *(line for group in _folded(raised.frames, is_short) for line in group)]
+
+
+def _folded(frames: Iterable[Frame], is_short: bool) -> Iterator[list[str]]:
+    frames = list(frames)
+    with_own = any(not _LIBRARIES.search(frame.file) and not frame.file.startswith(_LAUNCH) for frame in frames)
+    for whose, group in groupby(frames, lambda frame: _whose(frame, with_own, is_short)):
+        together = list(group)
+        if whose is None:
+            yield from (_lines(frame, is_short) for frame in together)
+        else:
+            count = len(together) + sum(frame.repeated for frame in together)
+            yield [f"  ... {whose}, {count} frame{'s' if count > 1 else ''}"]
+
+
+def _whose(frame: Frame, with_own: bool, is_short: bool) -> str | None:
+    """Whose frame is folded into one line with its neighbours; None if it is shown."""
+    if not frame.function:
+        return None
+    if frame.file.startswith(_WORKLOAD):
+        return "launch" if with_own else None
+    name = next((name for name, files in _MACHINERY.items() if files.search(frame.file)), None)
+    if name is None and is_short and with_own and _LIBRARIES.search(frame.file):
+        return "libraries"
+    return name
+
+
+def _lines(frame: Frame, is_short: bool) -> list[str]:
+    with_carets = not is_short or not frame.function
+    lines = [line for line in frame.lines if with_carets or not _CARETS.fullmatch(line)]
+    return [*lines, f"    (this repeats {frame.repeated} times)"] if frame.repeated else lines
+
+
+def _fitted(blocks: list[list[str]], most: int) -> list[str]:
+    """Cut the longest blocks behind their first line until all fit, and say how much is not shown."""
+    lines = [line for block in blocks for line in block]
+    if len(lines) <= most:
+        return lines
+    kept = [len(block) for block in blocks]
+    while sum(kept) > most - 1 and max(kept) > 1:
+        kept[kept.index(max(kept))] -= 1
+    shown = [line for block, count in zip(blocks, kept, strict=True) for line in _cut(block, count)][: most - 1]
+    return [*shown, f"... {len(lines) - len(shown)} more lines"]
+
+
+def _cut(block: list[str], count: int) -> list[str]:
+    """Without the lines behind the first: the innermost frames say most."""
+    return block if len(block) <= count else [block[0], *(block[len(block) - count + 1 :] if count > 1 else [])]
