@@ -36,10 +36,16 @@ Durations are `30s`, `10m`, `1h30m` or a number of seconds. Relative paths count
 """
 
 
+LITERAL = """`${…}` stays as it is, `{{` and `}}` are literal braces, and so are those of `{"a": {"b": 1}}`. Another
+`{word}` is an error. What follows `--` on the command line has no placeholders: it arrives as it was typed, and
+stands in the run's config.toml with its braces doubled."""
+
+
 def reference() -> str:
     """The whole page."""
     lines = [INTRODUCTION, "## Placeholders", "", "In `command`, `args`, `env` and `ready`:", ""]
     lines += [f"- `{{{name}}}`: {meaning}" for name, meaning in MEANING.items()]
+    lines += ["", LITERAL]
     for kind, model in (("rl", RLConfig), ("sft", SFTConfig)):
         lines += ["", f"## launch {kind}", *_tables(model)]
     return "\n".join(lines) + "\n"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from launcher.errors import UserError
 
@@ -51,6 +52,16 @@ def _flag(name: str, help: str) -> inspect.Parameter:
 
 
 # --- launch resume ----------------------------------------------------------------------------------------------------
+
+
+class _AsTyped(TyperCommand):
+    """Leaves the whole command line in `ctx.args`, its `--` included."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        typed = list(args)
+        super().parse_args(ctx, args)
+        ctx.args = typed
+        return typed
 
 
 def resume(ctx: typer.Context) -> int:
@@ -239,7 +250,9 @@ def command(name: str, help: str) -> Any:
     }
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
     settings: dict[str, Any] = {"help_option_names": ["--help", "-h"]}
+    kind = TyperCommand
     if name == "resume":  # its options depend on the run that it finds
+        kind = _AsTyped
         settings |= {"ignore_unknown_options": True, "allow_extra_args": True}
-    single.command(context_settings=settings)(functions[name])
+    single.command(cls=kind, context_settings=settings)(functions[name])
     return typer.main.get_command(single)

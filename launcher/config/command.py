@@ -104,8 +104,7 @@ class Request(Generic[S]):
         self.model = model
         self.layers = [read_file(file, section) for section, file in typed.files]
         self.layers.append(Layer(layer(model, options)))
-        if typed.arguments:
-            self.layers.append(Layer({"trainer": {"args": [*self._trainer_arguments(), *typed.arguments]}}))
+        self._arguments = [_literal(word) for word in typed.arguments]
 
     def _trainer_arguments(self) -> list[Any]:
         """What the layers so far give the trainer; what follows -- is added to it."""
@@ -117,7 +116,15 @@ class Request(Generic[S]):
 
     def load(self) -> S:
         """The configuration. Raises UserError."""
-        return load(self.model, self.layers)
+        if not self._arguments:
+            return load(self.model, self.layers)
+        arguments = Layer({"trainer": {"args": [*self._trainer_arguments(), *self._arguments]}})
+        return load(self.model, [*self.layers, arguments])
+
+
+def _literal(word: str) -> str:
+    """A word that reaches the program as it was typed, from this command line and from the config.toml of a run."""
+    return word.replace("{", "{{").replace("}", "}}")
 
 
 def config_command(

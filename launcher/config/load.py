@@ -34,10 +34,10 @@ def read_file(path: Path, section: str | None = None) -> Layer:
     Raises UserError when the file is missing, unreadable or not TOML.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such file", _similar_files(path)) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{path}: not valid TOML: {error}") from None
@@ -172,7 +172,7 @@ def _line(file: Path, path: tuple[str | int, ...]) -> int:
     wanted = [str(part) for part in path if not isinstance(part, int)]
     table: list[str] = []
     best = (0, 1)  # (length of the part of the path that was found, its line)
-    for number, text in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, text in enumerate(file.read_text(encoding="utf-8", errors="surrogateescape").splitlines(), start=1):
         stripped = text.strip()
         if stripped.startswith("["):
             table = _keys(stripped.strip("[] "))

@@ -1,7 +1,7 @@
 """`{port}` and the like in a user's own command line."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from launcher.errors import UserError
 
@@ -17,19 +17,52 @@ MEANING = {
     "port": "the port that inference listens on",
     "python": "the component's Python, see `python`",
 }
-_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+_TOKEN = re.compile(r"\$\{(?!\{)|\{\{|\{[a-z_]+\}|[{}]|[^${}]+|\$")
 
 
 def expand(where: str, text: str, values: Mapping[str, str | None]) -> str:
-    """`text` with its placeholders replaced. Raises UserError for one that is unknown, or has no value in this run."""
+    """`text` with its placeholders replaced, `{{` and `}}` as the braces that they stand for, and `${…}` as it is.
 
-    def value(match: re.Match[str]) -> str:
-        name = match.group(1)
-        if name not in MEANING:
-            raise UserError(f"{where}: {{{name}}} is not a placeholder", f"there are {', '.join(MEANING)}")
-        found = values.get(name)
-        if found is None:
-            raise UserError(f"{where}: {{{name}}} ({MEANING[name]}) has no value in this run")
-        return found
+    The braces of `{"a": {"b": 1}}` stay as well: `}}` stands for one brace only where no `{` is to be closed. Raises
+    UserError for a placeholder that is unknown, or has no value in this run.
+    """
+    return "".join(_pieces(where, text, values))
 
-    return _PLACEHOLDER.sub(value, text)
+
+def _pieces(where: str, text: str, values: Mapping[str, str | None]) -> Iterator[str]:
+    opened: list[str] = []  # "{" and "{{" that are not closed yet
+    position = 0
+    while found := _TOKEN.match(text, position):
+        token, position = found.group(), found.end()
+        if token == "${":
+            position = _end_of_variable(text, position)
+            yield text[found.start() : position]
+        elif token in ("{", "{{"):
+            opened.append(token)
+            yield "{"
+        elif token == "}":
+            is_single = bool(opened) and opened.pop() == "{"
+            position += not is_single and text.startswith("}", position)
+            yield "}"
+        else:
+            yield _value(where, token[1:-1], values) if token.startswith("{") else token
+
+
+def _end_of_variable(text: str, start: int) -> int:
+    """Where the `${…}` that is open at `start` ends; `start` itself if it never does."""
+    depth = 1
+    for brace in re.finditer(r"[{}]", text[start:]):
+        depth += 1 if brace.group() == "{" else -1
+        if not depth:
+            return start + brace.end()
+    return start
+
+
+def _value(where: str, name: str, values: Mapping[str, str | None]) -> str:
+    if name not in MEANING:
+        hint = f"there are {', '.join(MEANING)}; {{{{ and }}}} are literal braces"
+        raise UserError(f"{where}: {{{name}}} is not a placeholder", hint)
+    found = values.get(name)
+    if found is None:
+        raise UserError(f"{where}: {{{name}}} ({MEANING[name]}) has no value in this run")
+    return found

@@ -16,12 +16,17 @@ def provenance() -> dict[str, Any]:
     """Command line, git commit and whether the tree was dirty, versions. Nothing here ever fails a run."""
     commit = _git("rev-parse", "HEAD")
     return {
-        "argv": [masked_word(word) for word in sys.argv],
+        "argv": [_text(masked_word(word)) for word in sys.argv],
         "git_commit": commit,
         "git_dirty": _git("status", "--porcelain", "--untracked-files=no") != "" if commit else None,
         "python": platform.python_version(),
         "packages": {name: found for name in PACKAGES if (found := _version(name))},
     }
+
+
+def _text(word: str) -> str:
+    r"""A byte that is no UTF-8 as \xff: JSON has no place for it."""
+    return word.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def _git(*arguments: str) -> str | None:

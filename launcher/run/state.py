@@ -313,7 +313,7 @@ def write_atomically(path: Path, text: str) -> None:
     """Nobody ever reads half of it. Raises OSError."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        beside.write_text(text, encoding="utf-8")
+        beside.write_text(text, encoding="utf-8", errors="surrogateescape")  # bytes of a word or a path
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)

@@ -88,7 +88,7 @@ def _has_stdout(settings: TorchrunConfig, ranks: Ranks, rank: int) -> bool:
 def _torchrun_settings(run: RunDir) -> TorchrunConfig:
     """What the run asked of torchrun; the defaults when its configuration cannot be read."""
     try:
-        values = tomllib.loads(run.config.read_text(encoding="utf-8"))["trainer"]["torchrun"]
+        values = tomllib.loads(run.config.read_text(encoding="utf-8", errors="surrogateescape"))["trainer"]["torchrun"]
         return TorchrunConfig.model_validate(values)
     except (OSError, ValueError, KeyError, TypeError):
         return TorchrunConfig()

@@ -196,7 +196,7 @@ def test_a_file_that_is_not_there_names_its_neighbours(tmp_path: Path) -> None:
     ("content", "expected"),
     [
         (b"[trainer\n", "not valid TOML: .*line 1"),
-        (b"\xff\xfe", "cannot be read"),
+        (b"\xff\xfe", "not valid TOML"),
         (b"a = 1\na = 2\n", "not valid TOML"),
     ],
 )

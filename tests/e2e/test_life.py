@@ -35,6 +35,15 @@ def command(launcher: Launcher, *words: str) -> subprocess.CompletedProcess[str]
     )
 
 
+def test_a_resume_adds_what_follows_the_dashes_and_keeps_what_did_before(launch: Launcher) -> None:
+    first = launch.sft(
+        "import os, sys\nprint([*map(os.fsencode, sys.argv[1:])])", "--", "a=${name}", "{name}", "\udcff"
+    )
+    assert first.exit_code() == 0, first.output
+    assert "[trainer0]:[b'a=${name}', b'{name}', b'\\xff']" in first.output
+    assert "[b'a=${name}', b'{name}', b'\\xff', b'{x}']" in command(launch, "resume", "run", "--", "{x}").stdout
+
+
 def helper_pid(run: Launched) -> int:
     return int(run.run.of(1).component_log("helper").read_text())
 

@@ -1,9 +1,13 @@
 """{port} and the like."""
 
+from pathlib import Path
+
 import pytest
 
+from launcher.config.dump import to_toml
 from launcher.errors import UserError
 from launcher.plan.placeholders import MEANING, expand
+from launcher.run.state import write_atomically
 from tests.plans import component, plan_of, rl, sft
 
 VALUES = {name: f"<{name}>" for name in MEANING}
@@ -17,6 +21,57 @@ def test_each_placeholder_is_replaced(name: str) -> None:
 @pytest.mark.parametrize("text", ["", "plain", '{"json": 1}', "{}", "{0}", "${HOME}", "{a b}", "{Upper}", "%(port)s"])
 def test_other_braces_are_left_alone(text: str) -> None:
     assert expand("trainer", text, VALUES) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "expanded"),
+    [
+        ("out/${name}/x", "out/${name}/x"),
+        ("${oc.env:HOME,{name}}/{port}", "${oc.env:HOME,{name}}/<port>"),
+        ("${a:${b}}", "${a:${b}}"),
+        ("{{name}}", "{name}"),
+        ("{{ name }} }} {{", "{ name } } {"),
+        ("{{{name}}}", "{<name>}"),
+        ('{"a": {"b": "{port}"}}', '{"a": {"b": "<port>"}}'),
+        ('{{"a": {"b": 1}}}', '{"a": {"b": 1}}'),
+        ("${ {port}", "${ <port>"),
+        (r"log:\d{3}", r"log:\d{3}"),
+    ],
+)
+def test_variables_of_others_stay_and_doubled_braces_are_literal(text: str, expanded: str) -> None:
+    assert expand("trainer", text, VALUES) == expanded
+
+
+TYPED = (
+    "a=out/${name}/x",
+    "{name}",
+    "{prt}",
+    "}}{{",
+    "{{x}",
+    '{"a": {"b": 1}}',
+    "$${x}}",
+    "",
+    "a\tb\n\x01\x7f\r",
+    "\udcff",
+)
+
+
+def test_what_follows_the_dashes_arrives_as_it_was_typed() -> None:
+    assert component(plan_of(sft("--", *TYPED)), "trainer").argv[-len(TYPED) :] == TYPED
+
+
+def test_what_followed_the_dashes_survives_the_repeats_of_a_run_byte_for_byte(tmp_path: Path) -> None:
+    config, file = sft("--", *TYPED), tmp_path / "config.toml"
+    for _ in range(3):
+        write_atomically(file, to_toml(config))
+        config = sft("@", str(file))
+    assert component(plan_of(config), "trainer").argv[-len(TYPED) :] == TYPED
+
+
+def test_what_follows_the_dashes_comes_after_the_arguments_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text('[trainer]\nargs = ["{name}"]\n')
+    assert component(plan_of(sft("@", str(file), "--", "{name}")), "trainer").argv[-2:] == ("otter", "{name}")
 
 
 def test_a_value_that_looks_like_a_placeholder_is_not_replaced_again() -> None:
