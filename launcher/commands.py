@@ -15,8 +15,6 @@ from launcher.errors import UserError
 if TYPE_CHECKING:
     from launcher.config.command import Request
     from launcher.config.run import RLConfig, SFTConfig
-    from launcher.run.state import RunState
-    from launcher.rundir import RunDir
 
 
 # --- launch rl, launch sft --------------------------------------------------------------------------------------------
@@ -67,14 +65,16 @@ class _AsTyped(TyperCommand):
 def resume(ctx: typer.Context) -> int:
     """launch resume [RUN] [OPTIONS]: the next attempt of a run, from its newest complete checkpoint.
 
+    RUN is a run's name, the beginning of it, or its directory; without it the only unfinished run below ./outputs.
     OPTIONS are those of launch rl or launch sft, over the run's own config.toml.
     """
     from launcher.requests import go_on
+    from launcher.run.choice import find_run
     from launcher.run.jobs import settled, submitted
 
     arguments = list(ctx.args)
     name = arguments.pop(0) if arguments and arguments[0][:1] not in ("-", "@") else None
-    run, state = _find(name)
+    run, state = find_run(name, "resume")
     state = settled(run, submitted(run, state))
 
     def call(request: "Request[RLConfig] | Request[SFTConfig]", dry_run: bool, detach: bool) -> int:
@@ -86,23 +86,28 @@ def resume(ctx: typer.Context) -> int:
 
 # --- launch stop ------------------------------------------------------------------------------------------------------
 
+NAMED = "a run's name, the beginning of it, or its directory"
 RunArgument = Annotated[
-    str | None, typer.Argument(metavar="[RUN]", help="a run's name or directory; default: the newest")
+    str | None,
+    typer.Argument(metavar="[RUN]", help=f"{NAMED}; default: the newest below ./outputs, a living one first"),
 ]
 
 
 def stop(
-    run: RunArgument = None,
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help=f"{NAMED}; default: the only living one below ./outputs")
+    ] = None,
     grace: Annotated[str | None, typer.Option(help="how long it may take; default: the run's own grace")] = None,
     now: Annotated[bool, typer.Option("--now", help="do not ask, kill")] = False,
 ) -> int:
     """Ask a run to end, and wait until nothing of it is left; a run that has ended is no error."""
     from launcher.config.base import parse_duration
+    from launcher.run.choice import find_run
     from launcher.run.jobs import ask_for, known_state, stop_job
     from launcher.run.liveness import GOING_ON, of_this_host
     from launcher.run.stop import stop as stop_run
 
-    found, state = _find(run)
+    found, state = find_run(run, "stop")
     found, state = (found, state) if state.slurm else of_this_host(found, state)
     try:
         seconds = None if grace is None else float(parse_duration(grace))
@@ -117,15 +122,6 @@ def stop(
     return 0
 
 
-def _find(name: str | None) -> "tuple[RunDir, RunState]":
-    """The run that is meant and its state; without a name the newest living one, or else the newest."""
-    from launcher.registry import find_run
-    from launcher.run.liveness import newest_living
-    from launcher.run.state import open_run
-
-    return open_run((newest_living() if name is None else None) or find_run(name))
-
-
 # --- launch attach ----------------------------------------------------------------------------------------------------
 
 
@@ -134,14 +130,16 @@ def attach(
     window: Annotated[str | None, typer.Option(help="the window to show: logs, ranks, launcher, metrics")] = None,
 ) -> int:
     """Attach to a run's tmux panes; they are opened again if they were closed, also for a run that has ended."""
+    from launcher.registry import call_name
+    from launcher.run.choice import find_run
     from launcher.view.attach import attach as attach_to
     from launcher.view.panes import layout_of, show_status
     from launcher.view.tmux import ensure_panes
 
-    found, state = _find(run)
+    found, state = find_run(run, "attach")
     session = ensure_panes(layout_of(found, state), state.tmux_socket)
     show_status(found, state, session)
-    attach_to(session, state.name, state.tmux_socket, window)
+    attach_to(session, call_name(found.root, state.name), state.tmux_socket, window)
     return 0
 
 
@@ -149,24 +147,43 @@ def attach(
 
 
 def status(
-    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="a run's name or directory; default: all")] = None,
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help=f"{NAMED}; default: all those below ./outputs")
+    ] = None,
+    everywhere: Annotated[bool, typer.Option("--all", help="the runs elsewhere, too, each with its directory")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="for programs; docs/status.md says what is in it")] = False,
 ) -> int:
-    """Show all runs in a table, or one in full; whether a run is alive is checked, not believed."""
+    """Show the runs of this project in a table, or one in full; whether a run is alive is checked, not believed."""
     from dataclasses import asdict
 
-    from launcher.view.status import all_runs, run_details
+    from launcher.run.choice import find_run
+    from launcher.view.status import run_details
     from launcher.view.status_page import run_page
-    from launcher.view.status_table import runs_screen
     from launcher.view.terminal import shows_colours
 
     if run is None:
-        runs = all_runs()
-        print(json.dumps([asdict(each) for each in runs], indent=1) if as_json else runs_screen(runs))
-        return 0
-    found, state = _find(run)
+        return _status_of_all(everywhere, as_json)
+    if everywhere:
+        raise UserError(f"--all shows every run, and {run} is one of them", "leave one of the two out")
+    found, state = find_run(run, "status")
     details = run_details(found, state)
-    print(json.dumps(asdict(details), indent=1) if as_json else run_page(state, details, run, shows_colours()))
+    print(json.dumps(asdict(details), indent=1) if as_json else run_page(state, details, shows_colours()))
+    return 0
+
+
+def _status_of_all(everywhere: bool, as_json: bool) -> int:
+    from dataclasses import asdict
+
+    from launcher.view.status import all_runs
+    from launcher.view.status_table import runs_screen, unreadable_lines
+
+    runs = all_runs(everywhere)
+    if not as_json:
+        print(runs_screen(runs, everywhere))
+        return 0
+    print(json.dumps([asdict(each) for each in runs.shown], indent=1))
+    for line in unreadable_lines(runs):
+        print(line, file=sys.stderr)
     return 0
 
 
@@ -179,12 +196,13 @@ def stacks(
     threads: Annotated[bool, typer.Option("--threads", help="the other threads in full, too")] = False,
 ) -> int:
     """Show where every Python process of a run stands, those at the same place together; for a run that hangs."""
+    from launcher.run.choice import find_run
     from launcher.run.liveness import of_this_host
     from launcher.run.ptrace import advice
     from launcher.run.stacks import REFUSED, take_stacks
     from launcher.view.stacks import stacks_text
 
-    found, state = of_this_host(*_find(run))
+    found, state = of_this_host(*find_run(run, "stacks"))
     taken = take_stacks(found, state, rank)
     print(stacks_text(taken, every_thread=threads), end="")
     troubles = {stack.trouble for stack in taken if stack.trouble}

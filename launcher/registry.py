@@ -1,65 +1,132 @@
-"""Finding runs: below ./outputs, and wherever else one has been started from this account."""
+"""Where runs are: below ./outputs, and wherever else one has been started from this account.
+
+The registry is a directory of links, `<key of the directory>-<name of the run>`. The link alone says what a run is
+called: a run on a file system that does not answer holds up nobody who does not ask for it.
+"""
 
 import hashlib
 import json
 import os
+import re
+import shlex
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from launcher.errors import UserError
 from launcher.rundir import RunDir
 
 
-def register(root: Path) -> None:
+def register(root: Path, name: str) -> None:
     """Remember a run's directory; a convenience that never fails a run."""
     directory = _directory()
-    link = directory / hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
-    try:
+    if directory is None:
+        return
+    link = directory / f"{_key(root)}-{name}"
+    with suppress(OSError):
         directory.mkdir(parents=True, exist_ok=True)
+        for other in directory.glob(f"{_key(root)}*"):  # what this directory held before
+            if other != link and other.is_symlink():
+                other.unlink()
         if not link.is_symlink():
             link.symlink_to(root)
-    except OSError:
-        pass
 
 
-def known_runs() -> list[Path]:
-    """The directories of all runs, the newest first: those whose run.json changed last."""
-    found = {path.parent.resolve() for path in Path("outputs").glob("*/run.json")}
-    found |= {path.parents[2].resolve() for path in Path("outputs").glob("*/nodes/node_*/run.json")}
-    directory = _directory()
-    for link in directory.iterdir() if directory.is_dir() else ():
-        with suppress(OSError):  # of a file system that does not answer
-            root = link.resolve()
-            if recorded(root):
-                found.add(root)
-            elif link.is_symlink() and root.parent.exists():  # otherwise it may only not be mounted
-                link.unlink()
-    return sorted(found, key=_started, reverse=True)
+def project_runs() -> list[Path]:
+    """The directories of the runs below ./outputs, and of the run that the working directory belongs to."""
+    outputs = Path("outputs").resolve()
+    found = {path.parent.resolve() for path in outputs.glob("*/run.json")}
+    found |= {path.parents[2].resolve() for path in outputs.glob("*/nodes/node_*/run.json")}
+    found |= set(_there(entry for entry in _registered() if entry.root.is_relative_to(outputs)))
+    around = _run_around(Path.cwd())
+    return sorted(found | ({around} if around else set()))
+
+
+def every_run() -> list[Path]:
+    """The directories of all runs that are known of."""
+    return sorted({*project_runs(), *_there(_registered())})
+
+
+def runs_called(name: str) -> list[Path]:
+    """The directories of the runs with this name; a directory's own name counts as well."""
+    return sorted({*_there(entry for entry in _known() if name in entry.names)})
+
+
+def runs_beginning(with_: str) -> list[Path]:
+    """The directories of the runs whose name begins so."""
+    return sorted({*_there(entry for entry in _known() if any(name.startswith(with_) for name in entry.names))})
+
+
+def call_name(root: Path, name: str) -> str:
+    """What to type for this run: its name if that means no other run, else its directory, quoted for a shell."""
+    registered = list(_registered())
+    is_known = root.parent == Path.cwd() / "outputs" or any(entry.root == root for entry in registered)
+    is_taken = any(name in entry.names and entry.root != root for entry in registered)
+    return name if is_known and not is_taken else shlex.quote(str(root))
 
 
 def recorded(root: Path) -> RunDir | None:
     """The run in this directory as node 0 sees it, or else the node that has the directory to itself; None if there
     is no run."""
     run = RunDir(root)
-    if run.state.exists():
+    if os.path.exists(run.state):  # noqa: PTH110 (Path.exists raises where one may not look)
         return run
-    others = (int(path.name.removeprefix("node_")) for path in sorted(run.all_nodes.glob("node_*")))
-    return next((run.on(node) for node in others if run.on(node).state.exists()), None)
+    try:
+        names = sorted(path.name for path in run.all_nodes.iterdir())
+    except OSError:
+        return None
+    others = (run.on(int(name.removeprefix("node_"))) for name in names if re.fullmatch(r"node_[0-9]{1,6}", name))
+    return next((other for other in others if os.path.exists(other.state)), None)  # noqa: PTH110
 
 
-def find_run(name_or_path: str | None) -> Path:
-    """The directory of the run that is meant; without a name the newest one. Raises UserError."""
-    if name_or_path and recorded(Path(name_or_path)):
-        return Path(name_or_path).resolve()
-    runs = known_runs()
-    if not runs:
-        raise UserError("there is no run yet", "start one with: launch rl")
-    if name_or_path is None:
-        return runs[0]
-    named = next((root for root in runs if root.name == name_or_path or _name(root) == name_or_path), None)
-    if named is None:
-        raise UserError(f"there is no run {name_or_path!r}", f"the newest: {', '.join(root.name for root in runs[:5])}")
-    return named
+def _run_around(directory: Path) -> Path | None:
+    """The run whose directory this is, or one of those that a run makes in it."""
+    if recorded(directory):
+        return directory
+    parents = (root for root in directory.parents if recorded(root))
+    return next((root for root in parents if directory.relative_to(root).parts[0] in RunDir(root).folders), None)
+
+
+# --- the links --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Entry:
+    root: Path
+    names: frozenset[str]  # of the run and of its directory
+    link: Path | None = None  # in the registry
+
+    @classmethod
+    def of(cls, root: Path) -> "_Entry":
+        return cls(root, frozenset((root.name, _name(root))))
+
+
+def _known() -> Iterator["_Entry"]:
+    yield from map(_Entry.of, project_runs())
+    yield from _registered()
+
+
+def _registered() -> Iterator[_Entry]:
+    """What the links say; whether there still is a run is not looked at."""
+    try:
+        links = list((_directory() or Path(os.devnull)).iterdir())
+    except OSError:
+        return
+    for link in links:
+        with suppress(OSError):  # not a link
+            root = Path(os.readlink(link))  # noqa: PTH115 (Path.readlink makes no difference, and raises more)
+            _, _, name = link.name.partition("-")
+            yield _Entry(root, frozenset((root.name, name or _name(root))), link)
+
+
+def _there(entries: Iterable[_Entry]) -> Iterator[Path]:
+    """The directories in which there is a run; of others the registry is rid."""
+    for entry in entries:
+        with suppress(OSError, RuntimeError):  # a file system that does not answer, a loop of links
+            if recorded(entry.root):
+                yield entry.root.resolve()
+            elif entry.link and entry.root.parent.exists():  # otherwise it may only not be mounted
+                entry.link.unlink()
 
 
 def _name(root: Path) -> str:
@@ -70,12 +137,13 @@ def _name(root: Path) -> str:
         return root.name
 
 
-def _started(root: Path) -> float:
+def _key(root: Path) -> str:
+    return hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
+
+
+def _directory() -> Path | None:
+    """None for a user without a home, as in a container: such a one names runs elsewhere by their directory."""
     try:
-        return (recorded(root) or RunDir(root)).state.stat().st_mtime
-    except OSError:
-        return 0.0
-
-
-def _directory() -> Path:
-    return Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "launch" / "runs"
+        return Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "launch" / "runs"
+    except RuntimeError:
+        return None

@@ -13,6 +13,7 @@ from launcher.errors import UserError
 from launcher.plan.build import make_plan
 from launcher.plan.nodes import plan_nodes
 from launcher.plan.spec import Machine, Plan
+from launcher.registry import call_name
 from launcher.run.liveness import check_ended
 from launcher.run.prepare import check_free, prepare_by_hand
 from launcher.run.probe import check_programs, probe
@@ -109,7 +110,8 @@ def _check_unfinished(config: RLConfig | SFTConfig, run: RunDir, state: RunState
     done = max(steps_in(run.checkpoints), default=0)
     if config.trainer.is_reference and done >= config.max_steps:
         raise UserError(
-            f"{state.name} has made its {config.max_steps} steps", f"go further with --max-steps {2 * done}"
+            f"{state.name} has made its {config.max_steps} steps",
+            f"go further with: launch resume {call_name(run.root, state.name)} --max-steps {2 * done}",
         )
 
 

@@ -32,6 +32,12 @@ class RunDir:
         return self.root / "nodes"
 
     @property
+    def folders(self) -> tuple[str, ...]:
+        """The names of what stands in the run's directory and is a directory itself."""
+        made = (self.all_nodes, self.all_logs, self.all_metrics, self.checkpoints, self.rollouts, self.all_weights)
+        return tuple(path.name for path in (*made, self.wandb, self.component_config("any").parent))
+
+    @property
     def config(self) -> Path:
         """The resolved request; `launch rl @ config.toml` repeats it as a new run."""
         return self.own / "config.toml"

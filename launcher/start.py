@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from launcher.config.run import RunConfig
 from launcher.errors import UserError
 from launcher.plan.spec import Plan, Role
+from launcher.registry import register
 from launcher.run.events import Event
 from launcher.run.failure import Failure
 from launcher.run.policy import Policy
@@ -61,6 +62,7 @@ def carry_out(
             meeting.call_off(str(error))
         raise
     links = meeting.begin() if meeting else None
+    register(plan.run.root, plan.name)
     state.reserve_room()
     note = _open_panes(plan, state.state, config)
     if config.output_dir is None and earlier is None and not plan.run.node:
@@ -117,7 +119,6 @@ class _Session:
 
     def run(self, guard: int, pipe: int | None, note: str | None) -> int:
         from launcher.logger import get_logger, log_to
-        from launcher.registry import register
         from launcher.run.progress import ProgressWatch
         from launcher.run.supervisor import Conduct, supervise
         from launcher.view.launcher_log import log_event
@@ -128,7 +129,6 @@ class _Session:
         state, config = self.state.state, self.config
         state.state = "running"
         self.state.write_if_possible()
-        register(self.plan.run.root)
         screen = self._screen(header(self.plan, state.tmux_session, [note] if note else []), pipe)
         status = StatusLine(self.plan, state.tmux_session, state.tmux_socket) if state.tmux_session else None
         conduct = Conduct(

@@ -1,7 +1,6 @@
 """From a configuration to a job in Slurm's queue: `--slurm` of `launch rl`, `launch sft` and `launch resume`."""
 
 import os
-import shlex
 import sys
 from contextlib import suppress
 from dataclasses import replace
@@ -12,7 +11,7 @@ from launcher.plan.build import make_plan
 from launcher.plan.nodes import TORCHRUN_PORT, node_count, nodes_at
 from launcher.plan.slurm import sbatch_script
 from launcher.plan.spec import Machine, Plan
-from launcher.registry import register
+from launcher.registry import call_name, register
 from launcher.run import slurm
 from launcher.run.prepare import check_free, point_latest_at, prepare, remove_run
 from launcher.run.probe import check_programs, probe
@@ -51,7 +50,7 @@ def submit(
     job = _queue(plan, config, script, clean, earlier)
     if config.output_dir is None and earlier is None:
         point_latest_at(run)
-    register(run.root)
+    register(run.root, name)
     print(_submitted(plan, job, node_count(config)), end="")
     return 0
 
@@ -109,7 +108,7 @@ def _undo(run: RunDir, earlier: RunState | None) -> None:
 
 
 def _submitted(plan: Plan, job: SlurmState, nodes: int) -> str:
-    typed = plan.name if plan.run.root.name == plan.name else shlex.quote(str(plan.run.root))
+    typed = call_name(plan.run.root, plan.name)
     where = f"{nodes} node{'s' if nodes > 1 else ''}" + (f" of {job.cluster}" if job.cluster else "")
     lines = [f"{plan.kind} run {plan.name}: submitted as job {job.job}, {where}", f"  directory  {plan.run.root}"]
     lines += [f"  note       {note}" for note in plan.notes]

@@ -125,7 +125,7 @@ def _check(config: Config, nodes: Nodes) -> None:
     if config.max_restarts:
         raise UserError(
             "--max-restarts is for one node",
-            "type launch resume on each node after a failure, or leave it to --slurm.requeue",
+            "type launch resume RUN on each node after a failure, or leave it to --slurm.requeue",
         )
     if config.trainer.command is not None:
         raise UserError("trainer.command runs without torchrun, on one node", "name a module or a script instead")

@@ -2,14 +2,13 @@
 
 import platform
 import time
-from pathlib import Path
 from typing import Literal
 
 from launcher.errors import UserError
-from launcher.registry import known_runs, recorded
+from launcher.registry import call_name
 from launcher.run.events import HEARTBEAT
 from launcher.run.slurm import own_job, restarts
-from launcher.run.state import ProcessId, RunState, boot_id, is_alive, other_nodes, read_state
+from launcher.run.state import ProcessId, RunState, boot_id, is_alive, other_nodes
 from launcher.rundir import RunDir
 
 GIVEN_UP = 300.0  # seconds after which a run of another host, a dead node or a pod that is gone, may be resumed here
@@ -47,18 +46,6 @@ def true_state(run: RunDir, state: RunState) -> TrueState:
     return state.state if supervisor and is_alive_here(state, supervisor) else "died"
 
 
-def newest_living() -> Path | None:
-    """The directory of the living run that was touched last; a living run is touched at every heartbeat."""
-    for root in known_runs():
-        run = recorded(root) or RunDir(root)
-        if last_seen(run) > SILENCE:
-            return None
-        state = read_state(run)
-        if state and true_state(run, state) in GOING_ON:
-            return root
-    return None
-
-
 def check_ended(run: RunDir, state: RunState) -> None:
     """Raises UserError when the run is still going on, or may be."""
     if own_job() and _is_next_in_its_job(state):
@@ -68,7 +55,9 @@ def check_ended(run: RunDir, state: RunState) -> None:
         return
     if now in (*GOING_ON, "silent"):
         where = "" if is_local(state) else f" on {state.host}, last seen {last_seen(run):.0f}s ago"
-        raise UserError(f"{state.name} is {now}{where}", f"end it first with: launch stop {state.name}")
+        raise UserError(
+            f"{state.name} is {now}{where}", f"end it first with: launch stop {call_name(run.root, state.name)}"
+        )
 
 
 def _is_next_in_its_job(state: RunState) -> bool:

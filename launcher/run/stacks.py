@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from launcher.errors import UserError
+from launcher.registry import call_name
 from launcher.run.frames import PythonProcess, Stack, Thread, read_faulthandler, read_pyspy
 from launcher.run.liveness import is_alive_here, is_local
 from launcher.run.processes import children, kill_quietly, variable
@@ -36,6 +37,7 @@ def take_stacks(run: RunDir, state: RunState, rank: int | None = None) -> list[S
     Raises:
         UserError: the run is not going on, not on this host, or has no such rank.
     """
+    _check_is_here(run, state)
     processes = [process for process in python_processes(state) if rank in (None, process.rank)]
     if not processes and rank is not None:
         raise UserError(f"--rank {rank}: {state.name} has no such rank on this host")
@@ -44,17 +46,23 @@ def take_stacks(run: RunDir, state: RunState, rank: int | None = None) -> list[S
     return [stack for stack in stacks if stack.threads or psutil.pid_exists(stack.process.pid)]
 
 
+def _check_is_here(run: RunDir, state: RunState) -> None:
+    typed = call_name(run.root, state.name)
+    if not is_local(state):
+        raise UserError(f"{state.name} runs on {state.host}", f"type it there: launch stacks {typed}")
+    if state.supervisor is None or not is_alive_here(state, state.supervisor):
+        raise UserError(f"{state.name} is not running", f"its logs: launch logs {typed}")
+
+
 # --- which processes --------------------------------------------------------------------------------------------------
 
 
 def python_processes(state: RunState) -> list[PythonProcess]:
-    """The run's living Python processes. Raises UserError when it is not going on, or not here."""
-    if not is_local(state):
-        raise UserError(f"{state.name} runs on {state.host}", f"type it there: launch stacks {state.name}")
-    if state.supervisor is None or not is_alive_here(state, state.supervisor):
-        raise UserError(f"{state.name} is not running", f"its logs: launch logs {state.name}")
+    """The Python processes of a run that is going on here."""
     known = _known(state)
     found: list[PythonProcess] = []
+    if state.supervisor is None:
+        return found
     for pid in children(state.supervisor.pid):
         found += _with_descendants(known.get(pid) or _orphan(pid), known)
     return [process for process in found if is_python(process.pid)]

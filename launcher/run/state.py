@@ -7,9 +7,9 @@ import time
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from launcher.errors import UserError
 from launcher.plan.spec import Plan, ProcessSpec, Role
@@ -35,14 +35,20 @@ TIME_LIMIT = "time limit"  # the reason of a run that Slurm's signal before its 
 RESERVED = 128 * 1024  # bytes; the failure block is what makes run.json long
 
 
+Moment = Annotated[float, Field(ge=0, lt=4e9)]
+"""Seconds since the epoch, until 2096."""
+
+Seconds = Annotated[float, Field(ge=0, lt=4e9)]
+
+
 class _Record(BaseModel):
-    model_config = ConfigDict(extra="ignore")  # a newer launch may know more
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)  # a newer launch may know more
 
 
 class ProcessId(_Record):
     """A process, named for good: a pid alone is used again."""
 
-    pid: int
+    pid: int = Field(gt=0, lt=2**31)  # kill takes 0 and below for a whole group
     start_time: int | None  # clock ticks since boot
 
 
@@ -59,7 +65,7 @@ class ProcessState(_Record):
     panes: tuple[Path, ...] = ()  # the files to look at: its log, or those of its ranks if the log stays empty
     gpus: tuple[str, ...] = ()
     process: ProcessId | None = None
-    ready_after: float | None = None  # seconds; None if it is not ready, or has nothing that would say so
+    ready_after: Seconds | None = None  # None if it is not ready, or has nothing that would say so
     exit_code: int | None = None
     ranks: list[RankState] = []
 
@@ -91,8 +97,8 @@ class AttemptState(_Record):
 
     attempt: int
     state: str
-    started: float  # seconds since the epoch
-    ended: float | None
+    started: Moment
+    ended: Moment | None
     exit_code: int | None
     reason: str | None = None  # why it was stopped, where that is known
 
@@ -114,12 +120,12 @@ class RunState(_Record):
     nodes: int = 1  # in all
     host: str
     boot_id: str
-    started: float  # seconds since the epoch
-    ended: float | None = None
+    started: Moment
+    ended: Moment | None = None
     exit_code: int | None = None
     supervisor: ProcessId | None = None
     guard: ProcessId | None = None
-    grace: float  # seconds
+    grace: Seconds
     progress: ProgressState
     processes: list[ProcessState]
     wandb: bool = False
@@ -137,17 +143,37 @@ class RunState(_Record):
 def read_state(run: RunDir) -> RunState | None:
     """The run's state; None when there is no run, or its file is not one of ours."""
     try:
-        return RunState.model_validate_json(run.state.read_bytes())
+        return load_state(run)
     except (OSError, ValueError):
         return None
+
+
+def load_state(run: RunDir) -> RunState:
+    """The run's state. Raises OSError, and ValueError for a file that is not one of ours."""
+    content = run.state.read_bytes()
+    if not content:
+        raise ValueError("empty: its launch is just starting, or was killed then")
+    return RunState.model_validate_json(content)
+
+
+def trouble_of(error: OSError | ValueError) -> str:
+    """Why run.json cannot be read, in a line."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    return f"{where}: {first['msg']}" if where else first["msg"]
 
 
 def open_run(root: Path) -> tuple[RunDir, RunState]:
     """The run in this directory, seen from its newest attempt, and its state. Raises UserError."""
     run = recorded(root) or RunDir(root)
-    state = read_state(run)
-    if state is None:
-        raise UserError(f"{root}: run.json cannot be read")
+    try:
+        state = load_state(run)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{run.state}: cannot be read: {trouble_of(error)}") from None
     return RunDir(root, state.attempt, state.node), state
 
 

@@ -2,6 +2,7 @@
 
 import os
 import select
+import shlex
 import signal
 import time
 from contextlib import ExitStack, suppress
@@ -28,7 +29,9 @@ def stop(run: RunDir, grace: float | None = None, now: bool = False) -> RunState
     """
     state = _read(run)
     if not is_local(state):
-        raise UserError(f"{state.name} runs on {state.host}", f"on {state.host}, type: launch stop {run.root}")
+        raise UserError(
+            f"{state.name} runs on {state.host}", f"on {state.host}, type: launch stop {shlex.quote(str(run.root))}"
+        )
     ask = living_processes(state)
     launcher = ask.get("guard") or ask.get("supervisor")
     if launcher:

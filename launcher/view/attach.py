@@ -14,6 +14,8 @@ from launcher.view.tmux import TmuxError, tmux_server
 def attach(session: str, run: str, socket_name: str | None = None, window: str | None = None) -> None:
     """Show the session of a run: inside tmux the client switches to it, outside this process becomes `tmux attach`.
 
+    `run` is what to type for the run.
+
     Raises:
         UserError: there is no such window, no terminal, or tmux has refused.
     """

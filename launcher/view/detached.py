@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from launcher.plan.spec import Plan
 from launcher.run.events import Event, Exited, RankStarted, Ready, Started, Stopping
+from launcher.view.report import typed_name
 
 SETTLED = 1.0  # seconds that everything must have been up: what cannot be imported dies sooner
 _SEPARATOR = b"\0"  # between the text for the terminal and launch's exit code
@@ -47,6 +48,7 @@ class Detached:
 
     def __init__(self, plan: Plan, header: str, pipe: int) -> None:
         self.header = header
+        self._run = typed_name(plan)
         self._pipe: int | None = pipe
         self._lock = threading.Lock()
         self._timer = threading.Timer(SETTLED, self._it_is_up)
@@ -76,7 +78,7 @@ class Detached:
         self._say(f"{self.header}\n{last_words}", exit_code)
 
     def _it_is_up(self) -> None:
-        self._say(f"{self.header}\nit goes on in the background; end it with: launch stop\n", 0)
+        self._say(f"{self.header}\nit goes on in the background; end it with: launch stop {self._run}\n", 0)
 
     def _say(self, text: str, exit_code: int) -> None:
         """The first word counts; the pipe is closed behind it."""

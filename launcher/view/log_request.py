@@ -2,16 +2,15 @@
 
 import re
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 from datetime import time as clock
-from pathlib import Path
 
 from launcher.config.base import parse_duration
 from launcher.errors import UserError
-from launcher.registry import find_run
-from launcher.run.liveness import newest_living
-from launcher.run.state import ProcessState, RunState, open_run, other_nodes
+from launcher.run.choice import find_run, is_called
+from launcher.run.state import ProcessState, RunState, other_nodes
 from launcher.rundir import RunDir
 from launcher.view.log_lines import LEVELS, key_at
 from launcher.view.log_reader import Wanted
@@ -52,8 +51,7 @@ class Selection:
 
 def select(request: LogRequest) -> Selection:
     """Raises UserError when there is no such run, attempt, component or rank, or a filter cannot be understood."""
-    root, component = _find(request.run, request.component)
-    run, state = open_run(root)
+    (run, state), component = _find(request.run, request.component)
     processes = _processes(run, state)
     _check_component(state.name, processes, component)
     _check_ranks(state.name, processes, component, request.ranks)
@@ -62,18 +60,14 @@ def select(request: LogRequest) -> Selection:
     return Selection(run, state, component, request.ranks, wanted)
 
 
-def _find(run: str | None, component: str | None) -> tuple[Path, str | None]:
-    """The run's directory and the component; `launch logs trainer` is that of the run that is meant without a name."""
-    try:
-        return _newest() if run is None else find_run(run), component
-    except UserError:
-        if run is not None and component is None and run in _components(_processes(*open_run(_newest()))):
-            return _newest(), run
-        raise
-
-
-def _newest() -> Path:
-    return newest_living() or find_run(None)
+def _find(run: str | None, component: str | None) -> tuple[tuple[RunDir, RunState], str | None]:
+    """The run and the component; `launch logs trainer` is that of the run that is meant without a name."""
+    if run is not None and component is None and not is_called(run):
+        with suppress(UserError):
+            meant = find_run(None, "logs")
+            if run in _components(_processes(*meant)):
+                return meant, run
+    return find_run(run, "logs"), component
 
 
 def _processes(run: RunDir, state: RunState) -> list[ProcessState]:

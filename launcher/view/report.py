@@ -1,11 +1,11 @@
 """What stands on the console before and after a run: plain text, so that a pipe gets the same."""
 
-import shlex
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from launcher.plan.spec import Plan, ProcessSpec, Progress
+from launcher.registry import call_name
 from launcher.run.events import exit_text
 from launcher.run.failure import Failure
 from launcher.run.policy import Policy, State
@@ -23,7 +23,7 @@ def header(plan: Plan, session: str | None, notes: Sequence[str] = ()) -> str:
     lines = [f"{plan.kind} run {plan.name}, attempt {plan.run.attempt}{node}", f"  directory  {shown(plan.run.root)}"]
     lines += [f"  {spec.name:<10} {_component(spec)}" for spec in plan.processes]
     if session:
-        lines.append(f"  panes      launch attach {plan.name}")
+        lines.append(f"  panes      launch attach {typed_name(plan)}")
     lines += [f"  note       {note}" for note in (*plan.notes, *notes)]
     return "\n".join(lines) + "\n"
 
@@ -65,8 +65,8 @@ def _where(failure: Failure) -> str:
 
 
 def typed_name(plan: Plan) -> str:
-    """The run as a person names it: by its directory where that is called otherwise."""
-    return plan.name if plan.run.root.name == plan.name else shlex.quote(shown(plan.run.root))
+    """The run as a person names it."""
+    return call_name(plan.run.root, plan.name)
 
 
 def _typed(plan: Plan) -> str:

@@ -3,14 +3,15 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from launcher.registry import known_runs, recorded
+from launcher.registry import every_run, project_runs, recorded
 from launcher.run.inspection import ComponentStatus, ProcessStatus, inspect_processes
 from launcher.run.jobs import ask_for, known_state
 from launcher.run.liveness import GOING_ON, TrueState, is_local, last_seen, true_state
 from launcher.run.slurm import Job
-from launcher.run.state import AttemptState, RunState, other_nodes, read_state
+from launcher.run.state import AttemptState, RunState, load_state, other_nodes, trouble_of
 from launcher.rundir import RunDir
 from launcher.view.metrics import newest_values, read_newest, series
 from launcher.wandb_links import WandbLink, read_wandb_links
@@ -92,13 +93,27 @@ class RunDetails(RunStatus):
     failure: dict[str, Any] | None  # the failure block, as run.json keeps it
 
 
-def all_runs() -> list[RunStatus]:
-    """The one that was started last comes first; directories whose run.json cannot be read are left out."""
-    runs = [recorded(root) or RunDir(root) for root in known_runs()]
-    read = [(run, state) for run in runs if (state := read_state(run))]
+@dataclass(frozen=True)
+class Runs:
+    """Those of a project, or all: the one that was started last comes first."""
+
+    shown: list[RunStatus]
+    unreadable: dict[Path, str]  # a run.json, and what is wrong with it
+
+
+def all_runs(everywhere: bool = False) -> Runs:
+    """The runs of this project or, if asked for, every one that is known of."""
+    read: list[tuple[RunDir, RunState]] = []
+    unreadable: dict[Path, str] = {}
+    for root in every_run() if everywhere else project_runs():
+        run = recorded(root) or RunDir(root)
+        try:
+            read.append((run, load_state(run)))
+        except (OSError, ValueError) as error:
+            unreadable[run.state] = trouble_of(error)
     jobs = ask_for(state for _, state in read)
     found = [run_status(run, state, jobs) for run, state in read]
-    return sorted(found, key=lambda status: status.started, reverse=True)
+    return Runs(sorted(found, key=lambda status: status.started, reverse=True), unreadable)
 
 
 def run_status(run: RunDir, state: RunState, jobs: Mapping[str, Job] | None = None) -> RunStatus:

@@ -1,10 +1,10 @@
 """The page of `launch status RUN`: one run in full."""
 
-import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from launcher.registry import call_name
 from launcher.run.events import exit_text
 from launcher.run.inspection import ComponentStatus, ProcessStatus
 from launcher.run.state import RunState
@@ -18,7 +18,7 @@ from launcher.view.terminal import aligned, joined
 _FLUSH_RIGHT = ("PID", "CPU", "MEMORY")
 
 
-def run_page(state: RunState, details: RunDetails, typed: str, colours: bool) -> str:
+def run_page(state: RunState, details: RunDetails, colours: bool) -> str:
     why = f" ({details.reason})" if details.reason else ""
     words = [state_word(details.state, colours) + why, f"attempt {details.attempt}"]
     words += [f"{details.node_count} nodes, here node {details.node or 0}"] if details.node_count > 1 else []
@@ -32,7 +32,7 @@ def run_page(state: RunState, details: RunDetails, typed: str, colours: bool) ->
     lines += [f"  logs         {shown(Path(details.logs))}", ""]
     if details.failure:
         lines += [details.failure["text"].rstrip("\n"), ""]
-    return "\n".join([*lines, *_next(details, shlex.quote(typed))])
+    return "\n".join([*lines, *_next(details, call_name(run.root, state.name))])
 
 
 def _times(details: RunDetails) -> Iterator[str]:

@@ -5,10 +5,12 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from launcher.registry import every_run
 from launcher.view.metrics import steps_text
 from launcher.view.plot import sparkline
 from launcher.view.report import duration
-from launcher.view.status import RunStatus
+from launcher.view.report import shown as shown_path
+from launcher.view.status import Runs, RunStatus
 from launcher.view.terminal import GAP, GREEN, MAGENTA, RED, YELLOW, aligned, joined, painted, shows_colours
 
 _COLOURS = {
@@ -39,20 +41,39 @@ _VALUE = 8  # columns
 _SHORT, _LONG = 8, 40  # columns of a sparkline: what others make room for, and what is enough
 
 
-def runs_screen(runs: Sequence[RunStatus]) -> str:
-    """The table as stdout takes it: on a terminal as many runs as it has lines, in a pipe all."""
-    if not runs:
-        return "there is no run yet; start one with: launch rl"
+def runs_screen(runs: Runs, everywhere: bool = False) -> str:
+    """The table as stdout takes it: on a terminal as many runs as it has lines, in a pipe all.
+
+    Of runs `everywhere` each is shown with its directory.
+    """
+    unreadable = list(unreadable_lines(runs))
+    if not runs.shown:
+        return "\n".join([*unreadable, _nothing(everywhere)])
     terminal = shutil.get_terminal_size()
-    shown = runs[: max(1, terminal.lines - 3)] if sys.stdout.isatty() else runs
-    table = runs_table(shown, terminal.columns, shows_colours())
-    if len(shown) < len(runs):
-        table.append(f"{len(runs) - len(shown)} older ones: launch status | less")
-    return "\n".join(table)
+    room = (terminal.lines - 3 - len(unreadable)) // (2 if everywhere else 1)
+    shown = runs.shown[: max(1, room)] if sys.stdout.isatty() else runs.shown
+    table = runs_table(shown, terminal.columns, shows_colours(), everywhere)
+    if len(shown) < len(runs.shown):
+        more = "launch status --all" if everywhere else "launch status"
+        table.append(f"{len(runs.shown) - len(shown)} older ones: {more} | less")
+    return "\n".join([*table, *unreadable])
 
 
-def runs_table(runs: Sequence[RunStatus], width: int, colours: bool) -> list[str]:
-    """The lines of the table, at most `width` columns wide; only very long names are wider."""
+def unreadable_lines(runs: Runs) -> Iterator[str]:
+    """How many runs are not in the table, which they are, and why."""
+    if count := len(runs.unreadable):
+        yield f"{count} more cannot be read:"
+    yield from (f"  {shown_path(path)}: {why}" for path, why in runs.unreadable.items())
+
+
+def _nothing(everywhere: bool) -> str:
+    if not everywhere and every_run():
+        return "there is no run below ./outputs; those that are elsewhere: launch status --all"
+    return "there is no run yet; start one with: launch rl"
+
+
+def runs_table(runs: Sequence[RunStatus], width: int, colours: bool, with_directories: bool = False) -> list[str]:
+    """The lines of the table, at most `width` columns wide; only very long names and directories are wider."""
     columns = {title: _column(title, runs) for title in _COLUMNS}
     for title in _LEAVE_FIRST:
         if _room(columns, width) < _SHORT:
@@ -61,7 +82,10 @@ def runs_table(runs: Sequence[RunStatus], width: int, colours: bool) -> list[str
     columns["STATE"] = [state_word(cell, colours) for cell in columns["STATE"]]
     columns[_LAST] = [_LAST, *(_metric(run, room) for run in runs)]
     header, *rows = map(joined, zip(*columns.values(), strict=True))
-    return [header, *(line for run, row in zip(runs, rows, strict=True) for line in (row, *whereabouts(run)))]
+    lines = [header]
+    for run, row in zip(runs, rows, strict=True):
+        lines += [row, *([f"  {run.directory}"] if with_directories else []), *whereabouts(run)]
+    return lines
 
 
 def _column(title: str, runs: Sequence[RunStatus]) -> list[str]:

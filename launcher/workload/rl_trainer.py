@@ -8,6 +8,7 @@ be lost for good; the second term never lets go. Left out: a value function, sev
 policy.
 """
 
+import shlex
 import time
 from dataclasses import dataclass
 
@@ -39,7 +40,8 @@ def train(config: RLTrainerConfig) -> int:
     has restarted the ranks: the orchestrator does not go back with them.
     """
     if is_restarted():
-        raise UserError("torchrun has restarted the ranks of an RL run", "launch resume continues it instead")
+        resume = f"launch resume {shlex.quote(str(run_dir(config).root))}"
+        raise UserError("torchrun has restarted the ranks of an RL run", f"continue it instead with: {resume}")
     stop, run = Stop(), run_dir(config)
     with join_ranks(config.model.device, config.batch_timeout + SLACK) as ranks:
         with quick_imports():  # torch's optimizers import as much again

@@ -28,10 +28,11 @@ if attempt < 3:
 SERVICE = '[services.helper]\ncommand = ["sh", "-c", "echo $$; exec sleep 1000"]\n'
 
 
-def command(launcher: Launcher, *words: str) -> subprocess.CompletedProcess[str]:
+def command(launcher: Launcher, *words: str, cwd: str = ".") -> subprocess.CompletedProcess[str]:
     """A command of launch that returns by itself."""
+    where = launcher.directory / cwd
     return subprocess.run(
-        [LAUNCH, *words], cwd=launcher.directory, env=launcher.environment, capture_output=True, text=True, timeout=60
+        [LAUNCH, *words], cwd=where, env=launcher.environment, capture_output=True, text=True, timeout=60
     )
 
 
@@ -52,9 +53,9 @@ def helper_pid(run: Launched) -> int:
 
 
 def test_a_detached_run_gives_the_prompt_back_and_goes_on_until_it_is_stopped(launch: Launcher) -> None:
-    run = launch.sft(PATIENT, "--detach")
+    run = launch.sft(PATIENT, "--detach", "--name", "exp-lr3")
     assert run.exit_code() == 0
-    assert "it goes on in the background" in run.output
+    assert "it goes on in the background; end it with: launch stop exp-lr3\n" in run.output
     assert run.state().state == "running"
     assert len(run.rank_pids()) == 1
     stopped = command(launch, "stop", "run")
@@ -64,12 +65,26 @@ def test_a_detached_run_gives_the_prompt_back_and_goes_on_until_it_is_stopped(la
     assert run.state().state == "stopped"
 
 
+def test_stop_in_an_empty_directory_leaves_a_run_elsewhere_alone_and_says_how_to_name_it(launch: Launcher) -> None:
+    run = launch("sft", "--trainer.command", "sleep", "--trainer.args", "1000", "--output-dir", "run", "--no-tmux")
+    run.wait_for_output("trainer: started")
+    (launch.directory / "empty").mkdir()
+    refused = command(launch, "stop", cwd="empty")
+    name = run.state().name
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith("launch: there is no run below ./outputs; one that is elsewhere must be named\n")
+    assert refused.stderr.endswith(f"{run.run.root}\n  such as: launch stop {name}\n")
+    assert run.state().state == "running"
+    assert command(launch, "stop", name[:-1], cwd="empty").returncode == 0
+    assert run.exit_code() == 143
+
+
 def test_ctrl_c_while_a_detached_run_starts_gives_the_prompt_back_and_leaves_the_run_alone(launch: Launcher) -> None:
-    run = launch.sft(PATIENT, "--trainer.ready", "tcp://127.0.0.1:1", "--detach")
+    run = launch.sft(PATIENT, "--trainer.ready", "tcp://127.0.0.1:1", "--detach", "--name", "exp-lr3")
     run.wait_for_ranks(1)
     run.process.send_signal(signal.SIGINT)
     assert run.exit_code() == 130
-    assert "the run goes on in the background; end it with: launch stop run" in run.output
+    assert "the run goes on in the background; end it with: launch stop exp-lr3\n" in run.output
     assert run.state().state == "running"
     assert "stopped, nothing of it is left" in command(launch, "stop", "run").stdout
 

@@ -43,7 +43,7 @@ def stop(run: Launched) -> None:
 def test_a_run_that_goes_on_is_shown_with_its_living_processes(launch: Launcher) -> None:
     run = launch.sft(PATIENT, "--nproc", "2", "--name", "calm-otter")
     run.wait_for_ranks(2)
-    table = status(launch).splitlines()
+    table = status(launch, "--all").splitlines()
     assert table[1].split()[:4] == ["calm-otter", "running", "sft", "1"]
     found = in_full(launch)
     assert [process["pid"] for process in found["launchers"]] == [run.pid_of("supervisor"), run.pid_of("guard")]
@@ -52,7 +52,7 @@ def test_a_run_that_goes_on_is_shown_with_its_living_processes(launch: Launcher)
     assert trainer["usage"]["memory"] > trainer["ranks"][0]["usage"]["memory"] > 1e6
     assert "launch stop calm-otter\n" in status(launch, "calm-otter")
     stop(run)
-    assert status(launch).splitlines()[1].split()[1] == "stopped"
+    assert status(launch, "--all").splitlines()[1].split()[1] == "stopped"
 
 
 def test_a_run_that_finished_says_so_and_has_no_processes(launch: Launcher) -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from launcher.errors import UserError
 from launcher.plan.spec import Plan
-from launcher.registry import find_run, known_runs, register
-from launcher.run.state import RunState, StateFile, first_state, open_run, other_nodes
+from launcher.registry import every_run, register
+from launcher.run.choice import find_run
+from launcher.run.state import RunState, StateFile, first_state, other_nodes
 from launcher.view.log_request import LogRequest, select
 from launcher.view.logs import LogView
 from launcher.view.panes import PANES_OF_OTHERS, layout_of
@@ -89,7 +90,7 @@ def test_a_run_on_one_node_has_no_others(root: Path) -> None:
 def test_a_page_has_a_line_for_each_other_node(root: Path) -> None:
     plan, state = node(root, 0, state="running", ended=None)
     node(root, 1, state="failed")
-    page = run_page(state, run_details(plan.run, state), "otter", colours=False)
+    page = run_page(state, run_details(plan.run, state), colours=False)
     assert "attempt 1, 2 nodes, here node 0" in page
     assert f"node 1    failed on {platform.node()}: trainer with 2 ranks" in page
 
@@ -125,9 +126,8 @@ def test_panes_show_the_other_nodes_components_but_not_hundreds_of_them(root: Pa
 
 def test_a_node_with_a_directory_of_its_own_finds_its_run_there(root: Path) -> None:
     plan, _ = node(root, 1)
-    register(root)
-    assert known_runs() == [root]
-    assert find_run("otter") == root
-    run, state = open_run(root)
+    register(root, "otter")
+    assert every_run() == [root]
+    run, state = find_run("otter", "logs")
     assert (run, state.node) == (plan.run, 1)
     assert shown(root)[-1] == "launcher@1 it is over"

@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
+from launcher.registry import register
 from launcher.run.state import (
     AttemptState,
     FailureState,
@@ -104,7 +105,7 @@ def of_trainer(process: ProcessId | None, exit_code: int | None = None, **facts:
 
 
 def page(run: RunDir, state: RunState) -> str:
-    return run_page(state, run_details(run, state), "otter", colours=False)
+    return run_page(state, run_details(run, state), colours=False)
 
 
 # --- the state is true ------------------------------------------------------------------------------------------------
@@ -181,14 +182,39 @@ def test_the_table_shows_name_state_kind_attempt_step_age_and_metric(make_run: M
 def test_the_run_that_started_last_comes_first(make_run: MakeRun) -> None:
     for name, age_of_run in (("old", 30), ("newest", 10), ("middle", 20)):
         make_run(name, started=time.time() - age_of_run)
-    assert [run.name for run in all_runs()] == ["newest", "middle", "old"]
+    assert [run.name for run in all_runs().shown] == ["newest", "middle", "old"]
 
 
-def test_a_directory_whose_state_cannot_be_read_is_left_out(make_run: MakeRun, here: Path) -> None:
+def test_runs_that_cannot_be_read_are_counted_and_named_with_the_reason(make_run: MakeRun, here: Path) -> None:
     make_run("otter")
-    (here / "outputs" / "broken").mkdir()
-    (here / "outputs" / "broken" / "run.json").write_text("{")
-    assert [run.name for run in all_runs()] == ["otter"]
+    for name, content in (("broken", "{"), ("far", '{"started": 1e300}'), ("new", "")):
+        (here / "outputs" / name).mkdir()
+        (here / "outputs" / name / "run.json").write_text(content)
+    lines = runs_screen(all_runs()).splitlines()
+    assert lines[1].startswith("otter")
+    assert lines[2] == "3 more cannot be read:"
+    assert lines[3].startswith("  outputs/broken/run.json: Invalid JSON: ")
+    assert lines[4].startswith("  outputs/far/run.json: name: Field required")
+    assert lines[5].startswith("  outputs/new/run.json: empty: ")
+
+
+@pytest.mark.parametrize("started", ["1e300", "-1", "Infinity", "NaN", "1e999"])
+def test_a_start_that_no_clock_shows_is_a_run_that_cannot_be_read(make_run: MakeRun, started: str) -> None:
+    run, state = make_run()
+    run.state.write_text(state.model_dump_json().replace(str(state.started), started))
+    assert "1 more cannot be read:\n  outputs/otter/run.json: started: Input should be" in runs_screen(all_runs())
+
+
+def test_runs_elsewhere_are_shown_with_all_and_each_with_its_directory(
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, _ = make_run("otter")
+    register(run.root, "otter")
+    monkeypatch.chdir(tmp_path)
+    nothing_here = "there is no run below ./outputs; those that are elsewhere: launch status --all"
+    assert runs_screen(all_runs()) == nothing_here
+    lines = runs_screen(all_runs(everywhere=True), everywhere=True).splitlines()
+    assert lines[1].startswith("otter") and lines[2:] == [f"  {run.root}"]
 
 
 @pytest.mark.parametrize("width", [80, 200])
