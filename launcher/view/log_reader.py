@@ -23,10 +23,10 @@ from launcher.view.log_lines import (
     plain_entries,
 )
 from launcher.view.log_sources import Source
+from launcher.view.long_lines import LongLines
 
 BLOCK = 32 * 1024  # bytes read at once
 LARGEST_ENTRY = 1 << 20  # bytes; a longer one may be shown in parts
-LARGEST_LINE = 64 << 20  # bytes; a longer one is shown as several
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ class LogReader:
         self._file: tuple[int, int] | None = None  # device and inode
         self._position = 0
         self._rest = b""  # read, but perhaps not complete
+        self._long_lines = LongLines(source.path)
         self._is_quiet = False
         self._changed = 0.0  # seconds since the epoch
         self._key = b""  # of the last line that had one
@@ -85,7 +86,7 @@ class LogReader:
     def _next_block(self, final: bool) -> bytes | None:
         """Whole lines, if possible whole entries."""
         added = self._read(max(BLOCK, len(self._rest)))
-        data = self._rest + added
+        data = self._rest + (self._long_lines.add(added) if added or not final else self._long_lines.end())
         was_quiet, self._is_quiet = self._is_quiet, not added
         if added:
             cut = self._last_entry(data)
@@ -114,6 +115,7 @@ class LogReader:
         file = (status.st_dev, status.st_ino)
         if file != self._file or status.st_size < self._position:
             self._file, self._position, self._rest = file, 0, b""
+            self._long_lines = LongLines(self.source.path)
         self._changed = status.st_mtime
 
     def _last_entry(self, data: bytes) -> int:
@@ -123,7 +125,7 @@ class LogReader:
             start = data.rfind(b"\n", 0, start - 1) + 1
             if has_stamp(data, start):
                 return start
-        return end or (len(data) if len(data) > LARGEST_LINE else 0)
+        return end
 
     # --- entries ---
 

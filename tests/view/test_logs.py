@@ -18,6 +18,7 @@ from launcher.run.state import ProcessState, ProgressState, RankState, RunState,
 from launcher.rundir import RunDir
 from launcher.view.log_request import LogRequest, select
 from launcher.view.logs import LogView
+from launcher.view.long_lines import LONGEST_LINE
 from tests.waiting import until
 
 DAY = "2026-11-23"
@@ -295,9 +296,48 @@ def test_bytes_that_are_not_utf_8_are_shown_as_they_are(run: Run) -> None:
     assert b"after\n" in run.raw()
 
 
-def test_a_line_of_ten_megabytes_is_one_line(run: Run) -> None:
+def test_of_a_line_of_ten_megabytes_the_beginning_is_shown_and_how_much_was_left_out(run: Run) -> None:
     run.rank(0, line(1, "x" * 10_000_000) + line(2, "after"))
-    assert [len(message) for message in run.messages()] == [10_000_000, 5]
+    first, second = run.messages()
+    left_out = 10_000_000 + len(line(1, "")) - 1 - LONGEST_LINE
+    assert first == "x" * (10_000_000 - left_out) + f" ... {left_out} more bytes, in {run.rank_file(0)}"
+    assert second == "after"
+
+
+def test_a_long_line_is_not_cut_within_a_character_and_one_that_fits_not_at_all(run: Run) -> None:
+    stamp = len(line(1, "")) - 1
+    run.rank(0, line(1, "x" * (LONGEST_LINE - stamp)) + line(2, "y" + "é" * LONGEST_LINE) + line(3, "after"))
+    whole, cut, after = run.messages()
+    assert whole == "x" * (LONGEST_LINE - stamp)
+    assert set(cut.partition(" ... ")[0]) == {"y", "é"}
+    assert after == "after"
+
+
+def test_a_long_last_line_without_an_end_says_what_was_left_out(run: Run) -> None:
+    run.rank(0, "x" * (LONGEST_LINE + 3))
+    assert " ... 3 more bytes, in " in run.raw().decode()
+
+
+def test_of_a_progress_bar_the_last_state_is_shown_however_long_it_has_become(run: Run) -> None:
+    run.rank(0, "".join(f"\r{percent}%" + " " * 10_000 for percent in range(101)))
+    assert [message.rstrip() for message in run.messages()] == ["100%"]
+
+
+def peak_memory(command: list[str | Path]) -> int:
+    """Bytes, of a command that must succeed."""
+    code = "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL); "
+    code += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=True)
+    return int(done.stdout) * 1024
+
+
+def test_a_line_of_200_megabytes_takes_no_more_memory_than_others(run: Run) -> None:
+    launch = Path(sys.executable).with_name("launch")
+    run.rank(0, line(1, "usual"))
+    usual = peak_memory([launch, "logs", run.dir.root])
+    for _ in range(200):
+        run.component("inference", b"x" * 1_000_000)
+    assert peak_memory([launch, "logs", run.dir.root]) < usual + 20_000_000
 
 
 def test_a_last_line_without_an_end_is_shown(run: Run) -> None:
