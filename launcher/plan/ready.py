@@ -63,10 +63,15 @@ def ready_when(check: str) -> str:
     return f"its log has {check.removeprefix(LOG)}" if check.startswith(LOG) else f"{check} answers"
 
 
+def asked_of(check: str) -> str:
+    """What a server is asked, in short: the path of a URL."""
+    path = urlsplit(check).path
+    return check if path in ("", "/") else path
+
+
 def silent_because(check: str, seconds: float, answer: str) -> str:
     """What was missed for so long, for people; `answer` is what the last try met with."""
-    path = urlsplit(check).path
-    asked = check if path in ("", "/") else path
+    asked = asked_of(check)
     if answer.startswith("answered"):
         return f"no good answer from {asked} for {seconds:g}s: it {answer}"
     if answer.startswith("did not answer"):

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from launcher.run.suspicion import Suspect
+
 
 @dataclass(frozen=True)
 class Stop:
@@ -50,6 +52,14 @@ class Kill:
 
 
 @dataclass(frozen=True)
+class Await:
+    """Give servers that seem to be dying so many seconds to end."""
+
+    suspects: tuple[Suspect, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Drain:
     """Give the last component so many seconds to finish."""
 
@@ -66,4 +76,4 @@ class AwaitNodes:
     """Nothing is left here; give the other nodes the grace to come to the same."""
 
 
-Action = AwaitNodes | Stop | StopAttempt | KillAttempt | StartAttempt | StartAgain | EndOne | Kill | Drain | End
+Action = Await | AwaitNodes | Stop | StopAttempt | KillAttempt | StartAttempt | StartAgain | EndOne | Kill | Drain | End

@@ -15,6 +15,7 @@ class Watch:
     def __init__(self, spec: ProcessSpec) -> None:
         self.spec = spec
         self.is_ready = False
+        self.task: asyncio.Task[None] | None = None  # that runs it
         self.pulse = Pulse(spec.alive) if spec.alive else None
         self._probe = ready_probe(spec.ready, spec.log) if spec.ready else None
 
@@ -33,6 +34,11 @@ class Watch:
         if self.pulse:
             await self.pulse.until_silent()
             emit(Silent(self.spec.name, self.pulse.alive.check, self.pulse.silence, self.pulse.last_miss))
+
+    def close(self) -> None:
+        """The component has ended."""
+        if self.task:
+            self.task.cancel()
 
 
 class Pulse:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from launcher.plan.spec import Plan
 from launcher.run.reports import Lost, Reported
+from launcher.run.suspicion import Suspect
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,27 @@ class RankExited:
     rank: int
     exit_code: int | None  # negative: the signal; None: it was gone before it could be read
     torchrun_got: signal.Signals | None = None  # the signal that torchrun was sent, and has passed on
+    suspects: tuple[Suspect, ...] = ()  # servers that were dying then
 
 
 @dataclass(frozen=True)
 class Exited:
     component: str
     exit_code: int  # negative: the signal
+    suspects: tuple[Suspect, ...] = ()  # servers that were dying then
+
+
+@dataclass(frozen=True)
+class Awaiting:
+    """What has failed may be the client of a dying server, which is waited for before anything is ended."""
+
+    suspects: tuple[Suspect, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class SuspectsOverdue:
+    """The suspects have not ended in time."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +190,8 @@ Event = (
     | RankStarted
     | RankExited
     | Exited
+    | Awaiting
+    | SuspectsOverdue
     | Signalled
     | HungUp
     | Heartbeat

@@ -9,6 +9,7 @@ from launcher.plan.ready import not_ready_because, silent_because
 from launcher.plan.spec import Plan, ProcessSpec, Role
 from launcher.run.actions import (
     Action,
+    Await,
     Drain,
     End,
     EndOne,
@@ -33,11 +34,14 @@ from launcher.run.events import (
     Silent,
     Stalled,
     Started,
+    SuspectsOverdue,
     exit_text,
     received_text,
 )
 from launcher.run.failure import Culprit, Failure
+from launcher.run.suspicion import Suspect, Suspicion
 
+SUSPECT_SECONDS = 5.0  # that a server which seems to be dying may take to end, before its client is named
 TERMINATED = (-signal.SIGTERM, 128 + signal.SIGTERM)  # ended by SIGTERM, or exited because of it
 
 
@@ -72,6 +76,7 @@ class Policy:
     _started_again: Counter[str] = field(default_factory=Counter)
     _proven: set[str] = field(default_factory=set)  # ready once: one that never was would only fail again
     _replaced: dict[str, str] = field(default_factory=dict)  # ended to be started again -> why
+    _held: Suspicion | None = None  # the run goes on until it is clear who is to be named
     _all_started: bool = False
     _attempt_is_killed: bool = False
 
@@ -80,7 +85,7 @@ class Policy:
 
     def next_to_start(self) -> ProcessSpec | None:
         """A component that has not been started, and for which all that it comes after can be used; None if none is."""
-        if self.state is not State.RUNNING:
+        if self.state is not State.RUNNING or self._held:
             return None
         waiting = (spec for spec in self.plan.processes if spec.name in self._waiting)
         return next((spec for spec in waiting if self._usable.issuperset(spec.after)), None)
@@ -118,19 +123,21 @@ class Policy:
             case NotStarted(component, reason):
                 self._waiting.discard(component)
                 return self._fail(Culprit(component, f"could not be started: {reason}"))
-            case Exited(component, code):
-                return self._on_exit(component, code)
+            case Exited(component, code, suspects):
+                return [*self._settle_unless_suspected(component), *self._on_exit(component, code, suspects)]
+            case SuspectsOverdue():
+                return self._settle()
             case RankExited(component, _, code, signal.Signals() as got) if code:
                 return self._fail(Culprit(component, received_text(got)))
             case RankExited(_, _, code) if code in TERMINATED:
                 return []  # torchrun ends its other ranks so when one has failed, which it will name itself
-            case RankExited(component, rank, code) if code and not self._restarts_ranks(component):
-                return self._fail(Culprit(component, exit_text(code), rank, code))
+            case RankExited(component, rank, code, _, suspects) if code and not self._restarts_ranks(component):
+                return self._fail(Culprit(component, exit_text(code), rank, code), suspects)
             case NotReady(component, check, timeout, answer):
                 what = f"was not ready within {timeout:g}s: {not_ready_because(check, answer)}"
-                return self._on_silence(component, what)
+                return self._on_no_answer(component, what)
             case Silent(component, check, seconds, answer):
-                return self._on_silence(component, silent_because(check, seconds, answer))
+                return self._on_no_answer(component, silent_because(check, seconds, answer))
             case DrainTimedOut(seconds):
                 late = ", ".join(sorted(self._unfinished()))
                 return self._fail(Culprit(late, f"did not finish within {seconds:g}s of the others"))
@@ -166,7 +173,7 @@ class Policy:
         if self._spec(component).ready is None:
             self._usable.add(component)
 
-    def _on_exit(self, component: str, code: int) -> list[Action]:
+    def _on_exit(self, component: str, code: int, suspects: tuple[Suspect, ...]) -> list[Action]:
         self._alive.discard(component)
         self.exits[component] = code
         if self.state is State.RESTARTING and self._role(component) is Role.FINISHES:
@@ -177,9 +184,11 @@ class Policy:
             return self._when_empty()
         if self._role(component) is Role.SERVES:
             return self._on_server_exit(self._spec(component), code)
-        if code != 0:
-            return self._fail(Culprit(component, exit_text(code), exit_code=code))
-        return self._when_one_has_finished()
+        actions = self._fail(Culprit(component, exit_text(code), exit_code=code), suspects) if code else []
+        if self._held:
+            self.collateral.append(component)
+            return actions
+        return actions if code else self._when_one_has_finished()
 
     def _when_one_has_finished(self) -> list[Action]:
         if self._unfinished():
@@ -191,21 +200,34 @@ class Policy:
             self._usable.add(spec.name)
             return []
         what = exit_text(code) if code else "ended (exit code 0) while the run still needed it"
-        what = self._replaced.pop(spec.name, what)
-        if not self._may_start_again(spec):
-            return self._fail(Culprit(spec.name, what, exit_code=code))
-        self._started_again[spec.name] += 1
-        self._usable.discard(spec.name)
-        return [StartAgain(spec.name, what, self._starts_left(spec))]
+        return self._on_server_failure(spec, self._replaced.pop(spec.name, what), code)
 
-    def _on_silence(self, component: str, what: str) -> list[Action]:
-        """It lives and cannot be used: what could be started again is ended first, everything else has failed."""
+    def _on_no_answer(self, component: str, what: str) -> list[Action]:
         if self._is_ending() or component in self._replaced:
             return []
-        if not self._may_start_again(self._spec(component)):
-            return self._fail(Culprit(component, what))
-        self._replaced[component] = what
-        return [EndOne(component, what)]
+        return self._on_server_failure(self._spec(component), what)
+
+    def _on_server_failure(self, spec: ProcessSpec, what: str, code: int | None = None) -> list[Action]:
+        """Start it again if it may be, and with a client that has died of it the attempt; else the run has failed."""
+        if self._held and (suspect := self._held.against(spec.name)):
+            what = "; ".join(filter(None, (what, self._held.explain(suspect))))
+        culprit = Culprit(spec.name, what, exit_code=code)
+        if not self._may_start_again(spec) or (self._held and not self.restarts):
+            return self._fail(culprit)
+        again = self._start_again(spec, what)
+        if not self._held:
+            return [again]
+        self.culprit = culprit
+        return [again, *self._restart(culprit.text)]
+
+    def _start_again(self, spec: ProcessSpec, what: str) -> Action:
+        """What lives and cannot be used is ended first."""
+        if spec.name in self._alive:
+            self._replaced[spec.name] = what
+            return EndOne(spec.name, what)
+        self._started_again[spec.name] += 1
+        self._usable.discard(spec.name)
+        return StartAgain(spec.name, what, self._starts_left(spec))
 
     def _on_signal(self, number: signal.Signals) -> list[Action]:
         if number is signal.SIGTERM and self.signals_reach_all and self._is_ending():
@@ -213,6 +235,9 @@ class Policy:
             return []
         if self._is_ending():
             return [] if number is signal.SIGUSR1 else [Kill()]
+        if self._held and not (number is signal.SIGTERM and self.signals_reach_all):
+            self.restarts = 0
+            return [*self._settle(), *([Kill()] if number is signal.SIGQUIT else [])]
         self.ended_by = number
         if number is signal.SIGQUIT:
             self.state = State.STOPPED
@@ -233,27 +258,54 @@ class Policy:
             self.state = State.FAILED
         return [Kill()]
 
-    def _fail(self, culprit: Culprit) -> list[Action]:
-        if self.state is State.RESTARTING and not self._is_served_by(culprit.component):
+    def _fail(self, culprit: Culprit, suspects: tuple[Suspect, ...] = ()) -> list[Action]:
+        if not self._counts(culprit):
             return []
-        if self.state not in (State.RUNNING, State.RESTARTING):
-            return []
+        dying = tuple(suspect for suspect in suspects if suspect.component in self._alive)
+        if dying and not self._held:
+            self._held = Suspicion(culprit, dying)
+            return [Await(dying, SUSPECT_SECONDS)]
+        self._held = None
         self.culprit = culprit
         reason = self._named(culprit).text
         if self.restarts > 0 and not self._is_served_by(culprit.component):
             return self._restart(reason)
         return self._stop(State.FAILED, reason)
 
+    def _counts(self, culprit: Culprit) -> bool:
+        """Whether a failure can still change what becomes of the run."""
+        if self._is_ending():
+            return False
+        if self._held:
+            return self._held.against(culprit.component) is not None
+        return self.state is State.RUNNING or self._is_served_by(culprit.component)
+
+    def _settle(self) -> list[Action]:
+        """Suspects are not waited for any more: one that has certainly failed is named, else what has failed first."""
+        held = self._held
+        if held is None or self._is_ending():
+            return []
+        for suspect in held.suspects:
+            if suspect.is_certain and suspect.component in self._alive:
+                return self._on_server_failure(self._spec(suspect.component), "")
+        self._held = None
+        return self._fail(held.culprit)
+
+    def _settle_unless_suspected(self, component: str) -> list[Action]:
+        """The end of another server may be due to that of its client, and so is no reason to wait any longer."""
+        is_news = self._held and self._is_served_by(component) and not self._held.against(component)
+        return self._settle() if is_news else []
+
     def _restart(self, reason: str) -> list[Action]:
         self.restarts -= 1
-        self.state = State.RESTARTING
+        self.state, self._held = State.RESTARTING, None
         return [StopAttempt(reason), *self._when_attempt_is_over()]
 
     def _when_attempt_is_over(self) -> list[Action]:
         return [StartAttempt()] if self._all_started and not self._finishing() else []
 
     def _stop(self, state: State, reason: str) -> list[Action]:
-        self.state = state
+        self.state, self._held = state, None
         return [Stop(reason), *self._when_empty()]
 
     def _when_empty(self) -> list[Action]:

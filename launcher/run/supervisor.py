@@ -12,6 +12,7 @@ from launcher.logger import get_logger
 from launcher.plan.spec import Plan, ProcessSpec, Role
 from launcher.run.actions import (
     Action,
+    Await,
     AwaitNodes,
     Drain,
     End,
@@ -26,6 +27,7 @@ from launcher.run.actions import (
 from launcher.run.alive import Watch
 from launcher.run.events import (
     HEARTBEAT,
+    Awaiting,
     DrainTimedOut,
     EndingOne,
     Event,
@@ -39,6 +41,7 @@ from launcher.run.events import (
     NewAttempt,
     NodesOverdue,
     NotStarted,
+    RankExited,
     Ready,
     Restarting,
     Signalled,
@@ -46,6 +49,7 @@ from launcher.run.events import (
     Started,
     StartingAgain,
     Stopping,
+    SuspectsOverdue,
 )
 from launcher.run.failure import Failure
 from launcher.run.node_policy import NodePolicy
@@ -53,6 +57,7 @@ from launcher.run.policy import Policy, State
 from launcher.run.processes import SWEEP_SECONDS, end_orphans, kill_orphans_of, signal_group, sweep
 from launcher.run.ranks import RankWatch
 from launcher.run.spawn import spawn
+from launcher.run.suspects import RecentLogs, find_suspects
 from launcher.run.watchdog import LOOKS, Watchdog
 
 if TYPE_CHECKING:
@@ -103,7 +108,8 @@ class _Supervisor:
         self.living: dict[int, ProcessSpec] = {}  # pid -> component
         self.ranks: dict[str, RankWatch] = {}
         self.tasks: set[asyncio.Task[None]] = set()
-        self.asking: dict[str, asyncio.Task[None]] = {}  # component -> what asks whether it can be used
+        self.watches: dict[str, Watch] = {}  # component -> what asks whether it can be used
+        self.server_logs = RecentLogs()
 
     async def run(self) -> Policy:
         self.loop = asyncio.get_running_loop()
@@ -140,17 +146,30 @@ class _Supervisor:
 
     def _beat(self) -> None:
         self._tell(Heartbeat())
+        self.server_logs.beat()
         self.loop.call_later(HEARTBEAT, self._beat)
 
     # --- what happens ---
 
     def _emit(self, event: Event) -> None:
         """Tell everybody, then do what the policy makes of it."""
+        event = self._with_suspects(event)
         actions = self.policy.on(event)
         self._tell(event)
         self._act(actions)
         if isinstance(event, (Ready, Exited)):
             self._start_all_that_can()
+
+    def _with_suspects(self, event: Event) -> Event:
+        """What a client that failed may have died of. One that a signal ended did not die of its server."""
+        if not isinstance(event, (Exited, RankExited)) or not event.exit_code or event.exit_code < 0:
+            return event
+        spec = self.plan.process(event.component)
+        if self.policy.state is not State.RUNNING or spec is None or spec.role is Role.SERVES:
+            return event
+        servers = [spec for spec in self.living.values() if spec.role is Role.SERVES]
+        found = find_suspects([(spec, self.watches.get(spec.name)) for spec in servers], self.server_logs)
+        return replace(event, suspects=found) if found else event
 
     def _tell(self, event: Event) -> None:
         for listener in self.listeners:
@@ -187,8 +206,8 @@ class _Supervisor:
             return
         if spec.name in self.ranks:
             self.ranks.pop(spec.name).close()
-        if asking := self.asking.pop(spec.name, None):
-            asking.cancel()
+        if watched := self.watches.pop(spec.name, None):
+            watched.close()
         kill_orphans_of(spec.name, self.living)
         self._emit(Exited(spec.name, exit_code))
 
@@ -218,6 +237,8 @@ class _Supervisor:
             self._start(spec)
 
     def _start(self, spec: ProcessSpec) -> None:
+        if spec.role is Role.SERVES:
+            self.server_logs.started(spec.log)
         watched = Watch(spec) if spec.ready or spec.alive else None
         try:
             pid = spawn(spec, os.environ)
@@ -229,7 +250,8 @@ class _Supervisor:
         if spec.ranks:
             self.ranks[spec.name] = RankWatch(spec, pid, self._emit)
         if watched:
-            self.asking[spec.name] = self._in_background(watched.run(self._emit))
+            self.watches[spec.name] = watched
+            watched.task = self._in_background(watched.run(self._emit))
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self.loop.create_task(work)
@@ -256,6 +278,9 @@ class _Supervisor:
                     self._end_one(component, why)
                 case Kill():
                     self._kill()
+                case Await(suspects, seconds):
+                    self._tell(Awaiting(suspects, seconds))
+                    self._set_deadline(seconds, SuspectsOverdue())
                 case Drain(seconds):
                     self._set_deadline(seconds, DrainTimedOut(seconds))
                 case AwaitNodes():

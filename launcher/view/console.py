@@ -21,6 +21,7 @@ from rich.text import Text
 
 from launcher.plan.spec import Plan
 from launcher.run.events import (
+    Awaiting,
     EndingOne,
     Event,
     Heartbeat,
@@ -131,7 +132,7 @@ class Console:
             self._stopping = False
             self._log = LogFile(event.plan.followed.log)
             self._metrics = MetricsReader(event.plan.run.metrics(event.plan.progress.component))
-        if isinstance(event, (Started, Ready, EndingOne, StartingAgain, Stopping, Restarting, NewAttempt)):
+        if isinstance(event, (Started, Ready, Awaiting, EndingOne, StartingAgain, Stopping, Restarting, NewAttempt)):
             self._screen.line(f"launch | {describe(event)[1]}")
 
     def _show_log(self, closing: bool) -> bool:

@@ -3,6 +3,7 @@
 from launcher.logger import get_logger
 from launcher.plan.ready import not_ready_because, silent_because
 from launcher.run.events import (
+    Awaiting,
     DrainTimedOut,
     EndingOne,
     Event,
@@ -26,6 +27,7 @@ from launcher.run.events import (
     Started,
     StartingAgain,
     Stopping,
+    SuspectsOverdue,
     exit_text,
 )
 from launcher.run.reports import Lost, Report, Reported
@@ -61,6 +63,11 @@ def describe(event: Event) -> tuple[str, str]:
             return "INFO" if exit_code == 0 else "WARNING", f"{name}: rank {rank} ended, {exit_text(exit_code)}"
         case Exited(name, exit_code):
             return "INFO" if exit_code == 0 else "WARNING", f"{name}: ended, {exit_text(exit_code)}"
+        case Awaiting(suspects, seconds):
+            seen = ", ".join(f"{suspect.component} seems to be dying ({suspect.why})" for suspect in suspects)
+            return "WARNING", f"{seen}: waiting up to {seconds:g}s for its end"
+        case SuspectsOverdue():
+            return "WARNING", "what seemed to be dying has not ended"
         case Signalled(number):
             return "WARNING", f"{number.name} received"
         case Heartbeat():

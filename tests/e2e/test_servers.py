@@ -66,3 +66,44 @@ def test_a_server_that_falls_silent_is_killed_and_started_again_where_that_was_a
     faulty.touch("finish")
     until(faulty.has_ended, 20)
     assert faulty.run.exit_code() == 0, faulty.run.output
+
+
+ASK = """
+import urllib.request
+wait_for("go")
+urllib.request.urlopen("http://127.0.0.1:" + sys.argv[1] + "/health", timeout=5)
+"""
+DIE_SLOWLY = """
+import threading
+threading.Thread(target=server.serve_forever, daemon=True).start()
+wait_for("dying")
+server.shutdown()
+server.server_close()
+pathlib.Path("go").touch()
+time.sleep(2)
+print("RuntimeError: the engine is dead", file=sys.stderr)
+os._exit(1)
+"""
+
+
+def test_a_server_whose_port_closes_two_seconds_before_it_ends_is_named_and_not_its_client(launch: Launcher) -> None:
+    options = (*PORTS, f"--inference.ready={URL}/health")
+    faulty = start_rl(launch, *options, orchestrator=ASK, inference=SERVE + DIE_SLOWLY)
+    faulty.wait_until_there()
+    faulty.run.wait_for_output("inference: ready after")
+    faulty.touch("dying")
+    faulty.check(Ended(1, "failed", "inference", "RuntimeError: the engine is dead", within=5))
+    first = faulty.run.state().failure.text.splitlines()[0]
+    assert first.startswith("FAILED  inference: exit code 1; its port ")
+    assert first.endswith(" was closed before orchestrator failed")
+    assert "orchestrator" in faulty.run.state().failure.collateral
+
+
+def test_a_client_of_a_server_that_is_well_is_named_at_once(launch: Launcher) -> None:
+    options = (*PORTS, f"--inference.ready={URL}/health")
+    faulty = start_rl(launch, *options, orchestrator=ASK + "sys.exit(3)", inference=SERVE + "server.serve_forever()")
+    faulty.wait_until_there()
+    faulty.run.wait_for_output("inference: ready after")
+    faulty.touch("go")
+    faulty.check(Ended(1, "failed", "orchestrator", "exit code 3"))
+    assert "waiting up to" not in faulty.run.run.launcher_log.read_text()

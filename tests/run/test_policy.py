@@ -11,6 +11,7 @@ import pytest
 from launcher.plan.spec import Plan, ProcessSpec, Progress, Ranks, Role
 from launcher.run.actions import (
     Action,
+    Await,
     Drain,
     End,
     EndOne,
@@ -37,8 +38,10 @@ from launcher.run.events import (
     Silent,
     Stalled,
     Started,
+    SuspectsOverdue,
 )
 from launcher.run.policy import Culprit, Policy, State
+from launcher.run.suspicion import Suspect
 from launcher.rundir import RunDir
 
 ROLES = {
@@ -557,6 +560,147 @@ def test_what_comes_after_a_service_that_prepares_and_ends_is_started_then() -> 
     assert start_all(run) == ["trainer"]
 
 
+# --- the server, not its client ---------------------------------------------------------------------------------------
+
+CLOSED = Suspect("inference", "its port 8000 was closed")
+ERROR = Suspect("inference", "its log had an error", is_certain=False)
+BEFORE = "its port 8000 was closed before orchestrator failed"
+AWAIT = Await((CLOSED,), 5.0)
+
+
+def lost_its(server: Suspect, client: str = "orchestrator") -> Exited:
+    """A client that fails while a server is dying."""
+    return Exited(client, 1, (server,))
+
+
+@pytest.mark.parametrize(("code", "ending"), [(1, "exit code 1"), (-signal.SIGKILL, "SIGKILL")])
+def test_a_dying_server_is_waited_for_and_named_and_its_client_is_collateral(code: int, ending: str) -> None:
+    run = running()
+    assert replay(run, lost_its(CLOSED)) == [AWAIT]
+    assert (run.state, run.culprit) == (State.RUNNING, None)
+    assert kinds(replay(run, died("inference", code))) == [Stop]
+    assert run.culprit == Culprit("inference", f"{ending}; {BEFORE}", exit_code=code)
+    assert replay(run, died("trainer", TERMINATED)) == [End()]
+    assert (run.state, run.exit_code, run.collateral) == (State.FAILED, 1, ["orchestrator", "trainer"])
+
+
+def test_nobody_is_waited_for_when_no_server_is_suspect() -> None:
+    assert kinds(replay(running(), died("orchestrator"))) == [Stop]
+    assert kinds(replay(running(), RankExited("trainer", 1, 1))) == [Stop]
+
+
+def test_a_suspect_that_has_ended_already_is_not_waited_for() -> None:
+    run = planned(reward={"may_exit": True})
+    start_all(run)
+    replay(run, done("reward"))
+    assert kinds(replay(run, lost_its(Suspect("reward", "its log had an error")))) == [Stop]
+
+
+def test_a_server_whose_port_is_closed_is_named_even_if_it_does_not_end() -> None:
+    run = running()
+    assert kinds(replay(run, lost_its(CLOSED), SuspectsOverdue())) == [Await, Stop]
+    assert run.culprit == Culprit("inference", BEFORE)
+
+
+def test_a_server_that_has_only_logged_an_error_and_lives_on_is_not_named() -> None:
+    run = running()
+    assert kinds(replay(run, lost_its(ERROR), SuspectsOverdue())) == [Await, Stop]
+    assert run.culprit == Culprit("orchestrator", "exit code 1", exit_code=1)
+
+
+def test_a_server_that_has_logged_an_error_and_ends_is_named() -> None:
+    run = running()
+    replay(run, lost_its(ERROR), died("inference", 1))
+    assert run.culprit == Culprit(
+        "inference", "exit code 1; its log had an error before orchestrator failed", exit_code=1
+    )
+
+
+def test_a_rank_that_fails_of_a_dying_server_is_collateral_and_so_are_those_that_follow() -> None:
+    run = running()
+    history = RankExited("trainer", 1, 1, None, (CLOSED,)), died("trainer"), lost_its(CLOSED)
+    assert replay(run, *history) == [AWAIT]
+    assert kinds(replay(run, died("inference"))) == [Stop, End]
+    assert run.culprit == Culprit(
+        "inference", "exit code 1; its port 8000 was closed before trainer failed", exit_code=1
+    )
+    assert run.collateral == ["trainer", "orchestrator"]
+
+
+def test_a_run_does_not_finish_while_it_is_open_who_has_failed() -> None:
+    run = running()
+    assert kinds(replay(run, lost_its(ERROR), done("trainer"))) == [Await]
+    assert kinds(replay(run, SuspectsOverdue(), died("inference", TERMINATED))) == [Stop, End]
+    assert (run.state, run.exit_code) == (State.FAILED, 1)
+
+
+def test_a_suspect_that_falls_silent_is_named() -> None:
+    run = running()
+    replay(run, lost_its(Suspect("inference", "it had not answered /health for 10s", is_certain=False)), SILENT)
+    assert run.culprit is not None
+    assert run.culprit.component == "inference"
+    assert run.culprit.what.startswith("no answer from /health for 30s; it had not answered")
+
+
+def test_another_server_that_ends_meanwhile_may_have_died_of_the_client() -> None:
+    run = running((*RL, "reward"))
+    assert kinds(replay(run, lost_its(ERROR), died("reward", 1))) == [Await, Stop]
+    assert run.culprit == Culprit("orchestrator", "exit code 1", exit_code=1)
+    assert run.collateral == ["orchestrator", "reward"]
+
+
+@pytest.mark.parametrize(
+    ("number", "asked"), [(signal.SIGINT, [Stop]), (signal.SIGTERM, [Stop]), (signal.SIGQUIT, [Stop, Kill])]
+)
+def test_a_signal_ends_the_waiting_and_the_run_has_failed_nevertheless(
+    number: signal.Signals, asked: list[type]
+) -> None:
+    run = running()
+    run.restarts = 1
+    replay(run, lost_its(ERROR))
+    assert kinds(replay(run, Signalled(number))) == asked
+    assert (run.state, run.exit_code) == (State.FAILED, 1)
+    assert run.culprit == Culprit("orchestrator", "exit code 1", exit_code=1)
+    assert replay(run, SuspectsOverdue()) == []
+
+
+def test_a_run_that_is_cancelled_by_signals_to_all_has_not_failed_because_a_server_heard_it_first() -> None:
+    run = running()
+    run.signals_reach_all = True
+    replay(run, lost_its(CLOSED), Signalled(signal.SIGTERM))
+    assert (run.state, run.culprit, run.exit_code) == (State.STOPPED, None, 143)
+
+
+def test_a_dying_server_that_is_started_again_and_the_attempt_of_its_client_go_on_together() -> None:
+    run = planned(inference={"restarts": 1})
+    run.restarts = 1
+    start_all(run)
+    run.all_started()
+    assert kinds(replay(run, lost_its(CLOSED), died("inference"))) == [Await, StartAgain, StopAttempt]
+    replay(run, Started("inference", 7))
+    assert replay(run, died("trainer", TERMINATED)) == [StartAttempt()]
+
+
+def test_a_dying_server_is_not_started_again_for_a_run_whose_client_has_failed_for_good() -> None:
+    run = planned(inference={"restarts": 1})
+    start_all(run)
+    assert kinds(replay(run, lost_its(CLOSED), died("inference"))) == [Await, Stop]
+    assert run.culprit == Culprit("inference", f"exit code 1; {BEFORE}", exit_code=1)
+
+
+def test_a_client_of_a_server_that_lives_on_is_restarted_as_ever() -> None:
+    run = restartable()
+    assert kinds(replay(run, lost_its(ERROR), SuspectsOverdue())) == [Await, StopAttempt]
+    assert replay(run, died("trainer", TERMINATED)) == [StartAttempt()]
+
+
+def test_nothing_is_started_while_it_is_open_who_has_failed() -> None:
+    run = planned(trainer={"after": ("inference",)}, inference={"ready": "tcp://h:1"})
+    start_all(run)
+    replay(run, lost_its(Suspect("reward", "its log had an error")), Ready("inference", 1.0))
+    assert start_all(run) == []
+
+
 # --- every history ----------------------------------------------------------------------------------------------------
 
 HAPPENINGS: list[Event] = [
@@ -566,6 +710,9 @@ HAPPENINGS: list[Event] = [
     done("inference"),
     died("inference", TERMINATED),
     RankExited("trainer", 1, 9),
+    lost_its(CLOSED),
+    lost_its(ERROR, "trainer"),
+    SuspectsOverdue(),
     Signalled(signal.SIGINT),
     DrainTimedOut(600.0),
     GraceOver(),
