@@ -15,7 +15,7 @@ from launcher.run.policy import Policy
 from launcher.run.prepare import add_attempt, point_latest_at, prepare, sign
 from launcher.run.provenance import provenance
 from launcher.run.slurm import own_job
-from launcher.run.split import split
+from launcher.run.split import Guard, split
 from launcher.run.state import RunState, StateFile, first_state, identify
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class _Session:
         self.plan, self.plan_attempt, self.config, self.state, self.lock = plan, plan_attempt, config, state, lock
         self.links = links
 
-    def run(self, guard: int, pipe: int | None, note: str | None) -> int:
+    def run(self, guard: Guard, pipe: int | None, note: str | None) -> int:
         from launcher.logger import get_logger, log_to
         from launcher.run.progress import ProgressWatch
         from launcher.run.supervisor import Conduct, supervise
@@ -215,7 +215,7 @@ class _Session:
         from launcher.view.report import failure_block, failure_state, summary
 
         failure = self._failure(policy)
-        self.state.end(policy.state.value, policy.exit_code, failure_state(self.plan, failure))
+        self.state.end(policy.state.value, policy.exit_code, failure_state(self.plan, failure), policy.stopped_by)
         self._on_exit()
         os.close(self.lock)  # a console that nobody reads must not hold the directory
         words = summary(self.plan, policy, self.state.state.started)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from launcher.plan.spec import Plan
 from launcher.run.reports import Lost, Reported
+from launcher.run.sender import Sender, sender_text
 from launcher.run.suspicion import Suspect
 
 
@@ -107,6 +108,20 @@ class Signalled:
     """Somebody sent a signal to launch itself."""
 
     signal: signal.Signals
+    sender: Sender | None = None  # None: unknown
+
+    @property
+    def text(self) -> str:
+        """The signal and who sent it."""
+        if self.sender is None:
+            return f"{self.signal.name} was received"
+        by = sender_text(self.signal, self.sender)
+        return f"{self.signal.name} from {by}" if self.sender.is_a_process else by
+
+    @property
+    def stopped_by(self) -> str | None:
+        """What is to be said of a run that it has ended."""
+        return f"stopped by {sender_text(self.signal, self.sender)}" if self.sender else None
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """The process that the shell started, once the run is on its way: it forwards signals and outlives the supervisor.
 
-Run as `python -I -S guard.py SUPERVISOR_PID` by `launcher.run.split`, with every signal below already blocked and this
-process already a subreaper, so that it costs nothing while it waits. If the supervisor dies, whatever it had started
-becomes a child of this process and is killed. Imports nothing but the standard library's smallest parts.
+Run as `python -I -S guard.py SUPERVISOR_PID PIPE` by `launcher.run.split`, with every signal below already blocked and
+this process already a subreaper, so that it costs nothing while it waits. If the supervisor dies, whatever it had
+started becomes a child of this process and is killed. A signal is forwarded as a line in the pipe, together with who
+sent it: kill() would name this process as the sender. Imports nothing but the standard library's smallest parts.
 """
 
 import os
@@ -14,19 +15,40 @@ from contextlib import suppress
 FORWARDED = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1})
 WAITED_FOR = FORWARDED | {signal.SIGCHLD}
 SWEEP_SECONDS = 5.0
+LONGEST_COMMAND = 1000  # bytes; a line stays below what a pipe takes in one piece
 
 
 def main() -> int:
-    supervisor = int(sys.argv[1])
+    supervisor, pipe = int(sys.argv[1]), int(sys.argv[2])
+    os.set_blocking(pipe, False)
     while True:
-        received = signal.sigwaitinfo(WAITED_FOR).si_signo
-        if received != signal.SIGCHLD:
-            os.kill(supervisor, received)
+        received = signal.sigwaitinfo(WAITED_FOR)
+        if received.si_signo != signal.SIGCHLD:
+            forward(received, supervisor, pipe)
             continue
         status = reap(supervisor)
         if status is not None:
             kill_the_rest()
             return report(os.waitstatus_to_exitcode(status))
+
+
+def forward(received: signal.struct_siginfo, supervisor: int, pipe: int) -> None:
+    """Hand the signal and its sender on, and wake a supervisor that is stopped."""
+    numbers = (received.si_signo, received.si_code, received.si_pid, received.si_uid)
+    line = b"%d %d %d %d " % numbers + command_line(received.si_pid).replace(b"\n", b" ") + b"\n"
+    with suppress(BlockingIOError, BrokenPipeError):  # it has unread signals enough, or it has ended
+        os.write(pipe, line)
+    with suppress(ProcessLookupError):
+        os.kill(supervisor, signal.SIGCONT)
+
+
+def command_line(pid: int) -> bytes:
+    """Its words, each ended by a NUL; empty when the process is gone, hidden, or in another container (pid 0)."""
+    for name in ("cmdline", "comm"):  # the name alone of one that has ended and was not waited for, or is in its exec
+        with suppress(OSError), open(f"/proc/{pid}/{name}", "rb") as file:  # noqa: PTH123 (as below)
+            if words := file.read(LONGEST_COMMAND).rstrip(b"\n"):
+                return words
+    return b""
 
 
 def reap(supervisor: int) -> int | None:

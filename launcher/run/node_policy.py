@@ -8,7 +8,7 @@ import signal
 from dataclasses import dataclass, field, replace
 
 from launcher.run.actions import Action, AwaitNodes, Kill
-from launcher.run.events import Event, NodesOverdue
+from launcher.run.events import Event, NodesOverdue, Signalled
 from launcher.run.failure import Culprit
 from launcher.run.policy import Policy, State
 from launcher.run.reports import Lost, Report, Reported
@@ -48,6 +48,7 @@ class NodePolicy(Policy):
         return Report(
             state=self.state.value,
             signal=self.ended_by,
+            stopped_by=self.stopped_by,
             culprit=self._named(self.culprit) if self.culprit else None,
             done=self._all_started and not super()._unfinished(),
             kill=self._is_killing,
@@ -76,7 +77,8 @@ class NodePolicy(Policy):
         if report.state == "stopped":
             self.ended_by = signal.Signals(report.signal) if report.signal else None
             by = self.ended_by.name if self.ended_by else "somebody"
-            return self._stop(State.STOPPED, f"node {node} was stopped by {by}")
+            self.stopped_by = _on_node(node, report.stopped_by)
+            return self._stop(State.STOPPED, self.stopped_by or f"node {node} was stopped by {by}")
         if report.state == "finished":
             return self._stop(State.FINISHED, "the run has finished")
         if report.done and node in self._busy_nodes and self._here == 0:
@@ -95,8 +97,8 @@ class NodePolicy(Policy):
     def _unfinished(self) -> set[str]:
         return super()._unfinished() | {f"node {node}" for node in self._busy_nodes}
 
-    def _on_signal(self, number: signal.Signals) -> list[Action]:
-        actions = super()._on_signal(number)
+    def _on_signal(self, event: Signalled) -> list[Action]:
+        actions = super()._on_signal(event)
         self._is_killing = self._is_killing or Kill() in actions
         return actions
 
@@ -115,3 +117,10 @@ class NodePolicy(Policy):
         spec = self.plan.process(culprit.component)
         first = spec.ranks.first if spec and spec.ranks else 0
         return replace(culprit, node=self._here, rank=None if culprit.rank is None else first + culprit.rank)
+
+
+def _on_node(node: int, stopped_by: str | None) -> str | None:
+    """Who stopped the run, as another node knows it: node 0 passes on what node 1 has told it."""
+    if stopped_by is None or " on node " in stopped_by:
+        return stopped_by
+    return f"{stopped_by} on node {node}"

@@ -65,6 +65,7 @@ class Policy:
     state: State = State.RUNNING
     culprit: Culprit | None = None
     ended_by: signal.Signals | None = None  # the signal that ended the run
+    stopped_by: str | None = None  # and who sent it: "stopped by pid 4711 (`launch stop`, uid 1001)"
     exits: dict[str, int] = field(default_factory=dict)
     collateral: list[str] = field(default_factory=list)
     signals_reach_all: bool = False  # who ends the run sends SIGTERM to each of its processes, and to us perhaps twice
@@ -141,8 +142,8 @@ class Policy:
             case DrainTimedOut(seconds):
                 late = ", ".join(sorted(self._unfinished()))
                 return self._fail(Culprit(late, f"did not finish within {seconds:g}s of the others"))
-            case Signalled(number):
-                return self._on_signal(number)
+            case Signalled():
+                return self._on_signal(event)
             case GuardDied():
                 return self._on_guard_death()
             case Stalled(seconds, rank, where):
@@ -229,28 +230,30 @@ class Policy:
         self._usable.discard(spec.name)
         return StartAgain(spec.name, what, self._starts_left(spec))
 
-    def _on_signal(self, number: signal.Signals) -> list[Action]:
+    def _on_signal(self, event: Signalled) -> list[Action]:
+        number = event.signal
         if number is signal.SIGTERM and self.signals_reach_all and self._is_ending():
-            self._reconsider()
+            self._reconsider(event)
             return []
         if self._is_ending():
             return [] if number is signal.SIGUSR1 else [Kill()]
         if self._held and not (number is signal.SIGTERM and self.signals_reach_all):
             self.restarts = 0
             return [*self._settle(), *([Kill()] if number is signal.SIGQUIT else [])]
-        self.ended_by = number
+        self.ended_by, self.stopped_by = number, event.stopped_by
         if number is signal.SIGQUIT:
             self.state = State.STOPPED
             return [Kill(), *self._when_empty()]
-        return self._stop(State.STOPPED, f"{number.name} was received")
+        return self._stop(State.STOPPED, event.text)
 
     def _is_ending(self) -> bool:
         return self.state not in (State.RUNNING, State.RESTARTING)
 
-    def _reconsider(self) -> None:
+    def _reconsider(self, event: Signalled) -> None:
         """The SIGTERM that ended the culprit was meant for the whole run: we have only heard of it later."""
         if self.state is State.FAILED and self.culprit and _was_terminated(self.culprit):
             self.state, self.culprit, self.ended_by = State.STOPPED, None, signal.SIGTERM
+            self.stopped_by = event.stopped_by
 
     def _on_guard_death(self) -> list[Action]:
         if self.state in (State.RUNNING, State.RESTARTING):

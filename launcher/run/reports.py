@@ -14,6 +14,7 @@ class Report:
 
     state: NodeState
     signal: int | None = None  # that ended the run
+    stopped_by: str | None = None  # and who sent it
     culprit: Culprit | None = None
     done: bool = False  # what finishes there has exited with 0
     kill: bool = False  # what is left is to be killed, without waiting for the grace

@@ -4,12 +4,13 @@ import subprocess
 from collections.abc import Mapping
 
 from launcher.plan.spec import ProcessSpec
+from launcher.run.signals import unblocked
 
 
 def spawn(spec: ProcessSpec, environment: Mapping[str, str]) -> int:
     """Start the process in a session of its own, its output appended to its log. Returns its pid; raises OSError."""
     spec.log.parent.mkdir(parents=True, exist_ok=True)
-    with spec.log.open("ab") as log:
+    with spec.log.open("ab") as log, unblocked():
         process = subprocess.Popen(
             spec.argv,
             cwd=spec.cwd,

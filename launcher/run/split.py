@@ -3,16 +3,26 @@
 import os
 import signal
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.run import guard
 from launcher.run.processes import become_subreaper
 
 
-def split() -> int:
-    """Return in the supervisor, with a pidfd that becomes readable when the guard dies.
+@dataclass(frozen=True)
+class Guard:
+    """What the supervisor has of its guard."""
 
-    The guard's signals are blocked from then on: one that comes before the supervisor listens for it is not lost.
+    life: int  # a pidfd that becomes readable when it dies
+    signals: int  # the end of a pipe: the signals that it receives, see `launcher.run.signals`
+
+
+def split() -> Guard:
+    """Return in the supervisor.
+
+    The guard's signals are blocked from then on, for good: one that comes before the supervisor listens for it is not
+    lost, and one that comes after the run's end changes nothing.
 
     The calling process itself turns into the guard and never returns. Nothing that must outlive the run (a tmux server)
     may be started after this: it would be a descendant, and killed as one. Raises OSError.
@@ -23,12 +33,16 @@ def split() -> int:
     become_subreaper()
     signal.pthread_sigmask(signal.SIG_BLOCK, guard.WAITED_FOR)
     guard_pid = os.getpid()
+    forwarded, pipe = os.pipe()
     supervisor = os.fork()
     if supervisor:
-        os.execv(sys.executable, [sys.executable, "-I", "-S", str(Path(guard.__file__)), str(supervisor)])
+        os.set_inheritable(pipe, True)
+        arguments = [str(Path(guard.__file__)), str(supervisor), str(pipe)]
+        os.execv(sys.executable, [sys.executable, "-I", "-S", *arguments])
+    os.close(pipe)
     os.setsid()
     become_subreaper()
-    guard_fd = os.pidfd_open(guard_pid)
+    life = os.pidfd_open(guard_pid)
     if os.getppid() != guard_pid:  # it died before the pidfd was there
         os._exit(1)
-    return guard_fd
+    return Guard(life, forwarded)

@@ -132,7 +132,7 @@ class RunState(_Record):
     tmux_socket: str | None = None
     tmux_session: str | None = None
     failure: FailureState | None = None
-    reason: str | None = None  # why it was stopped, where that is known: "time limit", "preempted", "cancelled"
+    reason: str | None = None  # why it was stopped, where that is known: "time limit", "cancelled", "stopped by …"
     slurm: SlurmState | None = None  # None: not submitted to Slurm
     provenance: dict[str, Any] = {}
     cwd: Path = Path()  # where the first attempt was typed: what relative paths count from
@@ -260,9 +260,9 @@ class StateFile:
             case Heartbeat():
                 self.touch()
                 return
-            case Signalled(signal.SIGUSR1):
+            case Signalled(signal.SIGUSR1) if self.state.state != "stopping":
                 self.state.reason = TIME_LIMIT
-            case Reported(_, report) if report.signal == signal.SIGUSR1:
+            case Reported(_, report) if report.signal == signal.SIGUSR1 and self.state.state != "stopping":
                 self.state.reason = TIME_LIMIT
             case Stopping() | Killing():
                 self.state.state = "stopping"
@@ -306,12 +306,13 @@ class StateFile:
         )
         self.write_if_possible()
 
-    def end(self, state: str, exit_code: int, failure: FailureState | None) -> None:
-        """The run has ended."""
+    def end(self, state: str, exit_code: int, failure: FailureState | None, reason: str | None = None) -> None:
+        """The run has ended; for `reason`, unless Slurm has one of its own."""
         with suppress(OSError):
             self.run.reserve.unlink(missing_ok=True)
-        if state == "stopped" and self.state.slurm and self.state.reason is None:
-            self.state.reason = why_terminated(self.state.slurm.job)
+        if state == "stopped" and self.state.reason is None:
+            job = self.state.slurm
+            self.state.reason = (why_terminated(job.job) if job else None) or reason
         self.state = self.state.model_copy(
             update={"state": state, "exit_code": exit_code, "failure": failure, "ended": time.time()}
         )

@@ -32,10 +32,10 @@ def stop(run: RunDir, grace: float | None = None, now: bool = False) -> RunState
         raise UserError(
             f"{state.name} runs on {state.host}", f"on {state.host}, type: launch stop {shlex.quote(str(run.root))}"
         )
-    ask = living_processes(state)
-    launcher = ask.get("guard") or ask.get("supervisor")
-    if launcher:
-        _ask(launcher, state.grace if grace is None else grace, now, forced_early=grace is not None)
+    living = living_processes(state)
+    launchers = [living[name] for name in ("guard", "supervisor") if name in living]
+    if launchers:
+        _ask(launchers, state.grace if grace is None else grace, now, forced_early=grace is not None)
     _kill(living_processes(_read(run)))
     return _read(run)
 
@@ -47,26 +47,31 @@ def _read(run: RunDir) -> RunState:
     return state
 
 
-def _ask(launcher: ProcessId, grace: float, now: bool, forced_early: bool) -> None:
-    """SIGTERM, and SIGQUIT when the grace is over: that one does not wait."""
+def _ask(launchers: list[ProcessId], grace: float, now: bool, forced_early: bool) -> None:
+    """SIGTERM to the first, and SIGQUIT when the grace is over: that one does not wait."""
     with ExitStack() as stack:
-        try:
-            descriptor = os.pidfd_open(launcher.pid)
-        except ProcessLookupError:
+        descriptors = []
+        for launcher in launchers:
+            with suppress(ProcessLookupError):
+                descriptors.append(os.pidfd_open(launcher.pid))
+                stack.callback(os.close, descriptors[-1])
+        if not descriptors:
             return
-        stack.callback(os.close, descriptor)
         if not now:
-            _send(descriptor, signal.SIGTERM)
-            _send(descriptor, signal.SIGCONT)  # the guard is stopped if somebody has typed Ctrl-Z
-            if _ends_within(descriptor, grace if forced_early else grace + MARGIN):
+            _send(descriptors, signal.SIGTERM)
+            if _ends_within(descriptors[0], grace if forced_early else grace + MARGIN):
                 return
-        _send(descriptor, signal.SIGQUIT)
-        _ends_within(descriptor, MARGIN + ON_EXIT_SECONDS)  # what --on-exit does belongs to the run
+        _send(descriptors, signal.SIGQUIT)
+        _ends_within(descriptors[0], MARGIN + ON_EXIT_SECONDS)  # what --on-exit does belongs to the run
 
 
-def _send(descriptor: int, number: signal.Signals) -> None:
+def _send(descriptors: list[int], number: signal.Signals) -> None:
+    """To the first one, then wake all: Ctrl-Z stops the guard, a cluster's suspend or a debugger the supervisor."""
     with suppress(ProcessLookupError):
-        signal.pidfd_send_signal(descriptor, number)
+        signal.pidfd_send_signal(descriptors[0], number)
+    for descriptor in descriptors:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(descriptor, signal.SIGCONT)
 
 
 def _ends_within(descriptor: int, seconds: float) -> bool:

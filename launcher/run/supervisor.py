@@ -56,23 +56,24 @@ from launcher.run.node_policy import NodePolicy
 from launcher.run.policy import Policy, State
 from launcher.run.processes import SWEEP_SECONDS, end_orphans, kill_orphans_of, signal_group, sweep
 from launcher.run.ranks import RankWatch
+from launcher.run.sender import Sender
+from launcher.run.signals import SignalInbox
 from launcher.run.spawn import spawn
+from launcher.run.split import Guard
 from launcher.run.suspects import RecentLogs, find_suspects
 from launcher.run.watchdog import LOOKS, Watchdog
 
 if TYPE_CHECKING:
     from launcher.run.links import Links
 
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1)
 NODES_MARGIN = 10.0  # seconds beyond the grace that other nodes have
-HEARD = (*ENDING, signal.SIGHUP, signal.SIGCHLD)
 
 
 @dataclass(frozen=True)
 class Conduct:
     """What a supervisor may be told beside its plan."""
 
-    guard: int | None = None  # a pidfd of the guard process
+    guard: Guard | None = None
     signals_reach_all: bool = False  # who ends the run signals each of its processes, as Slurm does
     stop_on_hangup: bool = False
     max_restarts: int = 0
@@ -86,14 +87,10 @@ class Conduct:
 def supervise(plan: Plan, listeners: list[Listener], conduct: Conduct = Conduct()) -> Policy:
     """Run the plan to its end; nothing of it is left when this returns.
 
-    Must be called in the main thread of a subreaper. What asks the run to end is not heard any more after it has ended.
+    Must be called in the main thread of a subreaper. What asks the run to end is not heard any more after it has ended:
+    the signals stay blocked, so that none changes what this process exits with.
     """
-    try:
-        return asyncio.run(_Supervisor(plan, listeners, conduct).run())
-    finally:
-        for number in (*ENDING, signal.SIGHUP):
-            signal.signal(number, lambda *_: None)  # unlike SIG_IGN, no child inherits this
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
+    return asyncio.run(_Supervisor(plan, listeners, conduct).run())
 
 
 class _Supervisor:
@@ -110,6 +107,7 @@ class _Supervisor:
         self.tasks: set[asyncio.Task[None]] = set()
         self.watches: dict[str, Watch] = {}  # component -> what asks whether it can be used
         self.server_logs = RecentLogs()
+        self.signals = SignalInbox(conduct.guard.signals if conduct.guard else None, self._hear)
 
     async def run(self) -> Policy:
         self.loop = asyncio.get_running_loop()
@@ -125,19 +123,14 @@ class _Supervisor:
             watch.close()
         if self.conduct.links:
             self.conduct.links.close()
+        self.signals.close()
         self._sweep()
-        signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)  # the loop takes its handlers with it
         return self.policy
 
     def _listen(self) -> None:
-        self.loop.add_signal_handler(signal.SIGCHLD, self._reap)
-        for number in ENDING:
-            self.loop.add_signal_handler(number, self._emit, Signalled(number))
-        hangup = Signalled(signal.SIGHUP) if self.conduct.stop_on_hangup else HungUp()
-        self.loop.add_signal_handler(signal.SIGHUP, self._emit, hangup)
+        self.signals.listen(self.loop)
         if self.conduct.guard is not None:
-            self.loop.add_reader(self.conduct.guard, self._guard_died)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
+            self.loop.add_reader(self.conduct.guard.life, self._guard_died)
         self._beat()
         if self.conduct.watchdog:
             self._in_background(self._watch(self.conduct.watchdog))
@@ -186,8 +179,16 @@ class _Supervisor:
 
     def _guard_died(self) -> None:
         assert self.conduct.guard is not None
-        self.loop.remove_reader(self.conduct.guard)
+        self.loop.remove_reader(self.conduct.guard.life)
         self._emit(GuardDied())
+
+    def _hear(self, number: signal.Signals, sender: Sender | None) -> None:
+        if number is signal.SIGCHLD:
+            self._reap()
+        elif number is signal.SIGHUP and not self.conduct.stop_on_hangup:
+            self._emit(HungUp())
+        else:
+            self._emit(Signalled(number, sender))
 
     def _reap(self) -> None:
         """Wait for every child that has ended: components, and orphans that fell to us."""
@@ -328,6 +329,7 @@ class _Supervisor:
         if self.deadline:
             self.deadline.cancel()
         end_orphans({pid: spec.name for pid, spec in self.living.items()})
+        self.loop.call_soon(self._reap)  # which may have taken the SIGCHLD of another one
         try:
             self.plan = self.conduct.next_attempt(self.policy)
         except (OSError, UserError) as error:

@@ -68,8 +68,8 @@ def describe(event: Event) -> tuple[str, str]:
             return "WARNING", f"{seen}: waiting up to {seconds:g}s for its end"
         case SuspectsOverdue():
             return "WARNING", "what seemed to be dying has not ended"
-        case Signalled(number):
-            return "WARNING", f"{number.name} received"
+        case Signalled():
+            return "WARNING", event.text
         case Heartbeat():
             return "TRACE", "alive"
         case HungUp():

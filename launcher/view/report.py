@@ -97,6 +97,7 @@ def summary(plan: Plan, policy: Policy, started: float) -> str:
     """Duration, exit states, newest metrics and a small plot. `started` is in seconds since the epoch."""
     state = {State.FINISHED: "finished", State.FAILED: "failed", State.STOPPED: "stopped"}[policy.state]
     lines = [f"run {plan.name} {state} after {duration(time.time() - started)}"]
+    lines += [f"  {policy.stopped_by}"] if policy.stopped_by and policy.state is State.STOPPED else []
     lines += [f"  {spec.name:<12} {_ending(spec.name, policy)}" for spec in plan.processes]
     lines += metrics_lines(plan.run, [spec.name for spec in plan.processes], plan.progress)
     lines += wandb_lines(plan.run)

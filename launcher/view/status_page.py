@@ -19,7 +19,7 @@ _FLUSH_RIGHT = ("PID", "CPU", "MEMORY")
 
 
 def run_page(state: RunState, details: RunDetails, colours: bool) -> str:
-    why = f" ({details.reason})" if details.reason else ""
+    why = reason_text(details.state, details.reason)
     words = [state_word(details.state, colours) + why, f"attempt {details.attempt}"]
     words += [f"{details.node_count} nodes, here node {details.node or 0}"] if details.node_count > 1 else []
     words += [f"step {steps_text(details.step, details.max_steps)}"] if details.step is not None else []
@@ -33,6 +33,13 @@ def run_page(state: RunState, details: RunDetails, colours: bool) -> str:
     if details.failure:
         lines += [details.failure["text"].rstrip("\n"), ""]
     return "\n".join([*lines, *_next(details, call_name(run.root, state.name))])
+
+
+def reason_text(state: str, reason: str | None) -> str:
+    """What follows the state: " (time limit)", or the rest of "stopped by pid 4711 (…)"."""
+    if reason and reason.startswith(f"{state} "):
+        return reason.removeprefix(state)
+    return f" ({reason})" if reason else ""
 
 
 def _times(details: RunDetails) -> Iterator[str]:
@@ -53,7 +60,7 @@ def _times(details: RunDetails) -> Iterator[str]:
 
 def _attempt(attempt: AttemptStatus) -> str:
     took = f" after {duration(attempt.ended - attempt.started)}" if attempt.ended else ""
-    why = f" ({attempt.reason})" if attempt.reason else ""
+    why = reason_text(attempt.state, attempt.reason)
     return f"attempt {attempt.attempt} {attempt.state}{why}{took}"
 
 

@@ -15,6 +15,7 @@ from launcher.run.failure import Culprit, Failure
 from launcher.run.node_policy import NodePolicy
 from launcher.run.policy import State
 from launcher.run.reports import Lost, Report, Reported
+from launcher.run.sender import Sender
 from launcher.rundir import RunDir
 
 HERE = Path("/runs/otter")
@@ -140,6 +141,14 @@ def test_a_signal_to_one_node_is_the_exit_code_of_all(number: signal.Signals) ->
     replay(here, Signalled(number))
     assert replay(there, Reported(0, here.report())) == [Stop(f"node 0 was stopped by {number.name}")]
     assert here.exit_code == there.exit_code == 128 + number
+
+
+def test_who_has_stopped_the_run_is_known_on_every_node_and_where_that_was() -> None:
+    first, middle, last = policy(node=1), policy(), policy(node=2)
+    replay(first, Signalled(signal.SIGTERM, Sender(0, 4711, 1001, b"launch\0stop\0")))
+    replay(middle, Reported(1, first.report()))
+    replay(last, Reported(0, middle.report()))
+    assert last.stopped_by == middle.stopped_by == "stopped by pid 4711 (`launch stop`, uid 1001) on node 1"
 
 
 def test_a_second_ctrl_c_kills_on_all_nodes_and_once() -> None:

@@ -41,6 +41,7 @@ from launcher.run.events import (
     SuspectsOverdue,
 )
 from launcher.run.policy import Culprit, Policy, State
+from launcher.run.sender import Sender
 from launcher.run.suspicion import Suspect
 from launcher.rundir import RunDir
 
@@ -342,6 +343,20 @@ def test_a_signal_stops_the_run_and_is_its_exit_code(number: signal.Signals, exi
     assert kinds(replay(run, *(died(name, TERMINATED) for name in RL))) == [End]
     assert (run.state, run.exit_code, run.culprit) == (State.STOPPED, exit_code, None)
     assert run.collateral == list(RL)
+
+
+def test_a_run_that_was_stopped_knows_by_whom_and_the_first_one_counts() -> None:
+    run = running()
+    first, second = Sender(0, 4711, 1001, b"launch\0stop\0"), Sender(0, 4712, 0)
+    assert replay(run, Signalled(signal.SIGTERM, first)) == [Stop("SIGTERM from pid 4711 (`launch stop`, uid 1001)")]
+    replay(run, Signalled(signal.SIGQUIT, second))
+    assert run.stopped_by == "stopped by pid 4711 (`launch stop`, uid 1001)"
+
+
+def test_a_signal_while_a_run_fails_is_not_what_has_stopped_it() -> None:
+    run = running()
+    replay(run, died("trainer", 1), Signalled(signal.SIGTERM, Sender(0, 4711, 1001)))
+    assert run.stopped_by is None
 
 
 def test_ctrl_backslash_stops_now() -> None:
