@@ -1,6 +1,7 @@
 """What `launch rl`, `launch sft` and `launch resume` do with what was typed: load, probe, plan, then render or run."""
 
 import os
+import secrets
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from launcher.config.command import Request
 from launcher.config.load import read_file
 from launcher.config.run import RLConfig, RunConfig, SFTConfig
+from launcher.config.workload import INFERENCE_TOKEN
 from launcher.errors import UserError
 from launcher.plan.build import make_plan
 from launcher.plan.nodes import plan_nodes
@@ -127,7 +129,9 @@ def _carry_out(
     from launcher.start import carry_out
 
     run, name, attempt, meeting = plan.run, plan.name, plan.run.attempt, None
-    if plan.nodes:
+    if plan.nodes is None:
+        machine = replace(machine, inference_token=os.environ.get(INFERENCE_TOKEN) or secrets.token_urlsafe())
+    else:
         meeting = _meet(config, machine, plan, clean, earlier)
         name, attempt = meeting.welcome.name, meeting.welcome.attempt
         machine = replace(machine, nodes=meeting.nodes, run_id=meeting.welcome.run_id)

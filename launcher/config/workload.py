@@ -15,6 +15,8 @@ from launcher.config.wandb import WandbSection
 Device = Literal["auto", "cpu", "cuda"]
 DType = Literal["float32", "bfloat16"]
 
+INFERENCE_TOKEN = "LAUNCH_INFERENCE_TOKEN"  # the variable with which a run's server knows its own orchestrator
+
 
 class LogConfig(Section):
     level: Literal["TRACE", "DEBUG", "INFO", "WARNING", "ERROR"] = Field(
@@ -147,3 +149,4 @@ class InferenceSettings(Section):
 class InferenceConfig(InferenceSettings, Handed):
     model: ModelConfig = ModelConfig()
     model_name: str = Field("policy", description="the name the server gives its model")
+    grace: Duration = Field(30.0, ge=0, description="how long requests may take once the server is asked to end")

@@ -9,7 +9,14 @@ from launcher.config.dump import to_toml
 from launcher.config.progress import headline
 from launcher.config.run import RLConfig, RunConfig, SFTConfig
 from launcher.config.wandb import WandbConfig, WandbSection
-from launcher.config.workload import Handed, InferenceConfig, OrchestratorConfig, RLTrainerConfig, SFTTrainerConfig
+from launcher.config.workload import (
+    INFERENCE_TOKEN,
+    Handed,
+    InferenceConfig,
+    OrchestratorConfig,
+    RLTrainerConfig,
+    SFTTrainerConfig,
+)
 from launcher.errors import UserError
 from launcher.plan.environment import additions, foreign_torchrun, own_python, strays, threads
 from launcher.plan.placeholders import expand
@@ -121,7 +128,7 @@ class _Planner:
         url = ",".join(self._inference_urls()) or None
         self._hand_over("orchestrator", OrchestratorConfig, config.orchestrator, inference_url=url)
         argv = self._program("orchestrator", config.orchestrator, "launcher.workload.orchestrator")
-        return self._spec("orchestrator", config.orchestrator, argv, Role.FINISHES)
+        return self._spec("orchestrator", config.orchestrator, argv, Role.FINISHES, env=self._inference_token(config))
 
     def _inference(self, config: RLConfig) -> ProcessSpec:
         own = {
@@ -132,8 +139,15 @@ class _Planner:
         self._hand_over("inference", InferenceConfig, config.inference, **own)
         argv = self._program("inference", config.inference, "launcher.workload.inference")
         ready = f"{self._own_inference_url(config)}/health" if config.inference.is_reference else None
-        gpus, env = self.placement.inference, threads(self.machine, self.placement.nproc + 1)
+        env = threads(self.machine, self.placement.nproc + 1) | self._inference_token(config)
+        gpus = self.placement.inference
         return self._spec("inference", config.inference, argv, Role.SERVES, gpus, env, ready=ready)
+
+    def _inference_token(self, config: RLConfig) -> dict[str, str]:
+        """By which our server knows who may change its weights."""
+        if self.machine.inference_token and config.inference.enabled and config.inference.is_reference:
+            return {INFERENCE_TOKEN: self.machine.inference_token}
+        return {}
 
     def _hand_over(self, component: str, handed_type: type[Handed], settings: Any, **own: Any) -> None:
         run = {"run_name": self.name, "output_dir": self.run.root, "attempt": self.run.attempt, "node": self.run.node}

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from launcher.config.run import RunConfig
+from launcher.config.workload import INFERENCE_TOKEN
 from launcher.plan.spec import Machine
 from launcher.rundir import RunDir
 
@@ -13,7 +14,8 @@ CONFUSING = ("RANK", "WORLD_SIZE", "LOCAL_", "GROUP_", "ROLE_", "MASTER_", "TORC
 
 def strays(variables: frozenset[str]) -> tuple[str, ...]:
     """The variables that no child inherits."""
-    found = [name for name in variables if any(_matches(name, pattern) for pattern in CONFUSING)]
+    kept = {INFERENCE_TOKEN}  # of a server that runs elsewhere
+    found = [name for name in variables - kept if any(_matches(name, pattern) for pattern in CONFUSING)]
     return tuple(sorted(found))
 
 

@@ -29,6 +29,7 @@ class Machine:
     variables: frozenset[str] = frozenset()  # names of the environment, not their values
     free_port: int = 0
     run_id: str = ""  # a random one, for W&B
+    inference_token: str = field(default="", repr=False)  # empty: components are started by hand, and need none
     nodes: Nodes | None = None  # of a run on several
     search_paths: Mapping[str, str] = field(default_factory=dict)  # PATH and PYTHONPATH, where they are set
     torchrun_logs: Path = Path("/launcher/torchrun_logs")  # the folder of that name in our package

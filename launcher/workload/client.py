@@ -6,6 +6,7 @@ another vocabulary is refused. `/update_weights` and `/health` are not part of t
 """
 
 import asyncio
+import os
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, Self
 
 import httpx
 
+from launcher.config.workload import INFERENCE_TOKEN
 from launcher.errors import UserError
 from launcher.workload.handover import Sample
 from launcher.workload.tokens import END, encode, named
@@ -84,7 +86,9 @@ class InferenceClient:
 
     async def load_weights(self, path: Path, step: int) -> None:
         """Have the server replace its weights by those at `path`, the policy after `step` updates."""
-        await self._post("/update_weights", {"path": str(path.absolute()), "step": step})
+        token = os.environ.get(INFERENCE_TOKEN)
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        await self._post("/update_weights", {"path": str(path.absolute()), "step": step}, headers)
 
     def _sample(self, prompt: list[int], choice: dict[str, Any]) -> Sample:
         try:
@@ -95,9 +99,9 @@ class InferenceClient:
         except ValueError as error:
             raise UserError(f"{self.url} has another vocabulary: {error}") from error
 
-    async def _post(self, path: str, body: dict[str, Any]) -> Any:
+    async def _post(self, path: str, body: dict[str, Any], headers: dict[str, str] | None = None) -> Any:
         try:
-            answer = await self._http.post(path, json=body)
+            answer = await self._http.post(path, json=body, headers=headers)
         except httpx.TransportError as error:
             raise UserError(f"the inference server at {self.url} went away: {error or type(error).__name__}") from error
         if answer.is_error:

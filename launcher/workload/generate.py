@@ -1,5 +1,6 @@
 """Sample many completions at once: one pass over all prompts, then one token a pass with a cache of keys and values."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -34,10 +35,11 @@ class Sampled:
 
 
 @torch.inference_mode()
-def generate(model: Transformer, wanted: list[Wanted]) -> list[Sampled]:
+def generate(model: Transformer, wanted: list[Wanted], is_awaited: Callable[[], bool] = lambda: True) -> list[Sampled]:
     """Sample what is wanted, in the same order; temperatures and lengths may differ.
 
     Log-probabilities are those of the tempered distribution that was sampled from, at temperature 0 the model's own.
+    Ends early, with completions that are cut short, once `is_awaited` says that nobody waits for any of them.
     """
     device = model.token.weight.device
     longest = max(len(one.prompt) for one in wanted)
@@ -64,7 +66,7 @@ def generate(model: Transformer, wanted: list[Wanted]) -> list[Sampled]:
         chosen.append(token)
         chosen_logprobs.append(logprob)
         done |= (token == END) | (limit == step + 1)
-        if done.all():
+        if done.all() or not is_awaited():
             break
         used = longest + step + 1
         # a row that is done goes on with the others, and must not leave the context

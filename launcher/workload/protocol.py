@@ -15,6 +15,8 @@ from starlette.responses import JSONResponse
 from launcher.workload.generate import Sampled
 from launcher.workload.tokens import END, decode, name
 
+MOST_COMPLETIONS = 4096  # of one request
+
 B = TypeVar("B", bound="Body")
 
 
@@ -58,6 +60,13 @@ class CompletionRequest(Body):
     seed: int | None = None
     stop: str | Annotated[list[str], Field(max_length=4)] | None = None
     user: str | None = None
+
+    def check_size(self) -> None:
+        """Raises RequestError for more completions than one request may ask for."""
+        count = len(self.prompts) * self.n
+        if count > MOST_COMPLETIONS:
+            message = f"{len(self.prompts)} prompts x n {self.n} are {count} completions; at most {MOST_COMPLETIONS}"
+            raise RequestError(f"{message}: send several requests", param="n")
 
     @property
     def prompts(self) -> list[str]:

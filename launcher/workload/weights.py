@@ -8,14 +8,16 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from launcher.config.workload import ModelConfig
 from launcher.errors import UserError
 from launcher.rundir import RunDir
-from launcher.workload.files import steps_in
+from launcher.workload.files import regular_file, steps_in
 from launcher.workload.model import Shape, Transformer
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+LARGEST_CONFIG = 64 * 1024  # bytes
 
 
 def save_model(model: Transformer, directory: Path, **about: Any) -> None:
@@ -28,22 +30,53 @@ def save_model(model: Transformer, directory: Path, **about: Any) -> None:
 def read_shape(directory: Path) -> Shape:
     """The shape that a checkpoint says it has. Raises UserError when it does not say."""
     try:
-        config = json.loads((directory / CONFIG).read_text())
+        with regular_file(directory / CONFIG, LARGEST_CONFIG) as file:
+            config = json.loads(file.read())
         return Shape(**{field.name: int(config[field.name]) for field in fields(Shape)})
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         hint = f"{CONFIG} must have {', '.join(field.name for field in fields(Shape))}"
         raise UserError(f"cannot read the model's shape from {directory / CONFIG}: {error}", hint) from error
 
 
 def load_weights(model: Transformer, directory: Path) -> None:
-    """Replace a model's weights by a checkpoint's. Raises UserError when there are none or they do not fit."""
-    shape = read_shape(directory)
+    """Replace a model's weights by a checkpoint's. Raises UserError when they do not fit; nothing has changed then."""
+    model.load_state_dict(_read_weights(model, directory))
+
+
+def read_update(model: Transformer, directory: Path, root: Path) -> dict[str, Tensor]:
+    """The weights in a directory below `root`, of the very types that the model has.
+
+    Raises UserError when the directory or its files lie elsewhere, or when anything about the weights does not fit.
+    """
+    for path in (directory, directory / CONFIG, directory / WEIGHTS):
+        if not path.resolve().is_relative_to(root.resolve()):
+            raise UserError(f"{path} is not below {root}", "the server loads what this run's trainer has written")
+    weights = _read_weights(model, directory)
+    for name, own in model.state_dict().items():
+        if weights[name].dtype != own.dtype:
+            raise UserError(f"{directory} does not fit: {name} is {weights[name].dtype}, in the model {own.dtype}")
+    return weights
+
+
+def _read_weights(model: Transformer, directory: Path) -> dict[str, Tensor]:
+    """A checkpoint's weights, with the names and shapes that the model has, and finite. Raises UserError."""
+    shape, own, path = read_shape(directory), model.state_dict(), directory / WEIGHTS
     if shape != model.shape:
         raise UserError(f"{directory} does not fit: it has {shape}, the model is {model.shape}")
     try:
-        model.load_state_dict(load_file(directory / WEIGHTS))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise UserError(f"{directory / WEIGHTS} cannot be loaded: {error}") from error
+        with regular_file(path) as file:
+            weights = load_file(f"/proc/self/fd/{file.fileno()}")
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} cannot be loaded: {error}") from error
+    if weights.keys() != own.keys():
+        odd = ", ".join(sorted(weights.keys() ^ own.keys()))
+        raise UserError(f"{path} does not fit: missing there, or not in the model: {odd}")
+    for name, tensor in weights.items():
+        if tensor.shape != own[name].shape:
+            raise UserError(f"{path} does not fit: {name} is {[*tensor.shape]}, in the model {[*own[name].shape]}")
+        if not tensor.isfinite().all():
+            raise UserError(f"{path}: {name} has values that are not finite")
+    return weights
 
 
 def find_checkpoint(path: Path) -> Path:

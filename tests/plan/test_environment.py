@@ -1,9 +1,12 @@
 """What a child's environment has more, and less, than ours."""
 
+from pathlib import Path
+
 import pytest
 
 from launcher.errors import UserError
 from launcher.plan.environment import strays, threads
+from launcher.plan.render import render
 from tests.plans import component, machine, plan_of, rl, sft
 
 CONFUSING = [
@@ -21,7 +24,7 @@ CONFUSING = [
     "PET_RDZV_ID",
     "LAUNCH_RUN_DIR",
 ]
-HARMLESS = ["PATH", "HOME", "RANKS", "MY_RANK", "WORLD", "LOCAL", "PETS", "CUDA_VISIBLE_DEVICES", "NCCL_DEBUG"]
+HARMLESS = ["PATH", "HOME", "RANKS", "MY_RANK", "WORLD", "LOCAL", "PETS", "NCCL_DEBUG", "LAUNCH_INFERENCE_TOKEN"]
 
 
 def test_what_another_launcher_left_behind_is_not_inherited() -> None:
@@ -91,3 +94,15 @@ def test_a_secret_that_was_masked_in_a_file_is_taken_from_the_environment() -> N
 def test_a_masked_secret_that_nobody_has_is_asked_for() -> None:
     with pytest.raises(UserError, match=r"trainer.env.HF_TOKEN is masked in the file\n.*export HF_TOKEN="):
         plan_of(sft("--trainer.env", "HF_TOKEN=***"))
+
+
+def test_the_runs_token_is_for_the_orchestrator_and_our_server_alone_and_never_printed_or_written() -> None:
+    plan = plan_of(rl("--inference.max-batch=8"), machine(inference_token="drawn"))
+    holders = {spec.name for spec in plan.processes if "drawn" in spec.env.values()}
+    assert holders == {"orchestrator", "inference"}
+    assert "drawn" not in render(plan, Path("/here"), True) + "".join(text for _, text in plan.files)
+
+
+def test_a_server_of_the_users_own_gets_no_token_of_ours() -> None:
+    plan = plan_of(rl("--inference.command=x", "--orchestrator.command=y"), machine(inference_token="drawn"))
+    assert not [spec.name for spec in plan.processes if "drawn" in spec.env.values()]

@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import uvicorn
-
 from launcher.config.workload import ModelConfig
 from launcher.rundir import RunDir
 from launcher.workload.engine import Engine
-from launcher.workload.server import bind, make_app
+from launcher.workload.http import Access
+from launcher.workload.server import Server, bind, make_app
 from launcher.workload.weights import build_model
 from tests.waiting import until
 
@@ -47,11 +46,17 @@ def finished(module: str, *arguments: object, ranks: int | None = None, exit_cod
 
 
 @contextmanager
-def serving(model: ModelConfig = TINY, max_batch: int = 64) -> Iterator[tuple[str, Engine]]:
-    """An inference server at a URL, and its engine."""
+def serving(
+    model: ModelConfig = TINY,
+    max_batch: int = 64,
+    weights: Path = Path("/"),
+    token: str | None = None,
+    grace: float = 5.0,
+) -> Iterator[tuple[str, Engine]]:
+    """An inference server at a URL, and its engine; `weights` is the directory below which updates may lie."""
     engine = Engine(build_model(model, seed=0).eval(), max_batch)
     listener = bind("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(make_app(engine, "policy"), log_config=None, ws="none"))
+    server = Server(engine, make_app(engine, "policy", Access(weights, "127.0.0.1", token)), grace)
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     try:

@@ -119,10 +119,10 @@ def test_weights_that_do_not_fit_are_refused_and_the_old_ones_stay(url: str, tmp
 def test_requests_that_come_together_are_generated_together() -> None:
     with serving() as (url, engine), ThreadPoolExecutor(16) as pool:
         batches: list[int] = []
-        serve, queue = engine._serve, engine._queue
+        serve = engine._serve
 
         async def counted() -> None:
-            batches.append(len(queue))
+            batches.append(engine._waiting)
             await serve()
 
         engine._serve = counted  # type: ignore[method-assign]

@@ -60,7 +60,7 @@ def test_a_checkpoint_whose_config_lies_is_refused(tmp_path: Path) -> None:
     save_model(build_model(TINY, 0), tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"layers": 2}))
-    with pytest.raises(UserError, match="cannot be loaded"):
+    with pytest.raises(UserError, match="does not fit: missing there, or not in the model: blocks"):
         build_model(ModelConfig(checkpoint=tmp_path), 0)
 
 
