@@ -1,6 +1,6 @@
 """launch: start, watch, stop and diagnose RL and SFT runs.
 
-Users' own entry points take two things from here; both are loaded when they are first asked for.
+What users' own entry points take from here is loaded when it is first asked for.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from launcher.logger import get_logger, setup_logger
     from launcher.monitor import get_monitor, setup_monitor
+    from launcher.waiting import waiting_for
 
-__all__ = ["get_logger", "get_monitor", "setup_logger", "setup_monitor"]
+__all__ = ["get_logger", "get_monitor", "setup_logger", "setup_monitor", "waiting_for"]
+_MODULES = {"logger": "launcher.logger", "monitor": "launcher.monitor", "for": "launcher.waiting"}
 
 
 def __getattr__(name: str) -> Any:
@@ -17,5 +19,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'launcher' has no attribute {name!r}")
     from importlib import import_module
 
-    module = "launcher.logger" if name.endswith("logger") else "launcher.monitor"
-    return getattr(import_module(module), name)
+    return getattr(import_module(_MODULES[name.rpartition("_")[2]]), name)

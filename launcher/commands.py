@@ -192,19 +192,24 @@ def _status_of_all(everywhere: bool, as_json: bool) -> int:
 
 def stacks(
     run: RunArgument = None,
-    rank: Annotated[int | None, typer.Option(help="this local rank alone, and what is below it")] = None,
+    rank: Annotated[int | None, typer.Option(help="this rank alone, and what is below it")] = None,
     threads: Annotated[bool, typer.Option("--threads", help="the other threads in full, too")] = False,
 ) -> int:
-    """Show where every Python process of a run stands, those at the same place together; for a run that hangs."""
+    """Show where every Python process of a run stands, and which collective a rank never came to; for a hang."""
+    import time
+
     from launcher.run.choice import find_run
+    from launcher.run.collectives import collective_lines
     from launcher.run.liveness import of_this_host
     from launcher.run.ptrace import advice
+    from launcher.run.recorders import read_recorders
     from launcher.run.stacks import REFUSED, take_stacks
     from launcher.view.stacks import stacks_text
 
     found, state = of_this_host(*find_run(run, "stacks"))
     taken = take_stacks(found, state, rank)
-    print(stacks_text(taken, every_thread=threads), end="")
+    collectives = collective_lines(read_recorders(found, state), time.time()) if rank is None else []
+    print(stacks_text(taken, collectives, every_thread=threads), end="")
     troubles = {stack.trouble for stack in taken if stack.trouble}
     if REFUSED in troubles:
         print(f"\n{advice(shlex.join(['stacks', str(found.root)]))}")

@@ -31,8 +31,10 @@ from typing import TYPE_CHECKING
 
 from loguru import logger
 
+from launcher.recorder import open_recorder
 from launcher.rundir import RunDir
 from launcher.traceable import make_traceable
+from launcher.waiting import report_waits
 
 if TYPE_CHECKING:
     from loguru import Logger, Record
@@ -54,7 +56,8 @@ def setup_logger(
     """Send the records of loguru, `logging` and `warnings` to the console and, under torchrun, to the rank's file.
 
     `level` is the lowest that is shown (TRACE … CRITICAL, default INFO); `json_lines` writes one JSON object a line.
-    What is not given is taken from the environment. Below launch, `launch stacks` can see this process from then on.
+    What is not given is taken from the environment. Below launch, `launch stacks` can see this process from then on,
+    and under torchrun the collectives that it has enqueued.
 
     Raises:
         RuntimeError: at the second call.
@@ -80,6 +83,8 @@ def setup_logger(
     _log_uncaught()
     if run:
         make_traceable(run)
+        open_recorder(run)
+    report_waits(run, component, rank_from_environment())
     _is_set_up = True
 
 

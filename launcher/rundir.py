@@ -124,6 +124,28 @@ class RunDir:
         return self.all_stacks / f"{pid}.txt"
 
     @property
+    def sockets(self) -> Path:
+        """Where the ranks' flight recorders can be asked, by their pids, as long as the run lives; mode 0700."""
+        return self.logs / "sockets"
+
+    @property
+    def flight_recorder(self) -> Path:
+        """What torch writes of a rank's collectives when NCCL times out, or when it is asked to."""
+        return self.logs / "flight_recorder"
+
+    def flight_record(self, rank: int | str) -> Path:
+        """One rank's; `rank` is the global one."""
+        return self.flight_recorder / f"rank_{rank}"
+
+    @property
+    def all_waits(self) -> Path:
+        return self.logs / "waits"
+
+    def wait(self, component: str) -> Path:
+        """What the component waits for, and since when; absent while it waits for nothing."""
+        return self.all_waits / f"{component}.json"
+
+    @property
     def torchrun(self) -> Path:
         """torchrun's `--log-dir`, unless the user names another."""
         return self.logs / "torchrun"

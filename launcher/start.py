@@ -1,6 +1,7 @@
 """From a plan to its exit code: where run and view are connected, for `launch rl`, `launch sft` and `launch resume`."""
 
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
@@ -10,7 +11,7 @@ from launcher.errors import UserError
 from launcher.plan.spec import Plan, Role
 from launcher.registry import register
 from launcher.run.events import Event
-from launcher.run.failure import Failure
+from launcher.run.failure import Diagnosis, Failure
 from launcher.run.policy import Policy
 from launcher.run.prepare import add_attempt, point_latest_at, prepare, sign
 from launcher.run.provenance import provenance
@@ -137,7 +138,7 @@ class _Session:
             stop_on_hangup=config.on_hangup == "stop",
             max_restarts=config.max_restarts,
             next_attempt=self._next_attempt,
-            watchdog=None if self.plan.run.node else config.watchdog,  # where rank 0 logs; other nodes may be quiet
+            watchdog=config.watchdog,
             diagnose=self._diagnose,
             links=self.links,
             explain=self._failure,
@@ -185,23 +186,10 @@ class _Session:
             renew(self.plan.run, self.state.state)
         return self.plan
 
-    def _diagnose(self) -> tuple[int | None, str]:
-        """The stacks of all processes, into the log directory; the one rank that stands apart, and a line about it."""
-        from launcher.run.stack_groups import group_stacks, standing_apart
-        from launcher.run.stacks import take_stacks
-        from launcher.view.stacks import stacks_text
+    def _diagnose(self) -> Diagnosis:
+        from launcher.diagnosis import diagnose
 
-        stacks = take_stacks(self.plan.run, self.state.state)
-        apart = sorted(standing_apart(group_stacks(stacks)))
-        text = stacks_text(stacks)
-        where = f"{text.rstrip().splitlines()[-1]}; " if apart else ""
-        try:
-            self.plan.run.watchdog_stacks.write_text(text, encoding="utf-8")
-        except OSError as error:
-            where += f"its stacks cannot be written: {error.strerror}"
-        else:
-            where += f"stacks in {self.plan.run.watchdog_stacks}"
-        return apart[0] if len(apart) == 1 else None, where
+        return diagnose(self.plan.run, self.state.state)
 
     def _failure(self, policy: Policy) -> Failure | None:
         from launcher.run.cause import find_cause
@@ -216,6 +204,7 @@ class _Session:
 
         failure = self._failure(policy)
         self.state.end(policy.state.value, policy.exit_code, failure_state(self.plan, failure), policy.stopped_by)
+        shutil.rmtree(self.plan.run.sockets, ignore_errors=True)
         self._on_exit()
         os.close(self.lock)  # a console that nobody reads must not hold the directory
         words = summary(self.plan, policy, self.state.state.started)

@@ -29,6 +29,9 @@ class ProcessConfig(Section):
         description="tells that it can be used: http://… answers, tcp://HOST:PORT is open, log:REGEX is logged",
     )
     ready_timeout: Duration = Field(600.0, gt=0, description="how long it may take to become ready")
+    watchdog: Duration | None = Field(
+        None, gt=0, description="fail the run when this logs nothing and makes no step for so long"
+    )
     progress: ProgressPattern | None = Field(
         None,
         description="regular expression whose names turn log lines into metrics; without a `step` lines are counted",

@@ -18,7 +18,7 @@ from launcher.config.workload import (
     SFTTrainerConfig,
 )
 from launcher.errors import UserError
-from launcher.plan.environment import additions, foreign_torchrun, own_python, strays, threads
+from launcher.plan.environment import additions, flight_recorder, foreign_torchrun, own_python, strays, threads
 from launcher.plan.placeholders import expand
 from launcher.plan.placement import Placement, Server, place
 from launcher.plan.ready import LOG, check_alive, check_ready
@@ -111,7 +111,7 @@ class _Planner:
         log_dir = rank_files(settings, self.run, self.machine.cwd)
         ranks = plan_ranks(settings, nproc, log_dir, self._rendezvous(), self.run.node or 0)
         argv = torchrun_argv(self._python("trainer"), settings, ranks, argv[1:])
-        env = threads(self.machine, nproc + (1 if self.rl else 0))
+        env = threads(self.machine, nproc + (1 if self.rl else 0)) | flight_recorder(self.machine, self.run)
         logs = self._rank_logs(ranks)
         return self._spec(
             "trainer", trainer, argv, Role.FINISHES, self.placement.trainer, env, ranks=ranks, rank_logs=logs
@@ -205,6 +205,7 @@ class _Planner:
             after=tuple(other for other in settings.after if self._is_here(other)),
             progress=settings.progress,
             ready_timeout=settings.ready_timeout,
+            watchdog=settings.watchdog,
             **more,
         )
 

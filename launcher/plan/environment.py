@@ -43,6 +43,19 @@ def additions(
     return env
 
 
+def flight_recorder(machine: Machine, run: RunDir) -> dict[str, str]:
+    """Has torch remember each rank's newest collectives and, where there are GPUs, write them down when NCCL times out.
+
+    Whatever of it the user has set already stays as it is.
+    """
+    env = {"TORCH_FR_BUFFER_SIZE": "2000"}
+    if machine.gpus:
+        records = str(run.flight_record(""))
+        env |= {"TORCH_NCCL_DUMP_ON_TIMEOUT": "1", "TORCH_FR_DUMP_TEMP_FILE": records}
+        env |= {"TORCH_NCCL_DEBUG_INFO_PIPE_FILE": records}  # a byte in <records><rank>.pipe asks for a dump
+    return {name: value for name, value in env.items() if name not in machine.variables}
+
+
 def own_python(machine: Machine, python: str, own: Mapping[str, str]) -> dict[str, str]:
     """The programs of a component's own Python come first on its PATH; `own` are the user's settings, which win."""
     return {"PATH": _joined(str(Path(python).parent), machine.search_paths.get("PATH"))} if "PATH" not in own else {}

@@ -80,6 +80,7 @@ class ProcessSpec:
     ranks: Ranks | None = None  # set for torchrun
     restarts: int = 0  # how often the supervisor starts it again when it fails; for what SERVES
     may_exit: bool = False  # ending with 0 before the run does is no failure; for what SERVES
+    watchdog: float | None = None  # seconds that it may log nothing and make no step
     rank_logs: tuple[Path, ...] = ()  # for each local rank, the file that shows what it does
 
 

@@ -67,6 +67,14 @@ class Drain:
 
 
 @dataclass(frozen=True)
+class Diagnose:
+    """Find out what the processes do: something of the run has been quiet for too long."""
+
+    component: str  # empty for the whole run
+    seconds: float
+
+
+@dataclass(frozen=True)
 class End:
     """Nothing of the run is left that could be waited for."""
 
@@ -76,4 +84,17 @@ class AwaitNodes:
     """Nothing is left here; give the other nodes the grace to come to the same."""
 
 
-Action = Await | AwaitNodes | Stop | StopAttempt | KillAttempt | StartAttempt | StartAgain | EndOne | Kill | Drain | End
+Action = (
+    Await
+    | AwaitNodes
+    | Diagnose
+    | Stop
+    | StopAttempt
+    | KillAttempt
+    | StartAttempt
+    | StartAgain
+    | EndOne
+    | Kill
+    | Drain
+    | End
+)

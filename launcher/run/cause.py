@@ -60,6 +60,10 @@ def _without_words(plan: Plan, culprit: Culprit) -> Failure:
 
 def _find_here(plan: Plan, culprit: Culprit, collateral: tuple[str, ...], facts: Facts) -> Failure:
     spec = plan.process(culprit.component)
+    if culprit.file or culprit.words:
+        rank, log = global_rank(spec, culprit.rank), culprit.file or plan.run.launcher_log
+        others = tuple(name for name in collateral if name != culprit.component)
+        return Failure(culprit.component, rank, culprit.what, culprit.words, log, others)
     if spec is None:
         cause = "\n".join(facts(culprit))
         return Failure(culprit.component, None, culprit.what, cause, plan.run.launcher_log, collateral)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from launcher.plan.spec import Plan
+from launcher.run.failure import Diagnosis
 from launcher.run.reports import Lost, Reported
 from launcher.run.sender import Sender, sender_text
 from launcher.run.suspicion import Suspect
@@ -147,12 +148,27 @@ class DrainTimedOut:
 
 
 @dataclass(frozen=True)
-class Stalled:
-    """Nothing has been logged, and no step made, for too long."""
+class Quiet:
+    """On this node nothing has been logged, and no step made, for as long as may be."""
 
+    component: str  # of which; empty for the whole run
     seconds: float
-    rank: int | None  # the one that stands apart from the others, if there is just one
-    where: str  # what the processes do, in one line; empty when that is unknown
+
+
+@dataclass(frozen=True)
+class Moving:
+    """What was quiet on this node is not any more."""
+
+    component: str  # as in Quiet
+
+
+@dataclass(frozen=True)
+class Stalled:
+    """What was quiet on all nodes has been looked at."""
+
+    component: str  # as in Quiet
+    seconds: float
+    diagnosis: Diagnosis
 
 
 @dataclass(frozen=True)
@@ -212,6 +228,8 @@ Event = (
     | Heartbeat
     | GuardDied
     | DrainTimedOut
+    | Quiet
+    | Moving
     | Stalled
     | Restarting
     | NewAttempt

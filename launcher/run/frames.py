@@ -31,7 +31,7 @@ class PythonProcess:
 
     pid: int
     component: str
-    rank: int | None = None  # local rank, also of the rank that a child belongs to
+    rank: int | None = None  # global rank, also of the rank that a child belongs to
     is_child: bool = False  # below a component or a rank: a data loader's worker, say
     has_ranks: bool = False  # torchrun
 

@@ -8,7 +8,7 @@ import signal
 from dataclasses import dataclass, field, replace
 
 from launcher.run.actions import Action, AwaitNodes, Kill
-from launcher.run.events import Event, NodesOverdue, Signalled
+from launcher.run.events import Event, Moving, NodesOverdue, Signalled
 from launcher.run.failure import Culprit
 from launcher.run.policy import Policy, State
 from launcher.run.reports import Lost, Report, Reported
@@ -21,6 +21,8 @@ class NodePolicy(Policy):
     _is_killing: bool = False  # somebody does not want to wait for the grace
     _nodes: set[int] = field(default_factory=set)  # those that we hear and that have not ended
     _busy_nodes: set[int] = field(default_factory=set)  # of them, those that still have to finish
+    _quiet: dict[str, float] = field(default_factory=dict)  # here: component, or "", -> seconds
+    _quiet_nodes: dict[int, dict[str, float]] = field(default_factory=dict)  # what the others say of it
     _is_alone: bool = False  # nothing of the run is left here, and others are waited for
 
     def __post_init__(self) -> None:
@@ -33,6 +35,9 @@ class NodePolicy(Policy):
     def on(self, event: Event) -> list[Action]:
         """Take note of the event; say what is to be done."""
         match event:
+            case Moving(component):
+                self._quiet.pop(component, None)
+                return []
             case Reported(node, report):
                 return self._on_report(node, report)
             case Lost(node, why):
@@ -53,6 +58,7 @@ class NodePolicy(Policy):
             done=self._all_started and not super()._unfinished(),
             kill=self._is_killing,
             ended=self._has_ended() and is_last_to_end,
+            quiet=tuple(sorted(self._quiet.items())),
         )
 
     # --- what others do ---
@@ -62,7 +68,8 @@ class NodePolicy(Policy):
             self.told[node] = report.failure
         if report.ended:
             self._nodes.discard(node)
-        actions = self._follow(node, report)
+        self._quiet_nodes[node] = dict(report.quiet)
+        actions = self._follow(node, report) or self._when_all_are_quiet()
         if report.kill and not self._is_killing:
             self._is_killing = True
             actions.append(Kill())
@@ -93,6 +100,26 @@ class NodePolicy(Policy):
         return self._when_empty() if self._is_ending() else self._fail(Culprit(f"node {node}", why, node=node))
 
     # --- what is different here ---
+
+    def _on_quiet(self, component: str, seconds: float) -> list[Action]:
+        self._quiet[component] = seconds
+        return self._when_all_are_quiet()
+
+    def _when_all_are_quiet(self) -> list[Action]:
+        """A component is as lively as its liveliest part: often it logs on one node alone. Node 0 hears all."""
+        if self._here != 0 or self.state is not State.RUNNING:
+            return []
+        everywhere = {**self._quiet_nodes, self._here: self._quiet}
+        for component, seconds in {name: its for quiet in everywhere.values() for name, its in quiet.items()}.items():
+            if all(component in everywhere.get(node, {}) for node in self._nodes_of(component)):
+                return super()._on_quiet(component, seconds)
+        return []
+
+    def _nodes_of(self, component: str) -> list[int]:
+        """The nodes that the component runs on, of those that have not ended; without a component all of them."""
+        nodes, here = self.plan.nodes, self._here
+        assert nodes is not None
+        return [node for node in sorted({here} | self._nodes) if not component or nodes.runs(component, node)]
 
     def _unfinished(self) -> set[str]:
         return super()._unfinished() | {f"node {node}" for node in self._busy_nodes}

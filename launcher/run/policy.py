@@ -10,6 +10,7 @@ from launcher.plan.spec import Plan, ProcessSpec, Role
 from launcher.run.actions import (
     Action,
     Await,
+    Diagnose,
     Drain,
     End,
     EndOne,
@@ -28,6 +29,7 @@ from launcher.run.events import (
     GuardDied,
     NotReady,
     NotStarted,
+    Quiet,
     RankExited,
     Ready,
     Signalled,
@@ -38,7 +40,7 @@ from launcher.run.events import (
     exit_text,
     received_text,
 )
-from launcher.run.failure import Culprit, Failure
+from launcher.run.failure import Culprit, Diagnosis, Failure
 from launcher.run.suspicion import Suspect, Suspicion
 
 SUSPECT_SECONDS = 5.0  # that a server which seems to be dying may take to end, before its client is named
@@ -146,9 +148,10 @@ class Policy:
                 return self._on_signal(event)
             case GuardDied():
                 return self._on_guard_death()
-            case Stalled(seconds, rank, where):
-                what = f"nothing has been logged and no step made for {seconds:g}s"
-                return self._fail(Culprit(self._silent(rank), f"{what}; {where}" if where else what, rank))
+            case Quiet(component, seconds):
+                return self._on_quiet(component, seconds)
+            case Stalled(component, seconds, diagnosis):
+                return self._fail(self._stalled(component, seconds, diagnosis))
             case GraceOver() if self.state is State.RESTARTING and not self._attempt_is_killed:
                 self._attempt_is_killed = True
                 return [KillAttempt()]
@@ -255,6 +258,9 @@ class Policy:
             self.state, self.culprit, self.ended_by = State.STOPPED, None, signal.SIGTERM
             self.stopped_by = event.stopped_by
 
+    def _on_quiet(self, component: str, seconds: float) -> list[Action]:
+        return [Diagnose(component, seconds)] if self.state is State.RUNNING else []
+
     def _on_guard_death(self) -> list[Action]:
         if self.state in (State.RUNNING, State.RESTARTING):
             self.culprit = Culprit("launch", "its guard process was killed")
@@ -318,6 +324,13 @@ class Policy:
         return self._all_started and self._is_ending() and not self._alive
 
     # --- questions ---
+
+    def _stalled(self, component: str, seconds: float, diagnosis: Diagnosis) -> Culprit:
+        what = f"nothing has been logged and no step made for {seconds:g}s"
+        name = component or self._silent(diagnosis.rank)
+        spec = self.plan.process(name)
+        rank = diagnosis.rank if spec and spec.ranks else None
+        return Culprit(name, what, rank, words="\n".join(diagnosis.lines), file=diagnosis.file)
 
     def _silent(self, rank: int | None) -> str:
         """Whose silence it is: the one with ranks, the only one that finishes, or nobody's in particular."""

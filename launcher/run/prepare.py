@@ -38,6 +38,8 @@ def prepare(plan: Plan, clean: bool, resume: bool = False) -> int:
 def add_attempt(plan: Plan) -> None:
     """The directory of an attempt's logs, and the plan's files, in a run's directory that is ours. Raises OSError."""
     plan.run.logs.mkdir(parents=True, exist_ok=True)
+    if any("TORCH_FR_DUMP_TEMP_FILE" in spec.env for spec in plan.processes):
+        plan.run.flight_recorder.mkdir(exist_ok=True)  # torch does not
     if not plan.run.node:  # the link belongs to node 0
         _link(plan.run.latest_logs, plan.run.attempt_logs.name)
     _write_files(plan)

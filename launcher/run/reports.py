@@ -20,6 +20,7 @@ class Report:
     kill: bool = False  # what is left is to be killed, without waiting for the grace
     ended: bool = False  # nothing of the run is left there
     failure: Failure | None = None
+    quiet: tuple[tuple[str, float], ...] = ()  # what has been quiet there for so many seconds; "" is all of it
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def _order(group: Group) -> tuple[bool, bool, int, int]:
 
 
 def standing_apart(groups: Iterable[Group]) -> tuple[int, ...]:
-    """The local ranks that are not where the others are: outside the collective that the others wait in.
+    """The ranks that are not where the others are: outside the collective that the others wait in.
 
     Where none, or all, are in a collective it is those outside the largest group; empty when nobody stands out.
     """

@@ -29,7 +29,7 @@ REFUSED = "ptrace is not allowed"
 
 
 def take_stacks(run: RunDir, state: RunState, rank: int | None = None) -> list[Stack]:
-    """What every Python process of the run does now: components, ranks, and all below them; or one local rank's.
+    """What every Python process of the run does now: components, ranks, and all below them; or one rank's.
 
     It takes about 10 ms a process, several at a time, in which the process stands still. Processes that end meanwhile
     are left away.
@@ -89,7 +89,7 @@ def _with_descendants(process: PythonProcess, known: dict[int, PythonProcess]) -
 
 def _orphan(pid: int) -> PythonProcess:
     """A process whose parent has ended: its environment tells where it belongs."""
-    rank = variable(pid, "LOCAL_RANK")
+    rank = variable(pid, "RANK")
     component = variable(pid, "LAUNCH_COMPONENT") or "launch"
     return PythonProcess(pid, component, int(rank) if rank else None, is_child=True)
 

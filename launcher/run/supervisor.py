@@ -14,6 +14,7 @@ from launcher.run.actions import (
     Action,
     Await,
     AwaitNodes,
+    Diagnose,
     Drain,
     End,
     EndOne,
@@ -51,17 +52,18 @@ from launcher.run.events import (
     Stopping,
     SuspectsOverdue,
 )
-from launcher.run.failure import Failure
+from launcher.run.failure import Diagnosis, Failure
 from launcher.run.node_policy import NodePolicy
 from launcher.run.policy import Policy, State
 from launcher.run.processes import SWEEP_SECONDS, end_orphans, kill_orphans_of, signal_group, sweep
 from launcher.run.ranks import RankWatch
+from launcher.run.reports import Lost, Reported
 from launcher.run.sender import Sender
 from launcher.run.signals import SignalInbox
 from launcher.run.spawn import spawn
 from launcher.run.split import Guard
 from launcher.run.suspects import RecentLogs, find_suspects
-from launcher.run.watchdog import LOOKS, Watchdog
+from launcher.run.watchdog import report_quiet, watched
 
 if TYPE_CHECKING:
     from launcher.run.links import Links
@@ -79,7 +81,7 @@ class Conduct:
     max_restarts: int = 0
     next_attempt: Callable[[Policy], Plan] | None = None  # makes the plan of another attempt; needed for restarts
     watchdog: float | None = None  # seconds that a run may be silent
-    diagnose: Callable[[], tuple[int | None, str]] | None = None  # (rank that stands apart, what the processes do)
+    diagnose: Callable[[], Diagnosis] | None = None  # looks at what the processes do
     links: "Links | None" = None  # to the other nodes
     explain: Callable[[Policy], Failure | None] | None = None  # what the other nodes are told at the end
 
@@ -132,10 +134,10 @@ class _Supervisor:
         if self.conduct.guard is not None:
             self.loop.add_reader(self.conduct.guard.life, self._guard_died)
         self._beat()
-        if self.conduct.watchdog:
-            self._in_background(self._watch(self.conduct.watchdog))
+        for component, seconds in watched(self.plan, self.conduct.watchdog).items():
+            self._in_background(report_quiet(component, seconds, self._living, self._emit))
         if self.conduct.links:
-            self.conduct.links.listen(self.loop, self._emit)
+            self.conduct.links.listen(self.loop, self._hear_node)
 
     def _beat(self) -> None:
         self._tell(Heartbeat())
@@ -163,6 +165,18 @@ class _Supervisor:
         servers = [spec for spec in self.living.values() if spec.role is Role.SERVES]
         found = find_suspects([(spec, self.watches.get(spec.name)) for spec in servers], self.server_logs)
         return replace(event, suspects=found) if found else event
+
+    def _hear_node(self, event: Reported | Lost) -> None:
+        """Another node's word. That the run stands still is looked at here too, before anything is ended."""
+        has_stalled = isinstance(event, Reported) and event.report.culprit and event.report.culprit.words
+        if has_stalled and self.policy.state is State.RUNNING:
+            self._in_background(self._look_then_follow(event))
+        else:
+            self._emit(event)
+
+    async def _look_then_follow(self, event: Reported | Lost) -> None:
+        self._tell(Stalled("", 0.0, await self._diagnosis()))
+        self._emit(event)
 
     def _tell(self, event: Event) -> None:
         for listener in self.listeners:
@@ -212,24 +226,20 @@ class _Supervisor:
         kill_orphans_of(spec.name, self.living)
         self._emit(Exited(spec.name, exit_code))
 
-    async def _watch(self, allowed: float) -> None:
-        """Report it when nothing moves for `allowed` seconds."""
-        watched, watchdog = self.plan, Watchdog(self.plan)
-        while True:
-            await asyncio.sleep(allowed / LOOKS)
-            if watched is not self.plan:
-                watched, watchdog = self.plan, Watchdog(self.plan)
-            if watchdog.silence() >= allowed and self.policy.state is State.RUNNING:
-                self._emit(Stalled(allowed, *await self._diagnosis()))
-                watchdog = Watchdog(self.plan)
+    def _living(self) -> tuple[Plan, frozenset[str]]:
+        is_running = self.policy.state is State.RUNNING
+        return self.plan, frozenset(spec.name for spec in self.living.values() if is_running)
 
-    async def _diagnosis(self) -> tuple[int | None, str]:
+    async def _diagnose(self, component: str, seconds: float) -> None:
+        self._emit(Stalled(component, seconds, await self._diagnosis()))
+
+    async def _diagnosis(self) -> Diagnosis:
         if self.conduct.diagnose is None:
-            return None, ""
+            return Diagnosis()
         try:
             return await asyncio.to_thread(self.conduct.diagnose)
         except Exception as error:
-            return None, f"no stacks could be taken: {error}"
+            return Diagnosis(lines=(f"no stacks could be taken: {error}",))
 
     # --- what is done ---
 
@@ -282,6 +292,8 @@ class _Supervisor:
                 case Await(suspects, seconds):
                     self._tell(Awaiting(suspects, seconds))
                     self._set_deadline(seconds, SuspectsOverdue())
+                case Diagnose(component, seconds):
+                    self._in_background(self._diagnose(component, seconds))
                 case Drain(seconds):
                     self._set_deadline(seconds, DrainTimedOut(seconds))
                 case AwaitNodes():

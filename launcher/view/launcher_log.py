@@ -13,10 +13,12 @@ from launcher.run.events import (
     Heartbeat,
     HungUp,
     Killing,
+    Moving,
     NewAttempt,
     NodesOverdue,
     NotReady,
     NotStarted,
+    Quiet,
     RankExited,
     RankStarted,
     Ready,
@@ -78,8 +80,14 @@ def describe(event: Event) -> tuple[str, str]:
             return "ERROR", "the guard process was killed"
         case DrainTimedOut(seconds):
             return "ERROR", f"what remains has not finished within {seconds:g}s of the others"
-        case Stalled(seconds, _, where):
-            return "ERROR", f"nothing has been logged and no step made for {seconds:g}s; {where}"
+        case Quiet(component, seconds):
+            whose = f"{component}: " if component else ""
+            return "WARNING", f"{whose}nothing has been logged and no step made here for {seconds:g}s"
+        case Moving(component):
+            return "INFO", f"{component or 'the run'}: it moves again"
+        case Stalled(_, _, diagnosis):
+            where = [f"all stacks are in {diagnosis.file}"] if diagnosis.file else []
+            return "ERROR", "\n".join(["what the processes do:", *diagnosis.lines, *where])
         case Restarting(reason):
             return "WARNING", f"ending this attempt: {reason}"
         case NewAttempt(plan):

@@ -12,15 +12,25 @@ _LIBRARY = re.compile(r"^.*/lib(?:64)?/python3[^/]*/(?:(?:site|dist)-packages/)?
 _FUNCTION_WIDTH = 28  # columns
 
 
-def stacks_text(stacks: Sequence[Stack], *, every_thread: bool = False) -> str:
+def stacks_text(stacks: Sequence[Stack], collectives: Sequence[str] = (), *, every_thread: bool = False) -> str:
     """A headline for each group and its main thread's stack, innermost frame first; then who stands apart.
 
     Other threads take a line each, or their whole stack with `every_thread`; so does torchrun, which only waits.
+    `collectives` are lines that say who waits in which collective.
     """
     groups = group_stacks(stacks)
     blocks = [list(_block(group, every_thread)) for group in groups]
-    blocks += [list(_refused(stacks)), list(_apart(groups))]
+    blocks += [list(_refused(stacks)), list(collectives), list(_apart(groups))]
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+
+
+def verdict_lines(stacks: Sequence[Stack]) -> list[str]:
+    """What the stacks come to, a line for each place where a rank or a component stands; then who stands apart."""
+    groups = group_stacks(stacks)
+    first = [group.processes[0] for group in groups]
+    told = [group for group, process in zip(groups, first, strict=True) if not (process.is_child or process.has_ranks)]
+    lines = [f"{who(group.processes)} {_verb(group)} {_shortly(group.main.frames)}" for group in told]
+    return [*lines, *_refused(stacks), *_apart(groups)]
 
 
 def _block(group: Group, every_thread: bool) -> Iterator[str]:
@@ -88,6 +98,12 @@ def _where(frames: Sequence[Frame]) -> str:
     if caller is None or caller == telling:
         return f"{_function(telling)} ({_short_place(telling)})"
     return f"{_function(telling)}, called by {_function(caller)} ({_short_place(caller)})"
+
+
+def _shortly(frames: Sequence[Frame]) -> str:
+    """What was called, and from where in the user's own code."""
+    telling = telling_frame(frames)
+    return f"{_function(telling)} ({_short_place(calling_frame(frames) or telling)})"
 
 
 def _function(frame: Frame) -> str:

@@ -19,6 +19,7 @@ from launcher.config.workload import OrchestratorConfig
 from launcher.errors import UserError
 from launcher.logger import get_logger
 from launcher.monitor import get_monitor
+from launcher.waiting import waiting_for
 from launcher.workload.client import InferenceServers, Request
 from launcher.workload.entry import forget_metrics, run_component, run_dir
 from launcher.workload.files import clear, resume_step
@@ -70,7 +71,8 @@ class Orchestrator:
     async def run_to_the_end(self) -> None:
         forget_metrics(self.run, self.first)
         clear(self.run.rollouts)
-        await self.client.wait_until_ready(self.config.inference_timeout)
+        with waiting_for(f"inference at {self.client.url} to be ready"):
+            await self.client.wait_until_ready(self.config.inference_timeout)
         get_logger().info("inference at {} is ready", self.client.url)
         await self.load_weights(self.first, self.first)
         if self.first == 0:
@@ -102,13 +104,15 @@ class Orchestrator:
     async def load_weights(self, oldest: int, newest: int) -> None:
         """Give the server the newest weights of these steps, once there are any; it may have them already."""
         deadline = time.monotonic() + self.config.weights_timeout
-        while (step := newest_weights(self.run, max(oldest, self.policy_step), newest)) is None:
-            if time.monotonic() > deadline:
-                waited = f"after {self.config.weights_timeout:g} s"
-                raise UserError(f"no weights of step {oldest} {waited}", "is the trainer alive? see its log")
-            await asyncio.sleep(POLL)
+        with waiting_for(f"weights {oldest}"):
+            while (step := newest_weights(self.run, max(oldest, self.policy_step), newest)) is None:
+                if time.monotonic() > deadline:
+                    waited = f"after {self.config.weights_timeout:g} s"
+                    raise UserError(f"no weights of step {oldest} {waited}", "is the trainer alive? see its log")
+                await asyncio.sleep(POLL)
         if step > self.policy_step:
-            await self.client.load_weights(self.run.weights(step), step)
+            with waiting_for(f"inference to load weights {step}"):
+                await self.client.load_weights(self.run.weights(step), step)
             self.policy_step = step
 
     async def sample(self, step: int) -> list[Group]:
@@ -117,7 +121,8 @@ class Orchestrator:
         prompts = self.task.prompts(self.config.seed, (step - 1) * count, count)
         seed = self.config.seed * 1_000_003 + step
         asked = Request(prompts, self.config.samples_per_prompt, sampling.temperature, sampling.max_tokens, seed)
-        samples = await self.client.sample(asked)
+        with waiting_for(f"samples of batch {step} from inference"):
+            samples = await self.client.sample(asked)
         return [score(self.task, prompt, group) for prompt, group in zip(prompts, samples, strict=True)]
 
     # --- evaluation ---
@@ -131,7 +136,9 @@ class Orchestrator:
         """The mean reward of the likeliest completion of each held-out prompt."""
         prompts = self.task.held_out(self.config.evaluation_prompts)
         asked = Request(prompts, n=1, temperature=0.0, max_tokens=self.config.sampling.max_tokens, seed=0)
-        groups = [score(self.task, *pair) for pair in zip(prompts, await self.client.sample(asked), strict=True)]
+        with waiting_for("samples of an evaluation from inference"):
+            samples = await self.client.sample(asked)
+        groups = [score(self.task, *pair) for pair in zip(prompts, samples, strict=True)]
         reward = fmean(group.rewards[0] for group in groups)
         self.evaluated = self.policy_step
         get_logger().info("evaluation after {} updates: mean reward {:.3f}", self.policy_step, reward)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from launcher.config.workload import Device
 from launcher.errors import UserError
+from launcher.waiting import waiting_for
 
 T = TypeVar("T")
 
@@ -61,7 +62,8 @@ def join_ranks(device: Device, timeout: float) -> Iterator[Ranks]:
     chosen = pick_device(device)
     rank, count = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if count > 1:
-        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=timedelta(seconds=timeout))
+        with waiting_for(f"the other {count - 1} ranks"):
+            dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=timedelta(seconds=timeout))
     yield Ranks(rank, count, chosen)
     # not after an error: the others may be anywhere, and the exit of the process tells them
     if count > 1:

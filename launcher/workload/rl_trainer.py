@@ -21,6 +21,7 @@ from launcher.errors import UserError
 from launcher.logger import get_logger
 from launcher.monitor import get_monitor
 from launcher.rundir import RunDir
+from launcher.waiting import waiting_for
 from launcher.workload.entry import Stop, quick_imports, run_dir
 from launcher.workload.files import appearing, clear, is_restarted, remove, steps_in
 from launcher.workload.handover import ATTEMPT, Batch, has_batch, read_batch
@@ -92,8 +93,9 @@ def next_batch(run: RunDir, step: int, ranks: Ranks, stop: Stop, timeout: float)
     """Wait for the batch of one update; None when the process was asked to end. Raises UserError after `timeout`."""
     deadline = time.monotonic() + timeout
     if ranks.is_first:
-        while not (has_batch(run, step) or stop.requested or time.monotonic() > deadline):
-            time.sleep(POLL)
+        with waiting_for(f"batch {step}"):
+            while not (has_batch(run, step) or stop.requested or time.monotonic() > deadline):
+                time.sleep(POLL)
     late = ranks.is_first and not has_batch(run, step)
     outcome = ranks.highest(2 if stop.requested else 1 if late else 0)
     if outcome == 1:

@@ -1,5 +1,6 @@
 """`launch stacks` on a run that hangs."""
 
+import re
 import subprocess
 
 from tests.launching import LAUNCH, Launched, Launcher
@@ -57,3 +58,44 @@ def test_a_rank_that_the_others_wait_for_is_named(launch: Launcher) -> None:
     code, text = stacks(launch, "run")
     assert code == 2
     assert text.startswith(f"launch: {run.state().name} is not running\n")
+
+
+LAGGING = """
+import time
+import torch
+import torch.distributed as dist
+from launcher import setup_logger
+
+setup_logger()
+dist.init_process_group("gloo")
+for _ in range(3):
+    dist.all_reduce(torch.ones(1))
+print("three done", flush=True)
+if dist.get_rank() == 1:
+    time.sleep(1000)
+dist.all_reduce(torch.ones(1))
+"""
+
+
+def test_the_watchdog_names_the_collective_that_a_rank_never_enqueued_and_the_file_to_open(launch: Launcher) -> None:
+    run = launch.sft(LAGGING, "--nproc", "4", "--trainer.watchdog", "10s", "--grace", "3s")
+    run.wait_for_ranks(4)
+    until(lambda: "rank 1 " in (text := stacks(launch)[1]) and "all_reduce 4 of the default group" in text, 60)
+    assert run.exit_code(120) == 1
+    block = run.output.partition("FAILED  ")[2].splitlines()
+    assert block[0] == "trainer rank 1: nothing has been logged and no step made for 10s"
+    assert re.fullmatch(
+        r"  rank 1 never enqueued all_reduce 4 of the default group; ranks 0, 2 and 3 wait in it since \d\d:\d\d:\d\d",
+        block[2],
+    )
+    assert block[3:6] == [
+        "  ranks 0, 2-3 wait in all_reduce (script.py:14)",
+        "  rank 1 waits in <module> (script.py:13)",
+        "  rank 1 stands apart",
+    ]
+    assert block[7] == "  log         run/logs/attempt_1/stacks.txt"
+    assert "Traceback" not in "\n".join(block)
+    assert not run.run.sockets.exists()
+    errors = list(run.run.torchrun.glob("*/attempt_0/*/stderr.log"))
+    assert len(errors) == 4
+    assert not [path for path in errors if "Server listening" in path.read_text()]

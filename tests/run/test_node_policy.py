@@ -9,8 +9,8 @@ import pytest
 
 from launcher.plan.nodes import Nodes
 from launcher.plan.spec import Plan, ProcessSpec, Progress, Ranks, Role
-from launcher.run.actions import Action, AwaitNodes, Drain, End, Kill, Stop
-from launcher.run.events import Event, Exited, GraceOver, NodesOverdue, RankExited, Signalled, Started
+from launcher.run.actions import Action, AwaitNodes, Diagnose, Drain, End, Kill, Stop
+from launcher.run.events import Event, Exited, GraceOver, Moving, NodesOverdue, Quiet, RankExited, Signalled, Started
 from launcher.run.failure import Culprit, Failure
 from launcher.run.node_policy import NodePolicy
 from launcher.run.policy import State
@@ -45,6 +45,41 @@ def replay(on: NodePolicy, *events: Event) -> list[Action]:
 
 
 FAILED_ON_1 = Culprit("trainer", "exit code 1", 3, 1, node=1)
+
+
+# --- a run that stands still -----------------------------------------------------------------------------------------
+
+
+def quiet(*components: str) -> Report:
+    return Report("running", quiet=tuple((name, 60.0) for name in components))
+
+
+def test_a_run_stands_still_only_when_all_of_its_nodes_are_quiet() -> None:
+    run = policy()
+    assert replay(run, Quiet("", 60.0)) == []
+    assert replay(run, Reported(1, quiet(""))) == [Diagnose("", 60.0)]
+
+
+def test_a_node_that_logs_again_keeps_the_run_going() -> None:
+    run = policy()
+    assert replay(run, Reported(1, quiet("")), Reported(1, RUNNING), Quiet("", 60.0)) == []
+    assert replay(run, Moving(""), Reported(1, quiet(""))) == []
+    assert replay(run, Quiet("", 60.0)) == [Diagnose("", 60.0)]
+
+
+def test_a_component_is_looked_for_on_the_nodes_that_run_it() -> None:
+    run = policy(trainer=2, inference=1)
+    assert replay(run, Quiet("trainer", 60.0)) == []
+    assert replay(run, Reported(1, quiet("trainer"))) == [Diagnose("trainer", 60.0)]
+    assert replay(policy(trainer=2, inference=1), Reported(2, quiet("inference"))) == [Diagnose("inference", 60.0)]
+
+
+def test_another_node_only_tells_that_it_is_quiet() -> None:
+    run = policy(node=1)
+    assert replay(run, Quiet("trainer", 60.0)) == []
+    assert run.report() == quiet("trainer")
+    assert replay(run, Moving("trainer")) == []
+    assert run.report() == RUNNING
 
 
 # --- finishing --------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from launcher.plan.spec import Plan, ProcessSpec, Progress, Ranks, Role
 from launcher.run.actions import (
     Action,
     Await,
+    Diagnose,
     Drain,
     End,
     EndOne,
@@ -31,6 +32,7 @@ from launcher.run.events import (
     HungUp,
     NotReady,
     NotStarted,
+    Quiet,
     RankExited,
     RankStarted,
     Ready,
@@ -40,6 +42,7 @@ from launcher.run.events import (
     Started,
     SuspectsOverdue,
 )
+from launcher.run.failure import Diagnosis
 from launcher.run.policy import Culprit, Policy, State
 from launcher.run.sender import Sender
 from launcher.run.suspicion import Suspect
@@ -839,6 +842,23 @@ def test_an_attempt_that_cannot_be_made_fails_the_run() -> None:
 
 def test_a_stalled_run_fails_with_the_rank_that_stands_apart() -> None:
     run = running(SFT)
-    assert kinds(replay(run, Stalled(600.0, 1, "rank 1 stands apart"))) == [Stop]
+    assert replay(run, Quiet("", 600.0)) == [Diagnose("", 600.0)]
+    found = Diagnosis(1, ("rank 0 waits in all_reduce", "rank 1 stands apart"), Path("/runs/stacks.txt"))
+    assert kinds(replay(run, Stalled("", 600.0, found))) == [Stop]
     assert run.culprit is not None
     assert (run.culprit.component, run.culprit.rank) == ("trainer", 1)
+    assert run.culprit.words == "rank 0 waits in all_reduce\nrank 1 stands apart"
+    assert run.culprit.file == Path("/runs/stacks.txt")
+
+
+def test_a_stalled_component_is_named_and_no_rank_of_another() -> None:
+    run = running(RL)
+    assert replay(run, Quiet("orchestrator", 60.0)) == [Diagnose("orchestrator", 60.0)]
+    replay(run, Stalled("orchestrator", 60.0, Diagnosis(1)))
+    assert run.culprit == Culprit("orchestrator", "nothing has been logged and no step made for 60s")
+
+
+def test_what_is_quiet_while_the_run_ends_is_not_looked_at() -> None:
+    run = running(RL)
+    replay(run, died("trainer"))
+    assert replay(run, Quiet("orchestrator", 60.0)) == []

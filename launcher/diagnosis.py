@@ -1,0 +1,41 @@
+"""What a run that does not move is doing: stacks, collectives, and what its components say that they wait for."""
+
+import time
+
+from launcher.run.collectives import Recording, collective_lines, find
+from launcher.run.failure import Diagnosis
+from launcher.run.frames import Stack
+from launcher.run.recorders import read_recorders
+from launcher.run.stack_groups import group_stacks, standing_apart
+from launcher.run.stacks import take_stacks
+from launcher.run.state import RunState
+from launcher.run.waits import read_waits
+from launcher.rundir import RunDir
+from launcher.view.stacks import stacks_text, verdict_lines
+from launcher.view.waits import waits_text
+
+
+def diagnose(run: RunDir, state: RunState) -> Diagnosis:
+    """Look at every process of the run on this node, and write all of its stacks to a file."""
+    waits = waits_text(read_waits(run, [process.name for process in state.processes]), time.time())
+    recordings = read_recorders(run, state)
+    stacks = take_stacks(run, state)
+    collectives = collective_lines(recordings, time.time())
+    lines = [*collectives, *verdict_lines(stacks), *([waits] if waits else [])]
+    text = stacks_text(stacks, collectives) + (f"\n{waits}\n" if waits else "")
+    file = run.watchdog_stacks
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        lines.append(f"the stacks cannot be written: {error.strerror}")
+        return Diagnosis(_awaited_rank(state, recordings, stacks), tuple(lines))
+    return Diagnosis(_awaited_rank(state, recordings, stacks), tuple(lines), file)
+
+
+def _awaited_rank(state: RunState, recordings: list[Recording], stacks: list[Stack]) -> int | None:
+    """The local rank that all others wait for, if it is one: by its collectives or else by its stack."""
+    findings = find(recordings)
+    awaited = findings[0].culprits if findings else ()
+    awaited = awaited or standing_apart(group_stacks(stacks))
+    first = min((rank.rank for process in state.processes for rank in process.ranks), default=0)
+    return awaited[0] - first if len(awaited) == 1 else None
