@@ -207,7 +207,7 @@ class _Session:
         shutil.rmtree(self.plan.run.sockets, ignore_errors=True)
         self._on_exit()
         os.close(self.lock)  # a console that nobody reads must not hold the directory
-        words = summary(self.plan, policy, self.state.state.started)
+        words = summary(self.plan, self.state.state)
         return failure_block(self.plan, failure) + words if failure else words
 
     def _on_exit(self) -> None:

@@ -6,6 +6,7 @@ import sys
 import uuid
 from pathlib import Path
 
+from launcher.run.events import ending_text
 from launcher.run.state import RunState, read_state
 from launcher.rundir import RunDir
 from tests.waiting import until
@@ -53,6 +54,13 @@ class Launched:
         state = read_state(self.run)
         ranks = [rank for process in (state.processes if state else []) for rank in process.ranks]
         return [rank.process.pid for rank in ranks if rank.process]
+
+    def endings(self) -> dict[str, str]:
+        """How the components, and the ranks ("rank 0"), have ended, as `launch status` says it."""
+        components = self.state().processes
+        ranks = {f"rank {rank.rank}": rank for component in components for rank in component.ranks}
+        processes = {component.name: component for component in components} | ranks
+        return {name: ending_text(its.exit_code, its.ended_by) for name, its in processes.items()}
 
     def pid_of(self, name: str) -> int:
         """The pid of "guard", "supervisor", a component, or "rank N"."""

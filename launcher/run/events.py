@@ -3,12 +3,16 @@
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from launcher.plan.spec import Plan
 from launcher.run.failure import Diagnosis
 from launcher.run.reports import Lost, Reported
 from launcher.run.sender import Sender, sender_text
 from launcher.run.suspicion import Suspect
+
+Ender = Literal["launch", "torchrun"]
+"""Who has ended a process that did not end by itself."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +83,10 @@ class RankStarted:
 class RankExited:
     component: str
     rank: int
-    exit_code: int | None  # negative: the signal; None: it was gone before it could be read
+    exit_code: int | None  # negative: the signal; None: nobody knows
     torchrun_got: signal.Signals | None = None  # the signal that torchrun was sent, and has passed on
     suspects: tuple[Suspect, ...] = ()  # servers that were dying then
+    ended_by: Ender | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,7 @@ class Exited:
     component: str
     exit_code: int  # negative: the signal
     suspects: tuple[Suspect, ...] = ()  # servers that were dying then
+    ended_by: Ender | None = None
 
 
 @dataclass(frozen=True)
@@ -254,6 +260,13 @@ def exit_text(exit_code: int | None) -> str:
         return signal.Signals(-exit_code).name
     except ValueError:
         return f"signal {-exit_code}"
+
+
+def ending_text(exit_code: int | None, ended_by: str | None) -> str:
+    """ "exit code 3", "SIGSEGV", or who has ended it with the code behind: "ended by launch (SIGTERM)"."""
+    if ended_by is None:
+        return exit_text(exit_code)
+    return f"ended by {ended_by}" + ("" if exit_code is None else f" ({exit_text(exit_code)})")
 
 
 def received_text(number: signal.Signals) -> str:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from launcher.run.events import Ender
 from launcher.run.liveness import GOING_ON, TrueState, is_alive_here, is_local
 from launcher.run.state import ProcessId, ProcessState, RankState, RunState
 from launcher.run.usage import Usage, measure, with_descendants
@@ -16,6 +17,7 @@ class ProcessStatus:
     pid: int | None
     state: Presence  # "gone": nobody saw how it ended; "unknown": it is on a host that is silent
     exit_code: int | None  # negative: the signal
+    ended_by: Ender | None  # None: it has ended by itself, or has not
     usage: Usage | None  # a component's or rank's with everything below it; None unless it runs on this host
 
 
@@ -57,20 +59,22 @@ class _Inspector:
         )
 
     def _component(self, process: ProcessState) -> ComponentStatus:
-        look = self._look(process.process, process.exit_code)
+        look = self._look(process.process, process.exit_code, process.ended_by)
         ranks = tuple(map(self._rank, process.ranks))
         return ComponentStatus(process.name, *look, str(process.log), process.ready_after, process.gpus, ranks)
 
     def _rank(self, rank: RankState) -> RankStatus:
-        return RankStatus(f"rank {rank.rank}", *self._look(rank.process, rank.exit_code), rank.rank, str(rank.log))
+        return RankStatus(
+            f"rank {rank.rank}", *self._look(rank.process, rank.exit_code, rank.ended_by), rank.rank, str(rank.log)
+        )
 
     def _look(
-        self, process: ProcessId | None, exit_code: int | None = None
-    ) -> tuple[int | None, Presence, int | None, Usage | None]:
-        """pid, presence, exit code and usage."""
+        self, process: ProcessId | None, exit_code: int | None = None, ended_by: Ender | None = None
+    ) -> tuple[int | None, Presence, int | None, Ender | None, Usage | None]:
+        """pid, presence, exit code, who has ended it, and usage."""
         pid = process.pid if process else None
-        presence = self._presence(process, exit_code)
-        return pid, presence, exit_code, self._usage.get(pid) if pid and presence == "running" else None
+        presence = "exited" if ended_by else self._presence(process, exit_code)
+        return pid, presence, exit_code, ended_by, self._usage.get(pid) if pid and presence == "running" else None
 
     def _presence(self, process: ProcessId | None, exit_code: int | None) -> Presence:
         if exit_code is not None:

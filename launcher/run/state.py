@@ -15,6 +15,7 @@ from launcher.errors import UserError
 from launcher.plan.spec import Plan, ProcessSpec, Role
 from launcher.registry import recorded
 from launcher.run.events import (
+    Ender,
     Event,
     Exited,
     Heartbeat,
@@ -57,6 +58,7 @@ class RankState(_Record):
     log: Path  # the file that shows what it does
     process: ProcessId | None = None
     exit_code: int | None = None
+    ended_by: Ender | None = None  # None: it has ended by itself, or has not
 
 
 class ProcessState(_Record):
@@ -67,6 +69,7 @@ class ProcessState(_Record):
     process: ProcessId | None = None
     ready_after: Seconds | None = None  # None if it is not ready, or has nothing that would say so
     exit_code: int | None = None
+    ended_by: Ender | None = None
     ranks: list[RankState] = []
 
 
@@ -248,15 +251,19 @@ class StateFile:
         match event:
             case Started(name, pid):
                 process = self._process(name)
-                process.process, process.ready_after, process.exit_code = identify(pid), None, None
+                process.process, process.ready_after = identify(pid), None
+                process.exit_code = process.ended_by = None
             case Ready(name, after):
                 self._process(name).ready_after = after
             case RankStarted(name, rank, pid):
-                self._rank(name, rank).process = identify(pid)
+                state = self._rank(name, rank)
+                state.process, state.exit_code, state.ended_by = identify(pid), None, None
             case RankExited(name, rank, exit_code):
-                self._rank(name, rank).exit_code = exit_code
+                state = self._rank(name, rank)
+                state.exit_code, state.ended_by = exit_code, event.ended_by
             case Exited(name, exit_code):
-                self._process(name).exit_code = exit_code
+                process = self._process(name)
+                process.exit_code, process.ended_by = exit_code, event.ended_by
             case Heartbeat():
                 self.touch()
                 return
@@ -313,10 +320,20 @@ class StateFile:
         if state == "stopped" and self.state.reason is None:
             job = self.state.slurm
             self.state.reason = (why_terminated(job.job) if job else None) or reason
+        if state == "failed":
+            self._settle(failure)
         self.state = self.state.model_copy(
             update={"state": state, "exit_code": exit_code, "failure": failure, "ended": time.time()}
         )
         self.write_if_possible()
+
+    def _settle(self, failure: FailureState | None) -> None:
+        """What SIGTERM has ended before anybody was stopped: torchrun has sent it, unless that is what failed."""
+        for process in self.state.processes:
+            for rank in process.ranks:
+                is_culprit = failure and (failure.component, failure.rank) == (process.name, rank.rank)
+                if rank.exit_code == -signal.SIGTERM and rank.ended_by is None and not is_culprit:
+                    rank.ended_by = "torchrun"
 
 
 def identify(pid: int) -> ProcessId:

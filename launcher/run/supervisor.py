@@ -55,7 +55,7 @@ from launcher.run.events import (
 from launcher.run.failure import Diagnosis, Failure
 from launcher.run.node_policy import NodePolicy
 from launcher.run.policy import Policy, State
-from launcher.run.processes import SWEEP_SECONDS, end_orphans, kill_orphans_of, signal_group, sweep
+from launcher.run.processes import SWEEP_SECONDS, end_orphans, kill_orphans_of, signal_group, sweep, zombie_exit_code
 from launcher.run.ranks import RankWatch
 from launcher.run.reports import Lost, Reported
 from launcher.run.sender import Sender
@@ -105,6 +105,8 @@ class _Supervisor:
         self.conduct = conduct
         self.deadline: asyncio.TimerHandle | None = None  # of the grace, or of the drain
         self.living: dict[int, ProcessSpec] = {}  # pid -> component
+        self.asked: set[int] = set()  # pids of components that lived when they were asked to end
+        self.orphans: dict[int, RankExited] = {}  # pids of ranks that outlived their torchrun, and have to end now
         self.ranks: dict[str, RankWatch] = {}
         self.tasks: set[asyncio.Task[None]] = set()
         self.watches: dict[str, Watch] = {}  # component -> what asks whether it can be used
@@ -122,7 +124,7 @@ class _Supervisor:
         for task in self.tasks:
             task.cancel()
         for watch in self.ranks.values():
-            watch.close()
+            watch.close(-signal.SIGKILL)
         if self.conduct.links:
             self.conduct.links.close()
         self.signals.close()
@@ -218,13 +220,17 @@ class _Supervisor:
     def _ended(self, pid: int, exit_code: int) -> None:
         spec = self.living.pop(pid, None)
         if spec is None:
+            if orphan := self.orphans.pop(pid, None):
+                self._tell(replace(orphan, exit_code=exit_code))
             return
         if spec.name in self.ranks:
-            self.ranks.pop(spec.name).close()
+            orphans = self.ranks.pop(spec.name).close(exit_code)
+            self.orphans |= {pid: RankExited(spec.name, rank, None, ended_by="launch") for pid, rank in orphans.items()}
         if watched := self.watches.pop(spec.name, None):
             watched.close()
         kill_orphans_of(spec.name, self.living)
-        self._emit(Exited(spec.name, exit_code))
+        self._emit(Exited(spec.name, exit_code, ended_by="launch" if pid in self.asked else None))
+        self.asked.discard(pid)
 
     def _living(self) -> tuple[Plan, frozenset[str]]:
         is_running = self.policy.state is State.RUNNING
@@ -312,7 +318,7 @@ class _Supervisor:
     def _stop(self, reason: str) -> None:
         self._tell(Stopping(reason, self.plan.grace))
         for pid in self.living:
-            _ask_to_end(pid)
+            self._ask_to_end(pid)
         self._after_signal()
 
     def _after_signal(self) -> None:
@@ -334,12 +340,13 @@ class _Supervisor:
     def _signal_attempt(self, number: signal.Signals) -> None:
         for pid, spec in self.living.items():
             if spec.role is Role.FINISHES:
-                signal_group(pid, number)
+                self._send(pid, number)
 
     def _start_attempt(self) -> None:
         assert self.conduct.next_attempt is not None
         if self.deadline:
             self.deadline.cancel()
+        self.orphans.clear()
         end_orphans({pid: spec.name for pid, spec in self.living.items()})
         self.loop.call_soon(self._reap)  # which may have taken the SIGCHLD of another one
         try:
@@ -355,12 +362,12 @@ class _Supervisor:
         self._tell(EndingOne(component, why))
         for pid, spec in self.living.items():
             if spec.name == component:
-                _ask_to_end(pid)
+                self._ask_to_end(pid)
                 self.loop.call_later(self.plan.grace, self._kill_one, pid, spec)
 
     def _kill_one(self, pid: int, spec: ProcessSpec) -> None:
         if self.living.get(pid) is spec:
-            signal_group(pid, signal.SIGKILL)
+            self._send(pid, signal.SIGKILL)
             self.loop.call_later(SWEEP_SECONDS, self._give_up_on, pid, spec)
 
     def _give_up_on(self, pid: int, spec: ProcessSpec) -> None:
@@ -370,6 +377,10 @@ class _Supervisor:
     def _kill(self) -> None:
         if self.living:
             self._tell(Killing(tuple(spec.name for spec in self.living.values())))
+        for pid in self.living:
+            self._send(pid, signal.SIGKILL)
+        for watch in self.ranks.values():
+            watch.hurry()
         self._sweep()
         for pid in tuple(self.living):  # it hangs in the kernel, for as long as a driver or a file server likes
             self._ended(pid, -signal.SIGKILL)
@@ -378,7 +389,11 @@ class _Supervisor:
         for pid, status in sweep().items():
             self._ended(pid, os.waitstatus_to_exitcode(status))
 
+    def _ask_to_end(self, pid: int) -> None:
+        self._send(pid, signal.SIGTERM)
+        signal_group(pid, signal.SIGCONT)  # what is stopped would not hear it
 
-def _ask_to_end(pid: int) -> None:
-    signal_group(pid, signal.SIGTERM)
-    signal_group(pid, signal.SIGCONT)  # what is stopped would not hear it
+    def _send(self, pid: int, number: signal.Signals) -> None:
+        if zombie_exit_code(pid) is None:
+            self.asked.add(pid)
+        signal_group(pid, number)

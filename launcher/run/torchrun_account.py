@@ -13,6 +13,7 @@ from launcher.run.failure import Culprit
 from launcher.run.text import clean, tail
 
 _ROOT_CAUSE = re.compile(r"Root Cause.*?\(local_rank: (\d+)\)\s+exitcode\s*: (-?\d+)", re.DOTALL)
+_FAILED_RANK = re.compile(r"\(local_rank: (\d+)\)\s+exitcode\s*: (-?\d+)")
 _DEATH_SIGNAL = re.compile(r"Received (?:Signals\.)?(\w+) death signal")  # a number, before Python 3.11 a name
 
 
@@ -23,6 +24,14 @@ def torchrun_blames(spec: ProcessSpec) -> Culprit | None:
         return None
     rank, code = int(found.group(1)), int(found.group(2))
     return Culprit(spec.name, exit_text(code), rank, code)
+
+
+def exit_codes(spec: ProcessSpec) -> dict[int, int]:
+    """Of the ranks that torchrun has found to have failed, the root cause first: local rank -> exit code."""
+    text = tail(spec.log)
+    found = {int(rank): int(code) for rank, code in _FAILED_RANK.findall(text)}
+    first = torchrun_blames(spec)
+    return dict(sorted(found.items(), key=lambda item: first is None or item[0] != first.rank))
 
 
 def signal_to_torchrun(spec: ProcessSpec) -> signal.Signals | None:

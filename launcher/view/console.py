@@ -32,9 +32,11 @@ from launcher.run.events import (
     StartingAgain,
     Stopping,
 )
+from launcher.view.last_words import emphasised, fitted
 from launcher.view.launcher_log import describe
 from launcher.view.metrics import MetricsReader
 from launcher.view.report import duration
+from launcher.view.terminal import shows_colours
 
 SHORTEST_WAIT, LONGEST_WAIT = 0.05, 2.0  # seconds between two looks at the log: grows while nothing happens
 LARGEST_BACKLOG = 1 << 18  # bytes; a console is for reading, and a flood is in the file
@@ -98,7 +100,7 @@ class Console:
             self._screen.line(self.header)
             self._show_until_closed()
             self._screen.close()
-            sys.stdout.write(self._last_words)
+            sys.stdout.write(self._screen.last_words(self._last_words))
             sys.stdout.flush()
         except OSError as error:
             devnull = os.open(os.devnull, os.O_WRONLY)
@@ -165,6 +167,9 @@ class _Screen:
         """Once for many lines: a flood would cost a whole core otherwise, which the workers need."""
         sys.stdout.flush()
 
+    def last_words(self, text: str) -> str:
+        return text
+
     def progress(self, step: dict[str, Any]) -> None:
         """Nothing: a progress line is for terminals."""
 
@@ -186,6 +191,10 @@ class _TerminalScreen(_Screen):
     def line(self, text: str) -> None:
         level = re.search(r"\| ([A-Z]+) +\|", text[:60])
         self.terminal.print(Text(text, style=_LEVELS.get(level.group(1), "") if level else ""))
+
+    def last_words(self, text: str) -> str:
+        cut = fitted(text, self.terminal.width, self.terminal.height)
+        return emphasised(cut, shows_colours())
 
     def progress(self, step: dict[str, Any]) -> None:
         number, now = int(step["step"]), time.monotonic()

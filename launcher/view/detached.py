@@ -7,7 +7,9 @@ from contextlib import suppress
 
 from launcher.plan.spec import Plan
 from launcher.run.events import Event, Exited, RankStarted, Ready, Started, Stopping
+from launcher.view.last_words import emphasised
 from launcher.view.report import typed_name
+from launcher.view.terminal import shows_colours
 
 SETTLED = 1.0  # seconds that everything must have been up: what cannot be imported dies sooner
 _SEPARATOR = b"\0"  # between the text for the terminal and launch's exit code
@@ -38,7 +40,7 @@ def _relay(read_end: int, run: str) -> None:
         words, exit_code = text.decode(), int(code or b"1")
     except KeyboardInterrupt:
         words, exit_code = f"\nthe run goes on in the background; end it with: launch stop {run}\n", 130
-    sys.stdout.write(words or f"launch itself has failed; see: launch status {run}\n")
+    sys.stdout.write(emphasised(words, shows_colours()) or f"launch itself has failed; see: launch status {run}\n")
     sys.stdout.flush()
     os._exit(exit_code)
 

@@ -30,6 +30,7 @@ from launcher.run.events import (
     StartingAgain,
     Stopping,
     SuspectsOverdue,
+    ending_text,
     exit_text,
 )
 from launcher.run.reports import Lost, Report, Reported
@@ -62,9 +63,9 @@ def describe(event: Event) -> tuple[str, str]:
         case RankStarted(name, rank, pid):
             return "INFO", f"{name}: rank {rank} started, pid {pid}"
         case RankExited(name, rank, exit_code):
-            return "INFO" if exit_code == 0 else "WARNING", f"{name}: rank {rank} ended, {exit_text(exit_code)}"
+            return _ended(f"{name}: rank {rank}", exit_code, event.ended_by)
         case Exited(name, exit_code):
-            return "INFO" if exit_code == 0 else "WARNING", f"{name}: ended, {exit_text(exit_code)}"
+            return _ended(f"{name}:", exit_code, event.ended_by)
         case Awaiting(suspects, seconds):
             seen = ", ".join(f"{suspect.component} seems to be dying ({suspect.why})" for suspect in suspects)
             return "WARNING", f"{seen}: waiting up to {seconds:g}s for its end"
@@ -104,6 +105,12 @@ def describe(event: Event) -> tuple[str, str]:
             return "ERROR", "other nodes have not ended in time, and are not waited for"
         case Killing(names):
             return "WARNING", f"killing {', '.join(names)}"
+
+
+def _ended(who: str, exit_code: int | None, ended_by: str | None) -> tuple[str, str]:
+    if ended_by:
+        return "INFO", f"{who} {ending_text(exit_code, ended_by)}"
+    return "INFO" if exit_code == 0 else "WARNING", f"{who} ended, {exit_text(exit_code)}"
 
 
 def _progress(report: Report) -> str:

@@ -6,11 +6,10 @@ from pathlib import Path
 
 from launcher.plan.spec import Plan, ProcessSpec, Progress
 from launcher.registry import call_name
-from launcher.run.events import exit_text
+from launcher.run.events import ending_text, exit_text
 from launcher.run.failure import Failure
-from launcher.run.policy import Policy, State
 from launcher.run.slurm import own_job
-from launcher.run.state import FailureState, ProgressState
+from launcher.run.state import FailureState, ProcessState, ProgressState, RunState
 from launcher.rundir import RunDir
 from launcher.view.metrics import newest_values, read_metrics, series
 from launcher.view.plot import plot
@@ -51,7 +50,7 @@ def failure_block(plan: Plan, failure: Failure) -> str:
         where = f" on {failure.host}" if plan.nodes and failure.host and not failure.log.exists() else ""
         lines.append(f"  log         {shown(failure.log)}{where}")
     if failure.collateral:
-        lines.append(f"  collateral  {', '.join(failure.collateral)} (ended because the run was being stopped)")
+        lines.append(f"  collateral  {', '.join(failure.collateral)}: ended by launch")
     lines.append(f"  resume      launch resume {_typed(plan)}")
     return "\n".join(lines) + "\n\n"
 
@@ -93,27 +92,31 @@ def failure_state(plan: Plan, failure: Failure | None) -> FailureState | None:
     )
 
 
-def summary(plan: Plan, policy: Policy, started: float) -> str:
-    """Duration, exit states, newest metrics and a small plot. `started` is in seconds since the epoch."""
-    state = {State.FINISHED: "finished", State.FAILED: "failed", State.STOPPED: "stopped"}[policy.state]
-    lines = [f"run {plan.name} {state} after {duration(time.time() - started)}"]
-    lines += [f"  {policy.stopped_by}"] if policy.stopped_by and policy.state is State.STOPPED else []
-    lines += [f"  {spec.name:<12} {_ending(spec.name, policy)}" for spec in plan.processes]
-    lines += metrics_lines(plan.run, [spec.name for spec in plan.processes], plan.progress)
+def summary(plan: Plan, state: RunState) -> str:
+    """Duration, how each component has ended, newest metrics and, of a run that did not fail, a small plot."""
+    lines = [f"run {plan.name} {state.state} after {duration((state.ended or time.time()) - state.started)}"]
+    lines += [f"  {state.reason}"] if state.reason and state.reason.startswith("stopped by") else []
+    lines += [f"  {process.name:<12} {_ending(process, state.failure)}" for process in state.processes]
+    names = [process.name for process in state.processes]
+    lines += metrics_lines(plan.run, names, plan.progress, with_plot=state.failure is None)
     lines += wandb_lines(plan.run)
     lines.append(f"  logs         {shown(plan.run.logs)}")
     return "\n".join(lines) + "\n"
 
 
-def _ending(name: str, policy: Policy) -> str:
-    if name not in policy.exits:
+def _ending(process: ProcessState, failure: FailureState | None) -> str:
+    ranks = process.ranks if failure and failure.component == process.name else []
+    culprit = next((rank for rank in ranks if failure and rank.rank == failure.rank), None)
+    if culprit and culprit.ended_by is None and culprit.exit_code is not None:
+        return f"rank {culprit.rank}: {exit_text(culprit.exit_code)}"
+    if process.process is None:
         return "not started"
-    culprit = policy.culprit.component if policy.culprit else None
-    stopped = name in policy.collateral and name != culprit
-    return exit_text(policy.exits[name]) + (", stopped with the run" if stopped else "")
+    return ending_text(process.exit_code, process.ended_by)
 
 
-def metrics_lines(run: RunDir, components: Iterable[str], progress: Progress | ProgressState) -> Iterator[str]:
+def metrics_lines(
+    run: RunDir, components: Iterable[str], progress: Progress | ProgressState, with_plot: bool = True
+) -> Iterator[str]:
     """Each component's newest metrics, and a small plot of the one that says how the run is doing."""
     for component in components:
         steps = read_metrics(run.metrics(component))
@@ -123,7 +126,7 @@ def metrics_lines(run: RunDir, components: Iterable[str], progress: Progress | P
         headlines = {name: value for name, value in newest.items() if name in (*_HEADLINES, progress.metric)}
         values = [f"{name} {value:.4g}" for name, value in (headlines or newest).items()]
         yield f"  {component:<12} step {steps[-1]['step']}: {', '.join(values)}"
-        if component == progress.component:
+        if component == progress.component and with_plot:
             yield f"  {progress.metric}"
             yield from (f"  {line}" for line in plot(series(steps, progress.metric)))
 

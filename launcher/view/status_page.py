@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from launcher.registry import call_name
-from launcher.run.events import exit_text
+from launcher.run.events import ending_text
 from launcher.run.inspection import ComponentStatus, ProcessStatus
 from launcher.run.state import RunState
 from launcher.rundir import RunDir
+from launcher.view.last_words import emphasised
 from launcher.view.metrics import steps_text
 from launcher.view.report import duration, metrics_lines, shown, wandb_lines
 from launcher.view.status import AttemptStatus, NodeStatus, RunDetails
@@ -32,7 +33,7 @@ def run_page(state: RunState, details: RunDetails, colours: bool) -> str:
     lines += [f"  logs         {shown(Path(details.logs))}", ""]
     if details.failure:
         lines += [details.failure["text"].rstrip("\n"), ""]
-    return "\n".join([*lines, *_next(details, call_name(run.root, state.name))])
+    return emphasised("\n".join([*lines, *_next(details, call_name(run.root, state.name))]), colours)
 
 
 def reason_text(state: str, reason: str | None) -> str:
@@ -101,7 +102,7 @@ def _row(process: ProcessStatus, gpus: str = "", indent: str = "") -> tuple[str,
 
 def _presence(process: ProcessStatus) -> str:
     if process.state == "exited":
-        return exit_text(process.exit_code)
+        return ending_text(process.exit_code, process.ended_by)
     if isinstance(process, ComponentStatus) and process.state == "running" and process.ready_after is not None:
         return f"ready after {process.ready_after:.1f}s"
     return process.state

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 GAP = 2  # columns between two cells
 
+BOLD, DIM = "1", "2"
 RED, GREEN, YELLOW, MAGENTA = "31", "32", "33", "35"
 
 

@@ -32,6 +32,8 @@ def test_a_run_that_finishes_exits_0_and_says_so(launch: Launcher) -> None:
     assert "[trainer0]:all done" in run.output
     assert "finished after" in run.output
     assert run.state().state == "finished"
+    assert run.endings() == {"trainer": "exit code 0", "rank 0": "exit code 0"}
+    assert "WARNING" not in run.run.launcher_log.read_text()
 
 
 def test_a_failure_on_a_filtered_rank_is_shown_with_its_traceback(launch: Launcher) -> None:
@@ -46,6 +48,21 @@ def test_a_failure_on_a_filtered_rank_is_shown_with_its_traceback(launch: Launch
     assert failure.rank == 1
     assert failure.log is not None
     assert failure.log.parts[-3:] == ("attempt_0", "1", "stderr.log")
+    assert run.endings()["rank 1"] == "exit code 1"
+    assert run.endings()["rank 0"] == "ended by launch (SIGTERM)"
+    assert "  trainer      rank 1: exit code 1\n" in run.output
+    warnings = [line for line in run.run.launcher_log.read_text().splitlines() if "| WARNING " in line]
+    assert [line.rpartition("| ")[2] for line in warnings] == ["trainer: rank 1 ended, exit code 1"]
+
+
+def test_a_rank_that_fails_at_once_has_its_exit_code_and_its_peers_have_one_too(launch: Launcher) -> None:
+    run = launch.sft("import no_such_module", "--nproc", "4")
+    assert run.exit_code() == 1
+    endings = run.endings()
+    failure = run.state().failure
+    assert failure is not None
+    assert endings.pop(f"rank {failure.rank}") == "exit code 1"
+    assert {ending.partition(" (")[0] for ending in endings.values()} <= {"ended by launch", "exit code 1"}
 
 
 @pytest.mark.parametrize("victim", ["guard", "supervisor", "trainer", "rank 1"])
@@ -65,6 +82,8 @@ def test_a_second_interrupt_does_not_wait_for_the_grace(launch: Launcher) -> Non
     run.wait_for_output("launch | stopping")
     os.kill(run.process.pid, signal.SIGINT)
     assert run.exit_code(20) == 130
+    assert run.endings() == {"trainer": "ended by launch (SIGKILL)", "rank 0": "ended by launch (SIGKILL)"}
+    assert "  trainer      ended by launch (SIGKILL)\n" in run.output
 
 
 def test_what_ignores_sigterm_is_killed_after_the_grace(launch: Launcher) -> None:

@@ -80,6 +80,24 @@ def test_each_event_that_changes_the_state_is_on_disk_at_once(file: StateFile) -
     assert (state.processes[0].exit_code, state.processes[0].ranks[1].exit_code) == (1, -9)
 
 
+def test_a_process_that_is_started_again_has_not_ended_any_more(file: StateFile) -> None:
+    ends = [RankExited("trainer", 1, -15, ended_by="launch"), Exited("trainer", 1, ended_by="launch")]
+    trainer = after(file, *ends).processes[0]
+    assert (trainer.ended_by, trainer.ranks[1].ended_by) == ("launch", "launch")
+    trainer = after(file, Started("trainer", os.getpid()), RankStarted("trainer", 1, os.getpid())).processes[0]
+    assert (trainer.exit_code, trainer.ended_by) == (None, None)
+    assert (trainer.ranks[1].exit_code, trainer.ranks[1].ended_by) == (None, None)
+
+
+def test_a_rank_that_sigterm_has_ended_in_a_failed_run_was_ended_by_torchrun_unless_it_is_the_culprit(
+    file: StateFile,
+) -> None:
+    after(file, RankExited("trainer", 0, -15), RankExited("trainer", 1, -15))
+    culprit = FailureState(component="trainer", rank=1, what="SIGTERM", cause="", log=None, collateral=[], text="")
+    file.end("failed", 1, culprit)
+    assert [rank.ended_by for rank in stored(file).processes[0].ranks] == ["torchrun", None]
+
+
 @pytest.mark.parametrize("event", [Stopping("reason", 30.0), Killing(("trainer",))])
 def test_a_run_that_is_being_ended_says_so(file: StateFile, event: Event) -> None:
     assert after(file, event).state == "stopping"

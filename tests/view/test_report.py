@@ -3,14 +3,13 @@
 import json
 import shlex
 import signal
-import time
 from pathlib import Path
 
 import pytest
 
 from launcher.plan.spec import Plan
-from launcher.run.cause import Failure
-from launcher.run.policy import Culprit, Policy, State
+from launcher.run.failure import Failure
+from launcher.run.state import FailureState, ProcessId, RunState, first_state
 from launcher.view.report import duration, failure_block, failure_state, header, shown, summary
 from tests.plans import machine, plan_of, rl, sft
 
@@ -27,8 +26,10 @@ def write_metrics(plan: Plan, component: str, *steps: dict[str, object]) -> None
     path.write_text("".join(json.dumps(step) + "\n" for step in steps))
 
 
-def ended(plan: Plan, state: State = State.FINISHED, **facts: object) -> Policy:
-    return Policy(plan, state, **facts)  # type: ignore[arg-type]
+def ended(plan: Plan, state: str = "finished", seconds: float = 0, failure: FailureState | None = None) -> RunState:
+    found = first_state(plan, {})
+    found.state, found.started, found.ended, found.failure = state, 1000.0, 1000.0 + seconds, failure  # type: ignore[assignment]
+    return found
 
 
 # --- before -----------------------------------------------------------------------------------------------------------
@@ -79,7 +80,7 @@ def test_a_failure_is_one_block_with_who_how_why_where_and_what_next(plan: Plan)
         "  b",
         "",
         "  log         outputs/otter/logs/attempt_3/x.log",
-        "  collateral  inference, orchestrator (ended because the run was being stopped)",
+        "  collateral  inference, orchestrator: ended by launch",
         "  resume      launch resume otter",
     ]
 
@@ -115,33 +116,47 @@ def test_run_json_keeps_the_failure_with_its_block(plan: Plan) -> None:
 
 
 def test_the_summary_tells_how_the_run_and_each_component_ended(plan: Plan) -> None:
-    exits = {"trainer": 3, "inference": -signal.SIGTERM}
-    policy = ended(
-        plan,
-        State.FAILED,
-        culprit=Culprit("trainer", "exit code 3"),
-        exits=exits,
-        collateral=["trainer", "inference"],
-    )
-    assert summary(plan, policy, time.time() - 187).splitlines() == [
+    state = ended(plan, "failed", 187, failure_state(plan, failure(plan, rank=None, what="exit code 3")))
+    trainer, _, inference = state.processes
+    trainer.process = inference.process = ProcessId(pid=1, start_time=1)
+    trainer.exit_code = 3
+    inference.exit_code, inference.ended_by = -signal.SIGTERM, "launch"
+    assert summary(plan, state).splitlines() == [
         "run otter failed after 3m 07s",
         "  trainer      exit code 3",
         "  orchestrator not started",
-        "  inference    SIGTERM, stopped with the run",
+        "  inference    ended by launch (SIGTERM)",
         "  logs         outputs/otter/logs/attempt_3",
     ]
 
 
-@pytest.mark.parametrize(("state", "word"), [(State.FINISHED, "finished"), (State.STOPPED, "stopped")])
-def test_a_run_that_did_not_fail_is_called_otherwise(plan: Plan, state: State, word: str) -> None:
-    assert summary(plan, ended(plan, state), time.time()).startswith(f"run otter {word} after 0s\n")
+def test_the_summary_names_the_rank_that_failed_and_not_how_its_torchrun_was_ended(plan: Plan) -> None:
+    state = ended(plan, "failed", failure=failure_state(plan, failure(plan)))
+    trainer = state.processes[0]
+    trainer.process = ProcessId(pid=1, start_time=1)
+    trainer.exit_code, trainer.ended_by = -signal.SIGKILL, "launch"
+    trainer.ranks[1].exit_code = -signal.SIGSEGV
+    assert "  trainer      rank 1: SIGSEGV\n" in summary(plan, state)
+
+
+@pytest.mark.parametrize("word", ["finished", "stopped"])
+def test_a_run_that_did_not_fail_is_called_otherwise(plan: Plan, word: str) -> None:
+    assert summary(plan, ended(plan, word)).startswith(f"run otter {word} after 0s\n")
+
+
+def test_the_summary_of_a_failed_run_leaves_the_screen_to_the_failure(plan: Plan) -> None:
+    write_metrics(plan, "orchestrator", *({"step": n, "reward/mean": n / 10} for n in range(1, 10)))
+    assert "┤" in summary(plan, ended(plan))
+    text = summary(plan, ended(plan, "failed", failure=failure_state(plan, failure(plan))))
+    assert "  orchestrator step 9: reward/mean 0.9\n" in text
+    assert "┤" not in text
 
 
 def test_the_newest_metrics_are_shown_and_the_one_that_matters_is_plotted(plan: Plan) -> None:
     steps = [{"step": n, "reward/mean": n / 10, "time": 1.0} for n in range(1, 10)]
     write_metrics(plan, "orchestrator", *steps, {"step": 10, "evaluation/reward": 0.98765})
     write_metrics(plan, "trainer", {"step": 9, "loss": 0.25})
-    text = summary(plan, ended(plan), time.time())
+    text = summary(plan, ended(plan))
     assert "  orchestrator step 10: reward/mean 0.9, evaluation/reward 0.9877\n" in text
     assert "  trainer      step 9: loss 0.25\n" in text
     assert sum("┤" in line for line in text.splitlines()) == 6
@@ -151,7 +166,7 @@ def test_the_newest_metrics_are_shown_and_the_one_that_matters_is_plotted(plan: 
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf"), "high"])
 def test_a_metric_that_is_no_number_does_not_spoil_the_summary(plan: Plan, value: object) -> None:
     write_metrics(plan, "orchestrator", {"step": 1, "reward/mean": value}, {"step": 2, "reward/mean": value})
-    assert summary(plan, ended(plan), time.time()).endswith("  logs         outputs/otter/logs/attempt_3\n")
+    assert summary(plan, ended(plan)).endswith("  logs         outputs/otter/logs/attempt_3\n")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,45 @@
+"""What a run says at its end, for a terminal: the failure must still be on the screen, and strike the eye."""
+
+import re
+
+from launcher.view.terminal import BOLD, DIM, RED, painted
+
+FAILED = "FAILED  "  # how a failure block begins
+SHORTEST = 8  # lines of a cause that are shown on the lowest terminal
+_ENDED_BY = re.compile(r"(ended by (?:launch|torchrun))( \([^()]*\))$", re.MULTILINE)
+
+
+def emphasised(text: str, colours: bool) -> str:
+    """A failure block's first line in red, what it says first in bold, the codes of what launch has ended dim."""
+    if not colours:
+        return text
+    lines = _ENDED_BY.sub(lambda found: found[1] + painted(found[2], DIM, True), text).split("\n")
+    for number, line in enumerate(lines[:-2]):
+        if line.startswith(FAILED):
+            lines[number] = painted(line, f"{BOLD};{RED}", True)
+            lines[number + 2] = painted(lines[number + 2], BOLD, True)
+    return "\n".join(lines)
+
+
+def fitted(text: str, columns: int, rows: int) -> str:
+    """Without the middle of the cause, if all of it would not fit above the prompt; the files have it."""
+    lines = text.split("\n")
+    if not text.startswith(FAILED) or "" not in lines[2:]:
+        return text
+    end = lines.index("", 2)
+    cause = lines[2:end]
+    too_many = sum(_height(line, columns) for line in lines) - rows
+    if too_many <= 0:
+        return text
+    kept = list(cause)
+    while too_many + 1 > 0 and len(kept) > SHORTEST:
+        too_many -= _height(kept.pop(3), columns)
+    if len(kept) == len(cause):
+        return text
+    note = f"  ... {len(cause) - len(kept)} more lines"
+    return "\n".join([*lines[:2], *kept[:3], note, *kept[3:], *lines[end:]])
+
+
+def _height(line: str, columns: int) -> int:
+    """The rows that a line takes."""
+    return max(1, -(-len(line) // columns))
