@@ -1,9 +1,7 @@
 """The `launch` script: knows its commands by name, and loads them when one is called."""
 
-import os
 import sys
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -11,6 +9,7 @@ from typer.core import TyperGroup
 from typer.exceptions import Abort, TyperException
 
 from launcher.errors import UserError
+from launcher.streams import prepare_streams, trouble_with_stdout
 
 COMMANDS = {
     "rl": "trainer (under torchrun) + orchestrator + inference",
@@ -34,21 +33,34 @@ HELP = """Start, watch, stop and diagnose RL and SFT runs.
 
 def main() -> None:
     """The entry point of the `launch` script."""
-    for stream in ("stdout", "stderr"):  # closed by `>&-`
-        if getattr(sys, stream) is None:
-            setattr(sys, stream, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 (for good)
+    prepare_streams()
+    sys.exit(_exit_code(sys.argv[1:] or ["--help"]))
+
+
+def _exit_code(arguments: list[str]) -> Any:
     try:
-        arguments = sys.argv[1:] or ["--help"]
-        sys.exit(app.main(arguments, prog_name="launch", standalone_mode=False))
+        code = app.main(arguments, prog_name="launch", standalone_mode=False)
     except (UserError, TyperException) as error:
         message = error.format_message() if isinstance(error, TyperException) else str(error)
         print(f"launch: {message}", file=sys.stderr)
-        sys.exit(2)
+        code = 2
     except (KeyboardInterrupt, Abort):
-        sys.exit(130)
-    except BrokenPipeError:  # launch --help | head -1
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        code = 130
+    except OSError:
+        trouble = trouble_with_stdout(writes=b"\n")
+        if trouble is None:
+            raise
+        return _without_stdout(trouble)
+    trouble = trouble_with_stdout()
+    return _without_stdout(trouble) if trouble else code
+
+
+def _without_stdout(error: OSError) -> int:
+    """Nobody reads any more (`launch --help | head -1`), which is no error, or there is no room for what is said."""
+    if isinstance(error, BrokenPipeError):
+        return 0
+    print(f"launch: stdout cannot be written: {error.strerror}", file=sys.stderr)
+    return 1
 
 
 class Commands(TyperGroup):

@@ -112,7 +112,8 @@ def log_to(path: Path) -> None:
     Raises OSError when the file cannot be opened.
     """
     logger.remove()
-    logger.add(path, format=_TEXT, colorize=False, backtrace=False, diagnose=False, watch=True)
+    add = partial(logger.add, format=_TEXT, colorize=False, backtrace=False, diagnose=False)
+    add(_plain_path(path), watch=True, errors="backslashreplace")
 
 
 # --- where lines go ---------------------------------------------------------------------------------------------------
@@ -132,9 +133,14 @@ def _add_rank_file(add: Callable[..., int], component: str | None, run: RunDir |
     path = run.rank_log(rank, component or "trainer")
     try:
         # watch: a log directory that somebody deletes comes back with the next line
-        add(path, colorize=False, watch=True, errors="backslashreplace")
+        add(_plain_path(path), colorize=False, watch=True, errors="backslashreplace")
     except OSError as error:
         logger.warning("cannot write {}: {}; the log is on the console only", path, error.strerror)
+
+
+def _plain_path(path: Path) -> str:
+    """The path for loguru, which would take braces in it for a time to fill in."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 # --- what a line looks like -------------------------------------------------------------------------------------------

@@ -1,5 +1,8 @@
 """The `launch` script, as people call it. Wrong requests: one message, exit code 2, nothing left behind."""
 
+import base64
+import json
+import os
 import re
 import shutil
 import socket
@@ -29,7 +32,14 @@ class Terminal:
         clean = clean_environment(self.home, XDG_STATE_HOME=str(self.home / "state"), **env)
         command = [LAUNCH, *arguments]
         return subprocess.run(
-            command, cwd=self.directory, env=clean, capture_output=True, text=True, timeout=120, check=False
+            command,
+            cwd=self.directory,
+            env=clean,
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+            timeout=120,
+            check=False,
         )
 
     def everything(self) -> dict[Path, bytes]:
@@ -84,6 +94,8 @@ def taken() -> Iterator[int]:
         ("rl --inference.host nowhere.invalid", r"--inference.host nowhere.invalid: cannot be listened on"),
         ("rl --no-inference", r"without inference, orchestrator.inference_url must say where the server is"),
         ("sft --name a/b", r"--name a/b: a name has letters, digits"),
+        ("sft --output-dir=", r"--output-dir : is empty; name a directory"),
+        ("sft --log-dir=", r"--log-dir : is empty; name a directory"),
         ("sft --output-dir /proc/nowhere", r"/proc/nowhere: cannot be written: .*\n.*--output-dir"),
         ("sft --output-dir /dev/null/run", r"/dev/null/run: cannot be written: .*\n.*--output-dir"),
         ("sft --dry-run --output-dir /proc/nowhere", r"/proc/nowhere: cannot be written: .*\n.*--output-dir"),
@@ -192,7 +204,7 @@ def test_a_dry_run_writes_and_starts_nothing(terminal: Terminal) -> None:
     assert terminal.everything() == before
 
 
-@pytest.mark.parametrize("name", ["a b", "it's", "two\nlines", "$(touch pwned)", "ünï"])
+@pytest.mark.parametrize("name", ["a b", "it's", "two\nlines", "$(touch pwned)", "ünï", "x/{exp}", "#{pid}"])
 def test_the_lines_of_a_dry_run_with_a_directory_can_be_run(terminal: Terminal, name: str) -> None:
     done = terminal.type("sft", "--dry-run", "--output-dir", name, *shower("{config}", name))
     assert done.returncode == 0, done.stderr
@@ -243,6 +255,22 @@ def test_a_finished_run_is_not_replaced_unless_asked_to(terminal: Terminal) -> N
     assert terminal.type(*request).returncode == 0
     assert "holds a run already" in terminal.refused(*request)
     assert terminal.type(*request, "--clean").returncode == 0
+
+
+@pytest.mark.parametrize("name", ["x/{exp}", "{", "#{pid} #(touch pwned) #[fg=red]", "b\udcff", "it's $(x)\n{a}"])
+def test_a_path_is_only_a_path(terminal: Terminal, name: str) -> None:
+    words = ("sh", "--trainer.args=-c", "--trainer.args", 'printf "in $LAUNCH_RUN_DIR" | base64 -w0')
+    done = terminal.type("sft", "--no-tmux", "--output-dir", name, "--trainer.command", *words)
+    assert done.returncode == 0, done.stderr
+    root = terminal.directory / name
+    assert base64.b64encode(b"in " + os.fsencode(root)).decode() in done.stdout
+    assert "trainer: started" in RunDir(root).launcher_log.read_text()
+    found = json.loads(terminal.type("status", name, "--json").stdout)
+    assert (found["directory"], found["state"]) == (str(root), "finished")
+    assert "trainer: started" in terminal.type("logs", name).stdout
+    assert "nothing of it is left" in terminal.type("stop", name).stdout
+    assert terminal.type("resume", name).returncode == 0
+    assert not list(terminal.home.parent.rglob("pwned"))
 
 
 def test_its_own_config_repeats_a_run_under_another_name(terminal: Terminal) -> None:

@@ -1,6 +1,7 @@
 """What every section of the configuration has in common."""
 
 import re
+from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
@@ -55,3 +56,13 @@ def parse_duration(value: Any) -> Any:
 
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 """Seconds; a text such as "30s", "10m" or "1h30m" is understood as well."""
+
+
+def _not_empty(value: Any) -> Any:
+    if value == "":
+        raise ValueError("is empty; name a directory, or leave it out for the default")
+    return value
+
+
+Directory = Annotated[Path, BeforeValidator(_not_empty)]
+"""An empty text, which a variable that is not set leaves behind, is not the working directory."""

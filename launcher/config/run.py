@@ -1,12 +1,11 @@
 """The whole of what a user may ask of `launch rl` and `launch sft`."""
 
 import re
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from launcher.config.base import Duration, Section, Switch
+from launcher.config.base import Directory, Duration, Section, Switch
 from launcher.config.component import (
     ComponentConfig,
     ProcessConfig,
@@ -83,7 +82,7 @@ class RunConfig(Section):
     """What both kinds of run have."""
 
     name: RunName | None = Field(None, description="the run's name; default: two random words")
-    output_dir: Path | None = Field(None, description="the run's directory; default: outputs/<name>")
+    output_dir: Directory | None = Field(None, description="the run's directory; default: outputs/<name>")
     seed: int = Field(0, ge=0, description="seed of every random choice of the reference workload")
     grace: Duration = Field(30.0, ge=0, description="from the request to end until what is left is killed")
     drain_timeout: Duration = Field(600.0, ge=0, description="how long the last component may take after the other")

@@ -1,12 +1,11 @@
 """torchrun's own flags, one field each; the plan turns them into its command line."""
 
 import re
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from launcher.config.base import Section
+from launcher.config.base import Directory, Section
 
 
 def _ranks(value: Any) -> Any:
@@ -53,7 +52,7 @@ class TorchrunConfig(Section):
     start_method: Literal["spawn", "fork", "forkserver"] | None = Field(None, description="how workers are created")
     event_log_handler: str | None = Field(None, description="name of a registered event logging handler")
     role: str = Field("trainer", description="role of the workers; prefix of their lines on the console")
-    log_dir: Path | None = Field(None, description="per-rank files; default: <output-dir>/logs/attempt_N/torchrun")
+    log_dir: Directory | None = Field(None, description="per-rank files; default: <output-dir>/logs/attempt_N/torchrun")
     redirects: Streams = Field("3", description="streams that go to the per-rank files: 0 none, 1 out, 2 err, 3 both")
     tee: Streams = Field("3", description="streams that go to the console as well, as in --redirects")
     local_ranks_filter: Ranks = Field((0,), description="local ranks shown on the console, R[,R...]")

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from launcher.config.base import Duration, Section
+from launcher.config.base import Directory, Duration, Section
 from launcher.config.wandb import WandbSection
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -62,7 +62,7 @@ class Handed(Section):
     """What every child of a run gets, beside its own settings."""
 
     run_name: str = Field("by-hand", description="the run's name")
-    output_dir: Path = Field(Path("outputs/by-hand"), description="the run's directory")
+    output_dir: Directory = Field(Path("outputs/by-hand"), description="the run's directory")
     attempt: int = Field(1, ge=1, description="the attempt, counted from 1")
     node: int | None = Field(None, ge=0, description="rank of this node, of a run on several")
     seed: int = Field(0, ge=0, description="seed of every random choice")

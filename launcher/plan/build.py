@@ -157,17 +157,19 @@ class _Planner:
         self.files.append((self.run.component_config(component), to_toml(handed)))
 
     def _program(self, name: str, component: ComponentConfig, reference: str) -> tuple[str, ...]:
-        """The command line; without `command`, one that starts with the interpreter."""
+        """The command line; without `command`, one that starts with the interpreter. Only the user's words have
+        placeholders: in a path of ours braces are braces."""
+        python, words = (self._python(name),), component.args
         if component.is_reference:
-            program: tuple[str, ...] = (self._python(name), "-m", reference, "@", str(self.run.component_config(name)))
+            ours: tuple[str, ...] = (*python, "-m", reference, "@", str(self.run.component_config(name)))
         elif component.command is not None:
-            program = component.command
+            ours, words = (), (*component.command, *words)
         else:
-            program = (
-                self._python(name),
-                *(("-m", component.module) if component.module else (str(component.script),)),
+            ours, words = (
+                python,
+                (*(("-m", component.module) if component.module else (str(component.script),)), *words),
             )
-        return self._expand(name, (*program, *component.args))
+        return (*ours, *self._expand(name, words))
 
     def _spec(
         self,

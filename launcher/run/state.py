@@ -1,5 +1,6 @@
 """run.json: what is known of a run, for everybody who was not there when it happened."""
 
+import json
 import os
 import platform
 import signal
@@ -156,7 +157,17 @@ def load_state(run: RunDir) -> RunState:
     content = run.state.read_bytes()
     if not content:
         raise ValueError("empty: its launch is just starting, or was killed then")
-    return RunState.model_validate_json(content)
+    if b"\\udc" not in content:
+        return RunState.model_validate_json(content)
+    return RunState.model_validate(json.loads(content))  # pydantic's own parser takes no bytes that are not UTF-8
+
+
+def state_json(state: RunState) -> str:
+    """A byte of a path that is not UTF-8 stands there as `\\udcXX`, as Python reads and writes it."""
+    try:
+        return state.model_dump_json(indent=1)
+    except ValueError:  # not UTF-8
+        return json.dumps(state.model_dump(), indent=1, default=str)
 
 
 def trouble_of(error: OSError | ValueError) -> str:
@@ -240,7 +251,7 @@ class StateFile:
 
     def write(self) -> None:
         """Raises OSError, unlike `__call__`: a full disk must not end a run, but may stop one from starting."""
-        write_atomically(self.run.state, self.state.model_dump_json(indent=1))
+        write_atomically(self.run.state, state_json(self.state))
 
     def reserve_room(self) -> None:
         """Keep room on the disk for the last write: that it is full is often why a run ends."""

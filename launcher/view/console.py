@@ -95,8 +95,6 @@ class Console:
 
     def _run(self) -> None:
         try:
-            if hasattr(sys.stdout, "reconfigure"):
-                sys.stdout.reconfigure(errors="backslashreplace")
             self._screen.line(self.header)
             self._show_until_closed()
             self._screen.close()

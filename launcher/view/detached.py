@@ -37,11 +37,12 @@ def _relay(read_end: int, run: str) -> None:
     try:
         with os.fdopen(read_end, "rb") as pipe:
             text, _, code = pipe.read().partition(_SEPARATOR)
-        words, exit_code = text.decode(), int(code or b"1")
+        words, exit_code = text.decode(errors="surrogateescape"), int(code or b"1")
     except KeyboardInterrupt:
         words, exit_code = f"\nthe run goes on in the background; end it with: launch stop {run}\n", 130
-    sys.stdout.write(emphasised(words, shows_colours()) or f"launch itself has failed; see: launch status {run}\n")
-    sys.stdout.flush()
+    with suppress(OSError):  # the run does not depend on it
+        sys.stdout.write(emphasised(words, shows_colours()) or f"launch itself has failed; see: launch status {run}\n")
+        sys.stdout.flush()
     os._exit(exit_code)
 
 
@@ -88,4 +89,4 @@ class Detached:
             pipe, self._pipe = self._pipe, None
         if pipe is not None:
             with suppress(OSError), os.fdopen(pipe, "wb") as stream:  # the terminal may not have waited
-                stream.write(text.encode() + _SEPARATOR + str(exit_code).encode())
+                stream.write(text.encode(errors="surrogateescape") + _SEPARATOR + str(exit_code).encode())
