@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from launcher.config.base import Duration, Section, Switch
+from launcher.config.base import Directory, Duration, Section, Switch
 from launcher.config.torchrun import Ranks
 
 
@@ -97,6 +97,8 @@ def _metavar(info: FieldInfo) -> str:
         return "|".join(str(value) for value in get_args(kind))
     if _carries(marked, Duration):
         return "DURATION"
+    if _carries(marked, Directory):
+        return "PATH"
     if _carries(marked, Ranks):
         return "RANK[,RANK]"
     if get_origin(kind) is dict:
