@@ -49,13 +49,14 @@ def carry_out(
     `earlier` is the state of the attempts before this one, `meeting` that of the nodes of a run on several. Returns
     launch's exit code, and raises UserError when the directory cannot be had.
     """
+    notes: list[str] = []
     try:
         plan = plan_attempt(attempt)
         if meeting and meeting.nodes.rank and plan.kind == "rl":
             meeting.check_shared(plan.run)
         state = StateFile(plan.run, first_state(plan, provenance(), earlier))
         state.state.tmux_socket = config.tmux.socket_name
-        lock = prepare(plan, clean, resume=earlier is not None)
+        lock = prepare(plan, clean, resume=earlier is not None, say=notes.append)
         state.state.guard = identify(os.getpid())
         state.write_if_possible()
     except UserError as error:
@@ -65,7 +66,8 @@ def carry_out(
     links = meeting.begin() if meeting else None
     register(plan.run.root, plan.name)
     state.reserve_room()
-    note = _open_panes(plan, state.state, config)
+    if trouble := _open_panes(plan, state.state, config):
+        notes.append(trouble)
     if config.output_dir is None and earlier is None and not plan.run.node:
         point_latest_at(plan.run)
     pipe = _leave_terminal(plan) if detach else None
@@ -73,8 +75,9 @@ def carry_out(
     guard = split()
     sign(lock)
     state.state.guard, state.state.supervisor = identify(guard_pid), identify(os.getpid())
+    state.state.watcher = identify(os.getppid())
     try:
-        return _Session(plan, plan_attempt, config, state, lock, links).run(guard, pipe, note)
+        return _Session(plan, plan_attempt, config, state, lock, links).run(guard, pipe, notes)
     except Exception:
         from launcher.logger import get_logger
 
@@ -118,7 +121,7 @@ class _Session:
         self.plan, self.plan_attempt, self.config, self.state, self.lock = plan, plan_attempt, config, state, lock
         self.links = links
 
-    def run(self, guard: Guard, pipe: int | None, note: str | None) -> int:
+    def run(self, guard: Guard, pipe: int | None, notes: list[str]) -> int:
         from launcher.logger import get_logger, log_to
         from launcher.run.progress import ProgressWatch
         from launcher.run.supervisor import Conduct, supervise
@@ -127,10 +130,12 @@ class _Session:
         from launcher.view.report import header
 
         log_to(self.plan.run.launcher_log)
+        for note in notes:
+            get_logger().info("{}", note)
         state, config = self.state.state, self.config
         state.state = "running"
         self.state.write_if_possible()
-        screen = self._screen(header(self.plan, state.tmux_session, [note] if note else []), pipe)
+        screen = self._screen(header(self.plan, state.tmux_session, notes), pipe)
         status = StatusLine(self.plan, state.tmux_session, state.tmux_socket) if state.tmux_session else None
         conduct = Conduct(
             guard=guard,

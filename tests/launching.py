@@ -67,7 +67,7 @@ class Launched:
         state = self.state()
         if name.startswith("rank "):
             return self.rank_pids()[int(name.removeprefix("rank "))]
-        known = {"guard": state.guard, "supervisor": state.supervisor}
+        known = {"guard": state.guard, "watcher": state.watcher, "supervisor": state.supervisor}
         known |= {process.name: process.process for process in state.processes}
         found = known[name]
         assert found is not None

@@ -57,7 +57,9 @@ def test_a_room_touches_only_what_is_its_own(room: str) -> None:
 
 
 def test_views_never_touch_processes_nor_know_who_starts_them() -> None:
-    starting = {f"launcher.run.{name}" for name in ("spawn", "split", "guard", "supervisor", "prepare", "probe")}
+    starting = {
+        f"launcher.run.{name}" for name in ("spawn", "split", "guard", "watcher", "supervisor", "prepare", "probe")
+    }
     killing = {f"launcher.run.processes.{name}" for name in ("kill_quietly", "signal_group", "sweep")}
     reached = {(path.name, module) for path in files("view") for module in imports(path)}
     assert {(name, module) for name, module in reached if module in starting | killing} == set()
@@ -128,6 +130,7 @@ def test_the_supervisor_loads_neither_torch_nor_wandb() -> None:
     assert loaded & {"torch", "wandb", "libtmux"} == set()
 
 
-def test_the_guard_needs_nothing_but_the_standard_library() -> None:
-    modules = {module.split(".")[0] for module in imports(PACKAGE / "run" / "guard.py")}
+@pytest.mark.parametrize("name", ["guard", "watcher"])
+def test_guard_and_watcher_need_nothing_but_the_standard_library(name: str) -> None:
+    modules = {module.split(".")[0] for module in imports(PACKAGE / "run" / f"{name}.py")}
     assert modules <= set(sys.stdlib_module_names)

@@ -147,6 +147,11 @@ class GuardDied:
 
 
 @dataclass(frozen=True)
+class WatcherDied:
+    """The process between guard and supervisor is gone; these two still watch each other."""
+
+
+@dataclass(frozen=True)
 class DrainTimedOut:
     """What should have finished soon after the other components has not."""
 
@@ -233,6 +238,7 @@ Event = (
     | HungUp
     | Heartbeat
     | GuardDied
+    | WatcherDied
     | DrainTimedOut
     | Quiet
     | Moving

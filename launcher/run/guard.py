@@ -1,9 +1,10 @@
 """The process that the shell started, once the run is on its way: it forwards signals and outlives the supervisor.
 
-Run as `python -I -S guard.py SUPERVISOR_PID PIPE` by `launcher.run.split`, with every signal below already blocked and
-this process already a subreaper, so that it costs nothing while it waits. If the supervisor dies, whatever it had
-started becomes a child of this process and is killed. A signal is forwarded as a line in the pipe, together with who
-sent it: kill() would name this process as the sender. Imports nothing but the standard library's smallest parts.
+Run as `python -I -S guard.py SUPERVISOR_PID WATCHER_PID PIPE` by `launcher.run.split`, with every signal below already
+blocked and this process already a subreaper, so that it costs nothing while it waits. If supervisor and watcher die,
+whatever had been started becomes a child of this process and is killed. A signal is forwarded as a line in the pipe,
+together with who sent it: kill() would name this process as the sender. Imports nothing but the standard library's
+smallest parts.
 """
 
 import os
@@ -19,14 +20,14 @@ LONGEST_COMMAND = 1000  # bytes; a line stays below what a pipe takes in one pie
 
 
 def main() -> int:
-    supervisor, pipe = int(sys.argv[1]), int(sys.argv[2])
+    supervisor, watcher, pipe = map(int, sys.argv[1:])
     os.set_blocking(pipe, False)
     while True:
         received = signal.sigwaitinfo(WAITED_FOR)
         if received.si_signo != signal.SIGCHLD:
             forward(received, supervisor, pipe)
             continue
-        status = reap(supervisor)
+        status = reap(supervisor, watcher)
         if status is not None:
             kill_the_rest()
             return report(os.waitstatus_to_exitcode(status))
@@ -51,11 +52,17 @@ def command_line(pid: int) -> bytes:
     return b""
 
 
-def reap(supervisor: int) -> int | None:
-    """The supervisor's wait status once it has ended. Whatever else falls to the first process of a container goes."""
+def reap(supervisor: int, watcher: int) -> int | None:
+    """The supervisor's wait status once it has ended and is ours, when the watcher between us is gone.
+
+    Whatever else falls to the first process of a container goes. A watcher that somebody stops is woken up.
+    """
     while True:
-        pid, status = os.waitpid(-1, os.WNOHANG)
-        if pid in (0, supervisor):
+        pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
+        if pid and os.WIFSTOPPED(status):
+            if pid == watcher:
+                os.kill(watcher, signal.SIGCONT)
+        elif pid in (0, supervisor):
             return status if pid else None
 
 

@@ -52,7 +52,7 @@ class _Inspector:
         self._usage = measure(_groups(state) if is_local(state) else {})
 
     def inspect(self) -> Inspection:
-        launchers = {"supervisor": self._run.supervisor, "guard": self._run.guard}
+        launchers = {"supervisor": self._run.supervisor, "watcher": self._run.watcher, "guard": self._run.guard}
         return Inspection(
             tuple(ProcessStatus(name, *self._look(process)) for name, process in launchers.items()),
             tuple(map(self._component, self._run.processes)),
@@ -90,7 +90,7 @@ class _Inspector:
 
 def _groups(state: RunState) -> dict[int, list[int]]:
     """What is measured as one, by its pid: of launch its processes alone, of the others with all that is below them."""
-    launchers = [state.supervisor, state.guard]
+    launchers = [state.supervisor, state.watcher, state.guard]
     others = [process.process for process in state.processes]
     others += [rank.process for process in state.processes for rank in process.ranks]
     groups = {process.pid: [process.pid] for process in launchers if process and is_alive_here(state, process)}

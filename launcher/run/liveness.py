@@ -94,7 +94,7 @@ def last_seen(run: RunDir) -> float:
 
 def living_processes(state: RunState) -> dict[str, ProcessId]:
     """The run's processes that are alive on this host, by name: "guard", "trainer", "trainer rank 0"…"""
-    known = {"guard": state.guard, "supervisor": state.supervisor}
+    known = {"guard": state.guard, "watcher": state.watcher, "supervisor": state.supervisor}
     for process in state.processes:
         known[process.name] = process.process
         known |= {f"{process.name} rank {rank.rank}": rank.process for rank in process.ranks}

@@ -5,28 +5,33 @@ import fcntl
 import os
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from launcher.errors import UserError
 from launcher.plan.spec import Plan
 from launcher.run.state import write_atomically
+from launcher.run.survivors import end_survivors, survivors_text
 from launcher.rundir import RunDir
 
 
-def prepare(plan: Plan, clean: bool, resume: bool = False) -> int:
+def prepare(plan: Plan, clean: bool, resume: bool = False, say: Callable[[str], None] = lambda _: None) -> int:
     """Create the directory with the plan's files in it; the descriptor that is returned is its lock.
 
     The lock is flock's: whoever inherits the descriptor holds it, and it is gone with the last of them. Raises
     UserError when the directory holds a run (`clean` replaces one that has ended, `resume` adds an attempt to it) or
-    cannot be written; nothing is left
-    behind then that was not there before.
+    cannot be written, or processes of an earlier attempt cannot be ended; nothing is left behind then that was not
+    there before. Those that could be ended are told to `say`.
     """
     run = plan.run
     with _undone_on_error(run) as undo:
         run.own.mkdir(parents=True, exist_ok=True)
         lock = _lock(run)
         undo.directory_is_ours()
+        if not resume:
+            check_free(run, clean)
+        if ended := end_survivors(run):
+            say(f"ended first: {survivors_text(ended)}, which had outlived the launch that started them")
         if not resume:
             _make_room(run, clean)
             run.state.touch()  # first of all: should this process be killed, --clean finds a run here
@@ -121,7 +126,6 @@ def check_free(run: RunDir, clean: bool) -> None:
 
 
 def _make_room(run: RunDir, clean: bool) -> None:
-    check_free(run, clean)
     for path in _made_by_runs(run) if clean and run.state.exists() else ():
         _remove(path)
 

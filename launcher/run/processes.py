@@ -10,6 +10,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
+PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 _PIDFD_INFO = struct.Struct("Q 52x i")  # the mask, what nobody asks for here, the wait status
 _PIDFD_INFO_EXIT = 1 << 3
@@ -17,11 +18,20 @@ _PIDFD_GET_INFO = 3 << 30 | _PIDFD_INFO.size << 16 | 0xFF << 8 | 11  # _IOWR(0xF
 SWEEP_SECONDS = 5.0  # a process in uninterruptible sleep may outlive its SIGKILL; do not wait for it for ever
 
 
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
 def become_subreaper() -> None:
     """From now on, orphaned descendants become children of this process. Raises OSError."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+    if _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+def end_with(parent: int) -> None:
+    """In a child between fork and exec: SIGTERM to it when its parent dies, to what is executed then as well."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != parent:  # it has died already
+        os._exit(1)
 
 
 def children(pid: int) -> list[int]:
@@ -76,16 +86,30 @@ def _stat(pid: int) -> list[str]:
         return []
 
 
-def variable(pid: int, name: str) -> str | None:
-    """A variable of another process's environment, as it was at its exec; None when it is not there or not ours."""
+def session(pid: int) -> int | None:
+    """The session of a process, which is the pid of the process that opened it; None when it is gone."""
+    fields = _stat(pid)
+    return int(fields[3]) if fields else None
+
+
+def all_pids() -> list[int]:
+    """Every process that is to be seen here."""
+    return [int(path.name) for path in Path("/proc").glob("[0-9]*")]
+
+
+def variables(pid: int) -> dict[str, str]:
+    """Another process's environment, as it was at its exec; empty when it is gone or not ours."""
     try:
         block = Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
-        return None
-    start = f"{name}=".encode()
-    return next(
-        (entry[len(start) :].decode(errors="replace") for entry in block.split(b"\0") if entry.startswith(start)), None
-    )
+        return {}
+    pairs = (os.fsdecode(entry).partition("=") for entry in block.split(b"\0"))
+    return {name: value for name, _, value in reversed(list(pairs))}  # of two of a name the first counts
+
+
+def variable(pid: int, name: str) -> str | None:
+    """A variable of another process's environment; None when it is not there or not ours."""
+    return variables(pid).get(name)
 
 
 def kill_quietly(pid: int, number: int) -> None:

@@ -1,10 +1,14 @@
 """Starting one process of the plan."""
 
+import os
 import subprocess
 from collections.abc import Mapping
+from functools import partial
 
 from launcher.plan.spec import ProcessSpec
+from launcher.run.processes import end_with
 from launcher.run.signals import unblocked
+from launcher.run.survivors import mark
 
 
 def spawn(spec: ProcessSpec, environment: Mapping[str, str]) -> int:
@@ -14,11 +18,12 @@ def spawn(spec: ProcessSpec, environment: Mapping[str, str]) -> int:
         process = subprocess.Popen(
             spec.argv,
             cwd=spec.cwd,
-            env=child_environment(spec, environment),
+            env=child_environment(spec, environment) | mark(os.getpid()),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
+            preexec_fn=partial(end_with, os.getpid()),  # two system calls: no lock is taken
         )
     process.returncode = 0  # the supervisor reaps all its children itself; Popen must not try as well
     return process.pid

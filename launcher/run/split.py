@@ -1,4 +1,4 @@
-"""One process becomes two: the guard, which the shell knows, and the supervisor, in a session of its own."""
+"""One process becomes three: the guard, which the shell knows, below it the watcher, and below that the supervisor."""
 
 import os
 import signal
@@ -6,16 +6,17 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from launcher.run import guard
-from launcher.run.processes import become_subreaper
+from launcher.run import guard, watcher
+from launcher.run.processes import become_subreaper, sweep
 
 
 @dataclass(frozen=True)
 class Guard:
-    """What the supervisor has of its guard."""
+    """What the supervisor has of the processes above it."""
 
-    life: int  # a pidfd that becomes readable when it dies
-    signals: int  # the end of a pipe: the signals that it receives, see `launcher.run.signals`
+    life: int  # a pidfd that becomes readable when the guard dies
+    watcher: int  # the same of the watcher
+    signals: int  # the end of a pipe: the signals that the guard receives, see `launcher.run.signals`
 
 
 def split() -> Guard:
@@ -32,17 +33,41 @@ def split() -> Guard:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, as some parents leave it, nobody could be waited for
     become_subreaper()
     signal.pthread_sigmask(signal.SIG_BLOCK, guard.WAITED_FOR)
-    guard_pid = os.getpid()
-    forwarded, pipe = os.pipe()
-    supervisor = os.fork()
-    if supervisor:
-        os.set_inheritable(pipe, True)
-        arguments = [str(Path(guard.__file__)), str(supervisor), str(pipe)]
-        os.execv(sys.executable, [sys.executable, "-I", "-S", *arguments])
-    os.close(pipe)
+    life = os.pidfd_open(os.getpid())
+    forwarded, signals = os.pipe()
+    number, told = os.pipe()
+    watcher_pid = os.fork()
+    if watcher_pid:
+        os.close(told)
+        supervisor = os.read(number, 20)
+        if not supervisor:
+            sweep()
+            raise OSError("the processes that supervise a run cannot be started")
+        os.set_inheritable(signals, True)
+        _become(guard.__file__, supervisor.decode(), str(watcher_pid), str(signals))
+    watcher_life = _watch(life, told)
+    for descriptor in (signals, number, told):
+        os.close(descriptor)
     os.setsid()
     become_subreaper()
-    life = os.pidfd_open(guard_pid)
-    if os.getppid() != guard_pid:  # it died before the pidfd was there
-        os._exit(1)
-    return Guard(life, forwarded)
+    return Guard(life, watcher_life, forwarded)
+
+
+def _watch(guard_life: int, told: int) -> int:
+    """Turn into the watcher, which tells the guard the supervisor's pid; return its pidfd in the supervisor."""
+    try:
+        os.setsid()
+        become_subreaper()
+        own_life = os.pidfd_open(os.getpid())
+        if supervisor := os.fork():
+            os.write(told, b"%d" % supervisor)
+            os.set_inheritable(guard_life, True)
+            _become(watcher.__file__, str(guard_life), str(supervisor))
+    except OSError:
+        os._exit(1)  # the guard is told by the end of the pipe, or lives on as the supervisor's only parent
+    return own_life
+
+
+def _become(script: str, *arguments: str) -> None:
+    """Turn into another program of ours, as small as Python can be. Raises OSError."""
+    os.execv(sys.executable, [sys.executable, "-I", "-S", str(Path(script)), *arguments])

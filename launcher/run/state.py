@@ -129,6 +129,7 @@ class RunState(_Record):
     exit_code: int | None = None
     supervisor: ProcessId | None = None
     guard: ProcessId | None = None
+    watcher: ProcessId | None = None  # between guard and supervisor
     grace: Seconds
     progress: ProgressState
     processes: list[ProcessState]
@@ -311,7 +312,7 @@ class StateFile:
         kept = {process.name: process for process in old.processes}
         lasting = {spec.name for spec in plan.processes if spec.role is Role.SERVES}
         processes = [kept[process.name] if process.name in lasting else process for process in new.processes]
-        same = old.model_dump(include={"supervisor", "guard", "tmux_socket", "tmux_session"})
+        same = old.model_dump(include={"supervisor", "guard", "watcher", "tmux_socket", "tmux_session"})
         self.run = plan.run
         self.state = new.model_copy(
             update={
@@ -319,6 +320,7 @@ class StateFile:
                 "processes": processes,
                 "state": "running",
                 "guard": old.guard,
+                "watcher": old.watcher,
                 "supervisor": old.supervisor,
             }
         )

@@ -12,6 +12,7 @@ from launcher.run.liveness import is_local, living_processes
 from launcher.run.on_exit import SECONDS as ON_EXIT_SECONDS
 from launcher.run.processes import kill_quietly
 from launcher.run.state import ProcessId, RunState, read_state
+from launcher.run.survivors import end_survivors
 from launcher.rundir import RunDir
 
 MARGIN = 10.0  # seconds beyond the grace until what is left is killed from here
@@ -25,7 +26,7 @@ def stop(run: RunDir, grace: float | None = None, now: bool = False) -> RunState
         now: do not ask.
 
     Raises:
-        UserError: the run is not one of this host.
+        UserError: the run is not one of this host, or a process of it cannot be ended.
     """
     state = _read(run)
     if not is_local(state):
@@ -37,6 +38,7 @@ def stop(run: RunDir, grace: float | None = None, now: bool = False) -> RunState
     if launchers:
         _ask(launchers, state.grace if grace is None else grace, now, forced_early=grace is not None)
     _kill(living_processes(_read(run)))
+    end_survivors(run)
     return _read(run)
 
 
@@ -79,11 +81,12 @@ def _ends_within(descriptor: int, seconds: float) -> bool:
 
 
 def _kill(processes: dict[str, ProcessId]) -> None:
-    """What was not ended, or outlived its supervisor; the guard last, since it kills what nobody has named."""
-    guard = processes.pop("guard", None)
+    """What was not ended, or outlived its supervisor; those above it last, since they kill what nobody has named."""
+    above = [processes.pop(name) for name in ("watcher", "guard") if name in processes]
     _kill_all(list(processes.values()))
-    if guard and not _is_gone(guard, MARGIN):
-        _kill_all([guard])
+    for process in above:
+        if not _is_gone(process, MARGIN):
+            _kill_all([process])
 
 
 def _kill_all(processes: list[ProcessId]) -> None:

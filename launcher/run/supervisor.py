@@ -51,6 +51,7 @@ from launcher.run.events import (
     StartingAgain,
     Stopping,
     SuspectsOverdue,
+    WatcherDied,
 )
 from launcher.run.failure import Diagnosis, Failure
 from launcher.run.node_policy import NodePolicy
@@ -134,7 +135,8 @@ class _Supervisor:
     def _listen(self) -> None:
         self.signals.listen(self.loop)
         if self.conduct.guard is not None:
-            self.loop.add_reader(self.conduct.guard.life, self._guard_died)
+            for life, event in (self.conduct.guard.life, GuardDied()), (self.conduct.guard.watcher, WatcherDied()):
+                self.loop.add_reader(life, self._above_died, life, event)
         self._beat()
         for component, seconds in watched(self.plan, self.conduct.watchdog).items():
             self._in_background(report_quiet(component, seconds, self._living, self._emit))
@@ -193,10 +195,9 @@ class _Supervisor:
         get_logger().opt(exception=error).error("{}", context["message"])
         self._act(self.policy.give_up(f"launch itself failed: {error!r}"))
 
-    def _guard_died(self) -> None:
-        assert self.conduct.guard is not None
-        self.loop.remove_reader(self.conduct.guard.life)
-        self._emit(GuardDied())
+    def _above_died(self, life: int, event: Event) -> None:
+        self.loop.remove_reader(life)
+        self._emit(event)
 
     def _hear(self, number: signal.Signals, sender: Sender | None) -> None:
         if number is signal.SIGCHLD:

@@ -30,6 +30,7 @@ from launcher.run.events import (
     StartingAgain,
     Stopping,
     SuspectsOverdue,
+    WatcherDied,
     ending_text,
     exit_text,
 )
@@ -79,6 +80,8 @@ def describe(event: Event) -> tuple[str, str]:
             return "INFO", "the terminal has gone away; the run goes on without it"
         case GuardDied():
             return "ERROR", "the guard process was killed"
+        case WatcherDied():
+            return "WARNING", "the watcher process was killed; guard and supervisor go on without it"
         case DrainTimedOut(seconds):
             return "ERROR", f"what remains has not finished within {seconds:g}s of the others"
         case Quiet(component, seconds):
