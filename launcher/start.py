@@ -123,6 +123,7 @@ class _Session:
 
     def run(self, guard: Guard, pipe: int | None, notes: list[str]) -> int:
         from launcher.logger import get_logger, log_to
+        from launcher.run.evidence import Witness
         from launcher.run.progress import ProgressWatch
         from launcher.run.supervisor import Conduct, supervise
         from launcher.view.launcher_log import log_event
@@ -148,8 +149,9 @@ class _Session:
             links=self.links,
             explain=self._failure,
         )
+        self.witness = Witness(self.plan)
         progress = ProgressWatch(self.plan)
-        policy = supervise(self.plan, [log_event, self.state, screen, progress], conduct)
+        policy = supervise(self.plan, [log_event, self.state, screen, progress, self.witness], conduct)
         progress.close()
         last_words = self._end(policy)
         if status:
@@ -198,10 +200,9 @@ class _Session:
 
     def _failure(self, policy: Policy) -> Failure | None:
         from launcher.run.cause import find_cause
-        from launcher.run.evidence import full_disk
 
-        facts = full_disk(self.plan.run.root)
-        return find_cause(self.plan, policy.culprit, tuple(policy.collateral), policy.told, lambda culprit: facts)
+        facts = self.witness.facts
+        return find_cause(self.plan, policy.culprit, tuple(policy.collateral), policy.told, facts)
 
     def _end(self, policy: Policy) -> str:
         """Write down how the run has ended, and return what is to be said of it."""

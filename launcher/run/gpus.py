@@ -30,6 +30,33 @@ def _gpu_processes(nvml: Any) -> Iterator[GpuProcess]:
             yield GpuProcess(gpu, process.pid, process.usedGpuMemory or 0)
 
 
+class XidErrors:
+    """The critical errors that GPUs report from now on: the driver's Xid codes, such as 79, "fallen off the bus"."""
+
+    def __init__(self) -> None:
+        self._events: Any = _ask_nvml(_registered, None)
+
+    def new(self) -> list[str]:
+        """A sentence for each since the last look."""
+        return _ask_nvml(lambda nvml: list(_xids(nvml, self._events)), []) if self._events is not None else []
+
+
+def _registered(nvml: Any) -> Any:
+    events = nvml.nvmlEventSetCreate()
+    for gpu in range(nvml.nvmlDeviceGetCount()):
+        nvml.nvmlDeviceRegisterEvents(nvml.nvmlDeviceGetHandleByIndex(gpu), nvml.nvmlEventTypeXidCriticalError, events)
+    return events
+
+
+def _xids(nvml: Any, events: Any) -> Iterator[str]:
+    while True:
+        try:
+            event = nvml.nvmlEventSetWait_v2(events, 0)
+        except nvml.NVMLError:  # NVML's time-out: there are no more
+            return
+        yield f"GPU {nvml.nvmlDeviceGetIndex(event.device)} has reported the error Xid {event.eventData}"
+
+
 def _ask_nvml(question: Callable[[Any], Answer], otherwise: Answer) -> Answer:
     """pynvml's answer; `otherwise` where there is no NVIDIA driver, or one that does not know."""
     if not Path("/proc/driver/nvidia").exists() and not Path("/dev/dxg").exists():
