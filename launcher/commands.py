@@ -132,6 +132,7 @@ def attach(
     """Attach to a run's tmux panes; they are opened again if they were closed, also for a run that has ended."""
     from launcher.registry import call_name
     from launcher.run.choice import find_run
+    from launcher.run.liveness import GOING_ON, true_state
     from launcher.view.attach import attach as attach_to
     from launcher.view.panes import layout_of, show_status
     from launcher.view.tmux import ensure_panes
@@ -139,7 +140,8 @@ def attach(
     found, state = find_run(run, "attach")
     session = ensure_panes(layout_of(found, state), state.tmux_socket)
     show_status(found, state, session)
-    attach_to(session, call_name(found.root, state.name), state.tmux_socket, window)
+    closes = not state.tmux_keep and true_state(found, state) not in GOING_ON
+    attach_to(session, call_name(found.root, state.name), state.tmux_socket, window, closes=closes)
     return 0
 
 

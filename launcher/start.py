@@ -55,7 +55,7 @@ def carry_out(
         if meeting and meeting.nodes.rank and plan.kind == "rl":
             meeting.check_shared(plan.run)
         state = StateFile(plan.run, first_state(plan, provenance(), earlier))
-        state.state.tmux_socket = config.tmux.socket_name
+        state.state.tmux_socket, state.state.tmux_keep = config.tmux.socket_name, config.tmux.keep
         lock = prepare(plan, clean, resume=earlier is not None, say=notes.append)
         state.state.guard = identify(os.getpid())
         state.write_if_possible()
@@ -155,7 +155,7 @@ class _Session:
         progress.close()
         last_words = self._end(policy)
         if status:
-            status.close(policy.state.value)
+            status.close(policy.state.value, config.tmux.keep)
         get_logger().info("{}", last_words)
         screen.close(last_words, policy.exit_code)
         return policy.exit_code

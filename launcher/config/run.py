@@ -50,6 +50,7 @@ ServiceName = Annotated[str, AfterValidator(_service_name)]
 
 class TmuxConfig(Switch):
     enabled: bool = Field(True, description="show the logs in tmux panes")
+    keep: bool = Field(False, description="leave the session open when the run has ended and nobody is attached")
     socket_name: str | None = Field(None, description="tmux server to use, as in tmux -L; default: the user's own")
 
 

@@ -136,6 +136,7 @@ class RunState(_Record):
     wandb: bool = False
     tmux_socket: str | None = None
     tmux_session: str | None = None
+    tmux_keep: bool = False  # whether the session stays when the run has ended
     failure: FailureState | None = None
     reason: str | None = None  # why it was stopped, where that is known: "time limit", "cancelled", "stopped by …"
     slurm: SlurmState | None = None  # None: not submitted to Slurm
@@ -312,7 +313,7 @@ class StateFile:
         kept = {process.name: process for process in old.processes}
         lasting = {spec.name for spec in plan.processes if spec.role is Role.SERVES}
         processes = [kept[process.name] if process.name in lasting else process for process in new.processes]
-        same = old.model_dump(include={"supervisor", "guard", "watcher", "tmux_socket", "tmux_session"})
+        same = old.model_dump(include={"supervisor", "guard", "watcher", "tmux_socket", "tmux_session", "tmux_keep"})
         self.run = plan.run
         self.state = new.model_copy(
             update={

@@ -8,23 +8,26 @@ from typing import NoReturn
 from libtmux import Server
 
 from launcher.errors import UserError
-from launcher.view.tmux import TmuxError, tmux_server
+from launcher.view.tmux import Command, TmuxError, ask_tmux, closing, tmux_server
 
 
-def attach(session: str, run: str, socket_name: str | None = None, window: str | None = None) -> None:
+def attach(
+    session: str, run: str, socket_name: str | None = None, window: str | None = None, *, closes: bool = False
+) -> None:
     """Show the session of a run: inside tmux the client switches to it, outside this process becomes `tmux attach`.
 
-    `run` is what to type for the run.
+    `run` is what to type for the run. With `closes` the session is closed as soon as nobody looks at it.
 
     Raises:
         UserError: there is no such window, no terminal, or tmux has refused.
     """
     server = tmux_server(socket_name)
     target = _target(server, session, window)
+    then = closing(session) if closes else ()
     if _is_inside(server):
-        _checked(server, "switch-client", "-t", target)
+        _checked(server, "switch-client", "-t", target, *_chained(then))
     elif sys.stdin.isatty() and sys.stdout.isatty():
-        _become_tmux(socket_name, target)
+        _become_tmux(socket_name, target, then)
     else:
         raise UserError("there is no terminal to attach to", f"`launch logs {run}` prints the logs, -f follows them")
 
@@ -51,13 +54,18 @@ def _checked(server: Server, *command: str) -> str:
     Raises:
         TmuxError: tmux has refused.
     """
-    done = server.cmd(*command)
+    done = ask_tmux(server, *command)
     if done.returncode != 0:
-        raise TmuxError(f"tmux has refused: {' '.join(done.stderr)}")
-    return "\n".join(done.stdout)
+        raise TmuxError(f"tmux has refused: {done.stderr.strip()}")
+    return done.stdout.rstrip("\n")
 
 
-def _become_tmux(socket_name: str | None, target: str) -> NoReturn:
+def _chained(command: Command) -> Command:
+    """The command after another one; once a client is attached, so that the session is not closed before."""
+    return (";", *command) if command else ()
+
+
+def _become_tmux(socket_name: str | None, target: str, then: Command) -> NoReturn:
     environment = {name: value for name, value in os.environ.items() if name not in ("TMUX", "TMUX_PANE")}
     socket = [f"-L{socket_name}"] if socket_name else []
-    os.execvpe("tmux", ["tmux", *socket, "attach-session", "-t", target], environment)
+    os.execvpe("tmux", ["tmux", *socket, "attach-session", "-t", target, *_chained(then)], environment)

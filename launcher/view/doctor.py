@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import get_args
 
 from launcher.run.check import Check, Group
-from launcher.view.tmux import TmuxError, tmux_server
+from launcher.view.tmux import TmuxError, ask_tmux, tmux_server
 
 WIDTH = 80  # columns
 
@@ -13,7 +13,7 @@ WIDTH = 80  # columns
 def check_tmux() -> Check:
     """Whether there can be panes."""
     try:
-        tmux_server(None)
+        ask_tmux(tmux_server(None), "list-sessions")  # which says so if no server runs: a run starts one
     except TmuxError as error:
         return Check("tmux", "panes", "warn", error.message, error.hint or "")
     return Check("tmux", "panes", "ok", "a run shows its logs there")

@@ -11,10 +11,9 @@ from launcher.run.state import ProgressState, RunState, other_nodes
 from launcher.rundir import RunDir
 from launcher.view.layout import Layout, PaneSource, charts, run_layout
 from launcher.view.metrics import MetricsReader, progress_text, read_newest
-from launcher.view.tmux import renew_panes, set_status
+from launcher.view.tmux import PATIENCE, close_panes, renew_panes, set_status
 
 PANES_OF_OTHERS = 16  # for components of other nodes; there may be hundreds of them
-PATIENCE = 2.0  # seconds that a run waits for a tmux server which may be stopped
 STATUS_INTERVAL = 2.0  # seconds, at least, between two changes of the status line
 
 
@@ -62,20 +61,23 @@ def renew(run: RunDir, state: RunState) -> None:
 
 
 class StatusLine:
-    """Keeps the session's status line at the newest step, from a thread of its own; `close` leaves the final word."""
+    """Keeps the session's status line at the newest step, from a thread of its own, and leaves it the final word."""
 
     def __init__(self, plan: Plan, session: str, socket_name: str | None) -> None:
         self.plan, self.session, self.socket_name = plan, session, socket_name
         self._metrics = MetricsReader(plan.run.metrics(plan.progress.component))
         self._closed = threading.Event()
-        self._last_state = ""
+        self._last_state, self._keep = "", True
         self._newest: list[dict[str, Any]] = []
         self._thread = threading.Thread(target=self._run, name="tmux status", daemon=True)
         self._thread.start()
 
-    def close(self, state: str) -> None:
-        """Returns after `PATIENCE` at the latest, whether tmux answers or not."""
-        self._last_state = state
+    def close(self, state: str, keep: bool) -> None:
+        """Close the session, too, as soon as nobody is attached to it, unless it is to be kept.
+
+        Returns after `PATIENCE` at the latest, whether tmux answers or not.
+        """
+        self._last_state, self._keep = state, keep
         self._closed.set()
         self._thread.join(PATIENCE)
 
@@ -85,6 +87,8 @@ class StatusLine:
                 self._newest = steps[-1:]
                 self._show("running")
         self._show(self._last_state)
+        if not self._keep:
+            close_panes(self.session, self.socket_name)
 
     def _show(self, state: str) -> None:
         set_status(self.session, status_text(self.plan.progress, self._newest, state, time.time()), self.socket_name)

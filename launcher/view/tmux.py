@@ -27,6 +27,16 @@ Command = tuple[str, ...]
 
 _OLDEST = "3.2"
 _INSTALL = "apt install tmux, dnf install tmux or brew install tmux; --no-tmux does without"
+PATIENCE = 2.0  # seconds in which a tmux server must answer: it may be stopped
+_START = 15.0  # seconds for one that is started here: its configuration may load plugins
+_LOOK = 1  # seconds
+# `##{{` keeps tmux from filling the format in before the shell has run. What a shell in tmux prints would be shown.
+_UNTIL_NOBODY = """exec >/dev/null 2>&1
+while [ "$(tmux display-message -p -t {target} '##{{@launch_over}}')" = 1 ]; do
+tmux if-shell -F -t {target} '##{{session_attached}}' '' "if-shell -F -t {target} '{others}' '{keep}' '{kill}'"
+sleep {look}
+done
+true"""
 _MESSAGE_LIMIT = 12_000  # bytes; tmux refuses a command line above 16 kB
 _SMALLEST = (80, 24)
 _FIELDS = "#{session_id} #{pane_id} #{pane_dead} #{?@launch_run,#{@launch_run},-} #{?@launch_pane,#{@launch_pane},-} #S"
@@ -58,11 +68,25 @@ def open_panes(layout: Layout, socket_name: str | None = None) -> str:
     """
     server = tmux_server(socket_name)
     panes = _live_panes(server)
+    patience = PATIENCE if panes else _START
     ours = [pane for pane in panes if pane.run == _run_mark(layout.root)]
     session = ours[0].session if ours else _free_name(layout.session, {pane.session for pane in panes})
     replaced = [pane.id for pane in ours if pane.layout != "-"]
-    _run_chain(server, _commands(layout, session, new=not ours, replaced=replaced))
+    _run_chain(server, _commands(layout, session, new=not ours, replaced=replaced), patience)
+    _check_that_it_stays(server, session)
     return session
+
+
+def _check_that_it_stays(server: Server, session: str) -> None:
+    """With `exit-unattached on` a server ends as soon as nobody is attached to it: there would be no panes then."""
+    query = ("display-message", "-p", "-t", f"={session}:", "#{exit-unattached}", ";", "list-clients", "-F", "client")
+    done = ask_tmux(server, *query)
+    option, *clients = done.stdout.splitlines() or [""]
+    if done.returncode != 0 or (option in ("1", "on") and not clients):
+        raise TmuxError(
+            "tmux closes the panes as soon as nobody is attached, so there are none",
+            "the server's option exit-unattached is on: set -s exit-unattached off in ~/.tmux.conf",
+        )
 
 
 def ensure_panes(layout: Layout, socket_name: str | None = None) -> str:
@@ -88,7 +112,35 @@ def renew_panes(layout: Layout, socket_name: str | None = None) -> None:
 
 def set_status(session: str, text: str, socket_name: str | None = None) -> None:
     """Show a text at the right of the session's status line (4 ms). A session that was closed is no error."""
-    Server(socket_name=socket_name).cmd("set-option", "-t", f"={session}:", "status-right", _word(_status_text(text)))
+    with suppress(TmuxError):
+        ask_tmux(
+            Server(socket_name=socket_name),
+            *("set-option", "-t", f"={session}:", "status-right", _word(_status_text(text))),
+        )
+
+
+def close_panes(session: str, socket_name: str | None = None) -> None:
+    """The run has ended: close its session, now or when the last one who looks at it leaves."""
+    with suppress(TmuxError):
+        ask_tmux(Server(socket_name=socket_name), *closing(session))
+
+
+def closing(session: str) -> Command:
+    """What closes a session as soon as nobody is attached, unless somebody has added a pane of their own to it.
+
+    Not by `destroy-unattached`: tmux 3.3a destroys the session then while the client that leaves still has it, and the
+    whole server may end with SIGSEGV. A hook of ours would take the place of the user's, and no hook of a session is
+    called when a client switches to another one. So tmux looks every `_LOOK` seconds, as long as somebody is there.
+    """
+    target = f"={session}:"
+    watch = _UNTIL_NOBODY.format(
+        target=target,
+        others="##{W:##{P:##{?@launch_pane,,1}}}",
+        keep=f"set-option -t {target} @launch_over 0",
+        kill=f"kill-session -t ={session}",
+        look=_LOOK,
+    )
+    return ("set-option", "-t", target, "@launch_over", "1", ";", "run-shell", "-b", watch)
 
 
 def tmux_server(socket_name: str | None) -> Server:
@@ -104,8 +156,35 @@ def tmux_server(socket_name: str | None) -> Server:
     return Server(socket_name=socket_name)
 
 
+def ask_tmux(server: Server, *command: str, patience: float = PATIENCE) -> subprocess.CompletedProcess[str]:
+    """The outcome of tmux commands, which may be an error of theirs.
+
+    libtmux waits for ever where a server does not answer, and hands all variables on, which one that this starts keeps.
+
+    Raises:
+        TmuxError: there was no answer within `patience` seconds.
+    """
+    argv = ["tmux", *([f"-L{server.socket_name}"] if server.socket_name else []), *command]
+    try:
+        return subprocess.run(
+            argv,
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="backslashreplace",
+            timeout=patience,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise TmuxError(
+            f"the tmux server has not answered within {patience:g}s, so there are no panes",
+            "if it is stopped, wake it with: pkill -CONT tmux; --no-tmux does without",
+        ) from None
+
+
 def _live_panes(server: Server) -> list[_LivePane]:
-    rows = server.cmd("list-panes", "-a", "-F", _FIELDS).stdout  # empty when no server runs
+    rows = ask_tmux(server, "list-panes", "-a", "-F", _FIELDS).stdout.splitlines()  # empty when no server runs
     return [_LivePane(*row.split(" ", 5)) for row in rows]
 
 
@@ -160,6 +239,7 @@ def _window_commands(window: Window, target: str, mark: str, opening: Command) -
 def _session_options(target: str, layout: Layout) -> Iterator[Command]:
     options = {
         "@launch_run": _run_mark(layout.root),
+        "@launch_over": "0",  # see `closing`
         "destroy-unattached": "off",  # a user's global "on" would end the session before anybody has seen it
         "status": "on",
         "status-left-length": "60",
@@ -180,14 +260,12 @@ def _status_text(text: str) -> str:
     return text.replace("#", "##").replace("%", "%%")
 
 
-def _run_chain(server: Server, commands: Iterable[Command]) -> None:
+def _run_chain(server: Server, commands: Iterable[Command], patience: float) -> None:
     """Run commands in as few tmux calls as its message limit allows: one for a run of six panes."""
     for chain in _chains(commands):
-        # libtmux would hand all variables on, and a server that this starts would keep them.
-        argv = ["tmux", *([f"-L{server.socket_name}"] if server.socket_name else []), *chain]
-        done = subprocess.run(argv, env=_environment(), capture_output=True, stdin=subprocess.DEVNULL, check=False)
+        done = ask_tmux(server, *chain, patience=patience)
         if done.returncode != 0 or done.stderr:  # a server that cannot make its socket ends with 0
-            raise TmuxError(f"tmux has refused: {os.fsdecode(done.stderr).strip()}")
+            raise TmuxError(f"tmux has refused: {done.stderr.strip()}")
 
 
 def _chains(commands: Iterable[Command]) -> Iterator[list[str]]:

@@ -95,6 +95,42 @@ def test_a_tmux_server_that_goes_does_not_take_the_run_with_it(
     faulty.check(FINISHED)
 
 
+def finished_with_panes(launch: Launcher, *options: str) -> str:
+    """What the console says of a run that has panes, if there can be any."""
+    launch = Launcher(launch.directory)  # with the environment that leads to this tmux
+    run = launch("sft", "--trainer.command", "true", "--output-dir", "run", "--name", "calm-otter", *options)
+    assert run.exit_code(20) == 0, run.output
+    return run.output
+
+
+def test_a_run_takes_its_session_with_it_unless_it_was_told_to_keep_it(launch: Launcher, tmux: TmuxServer) -> None:
+    tmux.open_terminal()
+    assert "launch attach calm-otter" in finished_with_panes(launch)
+    until(lambda: tmux.panes("#S") == ["0"])
+    assert "launch attach calm-otter" in finished_with_panes(launch, "--clean", "--tmux.keep")
+    assert "launch-calm-otter" in tmux.panes("#S")
+
+
+def test_a_tmux_server_that_is_stopped_costs_a_run_its_panes_and_no_more(launch: Launcher, tmux: TmuxServer) -> None:
+    tmux.open_terminal()
+    server = int(tmux.run("display-message", "-p", "#{pid}"))
+    os.kill(server, signal.SIGSTOP)
+    try:
+        output = finished_with_panes(launch)
+    finally:
+        os.kill(server, signal.SIGCONT)
+    assert "note       the tmux server has not answered within 2s, so there are no panes" in output
+    assert "launch attach" not in output
+
+
+@pytest.mark.usefixtures("tmux")
+def test_a_server_that_ends_unattached_leaves_no_hint_to_panes(launch: Launcher) -> None:
+    (launch.directory / ".tmux.conf").write_text("set -s exit-unattached on\n")
+    output = finished_with_panes(launch)
+    assert "note       tmux closes the panes as soon as nobody is attached" in output
+    assert "launch attach" not in output
+
+
 # --- where it runs ----------------------------------------------------------------------------------------------------
 
 

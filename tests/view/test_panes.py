@@ -48,7 +48,7 @@ def test_it_follows_the_run_and_keeps_the_final_word(plan: Plan, tmux: TmuxServe
     _, session = open_session(plan)
     line = StatusLine(plan, session, None)
     until(lambda: status_line(tmux, session).startswith("step 4/9  loss 0.500  running  "))
-    line.close("finished")
+    line.close("finished", keep=True)
     assert status_line(tmux, session).startswith("step 4/9  loss 0.500  finished  ")
 
 
@@ -81,7 +81,7 @@ def test_a_server_that_does_not_answer_holds_up_no_run_at_its_end(
     plan: Plan, stopped_server: tuple[RunState, str]
 ) -> None:
     line, began = StatusLine(plan, stopped_server[1], None), time.monotonic()
-    line.close("finished")
+    line.close("finished", keep=True)
     assert time.monotonic() - began < PATIENCE + 5
 
 
