@@ -129,7 +129,9 @@ class OrchestratorSettings(WandbSection):
     sampling: SamplingConfig = SamplingConfig()
     evaluation_prompts: int = Field(128, ge=1, description="held-out prompts of an evaluation")
     evaluation_interval: int = Field(50, ge=0, description="steps between evaluations; 0 evaluates only at both ends")
-    inference_timeout: Duration = Field(600.0, gt=0, description="how long to wait for the server to answer at first")
+    inference_timeout: Duration = Field(
+        600.0, gt=0, description="how long to wait for a server to answer, at first or after it was lost"
+    )
     weights_timeout: Duration = Field(600.0, gt=0, description="how long to wait for the trainer's weights")
 
 

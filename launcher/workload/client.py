@@ -7,11 +7,13 @@ another vocabulary is refused. `/update_weights` and `/health` are not part of t
 
 import asyncio
 import os
+import re
 import time
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import httpx
 
@@ -22,6 +24,14 @@ from launcher.workload.tokens import END, encode, named
 
 PATIENCE = 300.0  # seconds that one request may take
 POLL = 0.05  # seconds between looks for a server that is starting
+AWAY = (httpx.codes.BAD_GATEWAY, httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.GATEWAY_TIMEOUT)
+_STEP = re.compile(r"step-(\d+)")  # the fingerprint of our own server
+
+T = TypeVar("T")
+
+
+class ServerLost(UserError):
+    """A server that was there has gone, or has been started again without the weights that it was given."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +46,12 @@ class Request:
 
 
 class InferenceClient:
-    """One server. Every method raises UserError when it cannot be reached, refuses, or answers what is no use."""
+    """One server. Every method raises UserError when it refuses or its answer is no use, ServerLost when it is gone."""
 
     def __init__(self, url: str, model: str) -> None:
         self.url = url.rstrip("/").removesuffix("/v1")
         self.model = model
+        self._step: int | None = None  # of the weights it was given
         self._http = httpx.AsyncClient(base_url=self.url, timeout=PATIENCE, trust_env=False)
 
     async def __aenter__(self) -> Self:
@@ -77,6 +88,7 @@ class InferenceClient:
             "logprobs": 0,
         }
         answer = await self._post("/v1/completions", body)
+        self._check_step(answer)
         choices = sorted(answer["choices"], key=lambda choice: int(choice["index"]))
         if len(choices) != len(request.prompts) * request.n:
             raise UserError(f"{self.url} sent {len(choices)} completions for {len(request.prompts)} x {request.n}")
@@ -89,6 +101,14 @@ class InferenceClient:
         token = os.environ.get(INFERENCE_TOKEN)
         headers = {"authorization": f"Bearer {token}"} if token else {}
         await self._post("/update_weights", {"path": str(path.absolute()), "step": step}, headers)
+        self._step = step
+
+    def _check_step(self, answer: dict[str, Any]) -> None:
+        """Our own server says which weights it has; others are believed."""
+        found = _STEP.fullmatch(str(answer.get("system_fingerprint")))
+        if found and self._step is not None and int(found.group(1)) != self._step:
+            has = f"it has the weights of step {found.group(1)}, not {self._step}"
+            raise ServerLost(f"the inference server at {self.url} was started again: {has}")
 
     def _sample(self, prompt: list[int], choice: dict[str, Any]) -> Sample:
         try:
@@ -99,11 +119,16 @@ class InferenceClient:
         except ValueError as error:
             raise UserError(f"{self.url} has another vocabulary: {error}") from error
 
+    def _lost(self, why: str) -> ServerLost:
+        return ServerLost(f"the inference server at {self.url} went away: {why}")
+
     async def _post(self, path: str, body: dict[str, Any], headers: dict[str, str] | None = None) -> Any:
         try:
             answer = await self._http.post(path, json=body, headers=headers)
         except httpx.TransportError as error:
-            raise UserError(f"the inference server at {self.url} went away: {error or type(error).__name__}") from error
+            raise self._lost(str(error) or type(error).__name__) from error
+        if answer.status_code in AWAY:
+            raise self._lost(f"it answered {answer.status_code}")
         if answer.is_error:
             raise UserError(f"{self.url}{path} answered {answer.status_code}: {_message(answer)}")
         return answer.json()
@@ -125,7 +150,7 @@ class InferenceServers:
 
     async def wait_until_ready(self, timeout: float) -> None:
         """Return once all answer."""
-        await asyncio.gather(*(client.wait_until_ready(timeout) for client in self._clients))
+        await _together(client.wait_until_ready(timeout) for client in self._clients)
 
     async def sample(self, request: Request) -> list[list[Sample]]:
         """The completions of each prompt, in order."""
@@ -135,12 +160,23 @@ class InferenceServers:
             for start in range(0, len(request.prompts), size)
         ]
         pairs = zip(self._clients, shares, strict=False)  # the last ones have nothing to do when prompts are few
-        answers = await asyncio.gather(*(client.sample(share) for client, share in pairs))
+        answers = await _together(client.sample(share) for client, share in pairs)
         return [samples for answer in answers for samples in answer]
 
     async def load_weights(self, path: Path, step: int) -> None:
         """Have all servers replace their weights by those at `path`, the policy after `step` updates."""
-        await asyncio.gather(*(client.load_weights(path, step) for client in self._clients))
+        await _together(client.load_weights(path, step) for client in self._clients)
+
+
+async def _together(work: Iterable[Awaitable[T]]) -> list[T]:
+    """All answers; when one of them fails, nobody waits for the others, and none is still on its way afterwards."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _message(answer: httpx.Response) -> str:

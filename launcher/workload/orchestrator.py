@@ -20,14 +20,16 @@ from launcher.errors import UserError
 from launcher.logger import get_logger
 from launcher.monitor import get_monitor
 from launcher.waiting import waiting_for
-from launcher.workload.client import InferenceServers, Request
+from launcher.workload.client import InferenceServers, Request, ServerLost
 from launcher.workload.entry import forget_metrics, run_component, run_dir
 from launcher.workload.files import clear, resume_step
 from launcher.workload.groups import Group, group_metrics, score
-from launcher.workload.handover import make_batch, newest_weights, write_batch
+from launcher.workload.handover import Sample, make_batch, newest_weights, write_batch
 from launcher.workload.task import Task, load_task
 
 POLL = 0.005  # seconds between looks at the directory of the weights
+RETRY = 0.5  # seconds before a server that was lost is asked once more
+LOSSES = 5  # of a server over one request, after which it is not asked again
 SHOWN_GROUPS = 4  # whose samples are logged, of every step that logs any
 
 
@@ -111,9 +113,41 @@ class Orchestrator:
                     raise UserError(f"no weights of step {oldest} {waited}", "is the trainer alive? see its log")
                 await asyncio.sleep(POLL)
         if step > self.policy_step:
-            with waiting_for(f"inference to load weights {step}"):
+            try:
+                with waiting_for(f"inference to load weights {step}"):
+                    await self.client.load_weights(self.run.weights(step), step)
+                self.policy_step = step
+            except ServerLost as lost:
+                await self.recover(lost)
+
+    async def ask(self, request: Request) -> list[list[Sample]]:
+        """The samples. A server that is lost meanwhile is asked again for all, since its policy may be a newer one."""
+        for _ in range(LOSSES):
+            try:
+                return await self.client.sample(request)
+            except ServerLost as error:
+                lost = error
+                await self.recover(lost)
+        raise lost
+
+    async def recover(self, lost: ServerLost) -> None:
+        """Wait until the server is back, and give it the newest weights before it is asked for anything."""
+        get_logger().warning("{}; waiting for it up to {:g} s", lost.message, self.config.inference_timeout)
+        deadline = time.monotonic() + self.config.inference_timeout
+        while True:
+            with waiting_for("inference to come back"):
+                await self.client.wait_until_ready(self.config.inference_timeout)
+            step = newest_weights(self.run, max(self.first, self.policy_step), self.config.max_steps)
+            assert step is not None  # the trainer keeps those of the policy that sampled last
+            try:
                 await self.client.load_weights(self.run.weights(step), step)
-            self.policy_step = step
+                break
+            except ServerLost:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(RETRY)  # it may be on its way down, and answer for a moment longer
+        self.policy_step = step
+        get_logger().info("inference at {} is back, with the weights of step {}", self.client.url, step)
 
     async def sample(self, step: int) -> list[Group]:
         """The scored groups of one step."""
@@ -122,7 +156,7 @@ class Orchestrator:
         seed = self.config.seed * 1_000_003 + step
         asked = Request(prompts, self.config.samples_per_prompt, sampling.temperature, sampling.max_tokens, seed)
         with waiting_for(f"samples of batch {step} from inference"):
-            samples = await self.client.sample(asked)
+            samples = await self.ask(asked)
         return [score(self.task, prompt, group) for prompt, group in zip(prompts, samples, strict=True)]
 
     # --- evaluation ---
@@ -137,7 +171,7 @@ class Orchestrator:
         prompts = self.task.held_out(self.config.evaluation_prompts)
         asked = Request(prompts, n=1, temperature=0.0, max_tokens=self.config.sampling.max_tokens, seed=0)
         with waiting_for("samples of an evaluation from inference"):
-            samples = await self.client.sample(asked)
+            samples = await self.ask(asked)
         groups = [score(self.task, *pair) for pair in zip(prompts, samples, strict=True)]
         reward = fmean(group.rewards[0] for group in groups)
         self.evaluated = self.policy_step

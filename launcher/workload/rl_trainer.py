@@ -81,7 +81,8 @@ def publish(learner: Learner) -> None:
 def remove_passed(run: RunDir, step: int, policy_step: int) -> None:
     """Remove the batch that was just learned from, and weights older than those that sampled it.
 
-    The orchestrator never goes back, so it has no more use for them.
+    The orchestrator never goes back, so it has no more use for them. Those that sampled it stay for a server that was
+    started again.
     """
     remove(run.rollout(step))
     for old in steps_in(run.all_weights):

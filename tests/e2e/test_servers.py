@@ -1,6 +1,10 @@
 """Servers that start wrongly, die slowly or fall silent, beside clients that may die of it first."""
 
+import os
+import re
 import signal
+
+import pytest
 
 from launcher.run.events import exit_text
 from tests.e2e.faulty import Ended, start_rl
@@ -107,3 +111,15 @@ def test_a_client_of_a_server_that_is_well_is_named_at_once(launch: Launcher) ->
     faulty.touch("go")
     faulty.check(Ended(1, "failed", "orchestrator", "exit code 3"))
     assert "waiting up to" not in faulty.run.run.launcher_log.read_text()
+
+
+@pytest.mark.slow
+def test_the_reference_orchestrator_gives_a_server_that_comes_back_the_newest_weights(launch: Launcher) -> None:
+    options = ("--inference.restart=on-failure", "--inference.alive-interval=2s", "--inference.alive-misses=2")
+    run = launch("rl", "--output-dir", "run", "--no-tmux", "--max-steps=20", *options)
+    run.wait_for_output("step 5/20", 120)
+    os.kill(run.pid_of("inference"), signal.SIGSTOP)
+    assert run.exit_code(180) == 0, run.output
+    assert "no answer from /health for 4s; starting it again, 2 more times at most" in run.output
+    assert re.search(r"is back, with the weights of step ([5-9]|1\d)\n", run.output)
+    assert "step 20/20" in run.output

@@ -52,10 +52,11 @@ def serving(
     weights: Path = Path("/"),
     token: str | None = None,
     grace: float = 5.0,
+    port: int = 0,
 ) -> Iterator[tuple[str, Engine]]:
     """An inference server at a URL, and its engine; `weights` is the directory below which updates may lie."""
     engine = Engine(build_model(model, seed=0).eval(), max_batch)
-    listener = bind("127.0.0.1", 0)
+    listener = bind("127.0.0.1", port)
     server = Server(engine, make_app(engine, "policy", Access(weights, "127.0.0.1", token)), grace)
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()

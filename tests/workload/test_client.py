@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from launcher.errors import UserError
-from launcher.workload.client import InferenceClient, Request
+from launcher.workload.client import InferenceClient, InferenceServers, Request, ServerLost
+from launcher.workload.engine import Engine
 from launcher.workload.server import bind
 from launcher.workload.tokens import END, encode
-from tests.workload.running import serving
+from launcher.workload.weights import build_model, save_model
+from tests.workload.running import TINY, serving
 
 ASKED = Request(["ab>", "cd>"], n=3, temperature=1.0, max_tokens=6, seed=0)
 
@@ -87,6 +89,37 @@ def test_a_server_that_is_gone_is_named() -> None:
         url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
         with pytest.raises(UserError, match=f"{url} went away"):
             asyncio.run(ask(url))
+
+
+def test_a_server_that_was_started_again_is_noticed_by_the_weights_that_it_has(tmp_path: Path) -> None:
+    async def load_and_ask(url: str, engine: Engine) -> None:
+        async with InferenceClient(url, "policy") as client:
+            await client.load_weights(tmp_path / "weights", 3)
+            await client.sample(ASKED)
+            engine.step = 0
+            with pytest.raises(ServerLost, match="was started again: it has the weights of step 0, not 3"):
+                await client.sample(ASKED)
+
+    save_model(build_model(TINY, seed=1), tmp_path / "weights")
+    with serving() as (url, engine):
+        asyncio.run(load_and_ask(url, engine))
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_a_server_that_is_going_or_coming_is_lost_and_does_not_refuse(status: int) -> None:
+    with answering(status, {}) as url, pytest.raises(ServerLost, match=f"went away: it answered {status}"):
+        asyncio.run(ask(url))
+
+
+def test_when_one_of_several_servers_is_lost_the_others_are_not_left_at_work() -> None:
+    async def ask_both(url: str) -> int:
+        async with InferenceServers(f"{url},http://127.0.0.1:9", "policy") as servers:
+            with pytest.raises(ServerLost, match=r"127\.0\.0\.1:9 went away"):
+                await servers.sample(ASKED)
+        return len(asyncio.all_tasks())
+
+    with serving() as (url, _):
+        assert asyncio.run(ask_both(url)) == 1
 
 
 def test_weights_go_to_servers_that_can_load_them_only() -> None:

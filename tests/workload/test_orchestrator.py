@@ -1,6 +1,7 @@
 import json
 import signal
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,42 @@ def test_a_batch_is_sampled_by_a_policy_that_lags_at_most_max_async_updates(tmp_
     assert [line["step"] for line in lines] == [0, 1, 2, 3, 3]
     assert lines[0].keys() == lines[-1].keys() == {"step", "time", "evaluation/reward", "evaluation/policy_step"}
     assert {name for line in lines for name in line} - {"step", "time"} == ORCHESTRATOR.keys()
+
+
+def test_a_server_that_comes_back_gets_the_newest_weights_before_it_is_asked_again(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    with ExitStack() as first_server:
+        url, _ = first_server.enter_context(serving())
+        arguments = ("--output-dir", tmp_path, "--max-async", 0, "--inference-url", url, *SMALL)
+        with started("orchestrator", *arguments) as process:
+            publish(run, 0)
+            wait_for_batch(run, 1, process)
+            first_server.close()
+            publish(run, 1)
+            assert process.stdout
+            until(lambda: "went away" in process.stdout.readline(), deadline=20)
+            publish(run, 2)
+            with serving(port=int(url.rpartition(":")[2])) as (_, engine):
+                wait_for_batch(run, 2, process)
+                assert engine.step == read_batch(run, 2).policy_step == 2
+                wait_for_batch(run, 3, process)
+                publish(run, 3)
+                output, _ = process.communicate(timeout=20)
+    assert process.returncode == 0, output
+    assert f"inference at {url} is back, with the weights of step 2" in output
+
+
+def test_a_server_that_does_not_come_back_is_given_up_after_its_time(tmp_path: Path) -> None:
+    with ExitStack() as server:
+        url, _ = server.enter_context(serving())
+        arguments = ("--output-dir", tmp_path, "--inference-url", url, "--inference-timeout", "1s", *SMALL)
+        with started("orchestrator", *arguments) as process:
+            until(lambda: process.stdout and "is ready" in process.stdout.readline(), deadline=20)
+            server.close()
+            publish(RunDir(tmp_path), 0)
+            output, _ = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "was not ready after 1 s" in output and "Traceback" not in output
 
 
 def test_a_later_attempt_goes_on_after_the_checkpoint_and_removes_stale_batches(tmp_path: Path) -> None:

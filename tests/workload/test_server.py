@@ -1,6 +1,7 @@
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,12 +10,15 @@ import httpx
 import openai
 import pytest
 
+from launcher.config.workload import ModelConfig
 from launcher.errors import UserError
 from launcher.workload.server import bind
 from launcher.workload.tokens import END_TEXT
 from launcher.workload.weights import build_model, save_model
 from tests.waiting import until
 from tests.workload.running import TINY, TINY_MODEL, finished, serving, started
+
+BIG = ModelConfig(layers=1, dim=64, heads=2, context=128, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -175,3 +179,20 @@ def is_healthy(port: int, process: "subprocess.Popen[str]") -> bool:
         return httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200
     except httpx.TransportError:
         return False
+
+
+def test_a_server_that_generates_or_loads_weights_still_says_that_it_lives(tmp_path: Path) -> None:
+    save_model(build_model(BIG, seed=1), tmp_path / "weights")
+    long = {"model": "policy", "prompt": ["x"] * 64, "n": 4, "max_tokens": 100, "temperature": 1.0}
+    update = {"path": str(tmp_path / "weights"), "step": 1}
+    with serving(BIG, max_batch=1024) as (url, engine), ThreadPoolExecutor(2) as pool:
+        generation = pool.submit(httpx.post, f"{url}/v1/completions", json=long, timeout=120)
+        loading = pool.submit(httpx.post, f"{url}/update_weights", json=update, timeout=120)
+        slowest, answers = 0.0, 0
+        while not (generation.done() and loading.done()):
+            started = time.monotonic()
+            assert httpx.get(f"{url}/health", timeout=10).status_code == 200
+            slowest, answers = max(slowest, time.monotonic() - started), answers + 1
+        assert (generation.result().status_code, loading.result().status_code, engine.step) == (200, 200, 1)
+    assert answers > 0
+    assert slowest < 5  # of the ten seconds that an answer may take
