@@ -3,7 +3,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import httpx
@@ -183,15 +183,15 @@ def is_healthy(port: int, process: "subprocess.Popen[str]") -> bool:
 
 def test_a_server_that_generates_or_loads_weights_still_says_that_it_lives(tmp_path: Path) -> None:
     save_model(build_model(BIG, seed=1), tmp_path / "weights")
-    long = {"model": "policy", "prompt": ["x"] * 64, "n": 4, "max_tokens": 100, "temperature": 1.0}
+    long = {"model": "policy", "prompt": ["x"] * 128, "n": 2, "max_tokens": 40, "temperature": 1.0}
     update = {"path": str(tmp_path / "weights"), "step": 1}
-    with serving(BIG, max_batch=1024) as (url, engine), ThreadPoolExecutor(2) as pool:
+    with serving(BIG, max_batch=1024) as (url, engine), ThreadPoolExecutor(2) as pool, httpx.Client() as client:
         generation = pool.submit(httpx.post, f"{url}/v1/completions", json=long, timeout=120)
         loading = pool.submit(httpx.post, f"{url}/update_weights", json=update, timeout=120)
         slowest, answers = 0.0, 0
-        while not (generation.done() and loading.done()):
+        while wait((generation, loading), timeout=0.05).not_done:
             started = time.monotonic()
-            assert httpx.get(f"{url}/health", timeout=10).status_code == 200
+            assert client.get(f"{url}/health", timeout=10).status_code == 200
             slowest, answers = max(slowest, time.monotonic() - started), answers + 1
         assert (generation.result().status_code, loading.result().status_code, engine.step) == (200, 200, 1)
     assert answers > 0
