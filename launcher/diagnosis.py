@@ -17,7 +17,7 @@ from launcher.view.waits import waits_text
 
 def diagnose(run: RunDir, state: RunState) -> Diagnosis:
     """Look at every process of the run on this node, and write all of its stacks to a file."""
-    waits = waits_text(read_waits(run, [process.name for process in state.processes]), time.time())
+    waits = waits_text(read_waits(run, state), time.time())
     recordings = read_recorders(run, state)
     stacks = take_stacks(run, state)
     collectives = collective_lines(recordings, time.time())

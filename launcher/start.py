@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
@@ -11,7 +12,7 @@ from launcher.errors import UserError
 from launcher.plan.spec import Plan, Role
 from launcher.registry import register
 from launcher.run.events import Event
-from launcher.run.failure import Diagnosis, Failure
+from launcher.run.failure import Culprit, Diagnosis, Failure
 from launcher.run.policy import Policy
 from launcher.run.prepare import add_attempt, point_latest_at, prepare, sign
 from launcher.run.provenance import provenance
@@ -200,8 +201,12 @@ class _Session:
 
     def _failure(self, policy: Policy) -> Failure | None:
         from launcher.run.cause import find_cause
+        from launcher.run.collectives import collective_lines
+        from launcher.run.recorders import written_records
 
-        facts = self.witness.facts
+        def facts(culprit: Culprit) -> list[str]:
+            return [*self.witness.facts(culprit), *collective_lines(written_records(self.plan), time.time())]
+
         return find_cause(self.plan, policy.culprit, tuple(policy.collateral), policy.told, facts)
 
     def _end(self, policy: Policy) -> str:

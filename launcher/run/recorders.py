@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+from launcher.plan.spec import Plan, Ranks
 from launcher.recorder import private_directory
 from launcher.run.collectives import Recording, recording_of
 from launcher.run.liveness import is_alive_here
@@ -40,9 +41,14 @@ def read_recorders(run: RunDir, state: RunState, seconds: float = ANSWER_SECONDS
         return list(pool.map(lambda rank: _read(run, state, rank, asked, seconds), ranks))
 
 
-def written_records(run: RunDir, ranks: Sequence[int]) -> list[Recording]:
-    """What torch has written of these ranks, and no other; nothing where it has written none."""
-    return [record for rank in ranks if (record := read_record(run.flight_record(rank), rank)) is not None]
+def written_records(plan: Plan) -> list[Recording]:
+    """What torch has written of this node's ranks when NCCL timed out; nothing where it has written none."""
+    ranks = [each for spec in plan.processes if spec.ranks for each in _numbers(spec.ranks)]
+    return [record for rank in ranks if (record := read_record(plan.run.flight_record(rank), rank)) is not None]
+
+
+def _numbers(ranks: Ranks) -> range:
+    return range(ranks.first, ranks.first + ranks.count)
 
 
 def _read(run: RunDir, state: RunState, rank: RankState, asked: float, seconds: float) -> Recording:

@@ -68,6 +68,8 @@ class ProcessState(_Record):
     panes: tuple[Path, ...] = ()  # the files to look at: its log, or those of its ranks if the log stays empty
     gpus: tuple[str, ...] = ()
     process: ProcessId | None = None
+    after: tuple[str, ...] = ()  # what must be ready, or at least started, before this is started
+    has_ready_check: bool = False
     ready_after: Seconds | None = None  # None if it is not ready, or has nothing that would say so
     exit_code: int | None = None
     ended_by: Ender | None = None
@@ -241,7 +243,13 @@ def _process_state(spec: ProcessSpec) -> ProcessState:
     ranks = [RankState(rank=rank, log=log) for rank, log in enumerate(spec.rank_logs, first)]
     silent = spec.ranks is not None and spec.ranks.console_is_empty
     return ProcessState(
-        name=spec.name, log=spec.log, panes=spec.rank_logs if silent else (spec.log,), gpus=spec.gpus, ranks=ranks
+        name=spec.name,
+        log=spec.log,
+        panes=spec.rank_logs if silent else (spec.log,),
+        gpus=spec.gpus,
+        after=spec.after,
+        has_ready_check=spec.ready is not None,
+        ranks=ranks,
     )
 
 

@@ -1,14 +1,14 @@
-"""What the components of a run wait for, as they say themselves."""
+"""What the components of a run wait for: as they say themselves, or for their start."""
 
 import os
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pydantic import Field, ValidationError
 
-from launcher.run.state import ProcessId, boot_id, is_alive
+from launcher.run.state import ProcessId, RunState, boot_id, is_alive
 from launcher.rundir import RunDir
 
 LARGEST = 1 << 12  # bytes
@@ -28,10 +28,22 @@ class _Record(ProcessId):
     boot_id: str
 
 
-def read_waits(run: RunDir, components: Iterable[str]) -> list[Wait]:
-    """Who waits for what, the longest wait first; what a process has left that is gone does not count."""
-    found = [wait for component in components if (wait := _read(run, component)) is not None]
-    return sorted(found, key=lambda wait: wait.since)
+def read_waits(run: RunDir, state: RunState) -> list[Wait]:
+    """Who waits for what on this node, the longest wait first; what a process has left that is gone does not count."""
+    return sorted([*_reported(run, state), *_not_started(state)], key=lambda wait: wait.since)
+
+
+def _reported(run: RunDir, state: RunState) -> Iterator[Wait]:
+    return (wait for process in state.processes if (wait := _read(run, process.name)) is not None)
+
+
+def _not_started(state: RunState) -> Iterator[Wait]:
+    unready = {process.name for process in state.processes if process.has_ready_check and process.ready_after is None}
+    unready |= {process.name for process in state.processes if process.process is None}
+    for process in state.processes:
+        awaited = [name for name in process.after if name in unready]
+        if process.process is None and awaited:
+            yield Wait(process.name, f"{' and '.join(awaited)} to be ready", state.started)
 
 
 def _read(run: RunDir, component: str) -> Wait | None:

@@ -32,13 +32,17 @@ from launcher.run.events import (
     StartingAgain,
     Stopping,
 )
+from launcher.run.state import read_state
+from launcher.run.waits import read_waits
 from launcher.view.last_words import emphasised, fitted
 from launcher.view.launcher_log import describe
 from launcher.view.metrics import MetricsReader
 from launcher.view.report import duration
 from launcher.view.terminal import shows_colours
+from launcher.view.waits import waits_text
 
 SHORTEST_WAIT, LONGEST_WAIT = 0.05, 2.0  # seconds between two looks at the log: grows while nothing happens
+SILENCE = 30.0  # seconds without a word, after which it says what the run waits for; then after twice as many
 LARGEST_BACKLOG = 1 << 18  # bytes; a console is for reading, and a flood is in the file
 _CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
 _LEVELS = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red", "DEBUG": "dim", "TRACE": "dim"}
@@ -79,6 +83,7 @@ class Console:
         self._metrics = MetricsReader(plan.run.metrics(plan.progress.component))
         self._rest = ""
         self._stopping = False
+        self._last_shown, self._patience = time.monotonic(), SILENCE
         self._screen: _Screen = _TerminalScreen(plan) if sys.stdout.isatty() else _Screen()
         self._thread = threading.Thread(target=self._run, name="console", daemon=True)
         self._thread.start()
@@ -113,9 +118,23 @@ class Console:
                 self._show_event(event)
             closing = None in events
             wait = SHORTEST_WAIT if events else min(2 * wait, LONGEST_WAIT)
-            if self._show_log(closing) | self._show_metrics():
+            has_moved = self._show_log(closing) | self._show_metrics()
+            if has_moved:
                 wait = SHORTEST_WAIT
+            self._show_waits(has_moved or bool(events))
             self._screen.flush()
+
+    def _show_waits(self, has_shown: bool) -> None:
+        """Say what the run waits for when nothing else has been said for a while, if that is known."""
+        now = time.monotonic()
+        if has_shown:
+            self._last_shown, self._patience = now, SILENCE
+        elif now - self._last_shown >= self._patience and not self._stopping:
+            self._patience *= 2
+            state = read_state(self.plan.run)
+            text = waits_text(read_waits(self.plan.run, state)) if state else ""
+            if text:
+                self._screen.line(f"launch | {text}")
 
     def _next_events(self, wait: float) -> list[Event | None]:
         """All that have happened, before the log is looked at again: they say what to show of it."""

@@ -12,6 +12,7 @@ from launcher.run.jobs import ask_for, known_state
 from launcher.run.liveness import GOING_ON, TrueState, is_local, last_seen, true_state
 from launcher.run.slurm import Job
 from launcher.run.state import AttemptState, RunState, load_state, other_nodes, trouble_of
+from launcher.run.waits import Wait, read_waits
 from launcher.rundir import RunDir
 from launcher.view.metrics import newest_values, read_newest, series
 from launcher.wandb_links import WandbLink, read_wandb_links
@@ -89,6 +90,7 @@ class RunDetails(RunStatus):
     components: tuple[ComponentStatus, ...]
     metrics: dict[str, dict[str, float]]  # the newest ones of each component
     wandb: list[WandbStatus]
+    waits: list[Wait]  # what the run waits for, the longest wait first
     logs: str
     failure: dict[str, Any] | None  # the failure block, as run.json keeps it
 
@@ -170,9 +172,17 @@ def run_details(run: RunDir, state: RunState) -> RunDetails:
         components=found.components,
         metrics={name: values for name, values in metrics.items() if values},
         wandb=[_wandb(link, status.is_over) for link in read_wandb_links(run)],
+        waits=_waits(run, state) if status.state in GOING_ON else [],
         logs=str(run.logs),
         failure=state.failure.model_dump(mode="json") if state.failure else None,
     )
+
+
+def _waits(run: RunDir, state: RunState) -> list[Wait]:
+    """On all nodes that share the directory."""
+    everywhere = [(run, state), *other_nodes(run, state)]
+    waits = [wait for each, its in everywhere for wait in read_waits(each.of(its.attempt), its)]
+    return sorted(waits, key=lambda wait: wait.since)
 
 
 def _node(run: RunDir, state: RunState) -> NodeStatus:

@@ -15,6 +15,7 @@ from launcher.view.report import duration, metrics_lines, shown, wandb_lines
 from launcher.view.status import AttemptStatus, NodeStatus, RunDetails
 from launcher.view.status_table import state_word, whereabouts
 from launcher.view.terminal import aligned, joined
+from launcher.view.waits import waits_text
 
 _FLUSH_RIGHT = ("PID", "CPU", "MEMORY")
 
@@ -27,6 +28,7 @@ def run_page(state: RunState, details: RunDetails, colours: bool) -> str:
     lines = [f"{details.kind} run {details.name}: {', '.join(words)}"]
     lines += [*(whereabouts(details) if details.state != "queued" else ()), *_times(details), ""]
     lines += [*_processes(details), ""]
+    lines += [f"  {'' if number else 'now':<12} {waits_text([wait])}" for number, wait in enumerate(details.waits)]
     run = RunDir(Path(details.directory), details.attempt, state.node)
     lines += metrics_lines(run, [component.name for component in details.components], state.progress)
     lines += wandb_lines(run, details.is_over)

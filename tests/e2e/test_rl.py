@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import signal
 import subprocess
 import tomllib
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ import pytest
 
 from launcher.view.metrics import read_metrics, series
 from tests.launching import LAUNCH, Launched, Launcher
+from tests.waiting import until
 from tests.wandb_files import history
 
 SOCKET = f"launch-test-{os.getpid()}"
@@ -134,3 +137,19 @@ def test_nothing_is_left_running(finished: Finished) -> None:
     assert [
         command for command in finished.launcher.alive().values() if "workload" in command or "guard" in command
     ] == []
+
+
+def test_status_says_what_a_run_waits_for_whose_trainer_is_stopped(launch: Launcher) -> None:
+    run = launch("rl", "--output-dir", "run", "--no-tmux", "--max-steps", "1000", "--grace", "2s")
+    until(lambda: read_metrics(run.run.metrics("trainer")), 60)
+    os.kill(run.pid_of("rank 0"), signal.SIGSTOP)
+
+    def page() -> str:
+        command = [LAUNCH, "status", "run"]
+        return subprocess.run(
+            command, cwd=launch.directory, env=launch.environment, capture_output=True, text=True, check=True
+        ).stdout
+
+    until(lambda: re.search(r"^  now +orchestrator waits for weights \d+ since \d+ s$", page(), re.MULTILINE), 30)
+    run.process.terminate()
+    run.exit_code()
