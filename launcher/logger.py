@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING
 
 from loguru import logger
 
+from launcher.files import open_regular
 from launcher.recorder import open_recorder
 from launcher.rundir import RunDir
 from launcher.traceable import make_traceable
@@ -111,6 +112,7 @@ def log_to(path: Path) -> None:
 
     Raises OSError when the file cannot be opened.
     """
+    os.close(open_regular(path, os.O_WRONLY | os.O_CREAT))  # loguru would follow a link, or wait for a FIFO's reader
     logger.remove()
     add = partial(logger.add, format=_TEXT, colorize=False, backtrace=False, diagnose=False)
     add(_plain_path(path), watch=True, errors="backslashreplace")

@@ -10,6 +10,8 @@ from typing import Any
 
 from loguru import logger
 
+from launcher.files import appending, reading
+
 Number = float
 """An int, a float, or what `float()` takes: a tensor or an array of one element."""
 
@@ -58,7 +60,8 @@ class MetricsFile(Sink):
     def rewind(self, step: int) -> None:
         """Drop the lines after `step`, and half a line that a killed process has left."""
         try:
-            lines = self.path.read_bytes().splitlines(keepends=True)
+            with reading(self.path) as file:
+                lines = file.read().splitlines(keepends=True)
             kept = self.path.with_suffix(".part")
             kept.write_bytes(b"".join(_until(step, lines)))
             kept.replace(self.path)
@@ -70,7 +73,7 @@ class MetricsFile(Sink):
     def _append(self, line: bytes) -> None:
         """Append the whole line or nothing: a full disk takes a part of it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab", buffering=0) as file:
+        with appending(self.path) as file:
             start = file.seek(0, os.SEEK_END)
             if file.write(line) != len(line):
                 file.truncate(start)

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher.files import read_bytes
 from launcher.rundir import RunDir
 
 
@@ -132,7 +133,7 @@ def _there(entries: Iterable[_Entry]) -> Iterator[Path]:
 def _name(root: Path) -> str:
     """The run's own name: its directory may be called otherwise."""
     try:
-        return str(json.loads((recorded(root) or RunDir(root)).state.read_bytes())["name"])
+        return str(json.loads(read_bytes((recorded(root) or RunDir(root)).state))["name"])
     except (OSError, ValueError, KeyError, TypeError):
         return root.name
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from launcher.config.run import RLConfig, SFTConfig
 from launcher.errors import UserError
+from launcher.files import write_atomically
 from launcher.plan.build import make_plan
 from launcher.plan.nodes import TORCHRUN_PORT, node_count, nodes_at
 from launcher.plan.slurm import sbatch_script
@@ -16,7 +17,7 @@ from launcher.run import slurm
 from launcher.run.prepare import check_free, point_latest_at, prepare, remove_run
 from launcher.run.probe import check_programs, probe
 from launcher.run.provenance import provenance
-from launcher.run.state import RunState, SlurmState, StateFile, first_state, write_atomically
+from launcher.run.state import RunState, SlurmState, StateFile, first_state
 from launcher.rundir import RunDir
 from launcher.secrets import MASK
 

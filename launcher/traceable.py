@@ -5,6 +5,7 @@ import faulthandler
 import os
 import signal
 
+from launcher.files import open_regular
 from launcher.rundir import RunDir
 
 # A real-time signal, which nobody sends by accident: SIGUSR1 and SIGUSR2 are Slurm's, and the users' own.
@@ -25,7 +26,7 @@ def make_traceable(run: RunDir) -> None:
     os.register_at_fork(after_in_child=_allow_ptrace)  # Yama's permission is not inherited
     try:
         run.all_stacks.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(run.stacks(os.getpid()), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        descriptor = open_regular(run.stacks(os.getpid()), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     except OSError:
         return
     faulthandler.register(STACKS_SIGNAL, file=descriptor, all_threads=True)

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from launcher.files import write_atomically
 from launcher.rundir import RunDir
 
 SHORT = 1.0  # seconds; of a shorter wait nobody hears
@@ -61,7 +62,7 @@ class _Report:
                     self._path.unlink()
 
     def _write(self) -> None:
-        from launcher.run.state import boot_id, identify, write_atomically  # not for waits that are short
+        from launcher.run.state import boot_id, identify  # not for waits that are short
 
         about = {"what": self._what, "since": self._since, "boot_id": boot_id()}
         with self._lock, suppress(OSError):  # a full disk is no reason to stop waiting

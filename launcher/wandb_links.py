@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
 
+from launcher.files import read_bytes, write_atomically
 from launcher.rundir import RunDir
 
 
@@ -23,7 +24,7 @@ class WandbLink:
     def read(cls, path: Path) -> Self | None:
         """What a component has written, without what has been synced since; None if there is nothing to read."""
         try:
-            values = json.loads(path.read_bytes())
+            values = json.loads(read_bytes(path))
             return cls(**values | {"unsynced": tuple(each for each in values["unsynced"] if not _is_synced(each))})
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -31,9 +32,7 @@ class WandbLink:
     def write(self, path: Path) -> None:
         """Replace the file at once. Raises OSError."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(asdict(self)))
-        part.replace(path)
+        write_atomically(path, json.dumps(asdict(self)))
 
     @property
     def sync_command(self) -> str | None:

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from launcher.files import reading
+
 BLOCK = 1 << 20  # bytes that are read at once
 LONGEST_LINE = 1 << 16  # bytes; of a longer one only the end is kept
 _LINE_END = re.compile(rb"\r\n|\n|\r")  # a progress bar ends its lines with carriage returns
@@ -19,7 +21,7 @@ class LogTail:
     def new_lines(self, is_over: bool = False) -> list[str]:
         """The lines finished since the last call, at most a block; with `is_over` an unfinished one as well."""
         try:
-            with self.path.open("rb") as file:
+            with reading(self.path) as file:
                 file.seek(self._read)
                 block = file.read(BLOCK)
         except OSError:

@@ -4,6 +4,7 @@ import os
 import shlex
 import subprocess
 
+from launcher.files import appending
 from launcher.run.signals import unblocked
 from launcher.run.state import RunState
 from launcher.rundir import RunDir
@@ -26,7 +27,7 @@ def run_on_exit(command: str, run: RunDir, state: RunState) -> str | None:
         "LAUNCH_FAILURE": state.failure.text if state.failure else "",
     }
     try:
-        with run.on_exit_log.open("ab") as log, unblocked():  # the run has ended: nothing that comes now matters
+        with appending(run.on_exit_log) as log, unblocked():  # the run has ended: nothing that comes now matters
             done = subprocess.run(
                 shlex.split(command),
                 env={**os.environ, **outcome},

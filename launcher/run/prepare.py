@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from launcher.errors import UserError
+from launcher.files import make_directory, open_regular, write_atomically
 from launcher.plan.spec import Plan
-from launcher.run.state import write_atomically
 from launcher.run.survivors import end_survivors, survivors_text
 from launcher.rundir import RunDir
 
@@ -34,7 +34,9 @@ def prepare(plan: Plan, clean: bool, resume: bool = False, say: Callable[[str], 
             say(f"ended first: {survivors_text(ended)}, which had outlived the launch that started them")
         if not resume:
             _make_room(run, clean)
-            run.state.touch()  # first of all: should this process be killed, --clean finds a run here
+            os.close(
+                open_regular(run.state, os.O_WRONLY | os.O_CREAT)
+            )  # first of all: should this process be killed, --clean finds a run here
         sign(lock)
         add_attempt(plan)
     return lock
@@ -43,6 +45,9 @@ def prepare(plan: Plan, clean: bool, resume: bool = False, say: Callable[[str], 
 def add_attempt(plan: Plan) -> None:
     """The directory of an attempt's logs, and the plan's files, in a run's directory that is ours. Raises OSError."""
     plan.run.logs.mkdir(parents=True, exist_ok=True)
+    for log in plan.run.launcher_log, *(spec.log for spec in plan.processes):
+        if os.path.lexists(log):  # a link or a FIFO is refused now rather than when the component starts
+            os.close(open_regular(log, os.O_WRONLY))
     if any("TORCH_FR_DUMP_TEMP_FILE" in spec.env for spec in plan.processes):
         plan.run.flight_recorder.mkdir(exist_ok=True)  # torch does not
     if not plan.run.node:  # the link belongs to node 0
@@ -61,7 +66,7 @@ def prepare_by_hand(plan: Plan, clean: bool) -> None:
 def _write_files(plan: Plan) -> None:
     """The configurations of the run and of its components."""
     for path, text in plan.files:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(path.parent)
         write_atomically(path, text)  # another node may be reading it
 
 
@@ -106,7 +111,9 @@ def _undone_on_error(run: RunDir) -> Iterator[_Undo]:
 
 
 def _unwritable(run: RunDir, error: OSError) -> UserError:
-    return UserError(f"{run.root}: cannot be written: {error.strerror}", "name another with --output-dir")
+    return UserError(
+        f"{error.filename or run.root}: cannot be written: {error.strerror}", "name another with --output-dir"
+    )
 
 
 def check_free(run: RunDir, clean: bool) -> None:
@@ -159,7 +166,7 @@ def _written_by_dry_run(run: RunDir) -> tuple[Path, ...]:
 
 
 def _lock(run: RunDir) -> int:
-    descriptor = os.open(run.lock, os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = open_regular(run.lock, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

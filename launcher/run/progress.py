@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from launcher.files import reading
 from launcher.metrics import MetricsFile
 from launcher.plan.spec import Plan, ProcessSpec
 from launcher.run.events import Event, NewAttempt
@@ -112,7 +113,11 @@ def newest_step(metrics: Path) -> int:
 
 
 def _steps(metrics: Path) -> Iterator[int]:
-    lines = metrics.read_bytes().splitlines() if metrics.exists() else []
+    try:
+        with reading(metrics) as file:
+            lines = file.read().splitlines()
+    except OSError:
+        return
     for line in lines:
         try:
             yield int(json.loads(line)["step"])

@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Mapping
 from functools import partial
 
+from launcher.files import appending
 from launcher.plan.spec import ProcessSpec
 from launcher.run.processes import end_with
 from launcher.run.signals import unblocked
@@ -14,7 +15,7 @@ from launcher.run.survivors import mark
 def spawn(spec: ProcessSpec, environment: Mapping[str, str]) -> int:
     """Start the process in a session of its own, its output appended to its log. Returns its pid; raises OSError."""
     spec.log.parent.mkdir(parents=True, exist_ok=True)
-    with spec.log.open("ab") as log, unblocked():
+    with appending(spec.log) as log, unblocked():
         process = subprocess.Popen(
             spec.argv,
             cwd=spec.cwd,

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from launcher.errors import UserError
+from launcher.files import reading
 from launcher.registry import call_name
 from launcher.run.frames import PythonProcess, Stack, Thread, read_faulthandler, read_pyspy
 from launcher.run.liveness import is_alive_here, is_local
@@ -190,6 +191,6 @@ def _written_after(path: Path, start: int) -> str:
         before, size = size, path.stat().st_size
         if size == before > start:
             break
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with reading(path) as file:
         file.seek(start)
-        return file.read()
+        return file.read().decode(errors="replace")

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from launcher.errors import UserError
+from launcher.files import overwrite, read_bytes, write_atomically
 from launcher.plan.spec import Plan, ProcessSpec, Role
 from launcher.registry import recorded
 from launcher.run.events import (
@@ -158,7 +159,7 @@ def read_state(run: RunDir) -> RunState | None:
 
 def load_state(run: RunDir) -> RunState:
     """The run's state. Raises OSError, and ValueError for a file that is not one of ours."""
-    content = run.state.read_bytes()
+    content = read_bytes(run.state)
     if not content:
         raise ValueError("empty: its launch is just starting, or was killed then")
     if b"\\udc" not in content:
@@ -266,7 +267,7 @@ class StateFile:
     def reserve_room(self) -> None:
         """Keep room on the disk for the last write: that it is full is often why a run ends."""
         with suppress(OSError):
-            self.run.reserve.write_bytes(bytes(RESERVED))
+            overwrite(self.run.reserve, bytes(RESERVED))
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -373,13 +374,3 @@ def boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return ""
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Nobody ever reads half of it. Raises OSError."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(text, encoding="utf-8", errors="surrogateescape")  # bytes of a word or a path
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)

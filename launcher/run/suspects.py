@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from launcher.files import reading
 from launcher.plan.ready import LOG, asked_of
 from launcher.plan.spec import ProcessSpec
 from launcher.run.alive import Watch
@@ -38,7 +39,7 @@ class RecentLogs:
     def has_error(self, log: Path) -> bool:
         """Whether an error was logged recently, and no success after it."""
         try:
-            with log.open("rb") as file:
+            with reading(log) as file:
                 file.seek(max(self._marks.get(log, (0, 0))[0], file.seek(0, 2) - READ))
                 text = file.read(READ)
         except OSError:

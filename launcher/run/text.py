@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from launcher.files import reading
+
 TAIL = 256 * 1024  # bytes that are read of a file's end
 _NOISE = re.compile(
     r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|.)"  # colours and titles for a terminal
@@ -15,7 +17,7 @@ _NOISE = re.compile(
 def tail(path: Path) -> str:
     """The end of a file; empty when it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with reading(path) as file:
             file.seek(max(0, file.seek(0, 2) - TAIL))
             return file.read(TAIL).decode(errors="replace")
     except OSError:

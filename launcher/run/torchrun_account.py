@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher.files import read_bytes
 from launcher.plan.spec import ProcessSpec, Ranks
 from launcher.run.events import exit_text
 from launcher.run.failure import Culprit
@@ -83,7 +84,7 @@ class _RecordedError:
 def _read_error(directory: Path) -> _RecordedError | None:
     """error.json, which any program may have written: nothing about its form is certain."""
     try:
-        message = json.loads((directory / "error.json").read_bytes())["message"]
+        message = json.loads(read_bytes(directory / "error.json"))["message"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     if not isinstance(message, dict):

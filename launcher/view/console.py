@@ -19,6 +19,7 @@ from rich.console import Console as Terminal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
+from launcher.files import reading
 from launcher.plan.spec import Plan
 from launcher.run.events import (
     Awaiting,
@@ -59,7 +60,7 @@ class LogFile:
         try:
             if self.path.stat().st_size == self._position:  # a third of the cost of opening it, once a second for days
                 return ""
-            with self.path.open("rb") as file:
+            with reading(self.path) as file:
                 size = file.seek(0, 2)
                 start = self._position if self._position <= size else 0  # it has become shorter
                 skipped = max(0, size - start - LARGEST_BACKLOG)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from launcher.files import reading
 from launcher.view.log_lines import (
     KEY_WIDTH,
     LEVELS,
@@ -101,7 +102,7 @@ class LogReader:
 
     def _read(self, size: int) -> bytes:
         try:
-            with self.source.path.open("rb", buffering=0) as file:
+            with reading(self.source.path) as file:
                 self._look_for_another_file(os.fstat(file.fileno()))
                 file.seek(self._position)
                 data = file.read(size)

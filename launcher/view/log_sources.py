@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from launcher.config.torchrun import TorchrunConfig
+from launcher.files import read_bytes
 from launcher.plan.spec import Ranks
 from launcher.plan.torchrun import plan_ranks, rank_files, redirected
 from launcher.run.state import ProcessState, RunState, other_nodes
@@ -88,7 +89,7 @@ def _has_stdout(settings: TorchrunConfig, ranks: Ranks, rank: int) -> bool:
 def _torchrun_settings(run: RunDir) -> TorchrunConfig:
     """What the run asked of torchrun; the defaults when its configuration cannot be read."""
     try:
-        values = tomllib.loads(run.config.read_text(encoding="utf-8", errors="surrogateescape"))["trainer"]["torchrun"]
+        values = tomllib.loads(read_bytes(run.config).decode(errors="surrogateescape"))["trainer"]["torchrun"]
         return TorchrunConfig.model_validate(values)
     except (OSError, ValueError, KeyError, TypeError):
         return TorchrunConfig()

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from launcher.files import reading
 from launcher.plan.spec import Progress
 from launcher.run.state import ProgressState
 
@@ -26,7 +27,7 @@ class MetricsReader:
         try:
             if self.path.stat().st_size == self._read:
                 return []
-            with self.path.open("rb") as file:
+            with reading(self.path) as file:
                 if file.seek(0, 2) < self._read:
                     self._read, self._rest = 0, b""
                 file.seek(self._read)
@@ -46,7 +47,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 def read_newest(path: Path, size: int = TAIL) -> list[dict[str, Any]]:
     """The steps in the last `size` bytes of a metrics file, at least one if there is any: quick, however long it is."""
     try:
-        with path.open("rb") as file:
+        with reading(path) as file:
             start = max(0, file.seek(0, 2) - size)
             file.seek(start)
             lines = file.read().split(b"\n")

@@ -1,0 +1,79 @@
+"""Opening files of a run, whose directory somebody else may have filled.
+
+Only regular files are opened: no symbolic link as the last part of a path is followed, no FIFO, device or socket holds
+up who opens it. What is read is bounded, and what is written anew is created, never an existing file taken.
+"""
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+SMALL = 16 * 1024 * 1024  # bytes; no state or configuration comes near
+_SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def open_regular(path: Path, flags: int = os.O_RDONLY, mode: int = 0o666) -> int:
+    """A descriptor of a regular file. Raises OSError, which says it when there is something else."""
+    try:
+        descriptor = os.open(path, flags | _SAFE, mode)
+    except OSError as error:
+        if error.errno == errno.ELOOP and path.is_symlink():
+            raise OSError(errno.ELOOP, "is a symbolic link, which is not followed", str(path)) from None
+        if error.errno == errno.ENXIO:  # a FIFO that nobody reads, or a socket
+            raise _not_regular(path) from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _not_regular(path)
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
+def _not_regular(path: Path) -> OSError:
+    return OSError(errno.EINVAL, "is not a regular file", str(path))
+
+
+def reading(path: Path) -> BinaryIO:
+    """Open for reading, unbuffered. Raises OSError."""
+    return os.fdopen(open_regular(path), "rb", buffering=0)
+
+
+def appending(path: Path) -> BinaryIO:
+    """Open for appending, unbuffered; created if it is not there. Raises OSError."""
+    return os.fdopen(open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab", buffering=0)
+
+
+def read_bytes(path: Path, limit: int = SMALL) -> bytes:
+    """All of a small file. Raises OSError, also when it is longer than `limit`."""
+    with os.fdopen(open_regular(path), "rb") as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise OSError(errno.EFBIG, f"is longer than {limit} bytes", str(path))
+    return content
+
+
+def overwrite(path: Path, content: bytes) -> None:
+    """Write to the file itself, which is created if it is not there. Raises OSError."""
+    with os.fdopen(open_regular(path, os.O_WRONLY | os.O_CREAT), "wb") as file:
+        file.truncate()
+        file.write(content)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace the file, or the link, of this name: nobody ever reads half of it. Raises OSError."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    try:
+        with os.fdopen(open_regular(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
+            file.write(text.encode(errors="surrogateescape"))  # bytes of a word or a path
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def make_directory(path: Path) -> None:
+    """A directory of ours. Raises OSError when a symbolic link is in its place: it could lead anywhere."""
+    path.mkdir(parents=True, exist_ok=True)
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, "is a symbolic link, which is not followed", str(path))

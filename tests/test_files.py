@@ -1,0 +1,56 @@
+"""Files of a run are opened only where they are regular ones."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from launcher.files import appending, make_directory, overwrite, read_bytes, reading, write_atomically
+
+OPENERS: list[Callable[[Path], object]] = [appending, reading, read_bytes, lambda path: overwrite(path, b"ours")]
+
+
+@pytest.mark.parametrize("opener", OPENERS)
+@pytest.mark.parametrize("kind", ["fifo", "link", "dangling link", "directory", "device"])
+def test_what_is_not_a_regular_file_is_refused_at_once(
+    tmp_path: Path, kind: str, opener: Callable[[Path], object]
+) -> None:
+    path, target = tmp_path / "planted", tmp_path / "target"
+    target.write_text("precious")
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "directory":
+        path.mkdir()
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.symlink_to(target if kind == "link" else tmp_path / "nowhere")
+    with pytest.raises(OSError, match=r"symbolic link|not a regular file|Is a directory"):
+        opener(path)
+    assert target.read_text() == "precious"
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_file_that_is_too_long_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 11)
+    assert read_bytes(path, limit=11) == b"x" * 11
+    with pytest.raises(OSError, match="longer than 10 bytes"):
+        read_bytes(path, limit=10)
+
+
+def test_an_atomic_write_replaces_a_link_and_leaves_its_target(tmp_path: Path) -> None:
+    path, target = tmp_path / "run.json", tmp_path / "target"
+    target.write_text("precious")
+    path.symlink_to(target)
+    write_atomically(path, "ours")
+    assert (path.read_text(), target.read_text()) == ("ours", "precious")
+    assert sorted(tmp_path.iterdir()) == [path, target]
+
+
+def test_a_directory_is_not_made_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "configs").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic link"):
+        make_directory(tmp_path / "configs")
