@@ -231,13 +231,16 @@ def logs(
     since: Annotated[str | None, typer.Option(help="for so long (10m), or since a time (14:30)")] = None,
     grep: Annotated[str | None, typer.Option(help="entries in which this regular expression is found")] = None,
     labels: Annotated[bool, typer.Option(help="say before each line whose it is")] = True,
+    every_line: Annotated[
+        bool, typer.Option("--every-line", help="also lines that several ranks have logged alike")
+    ] = False,
 ) -> int:
     """The logs of all components and ranks, merged in time order; coloured on a terminal, plain in a pipe."""
     from launcher.view.log_request import LogRequest, select
     from launcher.view.logs import show_logs
 
     request = LogRequest(run, component, tuple(rank or ()), attempt, level, since, grep)
-    show_logs(select(request), follow=follow, labels=labels)
+    show_logs(select(request), follow=follow, labels=labels, every_line=every_line)
     return 0
 
 

@@ -9,6 +9,7 @@ import time
 
 KEY_WIDTH = 23
 MARK = b"\0"  # never in a clean line
+INNER_END = b"\x01"  # of a line within an entry; never in a clean line either
 
 LEVELS = {"TRACE": 5, "DEBUG": 10, "INFO": 20, "SUCCESS": 25, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
 _ALIASES = {b"WARN": "WARNING", b"FATAL": "CRITICAL", b"I": "INFO", b"W": "WARNING", b"E": "ERROR", b"F": "CRITICAL"}
@@ -25,6 +26,8 @@ _YEARLESS = re.compile(
     rb"(?:\([^)\n]*\) )?\[?(?:[IWEF]|(?:DEBUG|INFO|WARNING|ERROR|CRITICAL) )"
     rb"(\d\d)-?(\d\d) (\d\d:\d\d:\d\d)(?:\.(\d{3}))?"
 )
+
+_REST_OF_STAMP = re.compile(rb"\A\d*(?: +\d+(?= \S+:\d+\]))?")
 
 _CONTROL = bytes(code for code in (*range(0x20), 0x7F) if code not in b"\t\n")
 _ESCAPE = re.compile(
@@ -72,6 +75,19 @@ def key_of(line: bytes, year: int) -> bytes | None:
     else:
         return None
     return b"%b %b.%b" % (date, clock, (fraction or b"").ljust(3, b"0"))
+
+
+def without_stamp(line: bytes) -> bytes:
+    """What is alike when several ranks log the line: all but its time, and the pid behind it in torch's form.
+
+    Empty for an object of JSON, which must stay one, and for a line of nothing.
+    """
+    if line.startswith((b"{", b"[{")) or not line.strip():
+        return b""
+    found = _DATED.match(line) or _YEARLESS.match(line)
+    if found is None:
+        return line
+    return line[: found.start(1)] + _REST_OF_STAMP.sub(b"", line[found.end() :], count=1)
 
 
 def key_at(seconds: float) -> bytes:

@@ -4,12 +4,11 @@ A batch is everything up to the time at which the first of these pieces ends, so
 gives all it has and is read on, so a clock that goes back can put lines out of order and never stop the merge.
 """
 
-import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 
-from launcher.view.log_lines import KEY_WIDTH, MARK
+from launcher.view.log_lines import INNER_END, KEY_WIDTH, MARK
 from launcher.view.log_reader import LogReader
 
 HELD = 256  # entries of each log: enough that a batch is worth sorting, few enough to stay in the processor's cache
@@ -17,21 +16,40 @@ HELD = 256  # entries of each log: enough that a batch is worth sorting, few eno
 Key = Callable[[bytes], bytes]
 
 
-def merge(readers: Sequence[LogReader], label_width: int, final: bool) -> Iterator[bytes]:
-    """What the logs have that was not read yet, in time order, as blocks of whole lines. `label_width` is in bytes.
+def merge(readers: Sequence[LogReader], label_width: int, final: bool) -> Iterator[tuple[list[list[bytes]], bytes]]:
+    """(entries of each log, until when) of what the logs have that was not read yet. `label_width` is in bytes.
 
     `final` says that nothing will be added to them, so that a last line without an end is one too.
     """
     key: Key = itemgetter(slice(label_width, label_width + KEY_WIDTH))
-    mark = re.compile(b"(?m)^(.{%d}).{%d}%b" % (label_width, KEY_WIDTH, MARK))
     waiting = [_Waiting(reader, key, final) for reader in readers]
     while waiting := [log for log in waiting if log.fill()]:
         until = min(log.last for log in waiting)
-        entries = [entry for log in waiting for entry in log.take(until)]
-        entries.sort(key=key)
-        entries.append(b"")
-        block = b"\n".join(entries)
-        yield mark.sub(rb"\1", block) if MARK in block else block
+        yield [log.take(until) for log in waiting], until
+
+
+def in_time_order(logs: Sequence[list[bytes]], label_width: int) -> list[bytes]:
+    """The entries of all logs."""
+    entries = [entry for log in logs for entry in log]
+    entries.sort(key=itemgetter(slice(label_width, label_width + KEY_WIDTH)))
+    return entries
+
+
+def as_block(entries: list[bytes], label_width: int, shown_width: int) -> bytes:
+    """The entries as text. `shown_width` is that of the label where it is shown before each line, else 0."""
+    if shown_width < label_width:
+        entries = [entry[label_width:] for entry in entries]
+    block = b"\n".join([*entries, b""])
+    if MARK not in block and INNER_END not in block:
+        return block
+    return b"\n".join([*(_as_lines(entry, shown_width) for entry in entries), b""])
+
+
+def _as_lines(entry: bytes, label_width: int) -> bytes:
+    label, text = entry[:label_width], entry[label_width:]
+    if text[KEY_WIDTH : KEY_WIDTH + 1] == MARK:
+        text = text[KEY_WIDTH + 1 :]
+    return label + text.replace(INNER_END, b"\n" + label)
 
 
 class _Waiting:

@@ -1,7 +1,7 @@
 """Reads one log piece by piece, as entries: a line with a time, and the lines below it that have none.
 
 An entry begins with its key. Where the line itself does not begin so, the key and MARK are put before it, to be taken
-away again after the merge.
+away again after the merge, when INNER_END becomes the end of a line again.
 """
 
 import os
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from launcher.files import reading
 from launcher.view.log_lines import (
+    INNER_END,
     KEY_WIDTH,
     LEVELS,
     MARK,
@@ -25,6 +26,7 @@ from launcher.view.log_lines import (
 )
 from launcher.view.log_sources import Source
 from launcher.view.long_lines import LongLines
+from launcher.view.rank_lines import RankLines
 
 BLOCK = 32 * 1024  # bytes read at once
 LARGEST_ENTRY = 1 << 20  # bytes; a longer one may be shown in parts
@@ -54,28 +56,28 @@ class LogReader:
 
     def __init__(self, source: Source, wanted: Wanted) -> None:
         self.source, self.wanted = source, wanted
-        self.label = b""  # put before each line; of one width for all that are merged
+        self.label = b""  # put before each entry; of one width for all that are merged
         self._level = LEVELS["ERROR" if source.is_stderr else "INFO"]  # what is on stderr may be why it died
         self._file: tuple[int, int] | None = None  # device and inode
         self._position = 0
         self._rest = b""  # read, but perhaps not complete
         self._long_lines = LongLines(source.path)
+        if source.part:
+            self._rank_lines = RankLines(source.part.role, source.part.shown)
         self._is_quiet = False
         self._changed = 0.0  # seconds since the epoch
         self._key = b""  # of the last line that had one
         self._is_shown = True  # the last entry
 
     def next_entries(self, final: bool) -> list[bytes] | None:
-        """The next entries that are wanted, each line behind `label`; None if there are none for now.
+        """The next entries that are wanted, each behind `label`; None if there are none for now.
 
         The last entry is held back as long as more of it may come: until nothing was added between two calls, or
         `final` says that nothing will be.
         """
-        block = self._next_block(final)
+        block = self._of_part(self._next_block(final), final)
         if block is None:
             return None
-        if self.source.own:
-            block = b"".join(self.source.own.findall(block))
         plain = plain_entries(block, self.label if self.wanted.is_all else b"")
         if plain is not None:
             return self._plain(plain)
@@ -83,6 +85,15 @@ class LogReader:
         return [self._labelled(key, entry) for key, entry in self._entries(lines) if self._is_wanted(key, entry)]
 
     # --- blocks ---
+
+    def _of_part(self, block: bytes | None, final: bool) -> bytes | None:
+        """The lines that are meant of a console that has those of several ranks."""
+        part = self.source.part
+        if part is None or (block is None and not final):
+            return block
+        lines = self._rank_lines.end() if block is None else self._rank_lines.add(block)
+        found = b"".join(text + b"\n" for rank, text in lines if rank == part.rank)
+        return found if found or block is not None else None
 
     def _next_block(self, final: bool) -> bytes | None:
         """Whole lines, if possible whole entries."""
@@ -175,4 +186,4 @@ class LogReader:
 
     def _labelled(self, key: bytes, entry: bytes) -> bytes:
         mark = b"" if entry.startswith(key) else key + MARK
-        return self.label + mark + entry.replace(b"\n", b"\n" + self.label)
+        return self.label + mark + entry.replace(b"\n", INNER_END)

@@ -40,6 +40,14 @@ class Selection:
     ranks: tuple[int, ...]
     wanted: Wanted
 
+    @property
+    def has_several_ranks(self) -> bool:
+        """Whether some could log alike, be it later."""
+        if self.ranks:
+            return len(self.ranks) > 1
+        ranks = {source.label for source in self.sources() if source.rank is not None}
+        return len(ranks) > 1 or any(len(process.ranks) > 1 for process in self.state.processes)
+
     def sources(self) -> list[Source]:
         """The files that are there by now, and those that are sure to come."""
         return [

@@ -6,7 +6,6 @@ stdout is redirected, else the component's log for a rank that is shown there, e
 only what torchrun itself says is left.
 """
 
-import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -21,13 +20,22 @@ from launcher.rundir import RunDir
 
 
 @dataclass(frozen=True)
+class Part:
+    """The lines of one rank on torchrun's console, or with None torchrun's own."""
+
+    role: str
+    shown: tuple[int, ...]  # local ranks, as `rank`
+    rank: int | None
+
+
+@dataclass(frozen=True)
 class Source:
-    """A file, which need not exist yet. `own` finds the lines that are meant, if not all are; its group is shown."""
+    """A file, which need not exist yet. `part` says which lines are meant, if not all are."""
 
     path: Path
     component: str
     rank: int | None = None  # global rank
-    own: re.Pattern[bytes] | None = None
+    part: Part | None = None
     node: int | None = None  # of a run on several
 
     @property
@@ -68,15 +76,15 @@ def _of_ranks(run: RunDir, name: str, process: ProcessState) -> Iterator[Source]
     settings = _torchrun_settings(run)
     log_dir = rank_files(settings, run, Path.cwd())
     ranks = plan_ranks(settings, len(process.ranks), log_dir, f"{settings.rdzv_id or name}-{run.attempt}")
-    log, role = run.component_log(process.name), re.escape(settings.role.encode())
-    yield Source(log, process.name, own=re.compile(rb"^(?!\[%b\d+\]:)(.*\n)" % role, re.MULTILINE))
+    log = run.component_log(process.name)
+    yield Source(log, process.name, part=Part(settings.role, ranks.shown, None))
     for local, rank in enumerate(found.rank for found in process.ranks):
         for path in sorted(ranks.directory.glob(f"attempt_*/{local}/std???.log")):
             yield Source(path, process.name, rank)
         if _has_stdout(settings, ranks, local):
             continue
         if local in ranks.shown:
-            yield Source(log, process.name, rank, re.compile(rb"^\[%b%d\]:(.*\n)" % (role, local), re.MULTILINE))
+            yield Source(log, process.name, rank, Part(settings.role, ranks.shown, local))
         else:
             yield Source(run.rank_log(rank, process.name), process.name, rank)
 

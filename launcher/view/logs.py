@@ -11,8 +11,9 @@ from launcher.run.jobs import ask_for, known_state
 from launcher.run.liveness import GOING_ON, true_state
 from launcher.run.state import RunState, read_state
 from launcher.rundir import RunDir
-from launcher.view.log_lines import LEVELS
-from launcher.view.log_merge import merge
+from launcher.view.fold import Fold
+from launcher.view.log_lines import KEY_WIDTH, LEVELS, MARK
+from launcher.view.log_merge import as_block, in_time_order, merge
 from launcher.view.log_reader import LogReader
 from launcher.view.log_request import Selection
 from launcher.view.log_sources import Source
@@ -23,12 +24,13 @@ ASK_EVERY = 10.0  # seconds between two questions to Slurm about a job that wait
 LOOKS = 10  # between two looks for new files and for the run's end
 
 _PALETTE = (b"36", b"35", b"34", b"32", b"33")  # of labels; all of one width, so that keys stand in one column
+_BEFORE_MESSAGE = re.compile(rb".{%d}(?: \| [A-Z]+ *\| |%b| )" % (KEY_WIDTH, MARK))
 _LEVEL_COLOURS = {b"WARNING": b"33", b"ERROR": b"31", b"CRITICAL": b"1;31", b"INFO": b"32", b"SUCCESS": b"1;32"}
 
 
-def show_logs(selection: Selection, *, follow: bool, labels: bool) -> None:
+def show_logs(selection: Selection, *, follow: bool, labels: bool, every_line: bool) -> None:
     """Write the logs to stdout, with `follow` until the run has ended; returns early when nobody reads any more."""
-    view = LogView(selection, labels=labels, colours=shows_colours())
+    view = LogView(selection, labels=labels, colours=shows_colours(), every_line=every_line)
     life = _Life(selection.run)
     try:
         while follow and life.goes_on():
@@ -42,34 +44,71 @@ def show_logs(selection: Selection, *, follow: bool, labels: bool) -> None:
 class LogView:
     """The logs of a selection, how far they have been shown, and what they look like."""
 
-    def __init__(self, selection: Selection, *, labels: bool, colours: bool) -> None:
-        self._selection, self._labels, self._colours = selection, labels, colours
+    def __init__(self, selection: Selection, *, labels: bool, colours: bool, every_line: bool = False) -> None:
+        self._selection, self._labels, self._colours, self._every_line = selection, labels, colours, every_line
         self._readers: dict[Source, LogReader] = {}
+        self._width = 0  # of a label, in bytes
+        self._fold: Fold | None = None
 
     def find_logs(self) -> None:
         """Look for files that are new."""
-        for source in self._selection.sources():
-            if source not in self._readers:
-                self._readers[source] = LogReader(source, self._selection.wanted)
-        if self._labels:
-            width = max((len(source.label.encode()) for source in self._readers), default=0)
+        new = [source for source in self._selection.sources() if source not in self._readers]
+        if not new:
+            return
+        before = {reader: reader.label for reader in self._readers.values()}
+        self._readers |= {source: LogReader(source, self._selection.wanted) for source in new}
+        folds = not self._every_line and self._selection.has_several_ranks
+        if self._labels or folds:  # else nobody has to know whose an entry is
+            width = max(len(source.label.encode()) for source in self._readers)
             for source, reader in self._readers.items():
-                reader.label = self._label(source, width)
+                reader.label = self._label(source.label, source.component, source.rank or 0, width)
+        self._width = len(next(iter(self._readers.values())).label)
+        fold = self._new_fold() if folds else None
+        if fold and self._fold:
+            fold.take_over(self._fold, {label: reader.label for reader, label in before.items()})
+        self._fold = fold
 
     def new_lines(self, final: bool) -> Iterator[bytes]:
         """What was added since the last call, as blocks of whole lines."""
-        readers = list(self._readers.values())
-        width = len(readers[0].label) if readers else 0
-        blocks = merge(readers, width, final)
-        return (_coloured(block, width) for block in blocks) if self._colours else blocks
+        for logs, until in merge(list(self._readers.values()), self._width, final):
+            if not self._fold:
+                yield self._block(in_time_order(logs, self._width))
+            elif final:
+                yield self._block(self._fold.add_read(logs, until))
+            else:
+                yield self._block(self._fold.add_new(logs, time.monotonic()))
+        if self._fold:
+            yield self._block(self._fold.end() if final else self._fold.add_new([], time.monotonic()))
 
-    def _label(self, source: Source, width: int) -> bytes:
-        text = source.label.encode().ljust(width)
+    def _block(self, entries: list[bytes]) -> bytes:
+        shown_width = self._width if self._labels else 0
+        block = as_block(entries, self._width, shown_width)
+        return _coloured(block, shown_width) if self._colours else block
+
+    def _new_fold(self) -> Fold:
+        ranks = {
+            reader.label: (source.component, source.rank)
+            for source, reader in self._readers.items()
+            if source.rank is not None
+        }
+        return Fold(self._width, ranks, self._shown_once)
+
+    def _shown_once(self, entry: bytes, component: str, ranks: str) -> bytes:
+        """The entry of several ranks: theirs is the component's label, and the ranks stand before the message."""
+        text = entry[self._width :]
+        before = _BEFORE_MESSAGE.match(text)
+        start = before.end() if before else 0
+        colour_width = len(self._label("", component, 0, 0))
+        label = self._label(component, component, 0, self._width - colour_width)
+        return label + text[:start] + ranks.encode() + b" " + text[start:]
+
+    def _label(self, text: str, component: str, rank: int, width: int) -> bytes:
+        label = text.encode().ljust(width)
         if not self._colours:
-            return text + b" | "
+            return label + b" | "
         components = list(dict.fromkeys(known.component for known in self._readers))
-        colour = _PALETTE[(components.index(source.component) + (source.rank or 0)) % len(_PALETTE)]
-        return b"\x1b[%bm%b\x1b[0m | " % (colour, text)
+        colour = _PALETTE[(components.index(component) + rank) % len(_PALETTE)]
+        return b"\x1b[%bm%b\x1b[0m | " % (colour, label)
 
 
 def _coloured(block: bytes, label_width: int) -> bytes:

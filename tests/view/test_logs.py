@@ -71,7 +71,9 @@ class Run:
 
     def view(self, colours: bool = False, **request: Any) -> LogView:
         labels = request.pop("labels", True)
-        view = LogView(select(LogRequest(str(self.dir.root), **request)), labels=labels, colours=colours)
+        every_line = request.pop("every_line", False)
+        selection = select(LogRequest(str(self.dir.root), **request))
+        view = LogView(selection, labels=labels, colours=colours, every_line=every_line)
         view.find_logs()
         return view
 
@@ -191,7 +193,7 @@ def test_entries_of_one_log_with_equal_stamps_keep_their_order(run: Run) -> None
 def test_large_logs_come_out_sorted_and_whole(run: Run) -> None:
     for rank in range(2):
         run.rank(rank, "".join(line(number * 0.002 + rank * 0.001, "x") for number in range(20_000)))
-    lines = run.raw(labels=False).splitlines()
+    lines = run.raw(labels=False, every_line=True).splitlines()
     assert len(lines) == 40_000
     assert lines == sorted(lines)
 
@@ -435,3 +437,95 @@ def test_starting_imports_nothing_that_is_slow() -> None:
     code = "import sys, launcher.view.logs, launcher.view.log_request; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"rich", "loguru", "torch", "libtmux", "numpy"} & set(done.stdout.split())
+
+
+# --- what several ranks log alike -------------------------------------------------------------------------------------
+
+
+def test_what_ranks_log_alike_within_a_second_is_shown_once(run: Run) -> None:
+    run.rank(0, line(1, "loading") + line(2, "loss 1"))
+    run.rank(1, line(1.9, "loading") + line(2, "loss 2"))
+    assert run.shown() == [
+        f"trainer | {line(1, '[ranks 0-1] loading')}".rstrip("\n"),
+        f"trainer 0 | {line(2, 'loss 1')}".rstrip("\n"),
+        f"trainer 1 | {line(2, 'loss 2')}".rstrip("\n"),
+    ]
+    assert run.raw(labels=False).decode().splitlines()[0] == line(1, "[ranks 0-1] loading").rstrip("\n")
+
+
+def test_every_line_is_shown_when_asked_for_and_of_a_rank_alone(run: Run) -> None:
+    for rank in range(2):
+        run.rank(rank, line(1, "loading"))
+    assert run.messages(every_line=True) == ["loading", "loading"]
+    assert run.messages(ranks=(1,)) == ["loading"]
+
+
+def test_lines_more_than_a_second_apart_are_two_even_when_much_lies_between_what_is_read(run: Run) -> None:
+    for rank in range(2):
+        between = "".join(line(number / 1000, f"{rank} {number}") for number in range(5000, 25_000))
+        run.rank(rank, line(1 + 1.1 * rank, "saved") + between + line(30 + rank * 0.9, "saved"))
+    assert [message for message in run.messages() if "saved" in message] == ["saved", "saved", "[ranks 0-1] saved"]
+    assert len(run.messages()) == 40_003
+
+
+def test_what_a_rank_repeats_is_not_folded_away(run: Run) -> None:
+    run.rank(0, line(1, "retrying") + line(1.1, "retrying") + line(1.2, "retrying"))
+    run.rank(1, line(1.05, "retrying") + line(1.3, "retrying"))
+    assert run.messages() == ["[ranks 0-1] retrying", "[ranks 0-1] retrying", "retrying"]
+
+
+def test_tracebacks_and_stamps_of_other_programs_are_folded_and_json_is_not(run: Run) -> None:
+    json_line = f'{{"time": "{DAY}T03:10:04.000+00:00", "level": "INFO", "message": "m"}}'
+    for rank in range(2):
+        run.rank(rank, line(1, "fine", "ERROR") + TRACEBACK)
+        run.rank(rank, f"W1123 03:10:03.00{rank}000 {4711 + rank} torch/api.py:1] careful\n{json_line}\n")
+    shown = run.shown()
+    assert shown[0].endswith("ERROR   | [ranks 0-1] fine")
+    assert shown[1:4] == [f"trainer | {text}" for text in TRACEBACK.splitlines()]
+    assert shown[4] == "trainer | [ranks 0-1] W1123 03:10:03.000000 4711 torch/api.py:1] careful"
+    assert shown[5:] == [f"trainer {rank} | {json_line}" for rank in range(2)]
+
+
+def test_what_a_server_logs_is_its_own_though_ranks_log_the_same(run: Run) -> None:
+    run.component("inference", line(1, "ready"))
+    for rank in range(2):
+        run.rank(rank, line(1, "ready"))
+    assert sorted(run.messages()) == ["[ranks 0-1] ready", "ready"]
+
+
+def test_folded_labels_have_the_colours_and_the_width_of_others(run: Run) -> None:
+    for rank in range(2):
+        run.rank(rank, line(1, "alike") + line(3, f"rank {rank}"))
+    coloured = run.raw(colours=True)
+    assert re.sub(rb"\x1b\[[\d;]*m", b"", coloured) == run.raw()
+    assert {found.index(" | ") for found in run.raw().decode().splitlines()} == {len("inference")}
+
+
+def test_lines_of_ranks_without_any_time_are_folded_in_bounded_memory(run: Run) -> None:
+    for rank in range(2):
+        run.rank(rank, "".join(f"batch {number}\n" for number in range(100_000)))
+        os.utime(run.rank_file(rank), (1e9, 1e9))
+    assert run.messages() == [f"[ranks 0-1] batch {number}" for number in range(100_000)]
+
+
+def test_following_folds_what_comes_within_a_second(run: Run, following: Following) -> None:
+    run.rank(0, line(2, "second"))
+    run.rank(1, line(2.5, "second"))
+    following.wait_for("[ranks 0-1] second")
+    assert following.file.read_text().count("second") == 1
+
+
+def test_halves_of_lines_that_torchrun_has_mixed_are_put_together_by_rank(run: Run) -> None:
+    run.torchrun = '[trainer.torchrun]\nredirects = "0"\ntee = "0:0,1:0"\nlocal_ranks_filter = []\n'
+    run.write_state("finished")
+    first, second = line(1, "one of rank 0"), line(2, "one of rank 1")
+    text = f"[trainer0]:{first[:40]}[trainer1]:{second}[trainer0]:{first[40:]}W1123 03:10:03.000000 7 a.py:1] torch\n"
+    run.component("trainer", text + "[trainer0]:the half[trainer1]:that never ended")
+    lines = [
+        f"trainer 0 | {first}",
+        f"trainer 1 | {second}",
+        "trainer 0 | the half\n",
+        "trainer 1 | that never ended\n",
+    ]
+    lines.append("trainer | W1123 03:10:03.000000 7 a.py:1] torch\n")
+    assert sorted(run.shown()) == sorted(text.rstrip("\n") for text in lines)
