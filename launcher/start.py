@@ -169,7 +169,8 @@ class _Session:
         if pipe is not None:
             return Detached(self.plan, header, pipe)
         log = get_logger()
-        return Console(self.plan, header, lambda error: log.info("the console is gone ({}); the run goes on", error))
+        lost = "the console is gone ({}); the run goes on"
+        return Console(self.plan, header, self.config.every_line, lambda error: log.info(lost, error))
 
     def _next_attempt(self, policy: Policy) -> Plan:
         """The attempt has failed: keep what it came to, and make the plan and the directory of another."""

@@ -87,6 +87,7 @@ class RunConfig(Section):
     seed: int = Field(0, ge=0, description="seed of every random choice of the reference workload")
     grace: Duration = Field(30.0, ge=0, description="from the request to end until what is left is killed")
     drain_timeout: Duration = Field(600.0, ge=0, description="how long the last component may take after the other")
+    every_line: bool = Field(False, description="show on the console also what several ranks log alike within a second")
     on_hangup: Literal["continue", "stop"] = Field("continue", description="what to do when the terminal goes away")
     watchdog: Duration | None = Field(
         None, gt=0, description="fail a run that logs nothing and makes no step for so long"

@@ -49,6 +49,7 @@ class Ranks:
     restarts: int = 0  # how often torchrun itself starts them anew
     console_is_empty: bool = False  # redirected and not teed: only the rank's own files have its output
     first: int = 0  # the global rank of local rank 0
+    role: str = "trainer"  # what torchrun writes before the rank's number in front of each line
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def plan_ranks(config: TorchrunConfig, nproc: int, log_dir: Path, rendezvous: st
             _check_rank(f"--{flag} {getattr(config, flag)}", rank, nproc)
     shown = config.local_ranks_filter or tuple(range(nproc))
     hidden = all(_streams(config.tee, rank) == 0 and _streams(config.redirects, rank) == 3 for rank in shown)
-    return Ranks(nproc, shown, log_dir / rendezvous, config.max_restarts, hidden, node * nproc)
+    return Ranks(nproc, shown, log_dir / rendezvous, config.max_restarts, hidden, node * nproc, config.role)
 
 
 def redirected(config: TorchrunConfig, ranks: Ranks, rank: int) -> Path | None:

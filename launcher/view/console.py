@@ -12,14 +12,12 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console as Terminal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
-from launcher.files import reading
 from launcher.plan.spec import Plan
 from launcher.run.events import (
     Awaiting,
@@ -35,6 +33,7 @@ from launcher.run.events import (
 )
 from launcher.run.state import read_state
 from launcher.run.waits import read_waits
+from launcher.view.followed_log import FollowedLog
 from launcher.view.last_words import emphasised, fitted
 from launcher.view.launcher_log import describe
 from launcher.view.metrics import MetricsReader
@@ -44,45 +43,18 @@ from launcher.view.waits import waits_text
 
 SHORTEST_WAIT, LONGEST_WAIT = 0.05, 2.0  # seconds between two looks at the log: grows while nothing happens
 SILENCE = 30.0  # seconds without a word, after which it says what the run waits for; then after twice as many
-LARGEST_BACKLOG = 1 << 18  # bytes; a console is for reading, and a flood is in the file
-_CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
 _LEVELS = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red", "DEBUG": "dim", "TRACE": "dim"}
-
-
-class LogFile:
-    """The text that was added to a log since the last look; the file need not exist yet."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._position = 0
-
-    def new_text(self) -> str:
-        try:
-            if self.path.stat().st_size == self._position:  # a third of the cost of opening it, once a second for days
-                return ""
-            with reading(self.path) as file:
-                size = file.seek(0, 2)
-                start = self._position if self._position <= size else 0  # it has become shorter
-                skipped = max(0, size - start - LARGEST_BACKLOG)
-                file.seek(start + skipped)
-                block = file.read(size - start - skipped)  # and not on and on, while it grows
-        except OSError:
-            return ""
-        self._position = start + skipped + len(block)
-        note = f"\n... {skipped} bytes are left out here, they are in {self.path}\n" if skipped else ""
-        return note + block.decode(errors="replace")
 
 
 class Console:
     """A listener that shows the run on stdout: `header` first, `close` last. `lost` is called when stdout is gone."""
 
-    def __init__(self, plan: Plan, header: str, lost: Callable[[OSError], None]) -> None:
-        self.plan, self.header, self.lost = plan, header, lost
+    def __init__(self, plan: Plan, header: str, every_line: bool, lost: Callable[[OSError], None]) -> None:
+        self.plan, self.header, self.every_line, self.lost = plan, header, every_line, lost
         self._last_words = ""
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-        self._log = LogFile(plan.followed.log)
+        self._log = FollowedLog(plan.followed, every_line)
         self._metrics = MetricsReader(plan.run.metrics(plan.progress.component))
-        self._rest = ""
         self._stopping = False
         self._last_shown, self._patience = time.monotonic(), SILENCE
         self._screen: _Screen = _TerminalScreen(plan) if sys.stdout.isatty() else _Screen()
@@ -149,20 +121,19 @@ class Console:
     def _show_event(self, event: Event | None) -> None:
         self._stopping = self._stopping or isinstance(event, (Stopping, Restarting))
         if isinstance(event, NewAttempt):
+            self._show_log(closing=True)
             self._stopping = False
-            self._log = LogFile(event.plan.followed.log)
+            self._log = FollowedLog(event.plan.followed, self.every_line)
             self._metrics = MetricsReader(event.plan.run.metrics(event.plan.progress.component))
         if isinstance(event, (Started, Ready, Awaiting, EndingOne, StartingAgain, Stopping, Restarting, NewAttempt)):
             self._screen.line(f"launch | {describe(event)[1]}")
 
     def _show_log(self, closing: bool) -> bool:
-        *lines, self._rest = (self._rest + self._log.new_text()).split("\n")
-        if self._rest and (closing or len(self._rest) > LARGEST_BACKLOG):
-            lines, self._rest = [*lines, self._rest], ""
+        lines = self._log.new_lines(closing)
         for line in lines:
             if not self._stopping or self._is_said_by_a_rank(line):
-                self._screen.line(_CONTROL.sub("", line))
-        return bool(lines)
+                self._screen.line(line)
+        return bool(lines) or self._log.holds
 
     def _is_said_by_a_rank(self, line: str) -> bool:
         """Unlike what torchrun says of a SIGTERM: 30 lines of traceback, which stay in the file."""

@@ -57,7 +57,10 @@ class Fold:
         return self._give_out(until=moved(until, -WINDOW))
 
     def add_new(self, logs: Iterable[list[bytes]], now: float) -> list[bytes]:
-        """Add what has just been logged, at `now` in seconds of a clock that never goes back."""
+        """Add what has just been logged, at `now` in seconds of a clock that never goes back.
+
+        Returns the entries that can be given out, in the order in which they were added.
+        """
         self._add(logs)
         self._arrived += [now] * (len(self._entries) - len(self._arrived))
         if self._arrived and self._arrived[0] <= now - WINDOW:
@@ -104,7 +107,8 @@ class Fold:
         if sum(map(len, self._entries)) > LARGEST_HELD:
             shown += self.end()
         self._were_held = len(self._entries)
-        shown.sort(key=self._key)
+        if until is not None:
+            shown.sort(key=self._key)
         return shown
 
     def _unlike(self, until: bytes | None, arrived: int) -> list[bytes]:
@@ -119,14 +123,15 @@ class Fold:
 
     def _folded(self, groups: Iterable[list[int]], until: bytes | None, arrived: int) -> list[bytes]:
         keys = list(map(self._key, self._entries))
-        shown, held = [], []
+        shown: list[tuple[int, bytes]] = []
+        held: list[int] = []
         for first, unit in (unit for group in groups for unit in self._units(group, keys)):
             if keys[first] <= until if until is not None else unit[0] < arrived:
-                shown.append(self._one(first, unit))
+                shown.append((unit[0], self._one(first, unit)))
             else:
                 held += unit
         self._hold(sorted(held))
-        return shown
+        return [entry for _, entry in sorted(shown)]
 
     def _groups(self) -> list[list[int]]:
         """The entries by their text, as indices; empty if each text is there once."""

@@ -71,14 +71,17 @@ class LogView:
     def new_lines(self, final: bool) -> Iterator[bytes]:
         """What was added since the last call, as blocks of whole lines."""
         for logs, until in merge(list(self._readers.values()), self._width, final):
-            if not self._fold:
+            if self._fold is None:
                 yield self._block(in_time_order(logs, self._width))
             elif final:
                 yield self._block(self._fold.add_read(logs, until))
             else:
-                yield self._block(self._fold.add_new(logs, time.monotonic()))
+                yield self._ordered(self._fold.add_new(logs, time.monotonic()))
         if self._fold:
-            yield self._block(self._fold.end() if final else self._fold.add_new([], time.monotonic()))
+            yield self._ordered(self._fold.end() if final else self._fold.add_new([], time.monotonic()))
+
+    def _ordered(self, entries: list[bytes]) -> bytes:
+        return self._block(in_time_order([entries], self._width))
 
     def _block(self, entries: list[bytes]) -> bytes:
         shown_width = self._width if self._labels else 0
