@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.files import read_bytes
+from launcher.home import in_home
 from launcher.rundir import RunDir
 
 
@@ -144,7 +145,5 @@ def _key(root: Path) -> str:
 
 def _directory() -> Path | None:
     """None for a user without a home, as in a container: such a one names runs elsewhere by their directory."""
-    try:
-        return Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "launch" / "runs"
-    except RuntimeError:
-        return None
+    state = in_home(os.environ.get("XDG_STATE_HOME") or "~/.local/state")
+    return state / "launch" / "runs" if state else None

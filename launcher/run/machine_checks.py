@@ -1,6 +1,5 @@
 """What `launch doctor` finds of the machine: kernel, GPUs, memory, disk, limits, and what ends a user's processes."""
 
-import getpass
 import os
 import platform
 import resource
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from launcher.home import user_name
 from launcher.run.check import Check, ask, plural
 from launcher.run.gpus import gpu_processes
 from launcher.run.probe import visible_gpus
@@ -123,7 +123,7 @@ def check_logout() -> Iterator[Check]:
         return
     kills = ask("loginctl", "show-session", "-p", "KillUserProcesses", "--value") == "yes"
     excluded = (ask("loginctl", "show-session", "-p", "KillExcludeUsers", "--value") or "").split()
-    if kills and getpass.getuser() not in excluded:
+    if kills and user_name() not in excluded:
         mend = "loginctl enable-linger, then: systemd-run --user --scope launch ... --detach"
         yield Check("detach", "logout", "warn", "systemd ends a run at logout (KillUserProcesses)", mend)
     else:

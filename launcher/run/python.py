@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from launcher.errors import UserError
+from launcher.home import in_home
 from launcher.plan.spec import ProcessSpec
 
 _HAS_TORCH = "import importlib.util, sys; sys.exit(0 if importlib.util.find_spec('torch') else 3)"
@@ -19,7 +20,7 @@ def find_python(component: str, python: Path) -> str:
     """
     if len(python.parts) == 1 and (found := shutil.which(str(python))):
         return found
-    path = Path.cwd() / python.expanduser()
+    path = Path.cwd() / (in_home(python) or python)
     interpreter = path / "bin" / "python" if path.is_dir() else path
     if not shutil.which(interpreter):
         raise UserError(

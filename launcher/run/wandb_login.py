@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from launcher.config.wandb import WandbConfig
+from launcher.home import in_home
 
 _CLOUD = frozenset({"api.wandb.ai", "api.forge.coreweave.com"})  # two addresses of W&B's own server
 
@@ -19,25 +20,25 @@ def is_logged_in(config: WandbConfig, environ: Mapping[str, str] = os.environ) -
     settings = _saved_settings(environ)
     server = config.base_url or environ.get("WANDB_BASE_URL") or settings.get("base_url") or f"https://{min(_CLOUD)}"
     host = urlsplit(server).netloc
-    return "api_key" in settings or _has_password(_netrc(environ), _CLOUD if host in _CLOUD else frozenset({host}))
+    return "api_key" in settings or _has_password(
+        in_home(environ.get("NETRC") or "~/.netrc"), _CLOUD if host in _CLOUD else frozenset({host})
+    )
 
 
 def _saved_settings(environ: Mapping[str, str]) -> Mapping[str, str]:
     """What `wandb login --host` has saved."""
-    home = Path(environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb").expanduser()
+    directory = in_home(environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb")
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        parser.read(home / "settings")
+        parser.read(directory / "settings" if directory else [])
     except (OSError, configparser.Error):
         return {}
     return parser["default"] if parser.has_section("default") else {}
 
 
-def _netrc(environ: Mapping[str, str]) -> Path:
-    return Path(environ.get("NETRC") or "~/.netrc").expanduser()
-
-
-def _has_password(path: Path, hosts: frozenset[str]) -> bool:
+def _has_password(path: Path | None, hosts: frozenset[str]) -> bool:
+    if path is None:
+        return False
     try:
         logins = netrc.netrc(path)
     except (OSError, netrc.NetrcParseError):
