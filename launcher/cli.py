@@ -46,13 +46,26 @@ def _exit_code(arguments: list[str]) -> Any:
         code = 2
     except (KeyboardInterrupt, Abort):
         code = 130
-    except OSError:
+    except SystemExit as end:  # Typer's answer to a reader that is gone
+        trouble = trouble_with_stdout(writes=b"\n")
+        return _without_stdout(trouble) if trouble else end.code
+    except OSError as error:
         trouble = trouble_with_stdout(writes=b"\n")
         if trouble is None:
-            raise
+            return _short_of_something(error)
         return _without_stdout(trouble)
     trouble = trouble_with_stdout()
     return _without_stdout(trouble) if trouble else code
+
+
+def _short_of_something(error: OSError) -> int:
+    from launcher.run.limits import shortage
+
+    short = shortage(error)
+    if short is None:
+        raise error
+    print(f"launch: {short}", file=sys.stderr)
+    return 2
 
 
 def _without_stdout(error: OSError) -> int:

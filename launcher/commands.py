@@ -105,6 +105,7 @@ def stop(
     from launcher.run.choice import find_run
     from launcher.run.jobs import ask_for, known_state, stop_job
     from launcher.run.liveness import GOING_ON, of_this_host
+    from launcher.run.stop import check_mine
     from launcher.run.stop import stop as stop_run
 
     found, state = find_run(run, "stop")
@@ -115,6 +116,7 @@ def stop(
         raise UserError(f"--grace {grace}: {error}") from None
     if seconds is not None and seconds < 0:
         raise UserError(f"--grace {grace}: must not be negative")
+    check_mine(found, state)
     if known_state(found, state, ask_for([state])).word in GOING_ON:
         print(f"stopping {state.name} ...", flush=True)
     after = stop_job(found, state, seconds, now) if state.slurm else stop_run(found, seconds, now)

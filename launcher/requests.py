@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from launcher.config.command import Request
 from launcher.config.load import read_file
-from launcher.config.run import RLConfig, RunConfig, SFTConfig
+from launcher.config.run import RLConfig, RunConfig, SFTConfig, started_processes
 from launcher.config.workload import INFERENCE_TOKEN
 from launcher.errors import UserError
 from launcher.plan.build import make_plan
 from launcher.plan.nodes import plan_nodes
 from launcher.plan.spec import Machine, Plan
 from launcher.registry import call_name
+from launcher.run.limits import check_limits
 from launcher.run.liveness import check_ended
 from launcher.run.prepare import check_free, prepare_by_hand
 from launcher.run.probe import check_programs, probe
@@ -36,12 +37,17 @@ def start(request: Request[RLConfig] | Request[SFTConfig], dry_run: bool, clean:
         from launcher.submit import submit
 
         return submit(config, run, name, dry_run, clean)
+    check_limits(_process_count(config))
     machine = probe(config, nodes=plan_nodes(config))
     plan = make_plan(config, machine, run, name)
     check_programs(plan, os.environ)
     if dry_run:
         return _show(plan, write=config.output_dir is not None, clean=clean)
     return _carry_out(config, machine, plan, detach, clean=clean)
+
+
+def _process_count(config: RLConfig | SFTConfig) -> int:
+    return len(started_processes(config)) + (config.trainer.nproc or 0)
 
 
 def _name_and_directory(config: RunConfig) -> tuple[RunDir, str]:
@@ -89,6 +95,7 @@ def go_on(
         from launcher.submit import submit
 
         return submit(config, run.of(attempt), state.name, dry_run, earlier=state)
+    check_limits(_process_count(config))
     machine = probe(config, state.run_id, nodes)
     plan = make_plan(config, machine, run.of(attempt), state.name)
     check_programs(plan, os.environ)

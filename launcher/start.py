@@ -13,6 +13,7 @@ from launcher.plan.spec import Plan, Role
 from launcher.registry import register
 from launcher.run.events import Event
 from launcher.run.failure import Culprit, Diagnosis, Failure
+from launcher.run.limits import shortage
 from launcher.run.policy import Policy
 from launcher.run.prepare import add_attempt, point_latest_at, prepare, sign
 from launcher.run.provenance import provenance
@@ -73,13 +74,17 @@ def carry_out(
         point_latest_at(plan.run)
     pipe = _leave_terminal(plan) if detach else None
     guard_pid = os.getpid()
-    guard = split()
-    sign(lock)
-    state.state.guard, state.state.supervisor = identify(guard_pid), identify(os.getpid())
-    state.state.watcher = identify(os.getppid())
     try:
+        guard = split()
+        sign(lock)
+        state.state.guard, state.state.supervisor = identify(guard_pid), identify(os.getpid())
+        state.state.watcher = identify(os.getppid())
         return _Session(plan, plan_attempt, config, state, lock, links).run(guard, pipe, notes)
-    except Exception:
+    except Exception as error:
+        if state.state.ended is None:  # not to look like one that was killed
+            state.end("failed", 1, None)
+        if short := shortage(error):
+            raise short from None
         from launcher.logger import get_logger
 
         get_logger().exception("launch itself has failed")  # stderr may be nowhere

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from launcher.errors import UserError
 from launcher.files import make_directory, open_regular, write_atomically
+from launcher.home import user_name
 from launcher.plan.spec import Plan
 from launcher.run.survivors import end_survivors, survivors_text
 from launcher.rundir import RunDir
@@ -111,9 +112,12 @@ def _undone_on_error(run: RunDir) -> Iterator[_Undo]:
 
 
 def _unwritable(run: RunDir, error: OSError) -> UserError:
-    return UserError(
-        f"{error.filename or run.root}: cannot be written: {error.strerror}", "name another with --output-dir"
-    )
+    whose = ""
+    with contextlib.suppress(OSError):
+        owner = next(path for path in (run.own, *run.own.parents) if path.exists()).stat().st_uid
+        whose = f" ({user_name(owner)}'s)" if owner != os.geteuid() and isinstance(error, PermissionError) else ""
+    where = error.filename or run.root
+    return UserError(f"{where}: cannot be written: {error.strerror}{whose}", "name another with --output-dir")
 
 
 def check_free(run: RunDir, clean: bool) -> None:

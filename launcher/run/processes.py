@@ -58,6 +58,15 @@ def start_time(pid: int) -> int | None:
     return int(fields[19]) if fields else None
 
 
+def owner(pid: int) -> int | None:
+    """The user that a process runs as; None when it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text(errors="replace")
+    except OSError:
+        return None
+    return next((int(line.split()[2]) for line in text.splitlines() if line.startswith("Uid:")), None)
+
+
 def zombie_exit_code(pid: int) -> int | None:
     """The exit code of a process that has ended and was not waited for; negative for a signal, None if it is gone."""
     fields = _stat(pid)

@@ -42,7 +42,7 @@ def split() -> Guard:
         supervisor = os.read(number, 20)
         if not supervisor:
             sweep()
-            raise OSError("the processes that supervise a run cannot be started")
+            raise BlockingIOError("the processes that supervise a run cannot be started")
         os.set_inheritable(signals, True)
         _become(guard.__file__, supervisor.decode(), str(watcher_pid), str(signals))
     watcher_life = _watch(life, told)

@@ -8,9 +8,10 @@ import time
 from contextlib import ExitStack, suppress
 
 from launcher.errors import UserError
+from launcher.home import user_name
 from launcher.run.liveness import is_local, living_processes
 from launcher.run.on_exit import SECONDS as ON_EXIT_SECONDS
-from launcher.run.processes import kill_quietly
+from launcher.run.processes import kill_quietly, owner
 from launcher.run.state import ProcessId, RunState, read_state
 from launcher.run.survivors import end_survivors
 from launcher.rundir import RunDir
@@ -26,7 +27,7 @@ def stop(run: RunDir, grace: float | None = None, now: bool = False) -> RunState
         now: do not ask.
 
     Raises:
-        UserError: the run is not one of this host, or a process of it cannot be ended.
+        UserError: the run is not one of this host or another user's, or a process of it cannot be ended.
     """
     state = _read(run)
     if not is_local(state):
@@ -34,12 +35,26 @@ def stop(run: RunDir, grace: float | None = None, now: bool = False) -> RunState
             f"{state.name} runs on {state.host}", f"on {state.host}, type: launch stop {shlex.quote(str(run.root))}"
         )
     living = living_processes(state)
+    check_mine(run, state)
     launchers = [living[name] for name in ("guard", "supervisor") if name in living]
     if launchers:
         _ask(launchers, state.grace if grace is None else grace, now, forced_early=grace is not None)
     _kill(living_processes(_read(run)))
     end_survivors(run)
     return _read(run)
+
+
+def check_mine(run: RunDir, state: RunState) -> None:
+    """Raises UserError when processes of the run are another user's, which only root may end."""
+    processes = living_processes(state).values()
+    others = {uid for process in processes if (uid := owner(process.pid)) not in (None, os.geteuid())}
+    if not others or os.geteuid() == 0:
+        return
+    whose = user_name(others.pop())
+    who = "root" if whose == "root" else f"{whose} or root"
+    raise UserError(
+        f"{state.name} is a run of another user, {whose}", f"as {who}, type: launch stop {shlex.quote(str(run.root))}"
+    )
 
 
 def _read(run: RunDir) -> RunState:
