@@ -26,7 +26,7 @@ from launcher.rundir import RunDir
 from launcher.workload.files import steps_in
 
 if TYPE_CHECKING:
-    from launcher.run.join import Meeting
+    from launcher.run.meeting import Meeting
 
 
 def start(request: Request[RLConfig] | Request[SFTConfig], dry_run: bool, clean: bool, detach: bool) -> int:
@@ -141,7 +141,10 @@ def _carry_out(
     else:
         meeting = _meet(config, machine, plan, clean, earlier)
         name, attempt = meeting.welcome.name, meeting.welcome.attempt
-        machine = replace(machine, nodes=meeting.nodes, run_id=meeting.welcome.run_id)
+        from launcher.run.seal import inference_token
+
+        token = inference_token(meeting.secret, meeting.welcome.run_id) if meeting.secret else ""
+        machine = replace(machine, nodes=meeting.nodes, run_id=meeting.welcome.run_id, inference_token=token)
         run = run if earlier else _directory(config, name)
 
     def plan_attempt(attempt: int) -> Plan:
@@ -155,9 +158,13 @@ def _meet(
 ) -> "Meeting":
     """Wait for the other nodes, unless it can be known before that this one cannot begin."""
     from launcher.run.join import meet
+    from launcher.run.join_secret import join_secret
 
+    assert plan.nodes is not None
     if earlier is None:
         check_free(plan.run, clean)
+    beside = plan.run.root.parent if plan.kind == "rl" else None  # nodes of sft may have a directory each
+    secret = join_secret(config.join_secret_file, os.environ, plan.nodes, beside)
     name = config.name if earlier is None else plan.name
     port = (config.inference.port or machine.free_port) if isinstance(config, RLConfig) else 0
-    return meet(plan, name, port, config.join_timeout, lambda text: print(text, flush=True))
+    return meet(plan, name, port, config.join_timeout, lambda text: print(text, flush=True), secret)

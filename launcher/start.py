@@ -22,8 +22,8 @@ from launcher.run.split import Guard, split
 from launcher.run.state import RunState, StateFile, first_state, identify
 
 if TYPE_CHECKING:
-    from launcher.run.join import Meeting
     from launcher.run.links import Links
+    from launcher.run.meeting import Meeting
 
 PlanAttempt = Callable[[int], Plan]
 """Makes the plan of an attempt, which differs from another attempt's in its paths alone."""

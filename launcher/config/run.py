@@ -1,6 +1,7 @@
 """The whole of what a user may ask of `launch rl` and `launch sft`."""
 
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -100,6 +101,9 @@ class RunConfig(Section):
     tmux: TmuxConfig = TmuxConfig()
     slurm: SlurmConfig = SlurmConfig()
     join_timeout: Duration = Field(600.0, gt=0, description="how long the nodes of a run wait for each other")
+    join_secret_file: Path | None = Field(
+        None, description="file with a secret by which the nodes of a run know each other"
+    )
     services: dict[ServiceName, ServiceConfig] = Field({}, description="further processes, [services.NAME] in a file")
 
     @model_validator(mode="before")

@@ -1,20 +1,21 @@
 """Who ended a run that failed, and what is known of it."""
 
 from dataclasses import dataclass
-from pathlib import Path
+
+from launcher.borders import AbsolutePath, Count, ExitCode, Host, Phrase, Text
 
 
 @dataclass(frozen=True)
 class Culprit:
     """Whose ending ended the run."""
 
-    component: str
-    what: str
-    rank: int | None = None  # local rank; the global one of a culprit on another node
-    exit_code: int | None = None
-    node: int | None = None  # set if it was on another node
-    words: str = ""  # what is known of it that stands in no log of its own
-    file: Path | None = None  # the file to open, where it is not a log of its own
+    component: Phrase
+    what: Phrase
+    rank: Count | None = None  # local rank; the global one of a culprit on another node
+    exit_code: ExitCode | None = None
+    node: Count | None = None  # set if it was on another node
+    words: Text = ""  # what is known of it that stands in no log of its own
+    file: AbsolutePath | None = None  # the file to open, where it is not a log of its own
 
     @property
     def text(self) -> str:
@@ -29,16 +30,16 @@ class Diagnosis:
 
     rank: int | None = None  # local rank, the one that the others wait for, if it is just one
     lines: tuple[str, ...] = ()
-    file: Path | None = None  # the stacks of all processes
+    file: AbsolutePath | None = None  # the stacks of all processes
 
 
 @dataclass(frozen=True)
 class Failure:
-    component: str
-    rank: int | None  # the global one
-    what: str  # exit code or signal, or the rule that was broken
-    cause: str  # the traceback, or the last lines of the log; may have many lines
-    log: Path | None  # the file to open
-    collateral: tuple[str, ...]
-    node: int | None = None  # of a run on several nodes, where it was
-    host: str | None = None
+    component: Phrase
+    rank: Count | None  # the global one
+    what: Phrase  # exit code or signal, or the rule that was broken
+    cause: Text  # the traceback, or the last lines of the log; may have many lines
+    log: AbsolutePath | None  # the file to open
+    collateral: tuple[Phrase, ...]
+    node: Count | None = None  # of a run on several nodes, where it was
+    host: Host | None = None

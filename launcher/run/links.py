@@ -6,15 +6,18 @@ The launch of node 0 has a link to every other, and passes on what it hears by w
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
 from launcher.run.reports import Lost, Report, Reported
+from launcher.run.seal import Forged, Seal
 
 if TYPE_CHECKING:
     import asyncio
 
+LONGEST_LINE = 1 << 16  # bytes
 SEND_SECONDS = 2.0  # that a peer which reads nothing may hold us up
 _KEEPALIVE = {socket.TCP_KEEPIDLE: 10, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3, socket.TCP_USER_TIMEOUT: 25_000}
 
@@ -25,8 +28,8 @@ _REPORT = TypeAdapter(Report)
 class Links:
     """The connections of this node's launch, by the node at their other end."""
 
-    def __init__(self, sockets: Mapping[int, socket.socket]) -> None:
-        self._sockets = dict(sockets)
+    def __init__(self, sockets: Mapping[int, socket.socket], seals: Mapping[int, Seal]) -> None:
+        self._sockets, self._seals = dict(sockets), dict(seals)
         self._unread = dict.fromkeys(sockets, b"")
         self._told: Report | None = None
         for each in sockets.values():
@@ -44,9 +47,10 @@ class Links:
         if report == self._told:
             return
         self._told = report
-        for each in self._sockets.values():
+        body = _dumped(report)
+        for node, each in self._sockets.items():
             with suppress(OSError):
-                each.sendall(_REPORT.dump_json(report) + b"\n")
+                each.sendall(self._seals[node].seal(body))
 
     def close(self) -> None:
         """Only after `listen`, while its loop lives."""
@@ -65,11 +69,17 @@ class Links:
             self._lose(node, "its launch is gone")
             return
         *lines, self._unread[node] = (self._unread[node] + block).split(b"\n")
+        if len(self._unread[node]) > LONGEST_LINE:
+            self._lose(node, "its launch says what cannot be understood")
+            return
         for line in lines:
             try:
-                self._emit(Reported(node, _REPORT.validate_json(line)))
+                self._emit(Reported(node, _REPORT.validate_json(self._seals[node].open(line))))
             except ValidationError:
                 self._lose(node, "its launch says what cannot be understood")
+                return
+            except Forged:
+                self._lose(node, "somebody else has spoken in its place")
                 return
 
     def _lose(self, node: int, why: str) -> None:
@@ -81,6 +91,15 @@ class Links:
         if each is not None:
             self._loop.remove_reader(each)
             each.close()
+
+
+def _dumped(report: Report) -> bytes:
+    """The report as a line without its end, the evidence of a failure cut where it would be too long."""
+    body = _REPORT.dump_json(report)
+    if len(body) > LONGEST_LINE - 100 and report.failure:
+        short = replace(report.failure, cause=report.failure.cause[: LONGEST_LINE // 16], collateral=())
+        body = _REPORT.dump_json(replace(report, failure=short))
+    return body
 
 
 def keep_alive(each: socket.socket) -> None:

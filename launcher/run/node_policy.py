@@ -86,7 +86,7 @@ class NodePolicy(Policy):
             by = self.ended_by.name if self.ended_by else "somebody"
             self.stopped_by = _on_node(node, report.stopped_by)
             return self._stop(State.STOPPED, self.stopped_by or f"node {node} was stopped by {by}")
-        if report.state == "finished":
+        if report.state == "finished" and node == 0:
             return self._stop(State.FINISHED, "the run has finished")
         if report.done and node in self._busy_nodes and self._here == 0:
             self._busy_nodes.discard(node)

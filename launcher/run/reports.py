@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from launcher.borders import EndingSignal, Phrase, Seconds
 from launcher.run.failure import Culprit, Failure
 
 NodeState = Literal["running", "restarting", "finished", "failed", "stopped"]
@@ -13,14 +14,14 @@ class Report:
     """How far a node is; each one takes the place of the one before it."""
 
     state: NodeState
-    signal: int | None = None  # that ended the run
-    stopped_by: str | None = None  # and who sent it
+    signal: EndingSignal | None = None  # that ended the run
+    stopped_by: Phrase | None = None  # and who sent it
     culprit: Culprit | None = None
     done: bool = False  # what finishes there has exited with 0
     kill: bool = False  # what is left is to be killed, without waiting for the grace
     ended: bool = False  # nothing of the run is left there
     failure: Failure | None = None
-    quiet: tuple[tuple[str, float], ...] = ()  # what has been quiet there for so many seconds; "" is all of it
+    quiet: tuple[tuple[Phrase, Seconds], ...] = ()  # what has been quiet there for so many seconds; "" is all of it
 
 
 @dataclass(frozen=True)

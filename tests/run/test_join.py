@@ -1,12 +1,14 @@
 """Nodes that meet on loopback before anything is started."""
 
+import json
 import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,12 +16,17 @@ from launcher.errors import UserError
 from launcher.plan.build import make_plan
 from launcher.plan.nodes import plan_nodes
 from launcher.plan.spec import Plan
-from launcher.run.join import Meeting, meet
+from launcher.run import reception
+from launcher.run.join import meet
+from launcher.run.join_secret import JoinSecret
+from launcher.run.meeting import Meeting
+from launcher.run.seal import Seal, fingerprint, key_of_session
 from launcher.rundir import RunDir
 from tests.nodes import free_endpoint
 from tests.plans import machine, sft
 
 SECONDS = 20.0
+SECRET = JoinSecret(b"the secret of all nodes")
 
 
 class Party:
@@ -37,9 +44,15 @@ class Party:
         on = replace(machine(), nodes=plan_nodes(config), run_id=f"id-of-{node}")
         return make_plan(config, on, RunDir(Path("/runs") / name, 3), name)
 
-    def come(self, plan: Plan, name: str | None = None, seconds: float = SECONDS) -> Future[Meeting]:
+    def come(
+        self,
+        plan: Plan,
+        name: str | None = None,
+        seconds: float = SECONDS,
+        secret: JoinSecret = SECRET,
+    ) -> Future[Meeting]:
         port = 8000 + (plan.nodes.rank if plan.nodes else 0)
-        return self.pool.submit(meet, plan, name, port, seconds, self._say)
+        return self.pool.submit(meet, plan, name, port, seconds, self._say, secret)
 
     def _say(self, text: str) -> None:
         with self.has_said:
@@ -159,3 +172,162 @@ def test_a_port_that_is_taken_is_said_with_what_to_do() -> None:
     port = int(party.endpoint.split(":")[1]) + 1
     with socket.create_server(("", port)), pytest.raises(UserError, match=f"port {port}.*listened on"):
         party.come(party.plan(0)).result(SECONDS)
+
+
+# --- what others may try ----------------------------------------------------------------------------------------------
+
+HELLO = b'{"node": 1, "host": "x", "asks": {}, "inference_port": 1, "name": null, "nonce": "n"}'
+WELCOME = {"name": "otter", "attempt": 1, "run_id": "x", "hosts": ["h", "h"], "inference_ports": [0, 0]}
+
+
+def control(party: Party) -> tuple[str, int]:
+    return "127.0.0.1", int(party.endpoint.split(":")[1]) + 1
+
+
+def waiting(party: Party, secret: JoinSecret = SECRET) -> Future[Meeting]:
+    """Node 0, at its port."""
+    head = party.come(party.plan(0), seconds=60, secret=secret)
+    party.wait_until_said("node 0 waits")
+    return head
+
+
+def check_that_it_still_begins(party: Party, head: Future[Meeting], secret: JoinSecret = SECRET) -> None:
+    other = party.come(party.plan(1), seconds=60, secret=secret)
+    close(begun(head), other.result(SECONDS))
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "why"),
+    [
+        (SECRET, JoinSecret(), "has a secret, this node knows none"),
+        (SECRET, JoinSecret(b"not the secret of all"), "has another secret"),
+        (JoinSecret(), SECRET, "has no secret, this node has one"),
+    ],
+)
+def test_a_node_without_the_secret_is_told_so_and_the_others_go_on_waiting(
+    here: JoinSecret, there: JoinSecret, why: str
+) -> None:
+    party = Party()
+    head = waiting(party, here)
+    with pytest.raises(UserError, match=why):
+        party.come(party.plan(1), secret=there).result(SECONDS)
+    check_that_it_still_begins(party, head, here)
+
+
+def answer_to(party: Party, line: bytes) -> bytes:
+    """What node 0 answers to a stranger that speaks its language."""
+    with socket.create_connection(control(party), timeout=SECONDS) as stranger, stranger.makefile("rb") as lines:
+        lines.readline()
+        stranger.sendall(line + b"\n")
+        return lines.readline()
+
+
+def test_a_hello_without_the_secret_or_with_the_seal_of_an_earlier_one_is_refused() -> None:
+    party = Party()
+    head = waiting(party)
+    old = Seal(key_of_session(SECRET.key or b"", ("a nonce of before", "n")), is_node_0=False)
+    for line in (b"- " + HELLO, old.seal(HELLO)):
+        assert b"has not shown that it knows the run's secret" in answer_to(party, line)
+    check_that_it_still_begins(party, head)
+
+
+def test_all_that_nodes_must_have_in_common_is_compared_also_what_one_leaves_out() -> None:
+    party = Party()
+    head = waiting(party, JoinSecret())
+    assert b"command: nothing on node 1, sft on node 0" in answer_to(party, b"- " + HELLO)
+    check_that_it_still_begins(party, head, JoinSecret())
+
+
+def test_a_hello_that_no_launch_says_is_refused() -> None:
+    party = Party()
+    head = waiting(party, JoinSecret())
+    for spoilt in (
+        {"node": -1},
+        {"node": 1e99},
+        {"host": "\x1b[2J"},
+        {"name": "#(touch x)"},
+        {"inference_port": 99999},
+        {"asks": ["x"]},
+    ):
+        line = b"- " + json.dumps(json.loads(HELLO) | spoilt).encode()
+        assert b"this is the port where nodes" in answer_to(party, line), spoilt
+    check_that_it_still_begins(party, head, JoinSecret())
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        {"name": "#(touch x)"},
+        {"name": "../../x"},
+        {"attempt": 0},
+        {"run_id": "a b"},
+        {"hosts": ["\x1b[2J", "h"]},
+        {"hosts": ["h"] * 1000},
+        {"inference_ports": [1, 70_000]},
+    ],
+)
+def test_a_welcome_that_no_node_0_says_begins_nothing(spoilt: dict[str, Any]) -> None:
+    party = Party()
+    with socket.create_server(control(party)) as node_0:
+        other = party.come(party.plan(1), secret=JoinSecret())
+        connection, _ = node_0.accept()
+        connection.sendall(b'{"nonce": "n", "secret": null}\n- ' + json.dumps(WELCOME | spoilt).encode() + b"\n")
+        with pytest.raises(UserError, match="node 0"):
+            other.result(SECONDS)
+        connection.close()
+
+
+def test_a_node_0_that_only_repeats_the_challenge_of_a_run_is_not_believed() -> None:
+    party = Party()
+    with socket.create_server(control(party)) as node_0:
+        other = party.come(party.plan(1))
+        connection, _ = node_0.accept()
+        challenge = json.dumps({"nonce": "n", "secret": fingerprint(SECRET.key)}).encode()
+        connection.sendall(challenge + b"\n- " + json.dumps(WELCOME).encode() + b"\n")
+        with pytest.raises(UserError, match="does not know the run's secret"):
+            other.result(SECONDS)
+        connection.close()
+
+
+def test_a_thousand_connections_that_say_nothing_keep_no_node_out() -> None:
+    party = Party()
+    head = waiting(party)
+    with ExitStack() as stack:
+        for _ in range(1100):
+            with suppress(OSError):
+                stack.enter_context(socket.create_connection(control(party), timeout=SECONDS))
+        check_that_it_still_begins(party, head)
+
+
+def test_a_line_without_an_end_is_cut_off() -> None:
+    party = Party()
+    head = waiting(party)
+    with socket.create_connection(control(party), timeout=SECONDS) as stranger, pytest.raises(OSError):
+        for _ in range(1000):
+            stranger.sendall(b"x" * 65536)
+    check_that_it_still_begins(party, head)
+
+
+def test_who_says_nothing_is_dropped_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reception, "HELLO_SECONDS", 0.2)
+    party = Party()
+    head = waiting(party)
+    with socket.create_connection(control(party), timeout=SECONDS) as silent:
+        while silent.recv(1 << 16):
+            pass
+    monkeypatch.setattr(reception, "HELLO_SECONDS", SECONDS)
+    check_that_it_still_begins(party, head)
+
+
+def test_node_0_listens_at_the_endpoint_alone() -> None:
+    party = Party()
+    head = waiting(party)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", control(party)[1]), timeout=SECONDS)
+    check_that_it_still_begins(party, head)
+
+
+def test_on_loopback_nothing_is_said_of_a_missing_secret() -> None:
+    party = Party()
+    check_that_it_still_begins(party, waiting(party, JoinSecret()), JoinSecret())
+    assert not [said for said in party.said if "no secret" in said]
