@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from launcher.checkpoints import newest_checkpoint
 from launcher.config.command import Request
 from launcher.config.load import read_file
 from launcher.config.run import RLConfig, RunConfig, SFTConfig, started_processes
@@ -23,7 +24,6 @@ from launcher.run.probe import check_programs, probe
 from launcher.run.slurm import own_job
 from launcher.run.state import RunState, read_state
 from launcher.rundir import RunDir
-from launcher.workload.files import steps_in
 
 if TYPE_CHECKING:
     from launcher.run.meeting import Meeting
@@ -116,10 +116,11 @@ def _of_this_node(run: RunDir, state: RunState, node: int | None) -> RunState:
 
 
 def _check_unfinished(config: RLConfig | SFTConfig, run: RunDir, state: RunState) -> None:
-    done = max(steps_in(run.checkpoints), default=0)
+    done = newest_checkpoint(run) or 0
     if config.trainer.is_reference and done >= config.max_steps:
+        more = f", and max_steps is {config.max_steps}" if done > config.max_steps else ""
         raise UserError(
-            f"{state.name} has made its {config.max_steps} steps",
+            f"{state.name} has made {done} steps already{more}",
             f"go further with: launch resume {call_name(run.root, state.name)} --max-steps {2 * done}",
         )
 

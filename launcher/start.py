@@ -65,11 +65,12 @@ def carry_out(
         if meeting:
             meeting.call_off(str(error))
         raise
+    from launcher.view.report import resume_note
+
     links = meeting.begin() if meeting else None
     register(plan.run.root, plan.name)
     state.reserve_room()
-    if trouble := _open_panes(plan, state.state, config):
-        notes.append(trouble)
+    notes += [note for note in (_open_panes(plan, state.state, config), resume_note(plan)) if note]
     if config.output_dir is None and earlier is None and not plan.run.node:
         point_latest_at(plan.run)
     pipe = _leave_terminal(plan) if detach else None

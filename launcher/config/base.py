@@ -17,6 +17,10 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
+    def unused(self) -> frozenset[str]:
+        """The fields that nobody is told of, as the others stand: they have no place in a file that repeats these."""
+        return frozenset()
+
     def over(self, general: Self) -> Self:
         """This section's own settings over more general ones: what is not set here is taken from `general`."""
         return type(self).model_validate(_overlay(set_fields(general), set_fields(self)))

@@ -29,7 +29,10 @@ def to_values(section: Section) -> dict[str, Any]:
     Of `wandb` in a component's section only what was set is given: the rest is inherited from the run's.
     """
     values: dict[str, Any] = {}
+    unused = section.unused()
     for name, info in type(section).model_fields.items():
+        if name in unused:
+            continue
         value = getattr(section, name)
         inherits = name == "wandb" and isinstance(section, WandbSection) and not isinstance(section, Handed)
         plain = _plain(set_fields(value)) if inherits else _plain(value)

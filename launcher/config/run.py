@@ -117,9 +117,28 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _max_steps_reaches_a_program(self) -> Self:
+        if "max_steps" in self.model_fields_set & self.unused():
+            raise ValueError(
+                "max_steps is for the reference workload; your own program is not told of it: give it the number among "
+                "its own arguments, after --, and tell launch with progress_total"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _can_be_started_in_order(self) -> Self:
         check_order({name: process.after for name, process in started_processes(self).items()})
         return self
+
+    def unused(self) -> frozenset[str]:
+        programs = started_processes(self)
+        takes_steps = any(name in programs and is_reference(programs[name]) for name in ("trainer", "orchestrator"))
+        return frozenset() if takes_steps else frozenset({"max_steps"})
+
+
+def is_reference(process: ProcessConfig) -> bool:
+    """Whether it is a component that comes with launch."""
+    return isinstance(process, ComponentConfig) and process.is_reference
 
 
 def started_processes(config: RunConfig) -> dict[str, ProcessConfig]:

@@ -77,6 +77,7 @@ class _Planner:
             grace=self.config.grace,
             drain_timeout=self.config.drain_timeout,
             run_id=self.machine.run_id,
+            own_checkpoints=self.config.trainer.is_reference,
             wandb=any(wandb.is_on for wandb in self.wandb_runs.values()),
             notes=(*self.placement.notes, *self.notes, *self._warnings(processes)),
             nodes=self.nodes,
@@ -248,8 +249,11 @@ class _Planner:
             settings: ProcessConfig | None = getattr(self.config, name, None)
             if settings and settings.progress:
                 return Progress(name, headline(settings.progress, settings.progress_metric), settings.progress_total)
-        component, metric = ("orchestrator", "reward/mean") if self.rl else ("trainer", "loss")
-        return Progress(component, metric, self.config.max_steps)
+        known = (("orchestrator", "reward/mean"), ("trainer", "loss"))[0 if self.rl else 1 :]
+        for component, metric in known:
+            if getattr(self.config, component).is_reference:
+                return Progress(component, metric, self.config.max_steps)
+        return Progress(*known[0], None)
 
     def _place(self) -> Placement:
         if not self._is_here("trainer"):

@@ -105,6 +105,7 @@ class Plan:
     grace: float  # seconds
     drain_timeout: float  # seconds
     run_id: str = ""  # kept over the attempts
+    own_checkpoints: bool = True  # whether the trainer is the reference one, whose checkpoints are the run's
     wandb: bool = False  # whether any component logs to W&B
     notes: tuple[str, ...] = ()  # for the user: decisions that were made for them
     nodes: Nodes | None = None  # of a run on several; this is the plan of one of them

@@ -8,10 +8,12 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from launcher.checkpoints import newest_checkpoint
 from launcher.errors import UserError
 from launcher.files import make_directory, open_regular, write_atomically
 from launcher.home import user_name
 from launcher.plan.spec import Plan
+from launcher.run.state import read_state, write_atomically
 from launcher.run.survivors import end_survivors, survivors_text
 from launcher.rundir import RunDir
 
@@ -123,10 +125,9 @@ def _unwritable(run: RunDir, error: OSError) -> UserError:
 def check_free(run: RunDir, clean: bool) -> None:
     """Raises UserError when the directory holds a run that is not to be replaced."""
     if run.state.exists() and not clean:
+        resume = f"continue it with: launch resume {shlex.quote(str(run.root))}\n  " if _has_a_checkpoint(run) else ""
         raise UserError(
-            f"{run.root}: holds a run already",
-            f"continue it with: launch resume {shlex.quote(str(run.root))}\n"
-            "  replace it with --clean, or name another with --output-dir",
+            f"{run.root}: holds a run already", f"{resume}replace it with --clean, or name another with --output-dir"
         )
     occupied = [path for path in _made_by_runs(run) if path.exists() and path not in _written_by_dry_run(run)]
     if occupied and not run.state.exists():
@@ -134,6 +135,12 @@ def check_free(run: RunDir, clean: bool) -> None:
             f"{run.root}: {occupied[0].name} is there, but no run.json: this is not a run's directory",
             "name another with --output-dir",
         )
+
+
+def _has_a_checkpoint(run: RunDir) -> bool:
+    """Whether there may be something to go on from: of a trainer that is not ours nobody knows."""
+    state = read_state(run)
+    return (state is not None and not state.own_checkpoints) or newest_checkpoint(run) is not None
 
 
 def _make_room(run: RunDir, clean: bool) -> None:

@@ -136,6 +136,7 @@ class RunState(_Record):
     grace: Seconds
     progress: ProgressState
     processes: list[ProcessState]
+    own_checkpoints: bool = True  # whether the trainer is the reference one, whose checkpoints are the run's
     wandb: bool = False
     tmux_socket: str | None = None
     tmux_session: str | None = None
@@ -217,6 +218,7 @@ def first_state(plan: Plan, provenance: dict[str, Any], earlier: RunState | None
         grace=plan.grace,
         progress=ProgressState(**asdict(plan.progress)),
         processes=[_process_state(spec) for spec in plan.processes],
+        own_checkpoints=plan.own_checkpoints,
         wandb=plan.wandb,
         provenance=provenance,
         cwd=earlier.cwd if earlier else Path.cwd(),

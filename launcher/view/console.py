@@ -18,6 +18,7 @@ from rich.console import Console as Terminal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
+from launcher.numbers import three_digits
 from launcher.plan.spec import Plan
 from launcher.run.events import (
     Awaiting,
@@ -36,7 +37,7 @@ from launcher.run.waits import read_waits
 from launcher.view.followed_log import FollowedLog
 from launcher.view.last_words import emphasised, fitted
 from launcher.view.launcher_log import describe
-from launcher.view.metrics import MetricsReader
+from launcher.view.metrics import MetricsReader, metric_text
 from launcher.view.report import duration
 from launcher.view.terminal import shows_colours
 from launcher.view.waits import waits_text
@@ -190,11 +191,11 @@ class _TerminalScreen(_Screen):
         if self.first is None:
             self.first = (number, now)
             self.bar.start()
-        metric = self.plan.progress.metric
-        words = [f"{metric} {step[metric]:.3f}"] if isinstance(step.get(metric), float) else []
+        metric = metric_text(self.plan.progress.metric, step)
+        words = [metric] if metric else []
         done, seconds = number - self.first[0], now - self.first[1]
         if done > 0 and seconds > 0:
-            words.append(f"{done / seconds:.1f} steps/s")
+            words.append(f"{three_digits(done / seconds)} steps/s")
             if total := self.plan.progress.max_steps:
                 words.append(f"{duration(max(0.0, (total - number) * seconds / done))} left")
         self.bar.update(self.task, completed=number, description="  ".join(words))

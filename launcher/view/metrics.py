@@ -1,17 +1,20 @@
 """Reading what `metrics/<component>.jsonl` says, while it is being written."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TypeGuard
 
 from pydantic_core import from_json
 
 from launcher.files import reading
+from launcher.numbers import three_digits
 from launcher.plan.spec import Progress
 from launcher.run.state import ProgressState
 
 TAIL = 8192  # bytes: some twenty steps
+WHOLE = 32 * 1024  # bytes; of a longer file samples are read, so that a run of any length is seen at once
+SAMPLE, LONGEST = 1024, 128 * 1024  # bytes that are read for a point: with lines of usual length, and at most
 
 
 class MetricsReader:
@@ -36,7 +39,7 @@ class MetricsReader:
             return []
         self._read += len(block)
         *lines, self._rest = (self._rest + block).split(b"\n")
-        return [values for line in lines if (values := _parse(line)) is not None]
+        return _steps(lines)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -53,8 +56,41 @@ def read_newest(path: Path, size: int = TAIL) -> list[dict[str, Any]]:
             lines = file.read().split(b"\n")
     except OSError:
         return []
-    steps = [values for line in lines[:-1] if (values := _parse(line)) is not None]
+    steps = _steps(lines[:-1])
     return steps if steps or start == 0 else read_newest(path, 8 * size)
+
+
+def read_curve(path: Path, metric: str, points: int) -> list[float]:
+    """The values of a metric over the whole file, oldest first: all of a short one, about `points` of a long one.
+
+    Each of the latter is the mean of a few neighbouring steps.
+    """
+    try:
+        with path.open("rb", buffering=0) as file:
+            size = file.seek(0, 2)
+            if size > WHOLE:
+                return list(_sampled(file, size, metric, points))
+            file.seek(0)
+            return series(_steps(file.read().split(b"\n")[:-1]), metric)
+    except OSError:
+        return []
+
+
+def _sampled(file: BinaryIO, size: int, metric: str, points: int) -> Iterator[float]:
+    file.seek(size - TAIL)
+    lines = file.read(TAIL).count(b"\n")
+    length = max(SAMPLE, 3 * TAIL // lines) if lines > 2 else LONGEST
+    for point in range(points):
+        start = (size - length) * point // max(1, points - 1)
+        file.seek(start)
+        block = file.read(length).split(b"\n")
+        values = series(_steps(block[1 if start else 0 : -1]), metric)
+        if values:
+            yield sum(values) / len(values)
+
+
+def _steps(lines: Iterable[bytes]) -> list[dict[str, Any]]:
+    return [values for line in lines if (values := _parse(line)) is not None]
 
 
 def newest_values(steps: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -70,9 +106,14 @@ def series(steps: Sequence[Mapping[str, Any]], metric: str) -> list[float]:
 
 def progress_text(progress: Progress | ProgressState, step: Mapping[str, Any]) -> str:
     """ "step 40/150  loss 0.123"."""
-    value = step.get(progress.metric)
-    metric = f"  {progress.metric} {value:.3f}" if isinstance(value, float) else ""
-    return f"step {steps_text(step['step'], progress.max_steps)}{metric}"
+    metric = metric_text(progress.metric, step)
+    return f"step {steps_text(step['step'], progress.max_steps)}{f'  {metric}' if metric else ''}"
+
+
+def metric_text(metric: str, step: Mapping[str, Any]) -> str:
+    """ "loss 0.123"; empty when the step has no such number."""
+    value = step.get(metric)
+    return f"{metric} {three_digits(value)}" if _is_number(value) else ""
 
 
 def steps_text(step: int | None, max_steps: int | None) -> str:
@@ -81,7 +122,7 @@ def steps_text(step: int | None, max_steps: int | None) -> str:
     return done if max_steps is None else f"{done}/{max_steps}"
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 

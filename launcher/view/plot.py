@@ -4,14 +4,20 @@ import itertools
 import math
 from collections.abc import Sequence
 
+from launcher.numbers import three_digits
+
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # bits of U+2800, by row and column
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
 
-def sparkline(values: Sequence[float]) -> str:
-    """A block character for each value, the lowest one for the least; NaN and infinity are left out."""
+def sparkline(values: Sequence[float], width: int = 40) -> str:
+    """A block character for each value, the lowest one for the least, or for each average of neighbours.
+
+    NaN and infinity are left out.
+    """
     values = [value for value in values if math.isfinite(value)]
+    values = _averages(values, min(len(values), width)) if values else []
     low, high = min(values, default=0.0), max(values, default=0.0)
     if low == high:
         return _BLOCKS[0] * len(values)
@@ -33,7 +39,7 @@ def plot(values: Sequence[float], width: int = 60, height: int = 6) -> list[str]
         share = (value - low) / (high - low) if high > low else 0.5
         y = round((1 - share) * (4 * height - 1))
         cells[y // 4][x // 2] |= _DOTS[y % 4][x % 2]
-    labels = [f"{high:.3g}", *[""] * (height - 2), f"{low:.3g}"]
+    labels = [three_digits(high), *[""] * (height - 2), three_digits(low)]
     margin = max(len(label) for label in labels)
     return [f"{label:>{margin}} ┤{''.join(map(chr, row))}" for label, row in zip(labels, cells, strict=True)]
 

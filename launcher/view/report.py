@@ -4,6 +4,8 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from launcher.checkpoints import newest_checkpoint
+from launcher.numbers import three_digits
 from launcher.plan.spec import Plan, ProcessSpec, Progress
 from launcher.registry import call_name
 from launcher.run.events import ending_text, exit_text
@@ -11,7 +13,7 @@ from launcher.run.failure import Failure
 from launcher.run.slurm import own_job
 from launcher.run.state import FailureState, ProcessState, ProgressState, RunState
 from launcher.rundir import RunDir
-from launcher.view.metrics import newest_values, read_metrics, series
+from launcher.view.metrics import newest_values, read_curve, read_newest
 from launcher.view.plot import plot
 from launcher.wandb_links import read_wandb_links
 
@@ -51,8 +53,30 @@ def failure_block(plan: Plan, failure: Failure) -> str:
         lines.append(f"  log         {shown(failure.log)}{where}")
     if failure.collateral:
         lines.append(f"  collateral  {', '.join(failure.collateral)}: ended by launch")
-    lines.append(f"  resume      launch resume {_typed(plan)}")
+    lines += _how_to_resume(plan)
     return "\n".join(lines) + "\n\n"
+
+
+def _how_to_resume(plan: Plan) -> Iterator[str]:
+    """Where another attempt would go on; it is not offered where there is nothing to go on from."""
+    if plan.own_checkpoints and not plan.run.node:  # node 0 writes them, perhaps to a disk of its own
+        step = newest_checkpoint(plan.run)
+        if step is None:
+            yield "  checkpoint  none yet, so there is nothing to resume: start again"
+            return
+        yield f"  checkpoint  step {step}"
+    yield f"  resume      launch resume {_typed(plan)}"
+    if not plan.own_checkpoints:
+        yield "              starts your trainer again, which has to find its own checkpoint"
+
+
+def resume_note(plan: Plan) -> str | None:
+    """For an attempt after the first: where it goes on, and how far the run had come."""
+    if plan.run.attempt == 1 or not plan.own_checkpoints or plan.run.node:
+        return None
+    step, reached = newest_checkpoint(plan.run), read_newest(plan.run.metrics("trainer"))
+    had = f"; step {reached[-1]['step']} had been reached" if reached and reached[-1]["step"] > (step or 0) else ""
+    return (f"goes on from step {step}" if step is not None else "there is no checkpoint: begins at step 1") + had
 
 
 def _where(failure: Failure) -> str:
@@ -119,16 +143,16 @@ def metrics_lines(
 ) -> Iterator[str]:
     """Each component's newest metrics, and a small plot of the one that says how the run is doing."""
     for component in components:
-        steps = read_metrics(run.metrics(component))
+        steps = read_newest(run.metrics(component))
         if not steps:
             continue
         newest = newest_values(steps)
         headlines = {name: value for name, value in newest.items() if name in (*_HEADLINES, progress.metric)}
-        values = [f"{name} {value:.4g}" for name, value in (headlines or newest).items()]
+        values = [f"{name} {three_digits(value)}" for name, value in (headlines or newest).items()]
         yield f"  {component:<12} step {steps[-1]['step']}: {', '.join(values)}"
         if component == progress.component and with_plot:
             yield f"  {progress.metric}"
-            yield from (f"  {line}" for line in plot(series(steps, progress.metric)))
+            yield from (f"  {line}" for line in plot(read_curve(run.metrics(component), progress.metric, _POINTS)))
 
 
 def wandb_lines(run: RunDir, is_over: bool = True) -> Iterator[str]:
@@ -139,6 +163,8 @@ def wandb_lines(run: RunDir, is_over: bool = True) -> Iterator[str]:
         if link.sync_command and is_over:
             yield f"  W&B          {link.name}: upload it with: {link.sync_command}"
 
+
+_POINTS = 120  # of a plot, whose columns have two
 
 _HEADLINES = (
     "loss",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from launcher.checkpoints import newest_checkpoint
 from launcher.registry import every_run, project_runs, recorded
 from launcher.run.inspection import ComponentStatus, ProcessStatus, inspect_processes
 from launcher.run.jobs import ask_for, known_state
@@ -38,6 +39,7 @@ class RunStatus:
     exit_code: int | None
     step: int | None
     max_steps: int | None  # None: unknown
+    component: str  # that logs the metric
     metric: str
     value: float | None  # of the metric, the newest one
     recent: list[float]  # its newest values, the newest last
@@ -92,6 +94,7 @@ class RunDetails(RunStatus):
     wandb: list[WandbStatus]
     waits: list[Wait]  # what the run waits for, the longest wait first
     logs: str
+    checkpoint: int | None  # step of the newest one, as far as launch knows of any
     failure: dict[str, Any] | None  # the failure block, as run.json keeps it
 
 
@@ -142,6 +145,7 @@ def run_status(run: RunDir, state: RunState, jobs: Mapping[str, Job] | None = No
         exit_code=state.exit_code,
         step=steps[-1]["step"] if steps else None,
         max_steps=state.progress.max_steps,
+        component=state.progress.component,
         metric=state.progress.metric,
         value=values[-1] if values else None,
         recent=values,
@@ -174,6 +178,7 @@ def run_details(run: RunDir, state: RunState) -> RunDetails:
         wandb=[_wandb(link, status.is_over) for link in read_wandb_links(run)],
         waits=_waits(run, state) if status.state in GOING_ON else [],
         logs=str(run.logs),
+        checkpoint=newest_checkpoint(run),
         failure=state.failure.model_dump(mode="json") if state.failure else None,
     )
 

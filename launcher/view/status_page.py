@@ -32,10 +32,11 @@ def run_page(state: RunState, details: RunDetails, colours: bool) -> str:
     run = RunDir(Path(details.directory), details.attempt, state.node)
     lines += metrics_lines(run, [component.name for component in details.components], state.progress)
     lines += wandb_lines(run, details.is_over)
+    lines += [f"  checkpoint   step {details.checkpoint}"] if details.checkpoint is not None else []
     lines += [f"  logs         {shown(Path(details.logs))}", ""]
     if details.failure:
         lines += [details.failure["text"].rstrip("\n"), ""]
-    return emphasised("\n".join([*lines, *_next(details, call_name(run.root, state.name))]), colours)
+    return emphasised("\n".join([*lines, *_next(state, details, call_name(run.root, state.name))]), colours)
 
 
 def reason_text(state: str, reason: str | None) -> str:
@@ -123,12 +124,12 @@ def size(count: float) -> str:
 # --- what to type -----------------------------------------------------------------------------------------------------
 
 
-def _next(details: RunDetails, run: str) -> Iterator[str]:
-    for number, command in enumerate(_commands(details)):
+def _next(state: RunState, details: RunDetails, run: str) -> Iterator[str]:
+    for number, command in enumerate(_commands(state, details)):
         yield f"  {'next' if number == 0 else '':<12} launch {command.format(run)}"
 
 
-def _commands(details: RunDetails) -> Iterator[str]:
+def _commands(state: RunState, details: RunDetails) -> Iterator[str]:
     if not details.is_over:
         yield "attach {}"
         yield "logs {} -f"
@@ -137,5 +138,5 @@ def _commands(details: RunDetails) -> Iterator[str]:
     yield "logs {}"
     if any(process.state == "running" for process in (*details.launchers, *details.components)):
         yield "stop {} (some of its processes are still there)"
-    if details.state != "finished":
+    if details.state != "finished" and (details.checkpoint is not None or not state.own_checkpoints or details.node):
         yield "resume {}"

@@ -4,9 +4,12 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 
+from launcher.numbers import three_digits
 from launcher.registry import every_run
-from launcher.view.metrics import steps_text
+from launcher.rundir import RunDir
+from launcher.view.metrics import read_curve, steps_text
 from launcher.view.plot import sparkline
 from launcher.view.report import duration
 from launcher.view.report import shown as shown_path
@@ -121,4 +124,11 @@ def _room(columns: dict[str, list[str]], width: int) -> int:
 def _metric(run: RunStatus, room: int) -> str:
     if run.value is None:
         return ""
-    return f"{run.value:<{_VALUE}.3g} {sparkline(run.recent[-room:]) if room > 0 else ''}"
+    line = sparkline(_curve(run, room), room) if room > 0 else ""
+    return f"{three_digits(run.value):<{_VALUE}} {line}"
+
+
+def _curve(run: RunStatus, points: int) -> list[float]:
+    """The metric over the whole run, read here because only the runs that are shown need it."""
+    path = RunDir(Path(run.directory)).metrics(run.component)
+    return read_curve(path, run.metric, points) or run.recent

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from launcher.checkpoints import newest_checkpoint
 from launcher.rundir import RunDir
 
 
@@ -63,18 +64,12 @@ def _delete(path: Path) -> None:
     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def steps_in(directory: Path) -> list[int]:
-    """The N of all complete `step_N` in a directory, ascending."""
-    names = (path.stem.removeprefix("step_") for path in directory.glob("step_*"))
-    return sorted(int(name) for name in names if name.isdigit())
-
-
 def resume_step(run: RunDir) -> int:
     """How many updates to go on from: those of the newest checkpoint, or none in a first attempt.
 
     Trainer and orchestrator both ask, and agree: no checkpoint is written before the orchestrator's first batch.
     """
-    return max(steps_in(run.checkpoints), default=0) if run.attempt > 1 or is_restarted() else 0
+    return (newest_checkpoint(run) or 0) if run.attempt > 1 or is_restarted() else 0
 
 
 def is_restarted() -> bool:

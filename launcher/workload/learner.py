@@ -11,11 +11,12 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
+from launcher.checkpoints import steps_in
 from launcher.config.workload import ModelConfig, RLTrainerConfig, SFTTrainerConfig
 from launcher.errors import UserError
 from launcher.logger import get_logger
 from launcher.workload.entry import forget_metrics, run_dir
-from launcher.workload.files import appearing, clear_drafts, remove, resume_step, steps_in
+from launcher.workload.files import appearing, clear_drafts, remove, resume_step
 from launcher.workload.model import Transformer
 from launcher.workload.ranks import Ranks
 from launcher.workload.weights import build_model, configured_shape, load_model, read_shape, save_model

@@ -19,6 +19,7 @@ from launcher.config.workload import OrchestratorConfig
 from launcher.errors import UserError
 from launcher.logger import get_logger
 from launcher.monitor import get_monitor
+from launcher.numbers import three_digits
 from launcher.waiting import waiting_for
 from launcher.workload.client import InferenceServers, Request, ServerLost
 from launcher.workload.entry import forget_metrics, run_component, run_dir
@@ -175,7 +176,7 @@ class Orchestrator:
         groups = [score(self.task, *pair) for pair in zip(prompts, samples, strict=True)]
         reward = fmean(group.rewards[0] for group in groups)
         self.evaluated = self.policy_step
-        get_logger().info("evaluation after {} updates: mean reward {:.3f}", self.policy_step, reward)
+        get_logger().info("evaluation after {} updates: mean reward {}", self.policy_step, three_digits(reward))
         return {"evaluation/reward": reward, "evaluation/policy_step": self.policy_step}
 
     # --- what people see ---
@@ -191,10 +192,10 @@ class Orchestrator:
             advantages = [advantage for group in groups for advantage in group.advantages]
             monitor.log_distributions(step, {"reward": rewards, "advantage": advantages})
         get_logger().info(
-            "step {}/{} | reward {:.3f} | solved {:.2f} | length {:.1f} | lag {} | {:.2f} s, {:.2f} s of it waiting",
+            "step {}/{} | reward {} | solved {:.2f} | length {:.1f} | lag {} | {:.2f} s, {:.2f} s of it waiting",
             step,
             self.config.max_steps,
-            metrics["reward/mean"],
+            three_digits(metrics["reward/mean"]),
             metrics["groups/solved"],
             metrics["completion/length"],
             metrics["policy/lag"],

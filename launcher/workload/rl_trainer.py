@@ -16,14 +16,16 @@ import torch
 from torch import Tensor
 from torch.distributed.elastic.multiprocessing.errors import record
 
+from launcher.checkpoints import steps_in
 from launcher.config.workload import PolicyLossConfig, RLTrainerConfig
 from launcher.errors import UserError
 from launcher.logger import get_logger
 from launcher.monitor import get_monitor
+from launcher.numbers import three_digits
 from launcher.rundir import RunDir
 from launcher.waiting import waiting_for
 from launcher.workload.entry import Stop, quick_imports, run_dir
-from launcher.workload.files import appearing, clear, is_restarted, remove, steps_in
+from launcher.workload.files import appearing, clear, is_restarted, remove
 from launcher.workload.handover import ATTEMPT, Batch, has_batch, read_batch
 from launcher.workload.learner import Learner
 from launcher.workload.ranks import Ranks, join_ranks
@@ -184,12 +186,12 @@ def report(learner: Learner, batch: Batch, metrics: dict[str, float], waited: fl
         step,
     )
     get_logger().info(
-        "step {} | loss {:+.4f} | ratio {:.3f} | entropy {:.3f} | grad {:.3f} | lag {} | {:.2f} s, waited {:.2f} s",
+        "step {} | loss {} | ratio {} | entropy {} | grad {} | lag {} | {:.2f} s, waited {:.2f} s",
         step,
-        metrics["loss"],
-        metrics["policy/ratio"],
-        metrics["policy/entropy"],
-        metrics["optimizer/grad_norm"],
+        three_digits(metrics["loss"]),
+        three_digits(metrics["policy/ratio"]),
+        three_digits(metrics["policy/entropy"]),
+        three_digits(metrics["optimizer/grad_norm"]),
         lag,
         seconds,
         waited,

@@ -15,6 +15,7 @@ from launcher.config.workload import SFTTrainerConfig
 from launcher.errors import UserError
 from launcher.logger import get_logger
 from launcher.monitor import get_monitor
+from launcher.numbers import three_digits
 from launcher.workload.entry import Stop, quick_imports
 from launcher.workload.generate import Wanted, generate
 from launcher.workload.learner import Learner
@@ -112,7 +113,9 @@ def evaluate(learner: Learner, held_out: list[Pair]) -> dict[str, float]:
     loss_sum, count, matches = ranks.sum(sums).tolist()
     metrics = {"validation/loss": loss_sum / count, "evaluation/exact_match": matches / len(held_out)}
     get_logger().info(
-        "evaluation after {} updates: validation loss {:.4f}, exact match {:.3f}", learner.step, *metrics.values()
+        "evaluation after {} updates: validation loss {}, exact match {}",
+        learner.step,
+        *map(three_digits, metrics.values()),
     )
     return metrics
 
@@ -146,10 +149,10 @@ def report(learner: Learner, metrics: dict[str, float]) -> None:
     """Log the step, on the console in one line."""
     get_monitor().log(metrics, learner.step)
     get_logger().info(
-        "step {}/{} | loss {:.4f} | grad {:.3f} | {:.0f} tokens/s",
+        "step {}/{} | loss {} | grad {} | {} tokens/s",
         learner.step,
         learner.config.max_steps,
-        metrics["loss"],
-        metrics["optimizer/grad_norm"],
-        metrics["perf/tokens_per_s"],
+        three_digits(metrics["loss"]),
+        three_digits(metrics["optimizer/grad_norm"]),
+        three_digits(metrics["perf/tokens_per_s"]),
     )

@@ -10,10 +10,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from launcher.checkpoints import steps_in
 from launcher.config.workload import ModelConfig
 from launcher.errors import UserError
 from launcher.rundir import RunDir
-from launcher.workload.files import regular_file, steps_in
+from launcher.workload.files import regular_file
 from launcher.workload.model import Shape, Transformer
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"

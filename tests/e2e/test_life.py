@@ -135,6 +135,7 @@ def test_resume_goes_on_from_the_newest_checkpoint_as_the_next_attempt(launch: L
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert "attempt 2" in resumed.stdout
     assert "continuing from" in resumed.stdout
+    assert "note       goes on from step 10\n" in resumed.stdout
     assert first.run.component_log("trainer").read_bytes() == log
     state = first.state()
     assert (state.attempt, [attempt.state for attempt in state.earlier]) == (2, ["finished"])
@@ -149,6 +150,8 @@ def test_a_run_that_has_made_its_steps_is_not_resumed_without_more(launch: Launc
     resumed = command(launch, "resume", "run")
     assert resumed.returncode == 2
     assert "--max-steps" in resumed.stderr
+    fewer = command(launch, "resume", "run", "--max-steps", "1")
+    assert "has made 2 steps already, and max_steps is 1" in fewer.stderr
 
 
 def test_a_living_run_is_not_resumed(launch: Launcher) -> None:

@@ -25,6 +25,9 @@ def handed(plan: Plan, name: str, model: type) -> object:
     return load(model, [Layer(file(plan, f"{name}.toml"))])
 
 
+PROGRESS = ("--trainer.progress", r"step (?P<step>\d+) loss (?P<loss>[\d.]+)")
+
+
 # --- what is started --------------------------------------------------------------------------------------------------
 
 
@@ -48,6 +51,32 @@ def test_sft_has_the_trainer_alone() -> None:
     assert [spec.name for spec in plan.processes] == ["trainer"]
     assert plan.followed.name == "trainer"
     assert (plan.progress.metric, plan.progress.max_steps) == ("loss", 7)
+
+
+def test_a_program_of_ones_own_has_no_steps_that_are_the_reference_workloads() -> None:
+    assert plan_of(sft("--trainer.script", "train.py")).progress.max_steps is None
+    assert (
+        plan_of(sft("--trainer.script", "train.py", *PROGRESS, "--trainer.progress-total", "9")).progress.max_steps == 9
+    )
+    both = plan_of(rl("--trainer.script", "train.py", "--orchestrator.script", "ask.py")).progress
+    assert (both.component, both.max_steps) == ("orchestrator", None)
+    trainer = plan_of(rl("--orchestrator.script", "ask.py", "--max-steps", "9")).progress
+    assert (trainer.component, trainer.metric, trainer.max_steps) == ("trainer", "loss", 9)
+
+
+def test_steps_that_no_program_is_told_of_are_refused() -> None:
+    for config in (
+        lambda: sft("--trainer.script", "train.py", "--max-steps", "9"),
+        lambda: rl("--trainer.module", "a", "--orchestrator.script", "ask.py", "--max-steps", "9"),
+    ):
+        with pytest.raises(UserError, match=r"max_steps is for the reference workload; your own program is not told"):
+            config()
+
+
+def test_steps_that_no_program_is_told_of_are_not_in_the_file_that_repeats_the_run() -> None:
+    values = file(plan_of(sft("--trainer.script", "train.py")), "config.toml")
+    assert "max_steps" not in values
+    assert load(SFTConfig, [Layer(values)]).trainer.script == Path("train.py")
 
 
 def test_a_server_elsewhere_is_not_started_and_its_url_reaches_the_orchestrator() -> None:

@@ -10,6 +10,7 @@ from launcher.view.metrics import (
     MetricsReader,
     newest_values,
     progress_text,
+    read_curve,
     read_metrics,
     read_newest,
     series,
@@ -19,6 +20,11 @@ from launcher.view.metrics import (
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "trainer.jsonl"
+
+
+def bytes_read() -> int:
+    """By this process, so far."""
+    return int(Path("/proc/self/io").read_text().split()[1])
 
 
 def append(path: Path, text: str) -> None:
@@ -91,6 +97,28 @@ def test_of_steps_with_very_long_lines_there_is_at_least_one(path: Path) -> None
     assert read_newest(path)[-1]["step"] == 4
 
 
+@pytest.mark.parametrize("count", [3, 50, 100_000])
+def test_a_curve_goes_over_the_whole_run(path: Path, count: int) -> None:
+    append(path, "".join(f'{{"step": {number}, "loss": {1 - number / count}}}\n' for number in range(count)))
+    curve = read_curve(path, "loss", 40)
+    assert len(curve) == (40 if count == 100_000 else count)
+    assert curve == sorted(curve, reverse=True)
+    assert curve[0] == pytest.approx(1, abs=0.01)
+    assert curve[-1] == pytest.approx(1 / count, abs=0.01)
+
+
+def test_of_a_long_file_only_samples_are_read(path: Path) -> None:
+    append(path, "".join(f'{{"step": {number}, "loss": 0.5}}\n' for number in range(100_000)))
+    before = bytes_read()
+    assert read_curve(path, "loss", 40) == [0.5] * 40
+    assert bytes_read() - before < path.stat().st_size / 20
+
+
+def test_a_curve_of_very_long_lines_has_its_points(path: Path) -> None:
+    append(path, "".join(f'{{"step": {n}, "loss": {n}, "text": "{"x" * 3 * TAIL}"}}\n' for n in range(50)))
+    assert len(read_curve(path, "loss", 10)) > 5
+
+
 def test_half_a_line_is_not_the_newest_step(path: Path) -> None:
     append(path, '{"step": 1}\n{"step": 2')
     assert read_newest(path) == [{"step": 1}]
@@ -109,6 +137,9 @@ def test_the_newest_values_are_numbers_and_may_be_a_few_steps_old() -> None:
     assert newest_values(steps) == {"evaluation/reward": 0.5, "loss": 2}
 
 
-@pytest.mark.parametrize(("loss", "text"), [(0.12345, "step 4/9  loss 0.123"), (None, "step 4/9")])
+@pytest.mark.parametrize(
+    ("loss", "text"),
+    [(0.12345, "step 4/9  loss 0.123"), (0.0001, "step 4/9  loss 0.0001"), (2, "step 4/9  loss 2"), (None, "step 4/9")],
+)
 def test_progress_is_the_step_and_the_metric_if_the_step_has_it(loss: float | None, text: str) -> None:
     assert progress_text(Progress("trainer", "loss", 9), {"step": 4, "loss": loss}) == text

@@ -39,7 +39,7 @@ def status_line(tmux: TmuxServer, session: str) -> str:
 
 def test_it_has_step_metric_state_and_the_time_of_all_that(plan: Plan) -> None:
     assert status_text(plan.progress, [{"step": 4, "loss": 0.5}], "running", NOON) == (
-        "step 4/9  loss 0.500  running  12:00"
+        "step 4/9  loss 0.5  running  12:00"
     )
     assert status_text(plan.progress, [], "starting", NOON) == "starting  12:00"
 
@@ -47,21 +47,21 @@ def test_it_has_step_metric_state_and_the_time_of_all_that(plan: Plan) -> None:
 def test_it_follows_the_run_and_keeps_the_final_word(plan: Plan, tmux: TmuxServer) -> None:
     _, session = open_session(plan)
     line = StatusLine(plan, session, None)
-    until(lambda: status_line(tmux, session).startswith("step 4/9  loss 0.500  running  "))
+    until(lambda: status_line(tmux, session).startswith("step 4/9  loss 0.5  running  "))
     line.close("finished", keep=True)
-    assert status_line(tmux, session).startswith("step 4/9  loss 0.500  finished  ")
+    assert status_line(tmux, session).startswith("step 4/9  loss 0.5  finished  ")
 
 
 def test_panes_that_are_opened_after_the_run_have_its_final_word(plan: Plan, tmux: TmuxServer) -> None:
     state, session = open_session(plan)
     show_status(plan.run, state.model_copy(update={"state": "failed", "ended": NOON}), session)
-    assert status_line(tmux, session) == "step 4/9  loss 0.500  failed  12:00"
+    assert status_line(tmux, session) == "step 4/9  loss 0.5  failed  12:00"
 
 
 def test_panes_of_a_run_that_died_do_not_say_that_it_runs(plan: Plan, tmux: TmuxServer) -> None:
     state, session = open_session(plan)
     show_status(plan.run, state.model_copy(update={"state": "running"}), session)
-    assert status_line(tmux, session).startswith("step 4/9  loss 0.500  died  ")
+    assert status_line(tmux, session).startswith("step 4/9  loss 0.5  died  ")
 
 
 @pytest.fixture

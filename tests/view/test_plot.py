@@ -58,4 +58,5 @@ def test_values_that_are_no_numbers_are_left_out(odd: float) -> None:
 def test_a_sparkline_has_a_block_for_each_finite_value() -> None:
     assert sparkline([0, 1, float("nan"), 7, float("inf"), 3.5]) == "▁▂█▅"
     assert sparkline([2, 2]) == "▁▁"
+    assert sparkline([8, 8, 4, 4, 0, 0], 3) == "█▅▁"
     assert sparkline([]) == ""

@@ -3,6 +3,7 @@
 import json
 import shlex
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from launcher.plan.spec import Plan
 from launcher.run.failure import Failure
 from launcher.run.state import FailureState, ProcessId, RunState, first_state
-from launcher.view.report import duration, failure_block, failure_state, header, shown, summary
+from launcher.view.report import duration, failure_block, failure_state, header, resume_note, shown, summary
 from tests.plans import machine, plan_of, rl, sft
 
 
@@ -71,8 +72,9 @@ def failure(plan: Plan, **facts: object) -> Failure:
 
 
 def test_a_failure_is_one_block_with_who_how_why_where_and_what_next(plan: Plan) -> None:
+    plan.run.checkpoint(50).mkdir(parents=True)
     block = failure_block(plan, failure(plan, log=plan.run.logs / "x.log", collateral=("inference", "orchestrator")))
-    assert block.splitlines()[:9] == [
+    assert block.splitlines()[:10] == [
         "FAILED  trainer rank 1: SIGSEGV",
         "",
         "  a",
@@ -81,8 +83,33 @@ def test_a_failure_is_one_block_with_who_how_why_where_and_what_next(plan: Plan)
         "",
         "  log         outputs/otter/logs/attempt_3/x.log",
         "  collateral  inference, orchestrator: ended by launch",
+        "  checkpoint  step 50",
         "  resume      launch resume otter",
     ]
+
+
+def test_a_resume_is_not_offered_without_a_checkpoint(plan: Plan) -> None:
+    block = failure_block(plan, failure(plan))
+    assert "  checkpoint  none yet, so there is nothing to resume: start again\n" in block
+    assert "launch resume" not in block
+
+
+def test_of_a_trainer_that_is_not_ours_nobody_knows_whether_it_has_a_checkpoint(tmp_path: Path) -> None:
+    plan = plan_of(sft("--trainer.script", "train.py"), root=tmp_path / "otter")
+    assert failure_block(plan, failure(plan)).endswith(
+        f"  resume      launch resume {plan.run.root}\n"
+        "              starts your trainer again, which has to find its own checkpoint\n\n"
+    )
+
+
+def test_an_attempt_after_the_first_says_where_it_goes_on_and_how_far_the_run_had_come(plan: Plan) -> None:
+    write_metrics(plan, "trainer", {"step": 72, "loss": 0.2}, {"step": 73, "loss": 0.2})
+    assert resume_note(plan) == "there is no checkpoint: begins at step 1; step 73 had been reached"
+    plan.run.checkpoint(50).mkdir(parents=True)
+    assert resume_note(plan) == "goes on from step 50; step 73 had been reached"
+    plan.run.checkpoint(73).mkdir(parents=True)
+    assert resume_note(plan) == "goes on from step 73"
+    assert resume_note(replace(plan, run=plan.run.of(1))) is None
 
 
 def test_a_component_without_ranks_is_named_alone(plan: Plan) -> None:
@@ -99,6 +126,7 @@ def test_a_failure_without_words_says_so_and_claims_no_collateral(plan: Plan) ->
 @pytest.mark.parametrize("name", ["a b", "it's", "$(touch pwned)", "ü\nx"])
 def test_the_command_that_is_to_be_typed_survives_the_shell(tmp_path: Path, name: str) -> None:
     plan = plan_of(sft(), root=tmp_path / name)
+    plan.run.checkpoint(1).mkdir(parents=True)
     block = failure_block(plan, failure(plan))
     command = block[block.index("launch resume") :].strip()
     assert shlex.split(command) == ["launch", "resume", str(plan.run.root)]
@@ -157,7 +185,7 @@ def test_the_newest_metrics_are_shown_and_the_one_that_matters_is_plotted(plan: 
     write_metrics(plan, "orchestrator", *steps, {"step": 10, "evaluation/reward": 0.98765})
     write_metrics(plan, "trainer", {"step": 9, "loss": 0.25})
     text = summary(plan, ended(plan))
-    assert "  orchestrator step 10: reward/mean 0.9, evaluation/reward 0.9877\n" in text
+    assert "  orchestrator step 10: reward/mean 0.9, evaluation/reward 0.988\n" in text
     assert "  trainer      step 9: loss 0.25\n" in text
     assert sum("┤" in line for line in text.splitlines()) == 6
     assert "   0.9 ┤" in text or "  0.9 ┤" in text

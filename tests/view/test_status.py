@@ -325,6 +325,15 @@ def test_how_to_sync_is_said_only_once_the_run_is_over(make_run: MakeRun, sleepe
         assert (f"wandb sync {tmp_path}" in text) is is_over
 
 
+def test_a_resume_is_offered_only_where_there_is_something_to_go_on_from(make_run: MakeRun) -> None:
+    assert "launch resume" not in page(*make_run(state="failed"))
+    assert "launch resume badger" in page(*make_run("badger", state="failed", own_checkpoints=False))
+    run, state = make_run("heron", state="failed")
+    run.checkpoint(50).mkdir(parents=True)
+    assert "  checkpoint   step 50\n" in page(run, state)
+    assert run_details(run, state).checkpoint == 50
+
+
 @pytest.mark.parametrize(
     ("facts", "commands"),
     [
@@ -335,7 +344,9 @@ def test_how_to_sync_is_said_only_once_the_run_is_over(make_run: MakeRun, sleepe
     ],
 )
 def test_what_one_may_type_next_is_said(make_run: MakeRun, facts: dict[str, Any], commands: list[str]) -> None:
-    text = page(*make_run(**facts))
+    run, state = make_run(**facts)
+    run.checkpoint(50).mkdir(parents=True)
+    text = page(run, state)
     assert re.findall(r"^  (?:next)? +launch (.*)$", text, re.MULTILINE) == commands
 
 

@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from launcher.checkpoints import steps_in
 from launcher.rundir import RunDir
-from launcher.workload.files import appearing, clear, remove, resume_step, steps_in
+from launcher.workload.files import appearing, clear, remove, resume_step
 
 
 def test_a_directory_appears_with_all_its_files_or_not_at_all(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from launcher.checkpoints import steps_in
 from launcher.rundir import RunDir
-from launcher.workload.files import appearing, steps_in
+from launcher.workload.files import appearing
 from launcher.workload.handover import ATTEMPT, Sample, has_batch, make_batch, read_batch, write_batch
 from launcher.workload.metrics import ORCHESTRATOR
 from launcher.workload.weights import build_model, save_model

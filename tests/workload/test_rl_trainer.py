@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from launcher.checkpoints import steps_in
 from launcher.config.workload import CheckpointConfig, PolicyLossConfig, RLTrainerConfig
 from launcher.errors import UserError
 from launcher.rundir import RunDir
-from launcher.workload.files import steps_in
 from launcher.workload.generate import Wanted, generate
 from launcher.workload.handover import Sample, make_batch, write_batch
 from launcher.workload.metrics import RL_TRAINER

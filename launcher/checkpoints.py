@@ -1,0 +1,16 @@
+"""Which checkpoints, and other numbered hand-overs, are there: complete, or not at all."""
+
+from pathlib import Path
+
+from launcher.rundir import RunDir
+
+
+def steps_in(directory: Path) -> list[int]:
+    """The N of all complete `step_N` in a directory, ascending."""
+    names = (path.stem.removeprefix("step_") for path in directory.glob("step_*"))
+    return sorted(int(name) for name in names if name.isdigit())
+
+
+def newest_checkpoint(run: RunDir) -> int | None:
+    """The step of the reference trainer's newest checkpoint; None when there is none."""
+    return max(steps_in(run.checkpoints), default=None)

@@ -1,0 +1,12 @@
+"""A measured number as people read it."""
+
+UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+def three_digits(value: float) -> str:
+    """Three significant digits: 0.0001, 0.123, 45.7, 12.3k."""
+    rounded = float(f"{value:.3g}")
+    for unit, suffix in UNITS:
+        if unit <= abs(rounded) < 1e15:
+            return f"{rounded / unit:.3g}{suffix}"
+    return f"{rounded:.3g}"
