@@ -3,7 +3,7 @@
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -160,7 +160,7 @@ class _Session:
         progress = ProgressWatch(self.plan)
         policy = supervise(self.plan, [log_event, self.state, screen, progress, self.witness], conduct)
         progress.close()
-        last_words = self._end(policy)
+        last_words = self._end(policy, progress.troubles())
         if status:
             status.close(policy.state.value, config.tmux.keep)
         get_logger().info("{}", last_words)
@@ -216,7 +216,7 @@ class _Session:
 
         return find_cause(self.plan, policy.culprit, tuple(policy.collateral), policy.told, facts)
 
-    def _end(self, policy: Policy) -> str:
+    def _end(self, policy: Policy, troubles: Mapping[str, str]) -> str:
         """Write down how the run has ended, and return what is to be said of it."""
         from launcher.view.report import failure_block, failure_state, summary
 
@@ -225,7 +225,7 @@ class _Session:
         shutil.rmtree(self.plan.run.sockets, ignore_errors=True)
         self._on_exit()
         os.close(self.lock)  # a console that nobody reads must not hold the directory
-        words = summary(self.plan, self.state.state)
+        words = summary(self.plan, self.state.state, troubles)
         return failure_block(self.plan, failure) + words if failure else words
 
     def _on_exit(self) -> None:

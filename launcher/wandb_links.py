@@ -13,7 +13,7 @@ from launcher.rundir import RunDir
 
 @dataclass(frozen=True)
 class WandbLink:
-    component: str
+    component: str | None  # None: a program of the user's has made it as it liked
     name: str
     id: str
     url: str | None  # None: the server has not seen the run
@@ -44,6 +44,16 @@ class WandbLink:
         return replace(self, unsynced=tuple(each for each in self.unsynced if each != self.directory))
 
 
+@dataclass(frozen=True)
+class ForeignRun:
+    """The W&B run that a program was told to log to which knows nothing of us, and writes no link."""
+
+    component: str
+    name: str
+    id: str
+    directory: str  # where it keeps W&B's files
+
+
 def sync_command(directories: Sequence[str]) -> str | None:
     """The command line that uploads W&B's directories; None if there are none."""
     if not directories:
@@ -52,10 +62,37 @@ def sync_command(directories: Sequence[str]) -> str | None:
     return shlex.join(["wandb", "sync", *(["--include-online"] if is_online else []), *directories])
 
 
-def read_wandb_links(run: RunDir) -> list[WandbLink]:
-    """The links of a run's components, by the component's name."""
-    links = [WandbLink.read(path) for path in sorted(run.wandb.glob("*.json"))]
-    return [link for link in links if link is not None]
+def read_wandb_links(run: RunDir, foreign: Sequence[ForeignRun] = ()) -> list[WandbLink]:
+    """The links of a run's components, by the component's name, and what foreign programs have logged offline."""
+    links = [link for path in sorted(run.wandb.glob("*.json")) if (link := WandbLink.read(path))]
+    known = {link.id for link in links}
+    told = [each for each in foreign if each.id not in known]
+    return links + [link for link in (_offline(each) for each in told) if link.unsynced] + _others(run, links, told)
+
+
+def _offline(foreign: ForeignRun) -> WandbLink:
+    found = [path for path in _offline_runs(Path(foreign.directory)) if path.name.endswith(f"-{foreign.id}")]
+    return _offline_link(foreign.component, foreign.name, foreign.id, found)
+
+
+def _others(run: RunDir, links: Sequence[WandbLink], told: Sequence[ForeignRun]) -> list[WandbLink]:
+    """The runs below the run's own directory that a program has made as it liked."""
+    claimed = {directory for link in links for directory in (link.directory, *link.unsynced)}
+    named = tuple(f"-{each}" for each in (*(link.id for link in links), *(one.id for one in told)))
+    ids: dict[str, list[Path]] = {}
+    for path in _offline_runs(run.wandb):
+        if str(path) not in claimed and not path.name.endswith(named):
+            ids.setdefault(path.name.split("-", 3)[-1], []).append(path)
+    return [_offline_link(None, name, name, found) for name, found in ids.items()]
+
+
+def _offline_runs(directory: Path) -> list[Path]:
+    """Of `offline-run-20261126_091500-ID`, oldest first, those that have not been uploaded."""
+    return [path for path in sorted(directory.glob("offline-run-*-*")) if not _is_synced(str(path))]
+
+
+def _offline_link(component: str | None, name: str, id: str, found: Sequence[Path]) -> WandbLink:
+    return WandbLink(component, name, id, None, str(found[-1]) if found else "", tuple(map(str, found)))
 
 
 def _is_synced(directory: str) -> bool:

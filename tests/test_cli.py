@@ -85,11 +85,14 @@ def taken() -> Iterator[int]:
         ("rl @ missing.toml", r"missing.toml: there is no such file"),
         ("rl missing.toml", r"missing.toml stands there by itself\n.*@ FILE"),
         ("rl --trainer.module a --trainer.script b", r"--trainer: module and script are both set; name one program"),
-        ("sft --trainer.script train.py", r"--trainer.script train.py: there is no such file"),
+        ("sft --trainer.script train.py", r"trainer: there is no script train.py in "),
         ("sft --trainer.command nonsense-program", r"trainer: nonsense-program is not a program that can be found"),
         ("sft --trainer.command ./nonsense", r"trainer: ./nonsense is not a program that can be found"),
         ("sft --trainer.cwd nowhere", r"trainer: its working directory .*/nowhere does not exist"),
-        ("rl --inference.command sh --inference.args {prot}", r"inference: {prot} is not a placeholder\n.*port"),
+        (
+            "sft --trainer.command sh --trainer.args {prot}",
+            r"trainer: {prot} is not a placeholder\n.*port",
+        ),
         ("sft --trainer.args {port}", r"trainer: {port} .* has no value in this run"),
         ("rl --inference.host nowhere.invalid", r"--inference.host nowhere.invalid: cannot be listened on"),
         ("rl --no-inference", r"without inference, orchestrator.inference_url must say where the server is"),
@@ -141,7 +144,9 @@ def test_more_ranks_than_gpus_are_refused(terminal: Terminal, command: str) -> N
 
 
 def test_foreign_inference_does_not_get_the_trainers_gpus(terminal: Terminal) -> None:
-    message = terminal.refused("rl", "--inference.command", "sh", "--nproc", "2", CUDA_VISIBLE_DEVICES="0,1")
+    message = terminal.refused(
+        "rl", "--inference.command", "sh", "--inference.takes-weights", "--nproc", "2", CUDA_VISIBLE_DEVICES="0,1"
+    )
     assert "--inference.share-gpus" in message
 
 

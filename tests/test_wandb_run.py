@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from launcher.rundir import RunDir
-from launcher.wandb_links import WandbLink, read_wandb_links
+from launcher.wandb_links import ForeignRun, WandbLink, read_wandb_links
 from tests.children import clean_environment, run_python
 from tests.wandb_child import TO_THE_END, WORK, child, metrics, offline_run, run
 from tests.wandb_files import history, records, table
@@ -131,6 +131,27 @@ def test_what_has_been_synced_since_is_not_in_the_sync_command(tmp_path: Path) -
     assert read_wandb_links(RunDir(tmp_path)) == [link]
     (tmp_path / "run-1" / "run-i.wandb.synced").touch()
     assert read_wandb_links(RunDir(tmp_path))[0].sync_command is None
+
+
+def test_what_foreign_programs_have_logged_offline_is_found(tmp_path: Path) -> None:
+    run, elsewhere = RunDir(tmp_path), tmp_path / "elsewhere" / "wandb"
+    own = [run.wandb / f"offline-run-20261126_09150{number}-ab-12" for number in range(2)]
+    free, told = run.wandb / "offline-run-20261126_091500-x-y", elsewhere / "offline-run-20261126_091500-cd34"
+    for directory in (*own, free, told, elsewhere / "offline-run-20261126_091500-another"):
+        directory.mkdir(parents=True)
+    foreign = (
+        ForeignRun("trainer", "otter", "ab-12", str(run.wandb)),
+        ForeignRun("orchestrator", "heron", "cd34", str(elsewhere)),
+        ForeignRun("inference", "badger", "none", str(elsewhere)),
+    )
+    found = [(link.component, link.name, link.sync_command) for link in read_wandb_links(run, foreign)]
+    assert found == [
+        ("trainer", "otter", f"wandb sync {own[0]} {own[1]}"),
+        ("orchestrator", "heron", f"wandb sync {told}"),
+        (None, "x-y", f"wandb sync {free}"),
+    ]
+    (free / "run-x-y.wandb.synced").touch()
+    assert len(read_wandb_links(run, foreign)) == 2
 
 
 @pytest.mark.parametrize("mode", ["offline", "online"])

@@ -75,6 +75,9 @@ class Inference(ServerConfig, InferenceSettings, Switch):
     """`[inference]`"""
 
     enabled: bool = Field(True, description="start an inference server")
+    takes_weights: bool = Field(
+        False, description="a server of your own loads new weights at /update_weights, as the reference one does"
+    )
     nodes: int = Field(
         0, ge=0, description="whole nodes for inference, with a server on each; 0: beside the trainer, on node 0"
     )
@@ -159,6 +162,17 @@ class RLConfig(RunConfig):
     trainer: RLTrainer = RLTrainer()
     orchestrator: Orchestrator = Orchestrator()
     inference: Inference = Inference()
+
+    @model_validator(mode="after")
+    def _the_server_takes_weights(self) -> Self:
+        inference, takes = self.inference, self.inference.is_reference or self.inference.takes_weights
+        if inference.enabled and self.orchestrator.is_reference and not takes:
+            raise ValueError(
+                "the reference orchestrator gives the server new weights after each update, at /update_weights, and "
+                "inference is a program of your own, which cannot take them: name an orchestrator of your own as well "
+                "(orchestrator.script), or say inference.takes_weights = true if your server can"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_server(self) -> Self:

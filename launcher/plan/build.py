@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeVar
 from launcher.config.component import ComponentConfig, LastingConfig, ProcessConfig
 from launcher.config.dump import to_toml
 from launcher.config.progress import headline
-from launcher.config.run import RLConfig, RunConfig, SFTConfig
+from launcher.config.run import RLConfig, RunConfig, SFTConfig, is_reference
 from launcher.config.wandb import WandbConfig, WandbSection
 from launcher.config.workload import (
     INFERENCE_TOKEN,
@@ -24,9 +24,10 @@ from launcher.plan.placement import Placement, Server, place
 from launcher.plan.ready import LOG, check_alive, check_ready
 from launcher.plan.spec import Alive, Machine, Plan, ProcessSpec, Progress, Ranks, Role
 from launcher.plan.torchrun import between_nodes, plan_ranks, rank_files, redirected, torchrun_argv
-from launcher.plan.wandb_runs import NOT_LOGGED_IN, wandb_run, wandb_variables
+from launcher.plan.wandb_runs import NOT_LOGGED_IN, foreign_run, wandb_run, wandb_variables
 from launcher.rundir import RunDir
 from launcher.secrets import MASK, is_secret
+from launcher.wandb_links import ForeignRun
 
 H = TypeVar("H", bound=Handed)
 
@@ -62,6 +63,7 @@ class _Planner:
         self.kind: Literal["rl", "sft"] = "rl" if self.rl else "sft"
         self.placement = self._place()
         self.notes: list[str] = []
+        self.foreign_wandb: list[ForeignRun] = []
         self.wandb_runs: dict[str, WandbConfig] = {}
         self.files = [(run.config, to_toml(config, leave_out=UNREPEATED))]
 
@@ -79,6 +81,7 @@ class _Planner:
             run_id=self.machine.run_id,
             own_checkpoints=self.config.trainer.is_reference,
             wandb=any(wandb.is_on for wandb in self.wandb_runs.values()),
+            foreign_wandb=tuple(self.foreign_wandb),
             notes=(*self.placement.notes, *self.notes, *self._warnings(processes)),
             nodes=self.nodes,
         )
@@ -187,12 +190,15 @@ class _Planner:
         env = {**additions(name, self.config, self.machine, self.run, gpus), **(env or {})}
         if isinstance(settings, ComponentConfig) and not settings.is_reference and self._logs_to_wandb(name):
             env |= wandb_variables(self.wandb_runs[name], self.run.root)
+            self.foreign_wandb.append(foreign_run(name, self.wandb_runs[name], self.run.root, self.machine.cwd))
         env |= own
         if name in self.machine.pythons:
             env |= own_python(self.machine, self._python(name), own)
             env |= foreign_torchrun(self.machine, own) if more.get("ranks") else {}
         if settings.ready:
             more["ready"] = check_ready(name, self._expand(name, (settings.ready,))[0])
+        if is_reference(settings) and name == ("orchestrator" if self.rl else "trainer"):
+            more["task"] = self.config.task.target
         if isinstance(settings, LastingConfig):
             more |= {"restarts": settings.restarts, "may_exit": getattr(settings, "may_exit", False)}
             more["alive"] = self._alive(name, settings, more.get("ready"))

@@ -9,6 +9,7 @@ from typing import Literal
 from launcher.config.wandb import WandbConfig
 from launcher.plan.nodes import Nodes
 from launcher.rundir import RunDir
+from launcher.wandb_links import ForeignRun
 
 
 class Role(Enum):
@@ -79,6 +80,7 @@ class ProcessSpec:
     alive: Alive | None = None  # for what SERVES; None: ready once is believed for good
     progress: str | None = None  # regular expression whose names turn log lines into metrics
     ranks: Ranks | None = None  # set for torchrun
+    task: str | None = None  # what it learns, module:Class, where it is ours to import
     restarts: int = 0  # how often the supervisor starts it again when it fails; for what SERVES
     may_exit: bool = False  # ending with 0 before the run does is no failure; for what SERVES
     watchdog: float | None = None  # seconds that it may log nothing and make no step
@@ -107,6 +109,7 @@ class Plan:
     run_id: str = ""  # kept over the attempts
     own_checkpoints: bool = True  # whether the trainer is the reference one, whose checkpoints are the run's
     wandb: bool = False  # whether any component logs to W&B
+    foreign_wandb: tuple[ForeignRun, ...] = ()  # what programs that know nothing of us were told to log to
     notes: tuple[str, ...] = ()  # for the user: decisions that were made for them
     nodes: Nodes | None = None  # of a run on several; this is the plan of one of them
 

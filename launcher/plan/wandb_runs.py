@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from launcher.config.wandb import VARIABLES, WandbConfig
 from launcher.errors import UserError
+from launcher.wandb_links import ForeignRun
 
 NOT_LOGGED_IN = "not logged in to W&B: logging offline; log in with `wandb login` or set WANDB_API_KEY"
 
@@ -44,6 +45,12 @@ def wandb_variables(wandb: WandbConfig, directory: Path) -> dict[str, str]:
     values["WANDB_TAGS"] = ",".join(wandb.tags)
     values["WANDB_RESUME"] = "allow"  # the next attempt has the same id, and goes on with the run
     return {name: str(value) for name, value in values.items() if value}
+
+
+def foreign_run(component: str, wandb: WandbConfig, directory: Path, cwd: Path) -> ForeignRun:
+    """Where the files are of a run that was handed over by `wandb_variables`."""
+    files = cwd / (wandb.dir or directory) / "wandb"
+    return ForeignRun(component, wandb.name or component, wandb.id or "", str(files))
 
 
 def _sft_identity(component: str, run_name: str, general: WandbConfig, own: WandbConfig) -> dict[str, Any]:

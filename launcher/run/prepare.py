@@ -13,7 +13,7 @@ from launcher.errors import UserError
 from launcher.files import make_directory, open_regular, write_atomically
 from launcher.home import user_name
 from launcher.plan.spec import Plan
-from launcher.run.state import read_state, write_atomically
+from launcher.run.state import read_state
 from launcher.run.survivors import end_survivors, survivors_text
 from launcher.rundir import RunDir
 
@@ -140,7 +140,7 @@ def check_free(run: RunDir, clean: bool) -> None:
 def _has_a_checkpoint(run: RunDir) -> bool:
     """Whether there may be something to go on from: of a trainer that is not ours nobody knows."""
     state = read_state(run)
-    return (state is not None and not state.own_checkpoints) or newest_checkpoint(run) is not None
+    return state is None or not state.own_checkpoints or newest_checkpoint(run) is not None
 
 
 def _make_room(run: RunDir, clean: bool) -> None:

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import launcher
-from launcher.config.component import ComponentConfig
 from launcher.config.run import RLConfig, RunConfig, started_processes
 from launcher.config.wandb import WandbConfig, over_environment
 from launcher.errors import UserError
 from launcher.plan.nodes import Nodes
 from launcher.plan.spec import Machine, Plan
+from launcher.run.code import check_code
 from launcher.run.env_file import read_env_file
 from launcher.run.gpus import gpu_count
 from launcher.run.python import check_torch, find_python
@@ -25,9 +25,8 @@ from launcher.run.wandb_login import is_logged_in
 def probe(config: RunConfig, run_id: str | None = None, nodes: Nodes | None = None) -> Machine:
     """The machine as the plan sees it; `run_id` is that of the run's earlier attempts, `nodes` are those it is one of.
 
-    Raises UserError for a port that is taken, and for a script, interpreter or file of variables that is not there.
+    Raises UserError for a port that is taken, and for an interpreter or file of variables that is not there.
     """
-    _check_scripts(config)
     processes = started_processes(config)
     port, wandb = 0, over_environment(WandbConfig(), os.environ)
     if isinstance(config, RLConfig) and config.inference.enabled and (nodes is None or nodes.runs("inference")):
@@ -53,17 +52,8 @@ def probe(config: RunConfig, run_id: str | None = None, nodes: Nodes | None = No
     )
 
 
-def _check_scripts(config: RunConfig) -> None:
-    for name, component in started_processes(config).items():
-        if not isinstance(component, ComponentConfig) or component.script is None:
-            continue
-        script = Path.cwd() / (component.cwd or "") / component.script
-        if not script.is_file() and "{" not in str(script):  # a placeholder's value is not known yet
-            raise UserError(f"--{name}.script {component.script}: there is no such file in {script.parent}")
-
-
 def check_programs(plan: Plan, environment: Mapping[str, str]) -> None:
-    """Raises UserError for a program, or a directory to run it in, that is not there."""
+    """Raises UserError for a program, its code, or a directory to run it in, that is not there."""
     for spec in plan.processes:
         if not spec.cwd.is_dir():
             raise UserError(f"{spec.name}: its working directory {spec.cwd} does not exist")
@@ -73,6 +63,7 @@ def check_programs(plan: Plan, environment: Mapping[str, str]) -> None:
             raise UserError(f"{spec.name}: {program} is not a program that can be found")
         if spec.ranks and program != sys.executable:
             check_torch(spec, child_environment(spec, environment))
+        check_code(plan, spec, child_environment(spec, environment))
 
 
 def visible_gpus(environment: Mapping[str, str]) -> tuple[str, ...]:

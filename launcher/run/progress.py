@@ -33,14 +33,27 @@ class LoggedProgress:
         self._step = newest_step(metrics)
         self._last: dict[str, float] = {}
         self._is_new = True
+        self._lines, self._newest = 0, ""
+        self._has_matched = self._has_metrics = False
 
     def look(self, is_over: bool = False) -> None:
         """Turn the lines that were added since the last look into metrics."""
         for path in self._logs():
             tail = self._tails.setdefault(path, LogTail(path))
             while lines := tail.new_lines(is_over):
+                self._lines += len(lines)
                 for line in lines:
                     self._take(_COLOUR.sub("", line))
+
+    @property
+    def trouble(self) -> str | None:
+        """Why there are no metrics, when there are none."""
+        if self._has_metrics:
+            return None
+        if not self._newest:
+            return "progress matched nothing: its log is empty"
+        what = "matched, but found no number" if self._has_matched else "matched nothing"
+        return f"progress {what} in {self._lines} lines, such as {self._newest!r:.80}"
 
     def _logs(self) -> list[Path]:
         ranks = self.spec.ranks
@@ -50,9 +63,13 @@ class LoggedProgress:
     def _take(self, line: str) -> None:
         match = self.pattern.search(line)
         texts = match.groupdict() if match else {}
+        if match or (line.strip() and not self._has_matched):
+            self._newest = line
+        self._has_matched = self._has_matched or match is not None
         found = {name: value for name, text in texts.items() if (value := _number(text)) is not None}
         if not found or ("step" in found and found == self._last):
             return
+        self._has_metrics = True
         self._last = dict(found)
         step = int(found.pop("step", self._step + 1))
         if self._is_new and step <= self._step:
@@ -81,6 +98,11 @@ class ProgressWatch:
         self._plans.put(None)
         if self._followed:
             self._thread.join()
+
+    def troubles(self) -> dict[str, str]:
+        """By component, why its `progress` has given no metrics; for after `close`."""
+        found = {followed.spec.name: followed.trouble for followed in self._followed.values()}
+        return {name: trouble for name, trouble in found.items() if trouble}
 
     def _run(self) -> None:
         while True:

@@ -33,6 +33,7 @@ from launcher.run.processes import start_time, zombie_exit_code
 from launcher.run.reports import Reported
 from launcher.run.slurm import own_job, restarts, why_terminated
 from launcher.rundir import RunDir
+from launcher.wandb_links import ForeignRun
 
 TIME_LIMIT = "time limit"  # the reason of a run that Slurm's signal before its limit has stopped
 RESERVED = 128 * 1024  # bytes; the failure block is what makes run.json long
@@ -136,6 +137,7 @@ class RunState(_Record):
     grace: Seconds
     progress: ProgressState
     processes: list[ProcessState]
+    foreign_wandb: list[ForeignRun] = []  # what programs that know nothing of us were told to log to
     own_checkpoints: bool = True  # whether the trainer is the reference one, whose checkpoints are the run's
     wandb: bool = False
     tmux_socket: str | None = None
@@ -218,6 +220,7 @@ def first_state(plan: Plan, provenance: dict[str, Any], earlier: RunState | None
         grace=plan.grace,
         progress=ProgressState(**asdict(plan.progress)),
         processes=[_process_state(spec) for spec in plan.processes],
+        foreign_wandb=list(plan.foreign_wandb),
         own_checkpoints=plan.own_checkpoints,
         wandb=plan.wandb,
         provenance=provenance,

@@ -28,6 +28,8 @@ _YEARLESS = re.compile(
 )
 
 _REST_OF_STAMP = re.compile(rb"\A\d*(?: +\d+(?= \S+:\d+\]))?")
+# loguru with a short format, as in prime-rl
+_CLOCK = re.compile(rb"\[?((?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(?:[.,](\d{1,3})\d*)?(?=[\]\s|])")
 
 _CONTROL = bytes(code for code in (*range(0x20), 0x7F) if code not in b"\t\n")
 _ESCAPE = re.compile(
@@ -62,7 +64,7 @@ def plain_entries(block: bytes, label: bytes) -> list[bytes] | None:
 
 def has_stamp(block: bytes, start: int) -> bool:
     """Whether the line that begins at `start` says when it was written."""
-    return (_DATED.match(block, start) or _YEARLESS.match(block, start)) is not None
+    return any(stamp.match(block, start) for stamp in (_DATED, _YEARLESS, _CLOCK))
 
 
 def key_of(line: bytes, year: int) -> bytes | None:
@@ -84,10 +86,16 @@ def without_stamp(line: bytes) -> bytes:
     """
     if line.startswith((b"{", b"[{")) or not line.strip():
         return b""
-    found = _DATED.match(line) or _YEARLESS.match(line)
+    found = _DATED.match(line) or _YEARLESS.match(line) or _CLOCK.match(line)
     if found is None:
         return line
     return line[: found.start(1)] + _REST_OF_STAMP.sub(b"", line[found.end() :], count=1)
+
+
+def clock_of(line: bytes) -> bytes | None:
+    """The time of a line that says no more than that, as in a key."""
+    found = _CLOCK.match(line)
+    return b"%b.%b" % (found.group(1), (found.group(2) or b"").ljust(3, b"0")) if found else None
 
 
 def key_at(seconds: float) -> bytes:

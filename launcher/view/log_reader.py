@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from launcher.files import reading
+from launcher.view.clocks import key_of_clock
 from launcher.view.log_lines import (
     INNER_END,
     KEY_WIDTH,
@@ -18,6 +19,7 @@ from launcher.view.log_lines import (
     MARK,
     TRACEBACK,
     clean,
+    clock_of,
     has_stamp,
     key_at,
     key_of,
@@ -157,7 +159,7 @@ class LogReader:
     def _entries(self, lines: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
         """(key, text) of each entry in a block of any form."""
         year = time.localtime(self._changed).tm_year
-        stamps = [key_of(line, year) for line in lines]
+        stamps = list(self._stamps(lines, year))
         # Before a log's first stamp its lines are as old as that, or in a log without any as its last change.
         early = next(filter(None, stamps), key_at(self._changed))
         entry: list[bytes] = []
@@ -169,6 +171,16 @@ class LogReader:
             self._key = stamp or self._key
         if entry:
             yield self._key or early, b"\n".join(entry)
+
+    def _stamps(self, lines: list[bytes], year: int) -> Iterator[bytes | None]:
+        """The key of each line that says when it was written."""
+        last = self._key
+        for line in lines:
+            stamp = key_of(line, year)
+            if stamp is None and (clock := clock_of(line)):
+                stamp = key_of_clock(clock, last, self.source.begun, self._changed)
+            last = stamp or last
+            yield stamp
 
     def _continues(self, entry: list[bytes], line: bytes, stamp: bytes | None) -> bool:
         """Whether the line belongs to the entry. In a log without stamps only what is indented does, and an error."""

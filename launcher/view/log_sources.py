@@ -37,6 +37,7 @@ class Source:
     rank: int | None = None  # global rank
     part: Part | None = None
     node: int | None = None  # of a run on several
+    begun: float | None = None  # when the attempt was, in seconds since the epoch: lines with a time may have no date
 
     @property
     def label(self) -> str:
@@ -60,7 +61,17 @@ def attempts(run: RunDir) -> list[int]:
 def sources(run: RunDir, state: RunState) -> list[Source]:
     """The files of the attempt that `run` is of, of all nodes that share it; ranks that have started have theirs."""
     nodes = [(run, state), *other_nodes(run, state)]
-    return [replace(source, node=each.node) for each, its in nodes for source in _of_node(each, its)]
+    return [
+        replace(source, node=each.node, begun=_begun(each, its))
+        for each, its in nodes
+        for source in _of_node(each, its)
+    ]
+
+
+def _begun(run: RunDir, state: RunState) -> float | None:
+    if run.attempt == state.attempt:
+        return state.started
+    return next((earlier.started for earlier in state.earlier if earlier.attempt == run.attempt), None)
 
 
 def _of_node(run: RunDir, state: RunState) -> Iterator[Source]:

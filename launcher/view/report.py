@@ -1,7 +1,7 @@
 """What stands on the console before and after a run: plain text, so that a pipe gets the same."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from launcher.checkpoints import newest_checkpoint
@@ -15,7 +15,7 @@ from launcher.run.state import FailureState, ProcessState, ProgressState, RunSta
 from launcher.rundir import RunDir
 from launcher.view.metrics import newest_values, read_curve, read_newest
 from launcher.view.plot import plot
-from launcher.wandb_links import read_wandb_links
+from launcher.wandb_links import ForeignRun, read_wandb_links
 
 
 def header(plan: Plan, session: str | None, notes: Sequence[str] = ()) -> str:
@@ -116,14 +116,15 @@ def failure_state(plan: Plan, failure: Failure | None) -> FailureState | None:
     )
 
 
-def summary(plan: Plan, state: RunState) -> str:
+def summary(plan: Plan, state: RunState, troubles: Mapping[str, str] | None = None) -> str:
     """Duration, how each component has ended, newest metrics and, of a run that did not fail, a small plot."""
     lines = [f"run {plan.name} {state.state} after {duration((state.ended or time.time()) - state.started)}"]
     lines += [f"  {state.reason}"] if state.reason and state.reason.startswith("stopped by") else []
     lines += [f"  {process.name:<12} {_ending(process, state.failure)}" for process in state.processes]
+    lines += [f"  {name:<12} {trouble}" for name, trouble in (troubles or {}).items()]
     names = [process.name for process in state.processes]
     lines += metrics_lines(plan.run, names, plan.progress, with_plot=state.failure is None)
-    lines += wandb_lines(plan.run)
+    lines += wandb_lines(plan.run, state.foreign_wandb)
     lines.append(f"  logs         {shown(plan.run.logs)}")
     return "\n".join(lines) + "\n"
 
@@ -155,9 +156,9 @@ def metrics_lines(
             yield from (f"  {line}" for line in plot(read_curve(run.metrics(component), progress.metric, _POINTS)))
 
 
-def wandb_lines(run: RunDir, is_over: bool = True) -> Iterator[str]:
+def wandb_lines(run: RunDir, foreign: Sequence[ForeignRun], is_over: bool = True) -> Iterator[str]:
     """Where the W&B runs are to be seen and, after the run, how they get there."""
-    for link in read_wandb_links(run):
+    for link in read_wandb_links(run, foreign):
         if link.url:
             yield f"  W&B          {link.name}: {link.url}"
         if link.sync_command and is_over:

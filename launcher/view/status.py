@@ -63,7 +63,7 @@ class AttemptStatus:
 
 @dataclass(frozen=True)
 class WandbStatus:
-    component: str
+    component: str | None  # None: a program has made it as it liked
     name: str
     id: str
     url: str | None
@@ -175,7 +175,7 @@ def run_details(run: RunDir, state: RunState) -> RunDetails:
         launchers=found.launchers,
         components=found.components,
         metrics={name: values for name, values in metrics.items() if values},
-        wandb=[_wandb(link, status.is_over) for link in read_wandb_links(run)],
+        wandb=[_wandb(link, status.is_over) for link in read_wandb_links(run, state.foreign_wandb)],
         waits=_waits(run, state) if status.state in GOING_ON else [],
         logs=str(run.logs),
         checkpoint=newest_checkpoint(run),

@@ -31,7 +31,7 @@ def run_page(state: RunState, details: RunDetails, colours: bool) -> str:
     lines += [f"  {'' if number else 'now':<12} {waits_text([wait])}" for number, wait in enumerate(details.waits)]
     run = RunDir(Path(details.directory), details.attempt, state.node)
     lines += metrics_lines(run, [component.name for component in details.components], state.progress)
-    lines += wandb_lines(run, details.is_over)
+    lines += wandb_lines(run, state.foreign_wandb, details.is_over)
     lines += [f"  checkpoint   step {details.checkpoint}"] if details.checkpoint is not None else []
     lines += [f"  logs         {shown(Path(details.logs))}", ""]
     if details.failure:

@@ -270,8 +270,16 @@ def test_a_server_on_all_addresses_is_reached_on_this_host() -> None:
     assert component(plan, "inference").ready == "http://127.0.0.1:4321/health"
 
 
+def test_the_reference_orchestrator_beside_a_server_that_cannot_take_its_weights_is_refused() -> None:
+    serve = ("--inference.command", "vllm")
+    with pytest.raises(UserError, match=r"new weights after each update.*orchestrator\.script.*takes_weights"):
+        rl(*serve)
+    assert rl(*serve, "--orchestrator.script", "ask.py").inference.command == ("vllm",)
+    assert rl(*serve, "--inference.takes-weights").inference.takes_weights
+
+
 def test_foreign_inference_is_ready_when_its_own_url_says_so_or_never_asked() -> None:
-    command = ("--inference.command", "serve")
+    command = ("--inference.command", "serve", "--inference.takes-weights")
     assert component(plan_of(rl(*command)), "inference").ready is None
     with_url = rl(*command, "--inference.ready", "http://h:{port}/up", "--inference.ready-timeout", "3s")
     inference = component(plan_of(with_url), "inference")

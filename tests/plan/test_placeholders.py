@@ -93,6 +93,7 @@ def test_commands_arguments_variables_and_the_readiness_url_are_expanded() -> No
     command = [f"--inference.command={word}" for word in ("vllm", "serve", "{model}", "--port", "{port}")]
     config = rl(
         *command,
+        "--inference.takes-weights",
         "--inference.ready=http://127.0.0.1:{port}/health",
         "--inference.env=URL={inference_url}",
         "--trainer.model.checkpoint=/models/a b",

@@ -37,7 +37,7 @@ def test_a_check_that_can_never_succeed_is_refused_with_those_that_can(check: st
     assert "tcp://HOST:PORT" in str(refused.value)
 
 
-FOREIGN = ("--inference.command", "serve")
+FOREIGN = ("--inference.command", "serve", "--inference.takes-weights")
 
 
 @pytest.mark.parametrize(

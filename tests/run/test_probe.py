@@ -119,19 +119,3 @@ def test_a_program_that_cannot_be_found_is_refused(programs: Path, program: str)
 def test_a_working_directory_that_does_not_exist_is_refused(programs: Path) -> None:
     with pytest.raises(UserError, match=f"trainer: its working directory {programs}/missing does not exist"):
         checked(programs, "sh", "--trainer.cwd=missing")
-
-
-@pytest.mark.parametrize("name", ["trainer", "orchestrator", "inference"])
-def test_a_script_that_does_not_exist_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=f"--{name}.script train.py: there is no such file in {tmp_path}"):
-        probe(rl(f"--{name}.script", "train.py"))
-    (tmp_path / "train.py").touch()
-    probe(rl(f"--{name}.script", "train.py"))
-
-
-def test_a_script_is_looked_for_where_it_is_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / "train.py").touch()
-    monkeypatch.chdir(tmp_path)
-    probe(sft("--trainer.script", "train.py", "--trainer.cwd", "sub"))

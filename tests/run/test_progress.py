@@ -34,6 +34,29 @@ def test_each_line_that_matches_is_a_step_and_the_others_are_nothing(tmp_path: P
     assert written(tmp_path / "metrics.jsonl") == [(1, 0.5), (2, None), (3, 0.01)]
 
 
+@pytest.mark.parametrize(
+    ("log", "trouble"),
+    [
+        ("step 1 loss=0.5\n", None),
+        ("", "progress matched nothing: its log is empty"),
+        ("hello\n\nstp 1: 0.5\n", "progress matched nothing in 3 lines, such as 'stp 1: 0.5'"),
+        ("step ? loss=?\nhello\n", "progress matched nothing in 2 lines, such as 'hello'"),
+    ],
+)
+def test_a_pattern_that_has_matched_nothing_is_said(tmp_path: Path, log: str, trouble: str | None) -> None:
+    progress = follow(tmp_path)
+    (tmp_path / "log").write_text(log)
+    progress.look()
+    assert progress.trouble == trouble
+
+
+def test_a_pattern_that_matches_what_is_no_number_is_said(tmp_path: Path) -> None:
+    progress = follow(tmp_path, r"loss=(?P<loss>\S+)")
+    (tmp_path / "log").write_text("loss=high\nhello\n")
+    progress.look()
+    assert progress.trouble == "progress matched, but found no number in 2 lines, such as 'loss=high'"
+
+
 def test_a_progress_bar_that_repeats_itself_gives_each_step_once(tmp_path: Path) -> None:
     progress = follow(tmp_path)
     (tmp_path / "log").write_text("step 1 loss=0.5\rstep 1 loss=0.5\rstep 2 loss=0.4\r\n")

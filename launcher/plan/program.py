@@ -1,0 +1,33 @@
+"""Which Python code a command line runs, as far as it says so itself."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from launcher.plan.spec import ProcessSpec
+
+_PLAIN = ("-u", "-B", "-O", "-OO")  # flags that do not change what Python finds
+
+
+@dataclass(frozen=True)
+class PythonCode:
+    """One of both."""
+
+    module: str | None = None
+    script: str | None = None
+
+
+def python_code(spec: ProcessSpec) -> PythonCode | None:
+    """What `python -m MODULE …` or `python SCRIPT …` runs, below torchrun where there are ranks; else None."""
+    if not re.fullmatch(r"python[\d.]*", Path(spec.argv[0]).name):
+        return None
+    words = list(spec.argv[1:])
+    if spec.ranks:  # -m torch.distributed.run, then settings that are a word each
+        words = words[2:]
+        while words and words[0].startswith("--"):
+            words.pop(0)
+    while words and words[0] in _PLAIN:
+        words.pop(0)
+    if words[:1] == ["-m"]:
+        return PythonCode(module=words[1]) if len(words) > 1 else None
+    return PythonCode(script=words[0]) if words and not words[0].startswith("-") else None

@@ -1,0 +1,107 @@
+"""Whether what a Python is to run is there, found as that Python would find it, without importing any of it."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+
+from launcher.config.workload import TaskConfig
+from launcher.errors import UserError
+from launcher.plan.program import python_code
+from launcher.plan.spec import Plan, ProcessSpec
+
+ANSWER_WITHIN = 60.0  # seconds: a cold network file system takes its time
+
+_FIND = r"""
+import json, sys
+
+def find(name, path=None):
+    found = (finder.find_spec(name, path) for finder in sys.meta_path if hasattr(finder, "find_spec"))
+    return next((spec for spec in found if spec is not None), None)
+
+def source(spec):
+    get = getattr(spec.loader, "get_source", None)
+    return (get(spec.name) if get else None) or ""
+
+def missing(module, attribute):
+    path = spec = None
+    for name in ancestors(module):
+        if spec is not None and path is None:
+            return f"{spec.name} is a module, and no package with others in it"
+        package, spec = spec, find(name, path)
+        if spec is None:  # unless the package itself says, when it is imported, where its modules are
+            return None if package is not None and "__path__" in source(package) else f"there is no module {name}"
+        path = spec.submodule_search_locations
+        path = getattr(path, "_path", path)
+        sys.modules.setdefault(name, type(sys)(name)).__path__ = path  # a namespace below looks there for its parent
+    if attribute is None:
+        return f"{module} has no __main__ to run" if path is not None and not find(f"{module}.__main__", path) else None
+    return None if may_have(source(spec), attribute) else f"the module {module} has no {attribute}"
+
+def ancestors(module):
+    parts = module.split(".")
+    return [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
+
+def may_have(text, attribute):
+    import ast
+    names = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.Name):
+            names.add(node.id)
+        elif isinstance(node, ast.alias):
+            names.add((node.asname or node.name).split(".")[0])
+    return not text or attribute in names or names & {"*", "__getattr__", "globals", "exec", "setattr"}
+
+print(json.dumps(missing(*json.loads(sys.argv[1]))))
+"""
+
+
+def check_code(plan: Plan, spec: ProcessSpec, environment: Mapping[str, str]) -> None:
+    """Raises UserError for a script, a module or a task that is not there.
+
+    After a component that may prepare it, and in the run's own directory, nobody knows yet what will be there.
+    """
+    if any(other.may_exit for other in plan.processes if other.name in spec.after):
+        return
+    code = python_code(spec)
+    if code and code.script is not None:
+        script = spec.cwd / code.script
+        if not script.exists() and not script.is_relative_to(plan.run.root):
+            raise UserError(f"{spec.name}: there is no script {code.script} in {spec.cwd}")
+    if code and code.module is not None and not _is_ours(spec, code.module):
+        _check_module(spec, environment, code.module)
+    if spec.task is not None and spec.task != TaskConfig().target:
+        _check_task(spec, environment, spec.task)
+
+
+def _is_ours(spec: ProcessSpec, module: str) -> bool:
+    return spec.argv[0] == sys.executable and module.startswith("launcher.")
+
+
+def _check_module(spec: ProcessSpec, environment: Mapping[str, str], module: str) -> None:
+    if trouble := _missing(spec, environment, module, None):
+        where = f"{spec.argv[0]} looks for it in {spec.cwd} and among its packages"
+        raise UserError(f"{spec.name}: {trouble}", f"{where}; cwd names another place")
+
+
+def _check_task(spec: ProcessSpec, environment: Mapping[str, str], task: str) -> None:
+    module, _, name = task.partition(":")
+    trouble = _missing(spec, environment, module, name) if module and name else "not of the form module:Class"
+    if trouble:
+        hint = f"task.target is module:Class, and the module must be importable from {spec.cwd}"
+        raise UserError(f"task.target = {task!r}: {trouble}", hint)
+
+
+def _missing(spec: ProcessSpec, environment: Mapping[str, str], module: str, attribute: str | None) -> str | None:
+    """What its own Python does not find; None as well where that one gives no answer, since the run will say why."""
+    command = [spec.argv[0], "-c", _FIND, json.dumps([module, attribute])]
+    try:
+        done = subprocess.run(
+            command, cwd=spec.cwd, env=dict(environment), capture_output=True, text=True, timeout=ANSWER_WITHIN
+        )
+        found: str | None = json.loads(done.stdout) if done.returncode == 0 else None
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return None
+    return found
