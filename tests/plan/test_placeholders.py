@@ -6,8 +6,8 @@ import pytest
 
 from launcher.config.dump import to_toml
 from launcher.errors import UserError
+from launcher.files import write_atomically
 from launcher.plan.placeholders import MEANING, expand
-from launcher.run.state import write_atomically
 from tests.plans import component, plan_of, rl, sft
 
 VALUES = {name: f"<{name}>" for name in MEANING}
