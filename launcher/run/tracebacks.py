@@ -226,7 +226,8 @@ def _whose(frame: Frame, with_own: bool, is_short: bool) -> str | None:
 def _lines(frame: Frame, is_short: bool) -> list[str]:
     with_carets = not is_short or not frame.function
     lines = [line for line in frame.lines if with_carets or not _CARETS.fullmatch(line)]
-    return [*lines, f"    (this repeats {frame.repeated} times)"] if frame.repeated else lines
+    times = f"{frame.repeated} more time{'s' if frame.repeated > 1 else ''}"
+    return [*lines, f"    (the same {times})"] if frame.repeated else lines
 
 
 def _fitted(blocks: list[list[str]], most: int) -> list[str]:

@@ -5,6 +5,7 @@ import re
 from launcher.view.terminal import BOLD, DIM, RED, painted
 
 FAILED = "FAILED  "  # how a failure block begins
+PROMPT = 2  # rows beyond its last one: many people's prompt has several
 SHORTEST = 8  # lines of a cause that are shown on the lowest terminal
 _ENDED_BY = re.compile(r"(ended by (?:launch|torchrun))( \([^()]*\))$", re.MULTILINE)
 
@@ -28,7 +29,7 @@ def fitted(text: str, columns: int, rows: int) -> str:
         return text
     end = lines.index("", 2)
     cause = lines[2:end]
-    too_many = sum(_height(line, columns) for line in lines) - rows
+    too_many = sum(_height(line, columns) for line in lines) + PROMPT - rows
     if too_many <= 0:
         return text
     kept = list(cause)

@@ -73,7 +73,7 @@ def describe(event: Event) -> tuple[str, str]:
         case SuspectsOverdue():
             return "WARNING", "what seemed to be dying has not ended"
         case Signalled():
-            return "WARNING", event.text
+            return "INFO", event.text
         case Heartbeat():
             return "TRACE", "alive"
         case HungUp():

@@ -198,7 +198,7 @@ def test_a_frame_that_recurs_is_shown_once_and_counted(tmp_path: Path) -> None:
     shown = condensed(stderr_of("def down(n):\n    return down(n + 1)\ndown(0)\n", tmp_path))
     assert shown[0].startswith("RecursionError: maximum recursion depth exceeded")
     assert sum("in down" in line for line in shown) == 1
-    assert shown[-1].startswith("    (this repeats 99")
+    assert shown[-1].startswith("    (the same 99")
 
 
 def test_many_chained_exceptions_keep_the_line_of_each(tmp_path: Path) -> None:

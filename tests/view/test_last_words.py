@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from launcher.view.last_words import SHORTEST, emphasised, fitted
+from launcher.view.last_words import PROMPT, SHORTEST, emphasised, fitted
 
 CAUSE = ["  ValueError: no such thing", *(f"  frame {number}" for number in range(24))]
 SUMMARY = ["run otter failed after 3s", "  trainer      ended by launch (SIGKILL)", ""]
@@ -20,7 +20,7 @@ def test_what_fits_is_shown_whole() -> None:
 
 
 def test_on_a_small_terminal_the_block_keeps_its_head_and_the_innermost_frames() -> None:
-    lines = fitted(block(*CAUSE), 80, 24).split("\n")
+    lines = fitted(block(*CAUSE), 80, 24 + PROMPT).split("\n")
     assert len(lines) == 24
     assert lines[:3] == ["FAILED  trainer rank 1: exit code 1", "", CAUSE[0]]
     assert "  ... 10 more lines" in lines
