@@ -2,7 +2,8 @@
 
     python benchmarks/logs.py [REPETITIONS] [LINES]
 
-The files are made in a temporary directory (630 MB) and removed afterwards. The medians are compared, and
+The files are made in a temporary directory (630 MB) and removed afterwards. All ranks log alike, so that 64 lines are
+folded into one, except with --every-line. The medians are compared, and
 the extremes shown: when the scheduler happens to put `cat` and its reader on one core, it takes a quarter of its time.
 """
 
@@ -73,6 +74,7 @@ def main(repetitions: int = 5, lines: int = 100_000) -> None:
         commands: dict[str, list[str | Path]] = {
             "cat": ["cat", *files],
             "launch logs": [launch, "logs", root],
+            "launch logs --every-line": [launch, "logs", root, "--every-line"],
             "launch logs --no-labels": [launch, "logs", root, "--no-labels"],
             "launch logs --grep": [launch, "logs", root, "--grep", "step 5"],
             "launch logs --level ERROR": [launch, "logs", root, "--level", "ERROR"],

@@ -19,6 +19,12 @@ WINDOW = 1  # seconds
 SETTLED = 0.8  # seconds; while following, what is as old is given out together with what is as old as WINDOW
 LARGEST_HELD = 4 << 20  # bytes; with more nothing is held back, so that memory stays bounded
 
+Whose = tuple[str, str]
+"""(component, "[ranks 0-3]")."""
+
+Unit = tuple[int, list[int], Whose | None]
+"""(the earliest, all in the order in which they came, whose they are if they are several), by their indices."""
+
 
 class Fold:
     """Entries that have been read and not given out yet.
@@ -125,9 +131,10 @@ class Fold:
         keys = list(map(self._key, self._entries))
         shown: list[tuple[int, bytes]] = []
         held: list[int] = []
-        for first, unit in (unit for group in groups for unit in self._units(group, keys)):
+        for first, unit, whose in (unit for group in groups for unit in self._units(group, keys)):
             if keys[first] <= until if until is not None else unit[0] < arrived:
-                shown.append((unit[0], self._one(first, unit)))
+                entry = self._entries[first]
+                shown.append((unit[0], self._show(entry, *whose) if whose else entry))
             else:
                 held += unit
         self._hold(sorted(held))
@@ -142,17 +149,17 @@ class Fold:
             groups[text].append(index)
         return list(groups.values()) if len(groups) < len(self._texts) else []
 
-    def _units(self, group: list[int], keys: list[bytes]) -> list[tuple[int, list[int]]]:
-        """The entries of one text, those together that are shown as one: (the earliest, all in the order they came)."""
+    def _units(self, group: list[int], keys: list[bytes]) -> list[Unit]:
+        """The entries of one text, those together that are shown as one."""
         if len(group) == 1:
-            return [(group[0], group)]
+            return [(group[0], group, None)]
         pick = itemgetter(*group)
         labels, times = frozenset(pick(self._labels)), pick(keys)
         earliest = min(times)
-        if len(labels) == len(group) and self._whose(labels) and max(times) <= moved(earliest, WINDOW):
-            return [(group[times.index(earliest)], group)]
+        if len(labels) == len(group) and (whose := self._whose(labels)) and max(times) <= moved(earliest, WINDOW):
+            return [(group[times.index(earliest)], group, whose)]
         units = self._units_in_time_order(sorted(group, key=keys.__getitem__), keys)
-        return [(unit[0], sorted(unit)) for unit in units]
+        return [(unit[0], sorted(unit), self._whose_of(unit)) for unit in units]
 
     def _units_in_time_order(self, group: list[int], keys: list[bytes]) -> list[list[int]]:
         """What a rank says for the n-th time goes with what another says for the n-th time, if that is not long ago."""
@@ -173,12 +180,10 @@ class Fold:
             next_of[label] = at + 1
         return units + [unit for mine in by_component.values() for unit in mine]
 
-    def _one(self, first: int, unit: list[int]) -> bytes:
-        """The entry that is shown for all of the unit."""
-        whose = self._whose(frozenset([self._labels[index] for index in unit])) if len(unit) > 1 else None
-        return self._show(self._entries[first], *whose) if whose else self._entries[first]
+    def _whose_of(self, unit: list[int]) -> Whose | None:
+        return self._whose(frozenset([self._labels[index] for index in unit])) if len(unit) > 1 else None
 
-    def _find_whose(self, labels: frozenset[bytes]) -> tuple[str, str] | None:
+    def _find_whose(self, labels: frozenset[bytes]) -> Whose | None:
         """(component, "[ranks 0-3]") if these are ranks of one component."""
         found = [self._ranks.get(label) for label in labels]
         ranks = [rank for rank in found if rank]
