@@ -1,6 +1,7 @@
 """Runs of small scripts that are made to fail, and what has to be true of each afterwards."""
 
 import os
+import re
 import signal
 import sys
 import time
@@ -42,6 +43,9 @@ class Ended:
     state: str
     culprit: str = ""  # of the failure block; none without
     cause: str = ""  # stands in the failure block
+    words: str = (
+        ""  # a pattern of the block's third line, which says most; without one it has the cause, or the first does
+    )
     within: float = 2.5  # seconds from the fault until no process is left
 
 
@@ -103,8 +107,20 @@ class Faulty:
         rank = "" if failure.rank is None else f" rank {failure.rank}"
         assert failure.component + rank == expected.culprit, failure.text
         assert expected.cause in failure.text
+        self._check_first_lines(expected, failure.text.splitlines())
         assert failure.text in self.run.output
         assert failure.text in self.run.run.launcher_log.read_text()
+
+    def _check_first_lines(self, expected: Ended, block: list[str]) -> None:
+        """Who and how, a line of nothing, and the first of its words: what is read before anything else."""
+        first, second, third = block[:3]
+        assert first.startswith(f"FAILED  {expected.culprit}: "), block
+        assert second == "", block
+        if expected.words:
+            assert re.fullmatch(f"  (?:{expected.words})", third), block
+        else:
+            assert third.startswith("  ") and third.strip(), block
+        assert expected.cause in first or expected.cause in third, block
 
     def _check_logs(self) -> None:
         for part in self.parts:

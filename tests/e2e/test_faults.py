@@ -5,7 +5,7 @@ A rank that hangs in a collective is the watchdog's affair, in test_life.py.
 
 import signal
 from dataclasses import dataclass, field
-from signal import SIGINT, SIGKILL, SIGTERM
+from signal import SIGABRT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM, SIGUSR1
 
 import pytest
 
@@ -26,8 +26,15 @@ class Fault:
     options: tuple[str, ...] = ()
 
 
-def failed(culprit: str, cause: str, **more: float) -> Ended:
-    return Ended(1, "failed", culprit, cause, **more)
+def failed(culprit: str, cause: str, words: str = "", **more: float) -> Ended:
+    return Ended(1, "failed", culprit, cause, words or first_words(culprit, cause), **more)
+
+
+def first_words(culprit: str, cause: str) -> str:
+    """A pattern of the first of its words that the block shows, unless it is an exception: a line of its log."""
+    if cause == "SIGKILL":
+        return "killed by SIGKILL, which launch did not send; Linux does not record who did"
+    return "KeyboardInterrupt" if cause == "SIGINT" else rf"{culprit.replace(' rank ', '')} line \d+"
 
 
 def signalled(target: str, number: signal.Signals, ended: Ended) -> Fault:
@@ -40,8 +47,19 @@ def does(name: str, component: str, code: str, cause: str, *options: str, **more
     return Fault(name, failed(component, cause, **more), codes={component: code}, options=options)
 
 
+def raises(name: str, code: str, words: str) -> Fault:
+    """An orchestrator whose exception, in the words of a pattern, is the first thing that the block shows."""
+    return Fault(name, failed("orchestrator", "", words), codes={"orchestrator": f"wait_for('go')\n{code}\n"})
+
+
+def slow(fault: Fault) -> object:
+    return pytest.param(fault, marks=pytest.mark.slow)
+
+
+TORCHRUNS = r"\[trainer\d\]:trainer\d line \d+|torch\.distributed\.\S+\.SignalException: Process \d+ got signal: \d+"
+GUARD_KILLED = Ended(-9, "failed", "launch", "its guard process was killed", "it left no words of its own")
 LAUNCH_ITSELF = [
-    signalled("guard", SIGKILL, Ended(-9, "failed", "launch", "its guard process was killed")),
+    signalled("guard", SIGKILL, GUARD_KILLED),
     signalled("guard", SIGTERM, TERMINATED),
     signalled("guard", SIGINT, INTERRUPTED),
     signalled("supervisor", SIGKILL, Ended(1, "died")),
@@ -55,8 +73,8 @@ COMPONENTS = [
 ]
 MISBEHAVIOUR = [
     does("exits 0 too early", "inference", "sys.exit(0)", "ended (exit code 0) while the run still needed it"),
-    does("raises", "orchestrator", "raise ValueError('on purpose')", "ValueError: on purpose"),
-    does("fails to import", "trainer", "import no_such_module", "No module named 'no_such_module'"),
+    raises("raises", "raise ValueError('on purpose')", "ValueError: on purpose"),
+    raises("fails to import", "import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
     does("leaves a setsid grandchild", "orchestrator", "os.system('setsid sleep 1000 &'); os._exit(3)", "exit code 3"),
     does(
         "forks a daemon",
@@ -92,8 +110,41 @@ os._exit(4)
     ),
 ]
 
+EXCEPTIONS = [
+    raises("raises a group", "raise ExceptionGroup('two', [ValueError('a'), KeyError('b')])", "ExceptionGroup: two .*"),
+    raises("loses its child", "import subprocess; subprocess.run(['false'], check=True)", ".*CalledProcessError: .*"),
+    slow(raises("raises without a message", "raise RuntimeError", "RuntimeError")),
+    slow(raises("asserts what does not hold", "assert 1 == 2, 'unequal'", "AssertionError: unequal")),
+    slow(raises("recurses for ever", "f = lambda: f()\nf()", "RecursionError: maximum recursion depth exceeded.*")),
+    slow(raises("has no memory for Python", "raise MemoryError", "MemoryError")),
+    slow(raises("misreads a file", "b'\\xff'.decode()", "UnicodeDecodeError: .*")),
+    slow(raises("misses a file", "open('no-such-file')", "FileNotFoundError: .*'no-such-file'")),
+    slow(raises("misses a key", "{}['loss']", "KeyError: 'loss'")),
+    slow(raises("compiles nonsense", "exec('1 +')", "SyntaxError: invalid syntax.*")),
+    slow(raises("raises from another", "raise KeyError('a') from ValueError('b')", "KeyError: 'a'")),
+]
+EXITS = [
+    does("exits with a message", "trainer", "sys.exit('no data')", "exit code 1"),
+    slow(does("exits with 7", "trainer", "sys.exit(7)", "exit code 7")),
+    slow(does("exits with 255", "inference", "os._exit(255)", "exit code 255")),
+    slow(
+        does(
+            "ends in a thread",
+            "orchestrator",
+            "import threading\nthreading.Thread(target=os._exit, args=(9,)).start()\ntime.sleep(9)",
+            "exit code 9",
+        )
+    ),
+]
+SIGNALS = [
+    slow(signalled(target, number, failed(target, number.name)))
+    for target in ("trainer", "orchestrator", "inference")
+    for number in (SIGHUP, SIGQUIT, SIGABRT, SIGUSR1)
+]
+FAULTS = [*LAUNCH_ITSELF, *COMPONENTS, *MISBEHAVIOUR, *EXCEPTIONS, *EXITS, *SIGNALS]
 
-@pytest.mark.parametrize("fault", [*LAUNCH_ITSELF, *COMPONENTS, *MISBEHAVIOUR], ids=lambda fault: fault.name)
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_a_fault_ends_the_run_names_the_culprit_and_leaves_nothing(launch: Launcher, fault: Fault) -> None:
     faulty = start_rl(launch, *fault.options, **fault.codes)
     faulty.wait_until_there()
@@ -102,18 +153,14 @@ def test_a_fault_ends_the_run_names_the_culprit_and_leaves_nothing(launch: Launc
     faulty.check_resume()
 
 
-def in_rank_1(name: str, code: str, cause: str) -> Fault:
+def in_rank_1(name: str, code: str, cause: str, words: str = "") -> Fault:
     """Rank 1 is not shown on the console."""
     code = f"wait_for('go')\nif name == 'trainer1':\n  {code}\n"
-    return Fault(name, failed("trainer rank 1", cause), codes={"ranks": code})
-
-
-def slow(fault: Fault) -> object:
-    return pytest.param(fault, marks=pytest.mark.slow)
+    return Fault(name, failed("trainer rank 1", cause, words), codes={"ranks": code})
 
 
 RANKS = [
-    in_rank_1("raises", "raise ValueError('on purpose')", "ValueError: on purpose"),
+    in_rank_1("raises", "raise ValueError('on purpose')", "", "ValueError: on purpose"),
     slow(in_rank_1("segfaults", "import ctypes; ctypes.string_at(0)", "SIGSEGV")),
     slow(in_rank_1("exits at once", "os._exit(3)", "exit code 3")),
     slow(in_rank_1("is killed as if out of memory", "os.kill(os.getpid(), 9)", "SIGKILL")),
@@ -121,9 +168,9 @@ RANKS = [
     slow(signalled("rank 1", SIGTERM, failed("trainer rank 1", "SIGTERM"))),
     slow(signalled("rank 1", SIGINT, failed("trainer rank 1", "SIGINT"))),
     signalled("trainer", SIGKILL, failed("trainer", "SIGKILL")),
-    signalled("trainer", SIGTERM, failed("trainer", "torchrun received SIGTERM")),
-    slow(signalled("trainer", SIGINT, failed("trainer", "torchrun received SIGINT"))),
-    slow(signalled("guard", SIGKILL, Ended(-9, "failed", "launch", "its guard process was killed"))),
+    signalled("trainer", SIGTERM, failed("trainer", "torchrun received SIGTERM", TORCHRUNS)),
+    slow(signalled("trainer", SIGINT, failed("trainer", "torchrun received SIGINT", TORCHRUNS))),
+    slow(signalled("guard", SIGKILL, GUARD_KILLED)),
     slow(signalled("supervisor", SIGKILL, Ended(1, "died"))),
 ]
 
