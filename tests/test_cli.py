@@ -211,7 +211,9 @@ def test_a_dry_run_writes_and_starts_nothing(terminal: Terminal) -> None:
 
 @pytest.mark.parametrize("name", ["a b", "it's", "two\nlines", "$(touch pwned)", "ünï", "x/{exp}", "#{pid}"])
 def test_the_lines_of_a_dry_run_with_a_directory_can_be_run(terminal: Terminal, name: str) -> None:
-    done = terminal.type("sft", "--dry-run", "--output-dir", name, *shower("{config}", name))
+    done = terminal.type(
+        "sft", "--dry-run", "--output-dir", name, *shower("{config}", name.replace("{", "{{").replace("}", "}}"))
+    )
     assert done.returncode == 0, done.stderr
     ran = subprocess.run(["sh"], input=done.stdout, cwd=terminal.directory, capture_output=True, text=True, check=True)
     config = terminal.directory / name / "configs" / "trainer.toml"
