@@ -169,7 +169,7 @@ def test_whether_systemd_ends_a_run_at_logout(
     answers = {"KillUserProcesses": kills, "KillExcludeUsers": excluded}
     monkeypatch.setattr(machine_checks, "ask", lambda *command: answers[command[-2]])
     monkeypatch.setattr(machine_checks, "has_systemd", lambda: True)
-    monkeypatch.setattr(machine_checks.getpass, "getuser", lambda: "otter")
+    monkeypatch.setattr(machine_checks, "user_name", lambda: "otter")
     assert only(machine_checks.check_logout()).state == state
 
 

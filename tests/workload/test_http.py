@@ -75,9 +75,9 @@ def test_a_generation_that_nobody_waits_for_ends_early() -> None:
 
 def test_requests_take_turns_so_that_a_small_one_does_not_wait_for_a_large_one() -> None:
     with serving(max_batch=8) as (url, engine), ThreadPoolExecutor(1) as pool:
-        large = pool.submit(httpx.post, f"{url}/v1/completions", json=LARGE | {"n": 64}, timeout=30)
+        large = pool.submit(httpx.post, f"{url}/v1/completions", json=LARGE | {"n": 64}, timeout=60)
         until(lambda: engine._waiting > 0)
-        assert httpx.post(f"{url}/v1/completions", json=SMALL).status_code == 200
+        assert httpx.post(f"{url}/v1/completions", json=SMALL, timeout=60).status_code == 200
         assert not large.done() and engine._waiting > 0
         assert len(large.result().json()["choices"]) == 64
 
