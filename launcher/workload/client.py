@@ -17,6 +17,7 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
+from launcher.borders import in_one_line
 from launcher.config.workload import INFERENCE_TOKEN
 from launcher.errors import UserError
 from launcher.workload.handover import Sample
@@ -100,7 +101,10 @@ class InferenceClient:
         """Have the server replace its weights by those at `path`, the policy after `step` updates."""
         token = os.environ.get(INFERENCE_TOKEN)
         headers = {"authorization": f"Bearer {token}"} if token else {}
-        await self._post("/update_weights", {"path": str(path.absolute()), "step": step}, headers)
+        where = str(path.absolute())
+        if where != in_one_line(where):  # no JSON can say it; our server knows where the run's weights are
+            where = path.name
+        await self._post("/update_weights", {"path": where, "step": step}, headers)
         self._step = step
 
     def _check_step(self, answer: dict[str, Any]) -> None:

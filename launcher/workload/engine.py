@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -28,7 +29,7 @@ class Closing(Exception):
 class _Asked:
     """The completions of one request, and how many of them are still to be sampled."""
 
-    wanted: list[Wanted]
+    wanted: Sequence[Wanted]
     answer: "asyncio.Future[None]"
     sampled: list[Sampled] = field(default_factory=list)
     taken: int = 0  # completions that are in a generation, or have been
@@ -39,7 +40,7 @@ class _Asked:
         return len(self.wanted) - self.taken
 
 
-_Share = tuple[_Asked, list[Wanted]]
+_Share = tuple[_Asked, Sequence[Wanted]]
 """A request and what a generation makes of it."""
 
 
@@ -60,7 +61,7 @@ class Engine:
         self._idle = asyncio.Lock()
         self._updating = asyncio.Lock()
 
-    async def generate(self, wanted: list[Wanted]) -> tuple[list[Sampled], int]:
+    async def generate(self, wanted: Sequence[Wanted]) -> tuple[list[Sampled], int]:
         """What is wanted, in order, and the step of the policy; the oldest, if the weights changed on the way.
 
         A cancelled call leaves the queue. Raises QueueFull and Closing.

@@ -1,7 +1,8 @@
 """Sample many completions at once: one pass over all prompts, then one token a pass with a cache of keys and values."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,30 @@ class Wanted:
     @property
     def max_tokens(self) -> int:
         return len(self.draws)
+
+
+@dataclass(frozen=True)
+class Completions(Sequence[Wanted]):
+    """`n` completions of each prompt, made one by one when they are looked at: one request may want thousands."""
+
+    prompts: list[list[int]]
+    n: int
+    temperature: float
+    draws: Tensor  # (prompts * n, max_tokens)
+
+    def __len__(self) -> int:
+        return len(self.prompts) * self.n
+
+    @overload
+    def __getitem__(self, at: int) -> Wanted: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Wanted]: ...
+    def __getitem__(self, at: int | slice) -> Wanted | list[Wanted]:
+        if isinstance(at, slice):
+            return [self[index] for index in range(*at.indices(len(self)))]
+        if not 0 <= at < len(self):
+            raise IndexError(at)
+        return Wanted(self.prompts[at // self.n], self.temperature, self.draws[at])
 
 
 @dataclass(frozen=True)
@@ -86,7 +111,7 @@ def _sample(logits: Tensor, temperature: Tensor, draw: Tensor) -> tuple[Tensor, 
     return token[:, 0], logprobs.gather(1, token)[:, 0]
 
 
-def _cut(tokens: list[list[int]], logprobs: list[list[float]], wanted: list[Wanted]) -> list[Sampled]:
+def _cut(tokens: list[list[int]], logprobs: list[list[float]], wanted: Sequence[Wanted]) -> list[Sampled]:
     """Each row up to its END or its own limit."""
     sampled = []
     for row, row_logprobs, one in zip(tokens, logprobs, wanted, strict=True):

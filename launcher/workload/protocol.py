@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import JSONResponse
 
+from launcher.borders import in_one_line
 from launcher.workload.generate import Sampled
 from launcher.workload.tokens import END, decode, name
 
@@ -30,7 +31,7 @@ class RequestError(Exception):
     def response(self) -> JSONResponse:
         """The error in OpenAI's shape."""
         kind = "invalid_request_error" if self.status < 500 else "server_error"
-        error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
+        error = {"message": in_one_line(self.message), "type": kind, "param": self.param, "code": self.code}
         return JSONResponse({"error": error}, self.status)
 
 

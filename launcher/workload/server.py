@@ -24,7 +24,7 @@ from launcher.errors import UserError
 from launcher.logger import get_logger
 from launcher.workload.engine import LONGEST_QUEUE, Closing, Engine, QueueFull
 from launcher.workload.entry import run_dir
-from launcher.workload.generate import Wanted
+from launcher.workload.generate import Completions
 from launcher.workload.http import Access, PatientProtocol, read_body, while_connected
 from launcher.workload.protocol import CompletionRequest, RequestError, UpdateRequest, completion, models, parse
 from launcher.workload.ranks import pick_device
@@ -159,14 +159,13 @@ class Endpoints:
             raise RequestError(message, param="prompt", code="context_length_exceeded")
 
 
-def _wanted(prompts: list[list[int]], request: CompletionRequest) -> list[Wanted]:
+def _wanted(prompts: list[list[int]], request: CompletionRequest) -> Completions:
     """What the engine is to sample: the same seed draws the same, whatever it is batched with."""
     seed = random.getrandbits(63) if request.seed is None else request.seed % 2**63
     draws = torch.rand(
         len(prompts) * request.n, request.max_tokens, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
     )
-    rows = [prompt for prompt in prompts for _ in range(request.n)]
-    return [Wanted(prompt, request.temperature, row) for prompt, row in zip(rows, draws, strict=True)]
+    return Completions(prompts, request.n, request.temperature, draws)
 
 
 async def _refuse(http: Request, error: Exception) -> Response:

@@ -45,10 +45,11 @@ def load_weights(model: Transformer, directory: Path) -> None:
 
 
 def read_update(model: Transformer, directory: Path, root: Path) -> dict[str, Tensor]:
-    """The weights in a directory below `root`, of the very types that the model has.
+    """The weights in a directory below `root`, or named as it is called there, of the very types that the model has.
 
     Raises UserError when the directory or its files lie elsewhere, or when anything about the weights does not fit.
     """
+    directory = root / directory
     for path in (directory, directory / CONFIG, directory / WEIGHTS):
         if not path.resolve().is_relative_to(root.resolve()):
             raise UserError(f"{path} is not below {root}", "the server loads what this run's trainer has written")

@@ -293,6 +293,12 @@ def test_an_update_that_is_refused_changes_nothing(server: tuple[str, Engine], p
     assert httpx.get(f"{url}/health").json() == {"status": "ok", "step": 0}
 
 
+def test_weights_may_be_named_as_they_are_called_below_the_runs(server: tuple[str, Engine], published: Path) -> None:
+    url, engine = server
+    assert update(url, Path(published.name)).status_code == 200
+    assert engine.step == 5
+
+
 def test_a_path_outside_of_the_runs_weights_is_refused(server: tuple[str, Engine], published: Path) -> None:
     url, _ = server
     save_model(build_model(TINY, seed=7), published.parent.parent / "mine")
