@@ -76,7 +76,7 @@ def carry_out(
     pipe = _leave_terminal(plan) if detach else None
     guard_pid = os.getpid()
     try:
-        guard = split()
+        guard = split(plan.run.root)
         sign(lock)
         state.state.guard, state.state.supervisor = identify(guard_pid), identify(os.getpid())
         state.state.watcher = identify(os.getppid())

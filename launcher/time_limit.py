@@ -3,7 +3,6 @@
 The batch script is told by Slurm, alone: a signal to the step would reach, and kill, every process of the run.
 """
 
-import os
 import signal
 import sys
 import time
@@ -11,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from launcher.run.liveness import is_alive_here, is_local
+from launcher.run.proof import open_proven
 from launcher.run.state import ProcessId, read_state
 from launcher.rundir import RunDir
 
@@ -22,9 +22,10 @@ def main() -> int:
     run, deadline = RunDir(Path(sys.argv[1])), time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         supervisor = listening(run)
-        if supervisor:
+        descriptor = open_proven(run, supervisor) if supervisor else None
+        if descriptor is not None:
             with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(_pidfd(supervisor), signal.SIGUSR1)
+                signal.pidfd_send_signal(descriptor, signal.SIGUSR1)
             print("the time limit is near: the run has been asked to stop", flush=True)
             return 0
         time.sleep(0.1)
@@ -39,10 +40,6 @@ def listening(run: RunDir) -> ProcessId | None:
         return None
     supervisor = state.supervisor
     return supervisor if supervisor and is_alive_here(state, supervisor) else None
-
-
-def _pidfd(process: ProcessId) -> int:
-    return os.pidfd_open(process.pid)
 
 
 if __name__ == "__main__":

@@ -101,6 +101,12 @@ def session(pid: int) -> int | None:
     return int(fields[3]) if fields else None
 
 
+def parent(pid: int) -> int | None:
+    """The process that it is a child of now; None when it is gone."""
+    fields = _stat(pid)
+    return int(fields[1]) if fields else None
+
+
 def all_pids() -> list[int]:
     """Every process that is to be seen here."""
     return [int(path.name) for path in Path("/proc").glob("[0-9]*")]

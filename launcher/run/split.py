@@ -8,6 +8,7 @@ from pathlib import Path
 
 from launcher.run import guard, watcher
 from launcher.run.processes import become_subreaper, sweep
+from launcher.run.proof import GUARDS
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,8 @@ class Guard:
     signals: int  # the end of a pipe: the signals that the guard receives, see `launcher.run.signals`
 
 
-def split() -> Guard:
-    """Return in the supervisor.
+def split(root: Path) -> Guard:
+    """Return in the supervisor of the run in this directory.
 
     The guard's signals are blocked from then on, for good: one that comes before the supervisor listens for it is not
     lost, and one that comes after the run's end changes nothing.
@@ -44,8 +45,8 @@ def split() -> Guard:
             sweep()
             raise BlockingIOError("the processes that supervise a run cannot be started")
         os.set_inheritable(signals, True)
-        _become(guard.__file__, supervisor.decode(), str(watcher_pid), str(signals))
-    watcher_life = _watch(life, told)
+        _become(root, guard.__file__, supervisor.decode(), str(watcher_pid), str(signals))
+    watcher_life = _watch(root, life, told)
     for descriptor in (signals, number, told):
         os.close(descriptor)
     os.setsid()
@@ -53,7 +54,7 @@ def split() -> Guard:
     return Guard(life, watcher_life, forwarded)
 
 
-def _watch(guard_life: int, told: int) -> int:
+def _watch(root: Path, guard_life: int, told: int) -> int:
     """Turn into the watcher, which tells the guard the supervisor's pid; return its pidfd in the supervisor."""
     try:
         os.setsid()
@@ -62,12 +63,13 @@ def _watch(guard_life: int, told: int) -> int:
         if supervisor := os.fork():
             os.write(told, b"%d" % supervisor)
             os.set_inheritable(guard_life, True)
-            _become(watcher.__file__, str(guard_life), str(supervisor))
+            _become(root, watcher.__file__, str(guard_life), str(supervisor))
     except OSError:
         os._exit(1)  # the guard is told by the end of the pipe, or lives on as the supervisor's only parent
     return own_life
 
 
-def _become(script: str, *arguments: str) -> None:
-    """Turn into another program of ours, as small as Python can be. Raises OSError."""
-    os.execv(sys.executable, [sys.executable, "-I", "-S", str(Path(script)), *arguments])
+def _become(root: Path, script: str, *arguments: str) -> None:
+    """Turn into another program of ours, as small as Python can be, that shows whose it is. Raises OSError."""
+    environment = {**os.environ, GUARDS: str(root)}
+    os.execve(sys.executable, [sys.executable, "-I", "-S", str(Path(script)), *arguments], environment)

@@ -18,6 +18,7 @@ from launcher.registry import call_name
 from launcher.run.frames import PythonProcess, Stack, Thread, read_faulthandler, read_pyspy
 from launcher.run.liveness import is_alive_here, is_local
 from launcher.run.processes import children, kill_quietly, variable
+from launcher.run.proof import proves_to_be_of
 from launcher.run.state import RunState
 from launcher.rundir import RunDir
 from launcher.traceable import STACKS_SIGNAL
@@ -53,6 +54,12 @@ def _check_is_here(run: RunDir, state: RunState) -> None:
         raise UserError(f"{state.name} runs on {state.host}", f"type it there: launch stacks {typed}")
     if state.supervisor is None or not is_alive_here(state, state.supervisor):
         raise UserError(f"{state.name} is not running", f"its logs: launch logs {typed}")
+    if state.supervisor.pid != os.getpid() and not proves_to_be_of(run, state.supervisor):
+        pid = state.supervisor.pid
+        raise UserError(
+            f"{state.name}: the process that run.json calls its supervisor (pid {pid}) does not hold the run's lock",
+            f"if the run is another user's, look as that user or as root; what it is: ps -o pid,user,args -p {pid}",
+        )
 
 
 # --- which processes --------------------------------------------------------------------------------------------------

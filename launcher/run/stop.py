@@ -11,7 +11,8 @@ from launcher.errors import UserError
 from launcher.home import user_name
 from launcher.run.liveness import is_local, living_processes
 from launcher.run.on_exit import SECONDS as ON_EXIT_SECONDS
-from launcher.run.processes import kill_quietly, owner
+from launcher.run.processes import owner
+from launcher.run.proof import open_proven, proves_to_be_of
 from launcher.run.state import ProcessId, RunState, read_state
 from launcher.run.survivors import end_survivors
 from launcher.rundir import RunDir
@@ -27,21 +28,42 @@ def stop(run: RunDir, grace: float | None = None, now: bool = False) -> RunState
         now: do not ask.
 
     Raises:
-        UserError: the run is not one of this host or another user's, or a process of it cannot be ended.
+        UserError: the run is not one of this host or another user's, or a process of it cannot be ended, or does not
+            prove to be of the run.
     """
     state = _read(run)
     if not is_local(state):
         raise UserError(
             f"{state.name} runs on {state.host}", f"on {state.host}, type: launch stop {shlex.quote(str(run.root))}"
         )
-    living = living_processes(state)
     check_mine(run, state)
-    launchers = [living[name] for name in ("guard", "supervisor") if name in living]
+    own = own_processes(run, state)
+    launchers = [own[name] for name in ("guard", "supervisor") if name in own]
     if launchers:
-        _ask(launchers, state.grace if grace is None else grace, now, forced_early=grace is not None)
-    _kill(living_processes(_read(run)))
+        _ask(run, launchers, state.grace if grace is None else grace, now, forced_early=grace is not None)
+    _kill(run, own_processes(run, _read(run)))
     end_survivors(run)
-    return _read(run)
+    after = _read(run)
+    _check_all_are_gone(run, after)
+    return after
+
+
+def own_processes(run: RunDir, state: RunState) -> dict[str, ProcessId]:
+    """Those that run.json names and that prove to be the run's: nothing else is signalled."""
+    return {name: each for name, each in living_processes(state).items() if proves_to_be_of(run, each)}
+
+
+def _check_all_are_gone(run: RunDir, state: RunState) -> None:
+    """Raises UserError when run.json names processes that live, which are not the run's as far as can be seen."""
+    living = living_processes(state)
+    if not living:
+        return
+    named = ", ".join(f"{name} (pid {process.pid})" for name, process in list(living.items())[:8])
+    raise UserError(
+        f"{state.name}: run.json names processes that do not prove to be of this run: {named}",
+        "nothing was sent to them; see what they are with: ps -o pid,user,stat,args -p "
+        + ",".join(str(process.pid) for process in list(living.values())[:8]),
+    )
 
 
 def check_mine(run: RunDir, state: RunState) -> None:
@@ -64,14 +86,14 @@ def _read(run: RunDir) -> RunState:
     return state
 
 
-def _ask(launchers: list[ProcessId], grace: float, now: bool, forced_early: bool) -> None:
+def _ask(run: RunDir, launchers: list[ProcessId], grace: float, now: bool, forced_early: bool) -> None:
     """SIGTERM to the first, and SIGQUIT when the grace is over: that one does not wait."""
     with ExitStack() as stack:
         descriptors = []
         for launcher in launchers:
-            with suppress(ProcessLookupError):
-                descriptors.append(os.pidfd_open(launcher.pid))
-                stack.callback(os.close, descriptors[-1])
+            if (descriptor := open_proven(run, launcher)) is not None:
+                descriptors.append(descriptor)
+                stack.callback(os.close, descriptor)
         if not descriptors:
             return
         if not now:
@@ -95,30 +117,25 @@ def _ends_within(descriptor: int, seconds: float) -> bool:
     return bool(select.select([descriptor], [], [], seconds)[0])
 
 
-def _kill(processes: dict[str, ProcessId]) -> None:
+def _kill(run: RunDir, processes: dict[str, ProcessId]) -> None:
     """What was not ended, or outlived its supervisor; those above it last, since they kill what nobody has named."""
     above = [processes.pop(name) for name in ("watcher", "guard") if name in processes]
-    _kill_all(list(processes.values()))
-    for process in above:
-        if not _is_gone(process, MARGIN):
-            _kill_all([process])
+    _kill_all(run, list(processes.values()), patience=0.0)
+    _kill_all(run, above, patience=MARGIN)
 
 
-def _kill_all(processes: list[ProcessId]) -> None:
-    for process in processes:
-        kill_quietly(process.pid, signal.SIGKILL)
-    deadline = time.monotonic() + MARGIN
-    for process in processes:
-        _is_gone(process, max(0.0, deadline - time.monotonic()))
-
-
-def _is_gone(process: ProcessId, seconds: float) -> bool:
-    """Whether it ends within so many seconds."""
-    try:
-        descriptor = os.pidfd_open(process.pid)
-    except ProcessLookupError:
-        return True
-    try:
-        return _ends_within(descriptor, seconds)
-    finally:
-        os.close(descriptor)
+def _kill_all(run: RunDir, processes: list[ProcessId], patience: float) -> None:
+    """SIGKILL to those that do not end by themselves within so many seconds, and wait for all of them."""
+    with ExitStack() as stack:
+        descriptors = []
+        for process in processes:
+            if (descriptor := open_proven(run, process)) is not None:
+                descriptors.append(descriptor)
+                stack.callback(os.close, descriptor)
+        for descriptor in descriptors:
+            if not _ends_within(descriptor, patience):
+                with suppress(ProcessLookupError, PermissionError):
+                    signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        deadline = time.monotonic() + MARGIN
+        for descriptor in descriptors:
+            _ends_within(descriptor, max(0.0, deadline - time.monotonic()))

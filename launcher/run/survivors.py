@@ -10,6 +10,7 @@ from pathlib import Path
 
 from launcher.errors import UserError
 from launcher.run.processes import SWEEP_SECONDS, all_pids, session, start_time, variables, zombie_exit_code
+from launcher.run.proof import names, writes_below
 from launcher.run.state import ProcessId, RunState, boot_id, identify, is_alive, read_state
 from launcher.rundir import RunDir
 
@@ -31,11 +32,12 @@ def survivors(run: RunDir) -> list[Survivor]:
     """Processes on this host that a launch in this directory started and that it has not lived to end.
 
     They are known by their environment, which names the directory and a supervisor that is gone; those that have
-    overwritten it, by a session that run.json says a component or a rank has opened. Those of a launch that lives, on
-    another node of the run, are not among them.
+    overwritten it, by a session that run.json says a component or a rank has opened, and by a file of the run that they
+    write to: run.json alone proves nothing. Those of a launch that lives, on another node of the run, are not among
+    them.
     """
-    root, recorded = os.path.realpath(run.root), _recorded(read_state(run))
-    found = (_look(pid, root, recorded) for pid in all_pids() if pid != os.getpid())
+    recorded = _recorded(read_state(run))
+    found = (_look(pid, run, recorded) for pid in all_pids() if pid != os.getpid())
     return [each for each in found if each is not None]
 
 
@@ -70,13 +72,13 @@ def _recorded(state: RunState | None) -> dict[int, Survivor]:
     return {process.pid: Survivor(process, name) for name, process in known if process and process.start_time}
 
 
-def _look(pid: int, root: str, recorded: dict[int, Survivor]) -> Survivor | None:
+def _look(pid: int, run: RunDir, recorded: dict[int, Survivor]) -> Survivor | None:
     opener = recorded.get(session(pid) or 0)
     environment = variables(pid)
     if STARTED_BY in environment:
-        ours = os.path.realpath(environment.get("LAUNCH_RUN_DIR", "")) == root and _is_gone(environment[STARTED_BY])
+        ours = names(run, environment) and _is_gone(environment[STARTED_BY])
     else:
-        ours = opener is not None and _has_opened(opener.process, pid)
+        ours = opener is not None and _has_opened(opener.process, pid) and writes_below(run, pid)
     if not ours or zombie_exit_code(pid) is not None:
         return None
     process = identify(pid)

@@ -103,7 +103,10 @@ def test_a_process_whose_parent_has_ended_is_placed_by_its_environment(
     assert PythonProcess(rank, "orchestrator", is_child=True) in python_processes(state_of(supervisor.pid))
 
 
-def test_stacks_are_those_of_the_moment_children_included(start: Start, tmp_path: Path) -> None:
+def test_stacks_are_those_of_the_moment_children_included(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAUNCH_RUN_DIR", str(tmp_path))
     supervisor = start(SUPERVISOR)
     state = state_of(supervisor.pid)
     state.processes[0].ranks[1].process = identify(int(first_line(supervisor)))
@@ -118,11 +121,23 @@ def test_stacks_are_those_of_the_moment_children_included(start: Start, tmp_path
     assert held[0].threads[0].waits
 
 
-def test_a_rank_that_is_not_there_is_a_wrong_request(start: Start, tmp_path: Path) -> None:
+def test_a_rank_that_is_not_there_is_a_wrong_request(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAUNCH_RUN_DIR", str(tmp_path))
     supervisor = start(SUPERVISOR)
     first_line(supervisor)
     with pytest.raises(UserError, match="--rank 7: otter has no such rank"):
         take_stacks(RunDir(tmp_path), state_of(supervisor.pid), rank=7)
+
+
+def test_the_children_of_a_process_that_run_json_only_calls_the_supervisor_are_not_looked_into(
+    start: Start, tmp_path: Path
+) -> None:
+    foreign = start(SUPERVISOR)
+    first_line(foreign)
+    with pytest.raises(UserError, match=f"pid {foreign.pid}.* does not hold the run's lock"):
+        take_stacks(RunDir(tmp_path), state_of(foreign.pid))
 
 
 def test_a_run_that_has_ended_has_no_stacks(tmp_path: Path) -> None:
