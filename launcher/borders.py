@@ -1,40 +1,31 @@
 """What may come from outside, from files and from other nodes: types for the models that read it, and write it too."""
 
-import re
 import signal
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
+from launcher.screen import in_one_line, printable
+
 ENDING = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGTERM})
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
-_UNPRINTABLE = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"  # whole sequences for a terminal
-    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f]"  # C0 but for tab and newline, DEL, C1
-    r"|[\u200e\u200f\u202a-\u202e\u2066-\u2069\u061c]"  # what reverses the direction of writing
-)
-
-
-def printable(text: str) -> str:
-    """Text as a screen may show it: nothing in it moves the cursor, colours, or turns the direction of writing."""
-    return _UNPRINTABLE.sub("", text.encode("utf-8", "replace").decode())
-
-
-def in_one_line(text: str) -> str:
-    """The same, with what would break a line shown as an escape."""
-    return printable(text.replace("\n", "\\n").replace("\t", " "))
 
 
 def _cut(length: int) -> BeforeValidator:
     """Text from elsewhere is cleaned and shortened; it is no reason to lose the rest of what was said."""
-    return BeforeValidator(lambda value: printable(value)[:length] if isinstance(value, str) else value)
+    return BeforeValidator(lambda value: _utf8(printable(value))[:length] if isinstance(value, str) else value)
+
+
+def _utf8(text: str) -> str:
+    """JSON has no place for a byte that is not UTF-8."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _absolute(path: Path) -> Path:
     if not path.is_absolute():
         raise ValueError("not an absolute path")
-    return Path(in_one_line(str(path)))
+    return Path(_utf8(in_one_line(str(path))))
 
 
 def _ending(number: int) -> int:

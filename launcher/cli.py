@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 from typer.exceptions import Abort, TyperException
 
 from launcher.errors import UserError
+from launcher.screen import printable
 from launcher.streams import prepare_streams, trouble_with_stdout
 
 COMMANDS = {
@@ -42,7 +43,7 @@ def _exit_code(arguments: list[str]) -> Any:
         code = app.main(arguments, prog_name="launch", standalone_mode=False)
     except (UserError, TyperException) as error:
         message = error.format_message() if isinstance(error, TyperException) else str(error)
-        print(f"launch: {message}", file=sys.stderr)
+        print(printable(f"launch: {message}"), file=sys.stderr)
         code = 2
     except (KeyboardInterrupt, Abort):
         code = 130
@@ -64,7 +65,7 @@ def _short_of_something(error: OSError) -> int:
     short = shortage(error)
     if short is None:
         raise error
-    print(f"launch: {short}", file=sys.stderr)
+    print(printable(f"launch: {short}"), file=sys.stderr)
     return 2
 
 

@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import shlex
 import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 from launcher.errors import UserError
+from launcher.screen import in_one_line, quoted
 
 if TYPE_CHECKING:
     from launcher.config.command import Request
@@ -118,9 +118,9 @@ def stop(
         raise UserError(f"--grace {grace}: must not be negative")
     check_mine(found, state)
     if known_state(found, state, ask_for([state])).word in GOING_ON:
-        print(f"stopping {state.name} ...", flush=True)
+        print(in_one_line(f"stopping {state.name} ..."), flush=True)
     after = stop_job(found, state, seconds, now) if state.slurm else stop_run(found, seconds, now)
-    print(f"{state.name}: {known_state(found, after, ask_for([after])).word}, nothing of it is left")
+    print(in_one_line(f"{state.name}: {known_state(found, after, ask_for([after])).word}, nothing of it is left"))
     return 0
 
 
@@ -216,7 +216,7 @@ def stacks(
     print(stacks_text(taken, collectives, every_thread=threads), end="")
     troubles = {stack.trouble for stack in taken if stack.trouble}
     if REFUSED in troubles:
-        print(f"\n{advice(shlex.join(['stacks', str(found.root)]))}")
+        print(f"\n{advice(f'stacks {quoted(str(found.root))}')}")
     return 1 if troubles else 0
 
 

@@ -18,7 +18,6 @@ end of a rank's stderr.log is the cause of its death.
 import json
 import logging
 import os
-import re
 import sys
 import threading
 import traceback
@@ -34,6 +33,7 @@ from loguru import logger
 from launcher.files import open_regular
 from launcher.recorder import open_recorder
 from launcher.rundir import RunDir
+from launcher.screen import printable
 from launcher.traceable import make_traceable
 from launcher.waiting import report_waits
 
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from loguru import Logger, Record
 
 _TEXT = "<dim>{time:YYYY-MM-DD HH:mm:ss.SSS}</dim> | <level>{level: <7}</level> | {message}"
-_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _NOISY = ("httpx", "httpcore", "openai", "urllib3", "uvicorn.access")
 
 _is_set_up = False
@@ -114,6 +113,7 @@ def log_to(path: Path) -> None:
     """
     os.close(open_regular(path, os.O_WRONLY | os.O_CREAT))  # loguru would follow a link, or wait for a FIFO's reader
     logger.remove()
+    logger.configure(patcher=_make_plain)
     add = partial(logger.add, format=_TEXT, colorize=False, backtrace=False, diagnose=False)
     add(_plain_path(path), watch=True, errors="backslashreplace")
 
@@ -150,8 +150,8 @@ def _plain_path(path: Path) -> str:
 
 def _make_plain(record: "Record") -> None:
     message = record["message"]
-    if "\x1b" in message or "\r" in message:
-        record["message"] = _ANSI.sub("", message).replace("\r\n", "\n").replace("\r", "\n")
+    if not message.isprintable():
+        record["message"] = printable(message.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def _json_line(record: "Record", component: str | None) -> str:

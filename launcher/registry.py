@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import re
-import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 from launcher.files import read_bytes
 from launcher.home import in_home
 from launcher.rundir import RunDir
+from launcher.screen import quoted
 
 
 def register(root: Path, name: str) -> None:
@@ -64,7 +64,7 @@ def call_name(root: Path, name: str) -> str:
     registered = list(_registered())
     is_known = root.parent == Path.cwd() / "outputs" or any(entry.root == root for entry in registered)
     is_taken = any(name in entry.names and entry.root != root for entry in registered)
-    return name if is_known and not is_taken else shlex.quote(str(root))
+    return name if is_known and not is_taken else quoted(str(root))
 
 
 def recorded(root: Path) -> RunDir | None:

@@ -24,6 +24,7 @@ from launcher.run.probe import check_programs, probe
 from launcher.run.slurm import own_job
 from launcher.run.state import RunState, read_state
 from launcher.rundir import RunDir
+from launcher.screen import printable
 
 if TYPE_CHECKING:
     from launcher.run.meeting import Meeting
@@ -168,4 +169,4 @@ def _meet(
     secret = join_secret(config.join_secret_file, os.environ, plan.nodes, beside)
     name = config.name if earlier is None else plan.name
     port = (config.inference.port or machine.free_port) if isinstance(config, RLConfig) else 0
-    return meet(plan, name, port, config.join_timeout, lambda text: print(text, flush=True), secret)
+    return meet(plan, name, port, config.join_timeout, lambda text: print(printable(text), flush=True), secret)

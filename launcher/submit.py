@@ -19,6 +19,7 @@ from launcher.run.probe import check_programs, probe
 from launcher.run.provenance import provenance
 from launcher.run.state import RunState, SlurmState, StateFile, first_state
 from launcher.rundir import RunDir
+from launcher.screen import in_lines
 from launcher.secrets import MASK
 
 Config = RLConfig | SFTConfig
@@ -115,4 +116,4 @@ def _submitted(plan: Plan, job: SlurmState, nodes: int) -> str:
     lines += [f"  note       {note}" for note in plan.notes]
     commands = [f"status {typed}", f"logs {typed} -f", f"attach {typed}", f"stop {typed}"]
     lines += [f"  {'next' if command == commands[0] else '':<10} launch {command}" for command in commands]
-    return "\n".join(lines) + "\n"
+    return in_lines(lines) + "\n"

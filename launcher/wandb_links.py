@@ -1,7 +1,6 @@
 """Where a component's W&B run is to be seen: written by the component, read by whoever shows the run."""
 
 import json
-import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Self
 
 from launcher.files import read_bytes, write_atomically
 from launcher.rundir import RunDir
+from launcher.screen import quoted
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def sync_command(directories: Sequence[str]) -> str | None:
     if not directories:
         return None
     is_online = any(Path(each).name.startswith("run-") for each in directories)  # wandb sync would skip these
-    return shlex.join(["wandb", "sync", *(["--include-online"] if is_online else []), *directories])
+    return " ".join(["wandb sync", *(["--include-online"] if is_online else []), *map(quoted, directories)])
 
 
 def read_wandb_links(run: RunDir, foreign: Sequence[ForeignRun] = ()) -> list[WandbLink]:

@@ -8,6 +8,7 @@ from typer.exceptions import TyperException
 from launcher.config.base import Section
 from launcher.config.command import Request, config_command
 from launcher.errors import UserError
+from launcher.screen import printable
 
 S = TypeVar("S", bound=Section)
 
@@ -31,7 +32,7 @@ def load_component(model: type[S], arguments: list[str]) -> S:
         command.main(arguments, prog_name=name, standalone_mode=False)
     except (UserError, TyperException) as error:
         message = error.format_message() if isinstance(error, TyperException) else str(error)
-        print(f"{name}: {message}", file=sys.stderr)
+        print(printable(f"{name}: {message}"), file=sys.stderr)
         sys.exit(2)
     if not loaded:
         sys.exit(0)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from launcher.plan.ready import ready_when
 from launcher.plan.spec import Plan, ProcessSpec
+from launcher.screen import in_one_line, printable, quoted
 from launcher.secrets import MASK, is_secret
 
 
@@ -23,7 +24,7 @@ def render(plan: Plan, cwd: Path, files_are_written: bool) -> str:
 
 def _comment(text: str) -> str:
     """One line: what follows a line break in a path would be a command."""
-    return "# " + "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+    return f"# {in_one_line(text)}"
 
 
 def _about(spec: ProcessSpec) -> Iterator[str]:
@@ -50,5 +51,10 @@ def shell_line(spec: ProcessSpec, cwd: Path) -> str:
     for name in spec.unset:
         words += ["-u", name]
     words += [f"{name}={MASK if is_secret(name) else value}" for name, value in spec.env.items()]
-    line = shlex.join([*words, *spec.argv])
-    return line if spec.cwd == cwd else f"cd {shlex.quote(str(spec.cwd))} && {line}"
+    line = " ".join(map(_word, [*words, *spec.argv]))
+    return line if spec.cwd == cwd else f"cd {_word(str(spec.cwd))} && {line}"
+
+
+def _word(word: str) -> str:
+    """For any POSIX shell, with line breaks in it as they are, unless it has what no screen may show."""
+    return shlex.quote(word) if printable(word) == word else quoted(word)

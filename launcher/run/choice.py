@@ -1,6 +1,5 @@
 """Which run a command means: one function decides for all of them."""
 
-import shlex
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from launcher.registry import call_name, every_run, project_runs, recorded, runs
 from launcher.run.liveness import GOING_ON, living_processes, true_state
 from launcher.run.state import RunState, open_run, read_state
 from launcher.rundir import RunDir
+from launcher.screen import quoted
 
 LISTED = 8  # runs in a message
 
@@ -131,7 +131,7 @@ def _listing(roots: Sequence[Path], command: str, by_directory: bool = False) ->
     lines = [_line(root) for root in roots[:LISTED]]
     if len(roots) > LISTED:
         lines.append(f"and {len(roots) - LISTED} more: launch status --all")
-    typed = shlex.quote(str(roots[0])) if by_directory else call_name(roots[0], _name(roots[0]))
+    typed = quoted(str(roots[0])) if by_directory else call_name(roots[0], _name(roots[0]))
     return "\n  ".join([*lines, f"such as: launch {command} {typed}"])
 
 

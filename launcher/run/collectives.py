@@ -5,12 +5,13 @@ of the others has not come to the collective that they wait in.
 """
 
 import json
-import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
+
+from launcher.screen import in_one_line
 
 DEFAULT = "default_pg"  # torch's description of the group that all ranks are in
 SETTLED = 10.0  # seconds after which a rank that is not there "never" came; before, it may be on its way
@@ -190,7 +191,7 @@ def _recording(rank: int, dump: Mapping[str, Any]) -> Recording:
 
 def _operation(name: str) -> str:
     """ "all_reduce" of "nccl:all_reduce"."""
-    return re.sub(r"[^\w ,.()-]", "?", str(name).rpartition(":")[2])[:80]
+    return in_one_line(str(name)).rpartition(":")[2][:80]
 
 
 def _seconds(nanoseconds: Any) -> float:

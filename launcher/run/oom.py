@@ -6,6 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher.screen import in_one_line
+
 CGROUPS = Path("/sys/fs/cgroup")
 KERNEL_LOG = Path("/dev/kmsg")
 LONGEST = 200  # characters of a line of the kernel's log
@@ -85,5 +87,5 @@ class KernelLog:
         with suppress(OSError):  # there are no more, or some were overwritten before they were read
             while self._descriptor is not None and (record := os.read(self._descriptor, 8192)):
                 message = record.partition(b"\n")[0].partition(b";")[2].decode(errors="replace")
-                self._messages.append("".join(filter(str.isprintable, message))[:LONGEST])
+                self._messages.append(in_one_line(message)[:LONGEST])
         return [message for message in self._messages if text in message]

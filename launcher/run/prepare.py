@@ -3,7 +3,6 @@
 import contextlib
 import fcntl
 import os
-import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from launcher.plan.spec import Plan
 from launcher.run.state import read_state
 from launcher.run.survivors import end_survivors, survivors_text
 from launcher.rundir import RunDir
+from launcher.screen import quoted
 
 
 def prepare(plan: Plan, clean: bool, resume: bool = False, say: Callable[[str], None] = lambda _: None) -> int:
@@ -125,7 +125,7 @@ def _unwritable(run: RunDir, error: OSError) -> UserError:
 def check_free(run: RunDir, clean: bool) -> None:
     """Raises UserError when the directory holds a run that is not to be replaced."""
     if run.state.exists() and not clean:
-        resume = f"continue it with: launch resume {shlex.quote(str(run.root))}\n  " if _has_a_checkpoint(run) else ""
+        resume = f"continue it with: launch resume {quoted(str(run.root))}\n  " if _has_a_checkpoint(run) else ""
         raise UserError(
             f"{run.root}: holds a run already", f"{resume}replace it with --clean, or name another with --output-dir"
         )
@@ -185,7 +185,7 @@ def _lock(run: RunDir) -> int:
         os.close(descriptor)
         raise UserError(
             f"{run.root}: a run is going on there ({holder or 'it has just been started'})",
-            f"end it with: launch stop {shlex.quote(str(run.root))}\n  or name another directory with --output-dir",
+            f"end it with: launch stop {quoted(str(run.root))}\n  or name another directory with --output-dir",
         ) from None
     return descriptor
 

@@ -15,9 +15,9 @@ from launcher.metrics import MetricsFile
 from launcher.plan.spec import Plan, ProcessSpec
 from launcher.run.events import Event, NewAttempt
 from launcher.run.log_tail import LogTail
+from launcher.screen import printable
 
 INTERVAL = 0.5  # seconds between two looks at the logs
-_COLOUR = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 
 
 class LoggedProgress:
@@ -43,7 +43,7 @@ class LoggedProgress:
             while lines := tail.new_lines(is_over):
                 self._lines += len(lines)
                 for line in lines:
-                    self._take(_COLOUR.sub("", line))
+                    self._take(printable(line))
 
     @property
     def trouble(self) -> str | None:

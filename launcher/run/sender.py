@@ -5,6 +5,7 @@ import signal
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from launcher.screen import in_one_line
 from launcher.secrets import masked_word
 
 BY_KERNEL = 0x80  # si_code SI_KERNEL
@@ -47,5 +48,5 @@ def command_text(command: bytes) -> str:
     if len(words) > 1 and PurePath(words[0]).name.startswith("python") and not words[1].startswith("-"):
         words = words[1:]
     text = shlex.join([PurePath(words[0]).name, *words[1:]]) if words[0] else ""
-    text = "".join(letter if letter.isprintable() else "?" for letter in text)
+    text = in_one_line(text)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

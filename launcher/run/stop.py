@@ -2,7 +2,6 @@
 
 import os
 import select
-import shlex
 import signal
 import time
 from contextlib import ExitStack, suppress
@@ -16,6 +15,7 @@ from launcher.run.proof import open_proven, proves_to_be_of
 from launcher.run.state import ProcessId, RunState, read_state
 from launcher.run.survivors import end_survivors
 from launcher.rundir import RunDir
+from launcher.screen import quoted
 
 MARGIN = 10.0  # seconds beyond the grace until what is left is killed from here
 
@@ -34,7 +34,7 @@ def stop(run: RunDir, grace: float | None = None, now: bool = False) -> RunState
     state = _read(run)
     if not is_local(state):
         raise UserError(
-            f"{state.name} runs on {state.host}", f"on {state.host}, type: launch stop {shlex.quote(str(run.root))}"
+            f"{state.name} runs on {state.host}", f"on {state.host}, type: launch stop {quoted(str(run.root))}"
         )
     check_mine(run, state)
     own = own_processes(run, state)
@@ -75,7 +75,7 @@ def check_mine(run: RunDir, state: RunState) -> None:
     whose = user_name(others.pop())
     who = "root" if whose == "root" else f"{whose} or root"
     raise UserError(
-        f"{state.name} is a run of another user, {whose}", f"as {who}, type: launch stop {shlex.quote(str(run.root))}"
+        f"{state.name} is a run of another user, {whose}", f"as {who}, type: launch stop {quoted(str(run.root))}"
     )
 
 

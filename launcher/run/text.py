@@ -4,14 +4,10 @@ import re
 from pathlib import Path
 
 from launcher.files import reading
+from launcher.screen import printable
 
 TAIL = 256 * 1024  # bytes that are read of a file's end
-_NOISE = re.compile(
-    r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|.)"  # colours and titles for a terminal
-    r"|[\x00-\x08\x0b-\x1f\x7f]"  # other control characters
-    r"|^\[rank\d+\]: ?",  # what torch.distributed puts before each line of a traceback
-    re.MULTILINE,
-)
+_RANK_PREFIX = re.compile(r"^\[rank\d+\]: ?", re.MULTILINE)  # torch.distributed's, before each line of a traceback
 
 
 def tail(path: Path) -> str:
@@ -26,5 +22,5 @@ def tail(path: Path) -> str:
 
 def clean(text: str) -> str:
     """Without what is not meant to be read."""
-    printable = text.encode("utf-8", "replace").decode()  # a lone surrogate stands in no file of ours
-    return _NOISE.sub("", printable)
+    utf8 = text.encode("utf-8", "replace").decode()  # a lone surrogate stands in no file of ours
+    return _RANK_PREFIX.sub("", printable(utf8))

@@ -1,7 +1,6 @@
 """What the components of a run wait for: as they say themselves, or for their start."""
 
 import os
-import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,9 +9,9 @@ from pydantic import Field, ValidationError
 
 from launcher.run.state import ProcessId, RunState, boot_id, is_alive
 from launcher.rundir import RunDir
+from launcher.screen import in_one_line
 
 LARGEST = 1 << 12  # bytes
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def _read(run: RunDir, component: str) -> Wait | None:
     is_here = record.boot_id == boot_id()
     if is_here and not is_alive(record):
         return None
-    return Wait(component, _CONTROL.sub("?", record.what)[:200], record.since)
+    return Wait(component, in_one_line(record.what)[:200], record.since)
 
 
 def _content(run: RunDir, component: str) -> bytes:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import get_args
 
 from launcher.run.check import Check, Group
+from launcher.screen import in_lines
 from launcher.view.tmux import TmuxError, ask_tmux, tmux_server
 
 WIDTH = 80  # columns
@@ -23,7 +24,7 @@ def doctor_text(checks: Iterable[Check]) -> str:
     """The checks by group, a line or two each, with what mends what is not well below it; then the verdict."""
     checks = list(checks)
     lines = [line for group in get_args(Group) for line in _group(group, checks)]
-    return "\n".join([*lines, _verdict(checks)]) + "\n"
+    return in_lines([*lines, "", _verdict(checks)]) + "\n"
 
 
 def _group(group: Group, checks: Iterable[Check]) -> Iterator[str]:
@@ -45,4 +46,4 @@ def _wrapped(start: str, text: str) -> list[str]:
 
 def _verdict(checks: Iterable[Check]) -> str:
     failed = [check.name for check in checks if check.state == "fail"]
-    return f"\na run cannot start here: {', '.join(failed)}" if failed else "\na run can start here"
+    return f"a run cannot start here: {', '.join(failed)}" if failed else "a run can start here"

@@ -1,17 +1,16 @@
 """What is added to the log that the console follows: whole lines, and what several ranks log alike only once."""
 
-import re
 import time
 from pathlib import Path
 
 from launcher.files import reading
 from launcher.plan.spec import ProcessSpec
+from launcher.screen import printable
 from launcher.view.fold import Fold
 from launcher.view.log_lines import KEY_WIDTH, MARK, key_at, key_of
 from launcher.view.rank_lines import Line, RankLines
 
 LARGEST_BACKLOG = 1 << 18  # bytes; a console is for reading, and a flood is in the file
-_CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
 _LABEL = b"%06d"  # of a local rank, for the fold
 _LABEL_WIDTH = 6
 
@@ -77,7 +76,7 @@ class FollowedLog:
 
     def _text(self, rank: int | None, line: bytes) -> str:
         mark = "" if rank is None else f"[{self._role}{rank}]:"
-        return mark + _CONTROL.sub("", line.decode(errors="replace"))
+        return mark + printable(line.decode(errors="replace"))
 
     def _shown_once(self, entry: bytes, _: str, ranks: str) -> bytes:
         before = _LABEL_WIDTH + KEY_WIDTH

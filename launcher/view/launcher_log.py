@@ -35,6 +35,7 @@ from launcher.run.events import (
     exit_text,
 )
 from launcher.run.reports import Lost, Report, Reported
+from launcher.screen import printable
 
 
 def log_event(event: Event) -> None:
@@ -46,6 +47,11 @@ def log_event(event: Event) -> None:
 
 def describe(event: Event) -> tuple[str, str]:
     """(level, one sentence)."""
+    level, text = _describe(event)
+    return level, printable(text)
+
+
+def _describe(event: Event) -> tuple[str, str]:
     match event:
         case Started(name, pid):
             return "INFO", f"{name}: started, pid {pid}"

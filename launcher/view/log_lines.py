@@ -7,6 +7,8 @@ stands. It is local time, as nearly all programs write it.
 import re
 import time
 
+from launcher.screen import clean_bytes, is_clean
+
 KEY_WIDTH = 23
 MARK = b"\0"  # never in a clean line
 INNER_END = b"\x01"  # of a line within an entry; never in a clean line either
@@ -31,31 +33,22 @@ _REST_OF_STAMP = re.compile(rb"\A\d*(?: +\d+(?= \S+:\d+\]))?")
 # loguru with a short format, as in prime-rl
 _CLOCK = re.compile(rb"\[?((?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(?:[.,](\d{1,3})\d*)?(?=[\]\s|])")
 
-_CONTROL = bytes(code for code in (*range(0x20), 0x7F) if code not in b"\t\n")
-_ESCAPE = re.compile(
-    rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[ -/]*[0-~])"  # colours, titles, the cursor
-    rb"|\xc2[\x80-\x9f]"  # the same controls in one character
-)
 _OVERWRITTEN = re.compile(rb"[^\n]*\r")
 _RANK_PREFIX = re.compile(rb"^\[rank\d+\]: ?", re.MULTILINE)  # torch.distributed's, before each line of a traceback
 
 
 def clean(block: bytes) -> bytes:
     """Whole lines without what only a terminal understands; of a progress bar its last state remains."""
-    if b"\x1b" in block or b"\xc2" in block:
-        block = _ESCAPE.sub(b"", block)
     if b"\r" in block:
         block = _OVERWRITTEN.sub(b"", block.replace(b"\r\n", b"\n"))
     if b"[rank" in block:
         block = _RANK_PREFIX.sub(b"", block)
-    return block.translate(None, _CONTROL)
+    return clean_bytes(block)
 
 
 def plain_entries(block: bytes, label: bytes) -> list[bytes] | None:
     """The lines, each behind `label`, if all are clean and begin with a key of one day: most blocks, and fast."""
-    if not _OURS.match(block) or len(block.translate(None, _CONTROL)) < len(block):
-        return None
-    if not block.isascii() and _ESCAPE.search(block):
+    if not _OURS.match(block) or not is_clean(block):
         return None
     lines = (label + block[:-1].replace(b"\n", b"\n" + label)).split(b"\n")
     start = label + block[:11]

@@ -17,6 +17,7 @@ from launcher.plan.spec import Ranks
 from launcher.plan.torchrun import plan_ranks, rank_files, redirected
 from launcher.run.state import ProcessState, RunState, other_nodes
 from launcher.rundir import RunDir
+from launcher.screen import in_one_line
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,10 @@ class Source:
     @property
     def label(self) -> str:
         """Ranks are numbered over all nodes; of anything else each node has its own."""
+        component = in_one_line(self.component)
         if self.rank is not None:
-            return f"{self.component} {self.rank}"
-        return self.component if self.node is None else f"{self.component}@{self.node}"
+            return f"{component} {self.rank}"
+        return component if self.node is None else f"{component}@{self.node}"
 
     @property
     def is_stderr(self) -> bool:

@@ -11,6 +11,7 @@ from launcher.run.jobs import ask_for, known_state
 from launcher.run.liveness import GOING_ON, true_state
 from launcher.run.state import RunState, read_state
 from launcher.rundir import RunDir
+from launcher.screen import in_one_line
 from launcher.view.fold import Fold
 from launcher.view.log_lines import KEY_WIDTH, LEVELS, MARK
 from launcher.view.log_merge import as_block, in_time_order, merge
@@ -106,7 +107,7 @@ class LogView:
         return label + text[:start] + ranks.encode() + b" " + text[start:]
 
     def _label(self, text: str, component: str, rank: int, width: int) -> bytes:
-        label = text.encode().ljust(width)
+        label = in_one_line(text).encode(errors="replace").ljust(width)
         if not self._colours:
             return label + b" | "
         components = list(dict.fromkeys(known.component for known in self._readers))

@@ -13,6 +13,7 @@ from launcher.run.failure import Failure
 from launcher.run.slurm import own_job
 from launcher.run.state import FailureState, ProcessState, ProgressState, RunState
 from launcher.rundir import RunDir
+from launcher.screen import in_lines
 from launcher.view.metrics import newest_values, read_curve, read_newest
 from launcher.view.plot import plot
 from launcher.wandb_links import ForeignRun, read_wandb_links
@@ -26,7 +27,7 @@ def header(plan: Plan, session: str | None, notes: Sequence[str] = ()) -> str:
     if session:
         lines.append(f"  panes      launch attach {typed_name(plan)}")
     lines += [f"  note       {note}" for note in (*plan.notes, *notes)]
-    return "\n".join(lines) + "\n"
+    return in_lines(lines) + "\n"
 
 
 def _component(spec: ProcessSpec) -> str:
@@ -54,7 +55,7 @@ def failure_block(plan: Plan, failure: Failure) -> str:
     if failure.collateral:
         lines.append(f"  collateral  {', '.join(failure.collateral)}: ended by launch")
     lines += _how_to_resume(plan)
-    return "\n".join(lines) + "\n\n"
+    return in_lines(lines) + "\n\n"
 
 
 def _how_to_resume(plan: Plan) -> Iterator[str]:
@@ -126,7 +127,7 @@ def summary(plan: Plan, state: RunState, troubles: Mapping[str, str] | None = No
     lines += metrics_lines(plan.run, names, plan.progress, with_plot=state.failure is None)
     lines += wandb_lines(plan.run, state.foreign_wandb)
     lines.append(f"  logs         {shown(plan.run.logs)}")
-    return "\n".join(lines) + "\n"
+    return in_lines(lines) + "\n"
 
 
 def _ending(process: ProcessState, failure: FailureState | None) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from launcher.run.frames import Frame, PythonProcess, Stack, Thread
 from launcher.run.stack_groups import Group, calling_frame, group_stacks, standing_apart, telling_frame
+from launcher.screen import in_lines, in_one_line
 
 _LIBRARY = re.compile(r"^.*/lib(?:64)?/python3[^/]*/(?:(?:site|dist)-packages/)?")
 _FUNCTION_WIDTH = 28  # columns
@@ -21,7 +22,7 @@ def stacks_text(stacks: Sequence[Stack], collectives: Sequence[str] = (), *, eve
     groups = group_stacks(stacks)
     blocks = [list(_block(group, every_thread)) for group in groups]
     blocks += [list(_refused(stacks)), list(collectives), list(_apart(groups))]
-    return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+    return "\n\n".join(in_lines(block) for block in blocks if block) + "\n"
 
 
 def verdict_lines(stacks: Sequence[Stack]) -> list[str]:
@@ -30,7 +31,7 @@ def verdict_lines(stacks: Sequence[Stack]) -> list[str]:
     first = [group.processes[0] for group in groups]
     told = [group for group, process in zip(groups, first, strict=True) if not (process.is_child or process.has_ranks)]
     lines = [f"{who(group.processes)} {_verb(group)} {_shortly(group.main.frames)}" for group in told]
-    return [*lines, *_refused(stacks), *_apart(groups)]
+    return [in_one_line(line) for line in (*lines, *_refused(stacks), *_apart(groups))]
 
 
 def _block(group: Group, every_thread: bool) -> Iterator[str]:

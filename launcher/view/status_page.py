@@ -9,6 +9,7 @@ from launcher.run.events import ending_text
 from launcher.run.inspection import ComponentStatus, ProcessStatus
 from launcher.run.state import RunState
 from launcher.rundir import RunDir
+from launcher.screen import in_lines
 from launcher.view.last_words import emphasised
 from launcher.view.metrics import steps_text
 from launcher.view.report import duration, metrics_lines, shown, wandb_lines
@@ -22,7 +23,7 @@ _FLUSH_RIGHT = ("PID", "CPU", "MEMORY")
 
 def run_page(state: RunState, details: RunDetails, colours: bool) -> str:
     why = reason_text(details.state, details.reason)
-    words = [state_word(details.state, colours) + why, f"attempt {details.attempt}"]
+    words = [details.state + why, f"attempt {details.attempt}"]
     words += [f"{details.node_count} nodes, here node {details.node or 0}"] if details.node_count > 1 else []
     words += [f"step {steps_text(details.step, details.max_steps)}"] if details.step is not None else []
     lines = [f"{details.kind} run {details.name}: {', '.join(words)}"]
@@ -35,8 +36,9 @@ def run_page(state: RunState, details: RunDetails, colours: bool) -> str:
     lines += [f"  checkpoint   step {details.checkpoint}"] if details.checkpoint is not None else []
     lines += [f"  logs         {shown(Path(details.logs))}", ""]
     if details.failure:
-        lines += [details.failure["text"].rstrip("\n"), ""]
-    return emphasised("\n".join([*lines, *_next(state, details, call_name(run.root, state.name))]), colours)
+        lines += [*details.failure["text"].rstrip("\n").split("\n"), ""]
+    page = in_lines([*lines, *_next(state, details, call_name(run.root, state.name))])
+    return emphasised(page.replace(f": {details.state}", f": {state_word(details.state, colours)}", 1), colours)
 
 
 def reason_text(state: str, reason: str | None) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from launcher.numbers import three_digits
 from launcher.registry import every_run
 from launcher.rundir import RunDir
+from launcher.screen import in_one_line
 from launcher.view.metrics import read_curve, steps_text
 from launcher.view.plot import sparkline
 from launcher.view.report import duration
@@ -66,7 +67,7 @@ def unreadable_lines(runs: Runs) -> Iterator[str]:
     """How many runs are not in the table, which they are, and why."""
     if count := len(runs.unreadable):
         yield f"{count} more cannot be read:"
-    yield from (f"  {shown_path(path)}: {why}" for path, why in runs.unreadable.items())
+    yield from (in_one_line(f"  {shown_path(path)}: {why}") for path, why in runs.unreadable.items())
 
 
 def _nothing(everywhere: bool) -> str:
@@ -87,7 +88,7 @@ def runs_table(runs: Sequence[RunStatus], width: int, colours: bool, with_direct
     header, *rows = map(joined, zip(*columns.values(), strict=True))
     lines = [header]
     for run, row in zip(runs, rows, strict=True):
-        lines += [row, *([f"  {run.directory}"] if with_directories else []), *whereabouts(run)]
+        lines += [row, *([in_one_line(f"  {run.directory}")] if with_directories else []), *whereabouts(run)]
     return lines
 
 
@@ -102,9 +103,9 @@ def state_word(state: str, colours: bool) -> str:
 def whereabouts(run: RunStatus) -> Iterator[str]:
     """A line about a run that waits, or that another host has, which cannot be known better than this."""
     if run.state == "queued" and run.reason:
-        yield f"  job {run.job}: {run.reason}"
+        yield in_one_line(f"  job {run.job}: {run.reason}")
     elif not run.is_local and not run.is_over and run.last_seen:
-        yield f"  last seen {duration(time.time() - run.last_seen)} ago on {run.host}"
+        yield in_one_line(f"  last seen {duration(time.time() - run.last_seen)} ago on {run.host}")
 
 
 def age(seconds: float) -> str:

@@ -4,6 +4,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from launcher.screen import in_one_line
+
 GAP = 2  # columns between two cells
 
 BOLD, DIM = "1", "2"
@@ -20,7 +22,8 @@ def painted(text: str, colour: str | None, colours: bool) -> str:
 
 
 def aligned(cells: Sequence[str], right: bool = False) -> list[str]:
-    """The cells of a column, all as wide as the widest."""
+    """The cells of a column, all as wide as the widest; colours come later."""
+    cells = [in_one_line(cell) for cell in cells]
     width = max(map(len, cells))
     return [cell.rjust(width) if right else cell.ljust(width) for cell in cells]
 

@@ -20,6 +20,7 @@ from libtmux import Server
 from libtmux.common import get_version, has_gte_version
 
 from launcher.errors import UserError
+from launcher.screen import in_one_line
 from launcher.secrets import is_secret
 from launcher.view.layout import Layout, Window
 
@@ -252,12 +253,12 @@ def _session_options(target: str, layout: Layout) -> Iterator[Command]:
 
 def _title(text: str) -> str:
     """The text as select-pane takes it: `#` would begin a format, except in `#[`, which it leaves alone."""
-    return re.sub(r"#(?!\[)", "##", text)
+    return re.sub(r"#(?!\[)", "##", in_one_line(text))
 
 
 def _status_text(text: str) -> str:
     """The text as tmux shows it: `#` would begin a format or a command, `%` a time."""
-    return text.replace("#", "##").replace("%", "%%")
+    return in_one_line(text).replace("#", "##").replace("%", "%%")
 
 
 def _run_chain(server: Server, commands: Iterable[Command], patience: float) -> None:

@@ -8,7 +8,6 @@ be lost for good; the second term never lets go. Left out: a value function, sev
 policy.
 """
 
-import shlex
 import time
 from dataclasses import dataclass
 
@@ -23,6 +22,7 @@ from launcher.logger import get_logger
 from launcher.monitor import get_monitor
 from launcher.numbers import three_digits
 from launcher.rundir import RunDir
+from launcher.screen import quoted
 from launcher.waiting import waiting_for
 from launcher.workload.entry import Stop, quick_imports, run_dir
 from launcher.workload.files import appearing, clear, is_restarted, remove
@@ -43,7 +43,7 @@ def train(config: RLTrainerConfig) -> int:
     has restarted the ranks: the orchestrator does not go back with them.
     """
     if is_restarted():
-        resume = f"launch resume {shlex.quote(str(run_dir(config).root))}"
+        resume = f"launch resume {quoted(str(run_dir(config).root))}"
         raise UserError("torchrun has restarted the ranks of an RL run", f"continue it instead with: {resume}")
     stop, run = Stop(), run_dir(config)
     with join_ranks(config.model.device, config.batch_timeout + SLACK) as ranks:

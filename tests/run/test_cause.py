@@ -79,7 +79,9 @@ def test_what_torch_puts_before_each_line_of_a_ranks_traceback_is_removed(log: P
         "\x00",
         "\x07",
         "\x08",
-        "\x1b(",
+        "\x1b(B",
+        "\x9b",
+        "\u202e",
     ],
 )
 def test_what_is_meant_for_a_terminal_is_removed(log: Path, noise: str) -> None:

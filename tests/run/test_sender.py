@@ -36,7 +36,7 @@ def test_the_sender_is_named(sender: Sender, number: signal.Signals, text: str) 
         (["/bin/bash"], "bash"),
         (["kill", "it's", "a b"], """kill 'it'"'"'s' 'a b'"""),
         (["tool", "--api-key=hunter2"], "tool '--api-key=***'"),
-        (["tool", "\x1b[31m", "\n"], "tool '?[31m' '?'"),
+        (["tool", "\x1b[31m", "\n"], "tool '' '\\n'"),
         (["tool", "x" * 200], "tool " + "x" * 75 + "..."),
     ],
 )

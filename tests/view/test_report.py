@@ -1,8 +1,8 @@
 """What stands on the console before and after a run."""
 
 import json
-import shlex
 import signal
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from tests.plans import machine, plan_of, rl, sft
 @pytest.fixture
 def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     return plan_of(rl("--nproc", "2"), machine(gpus=2), root=tmp_path / "outputs" / "otter", attempt=3)
 
 
@@ -123,13 +124,14 @@ def test_a_failure_without_words_says_so_and_claims_no_collateral(plan: Plan) ->
     assert "  log " not in block
 
 
-@pytest.mark.parametrize("name", ["a b", "it's", "$(touch pwned)", "ü\nx"])
+@pytest.mark.parametrize("name", ["a b", "it's", "$(touch pwned)", "ü\nx", "a\x1b[2J\u202e\n"])
 def test_the_command_that_is_to_be_typed_survives_the_shell(tmp_path: Path, name: str) -> None:
     plan = plan_of(sft(), root=tmp_path / name)
     plan.run.checkpoint(1).mkdir(parents=True)
     block = failure_block(plan, failure(plan))
-    command = block[block.index("launch resume") :].strip()
-    assert shlex.split(command) == ["launch", "resume", str(plan.run.root)]
+    command = block[block.index("launch resume") :].strip().replace("launch", "printf %s,", 1)
+    typed = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True).stdout
+    assert typed == f"resume,{plan.run.root},"
 
 
 def test_run_json_keeps_the_failure_with_its_block(plan: Plan) -> None:
