@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
-from launcher.screen import in_one_line, printable
+from launcher.screen import in_one_line as in_one_line
+from launcher.screen import printable as printable
 
 ENDING = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGTERM})
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"

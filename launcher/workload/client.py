@@ -17,9 +17,9 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
-from launcher.borders import in_one_line
 from launcher.config.workload import INFERENCE_TOKEN
 from launcher.errors import UserError
+from launcher.screen import in_one_line
 from launcher.workload.handover import Sample
 from launcher.workload.tokens import END, encode, named
 

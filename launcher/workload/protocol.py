@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import JSONResponse
 
-from launcher.borders import in_one_line
+from launcher.screen import in_one_line
 from launcher.workload.generate import Sampled
 from launcher.workload.tokens import END, decode, name
 
