@@ -20,17 +20,20 @@ if TYPE_CHECKING:
 # --- launch rl, launch sft --------------------------------------------------------------------------------------------
 
 
-def start(request: "Request[RLConfig] | Request[SFTConfig]", dry_run: bool, clean: bool, detach: bool) -> int:
+def start(
+    request: "Request[RLConfig] | Request[SFTConfig]", dry_run: bool, clean: bool, detach: bool, trust: bool
+) -> int:
     """`launch rl` and `launch sft`."""
     from launcher.requests import start
 
-    return start(request, dry_run, clean, detach)
+    return start(request, dry_run, clean, detach, trust)
 
 
 _RUN_OPTIONS = {
     "dry_run": "print the complete plan and start nothing",
     "detach": "start, leave it running without a terminal, give the prompt back",
     "clean": "replace the run that the output directory holds",
+    "trust": "act on a run's directory though others own it or may write there",
 }
 
 
@@ -66,21 +69,22 @@ def resume(ctx: typer.Context) -> int:
     """launch resume [RUN] [OPTIONS]: the next attempt of a run, from its newest complete checkpoint.
 
     RUN is a run's name, the beginning of it, or its directory; without it the only unfinished run below ./outputs.
-    OPTIONS are those of launch rl or launch sft, over the run's own config.toml.
+    OPTIONS are those of launch rl or launch sft, over the run's own config.toml: what that says is executed.
     """
     from launcher.requests import go_on
     from launcher.run.choice import find_run
     from launcher.run.jobs import settled, submitted
+    from launcher.run.trust import check_trusted
 
     arguments = list(ctx.args)
     name = arguments.pop(0) if arguments and arguments[0][:1] not in ("-", "@") else None
     run, state = find_run(name, "resume")
-    state = settled(run, submitted(run, state))
 
-    def call(request: "Request[RLConfig] | Request[SFTConfig]", dry_run: bool, detach: bool) -> int:
-        return go_on(request, run, state, dry_run, detach)
+    def call(request: "Request[RLConfig] | Request[SFTConfig]", dry_run: bool, detach: bool, trust: bool) -> int:
+        check_trusted(run, state.name, "resume", trust)
+        return go_on(request, run, settled(run, submitted(run, state)), dry_run, detach)
 
-    command = _config_command(state.kind, call, resume.__doc__ or "", ("dry_run", "detach"))
+    command = _config_command(state.kind, call, resume.__doc__ or "", ("dry_run", "detach", "trust"))
     return int(command.main(arguments, prog_name=f"launch resume {state.name}", standalone_mode=False))
 
 
@@ -92,6 +96,8 @@ RunArgument = Annotated[
     typer.Argument(metavar="[RUN]", help=f"{NAMED}; default: the newest below ./outputs, a living one first"),
 ]
 
+TrustOption = Annotated[bool, typer.Option("--trust", help=_RUN_OPTIONS["trust"])]
+
 
 def stop(
     run: Annotated[
@@ -99,6 +105,7 @@ def stop(
     ] = None,
     grace: Annotated[str | None, typer.Option(help="how long it may take; default: the run's own grace")] = None,
     now: Annotated[bool, typer.Option("--now", help="do not ask, kill")] = False,
+    trust: TrustOption = False,
 ) -> int:
     """Ask a run to end, and wait until nothing of it is left; a run that has ended is no error."""
     from launcher.config.base import parse_duration
@@ -107,6 +114,7 @@ def stop(
     from launcher.run.liveness import GOING_ON, of_this_host
     from launcher.run.stop import check_mine
     from launcher.run.stop import stop as stop_run
+    from launcher.run.trust import check_trusted
 
     found, state = find_run(run, "stop")
     found, state = (found, state) if state.slurm else of_this_host(found, state)
@@ -117,6 +125,7 @@ def stop(
     if seconds is not None and seconds < 0:
         raise UserError(f"--grace {grace}: must not be negative")
     check_mine(found, state)
+    check_trusted(found, state.name, "stop", trust)
     if known_state(found, state, ask_for([state])).word in GOING_ON:
         print(in_one_line(f"stopping {state.name} ..."), flush=True)
     after = stop_job(found, state, seconds, now) if state.slurm else stop_run(found, seconds, now)
@@ -130,16 +139,19 @@ def stop(
 def attach(
     run: RunArgument = None,
     window: Annotated[str | None, typer.Option(help="the window to show: logs, ranks, launcher, metrics")] = None,
+    trust: TrustOption = False,
 ) -> int:
     """Attach to a run's tmux panes; they are opened again if they were closed, also for a run that has ended."""
     from launcher.registry import call_name
     from launcher.run.choice import find_run
     from launcher.run.liveness import GOING_ON, true_state
+    from launcher.run.trust import check_trusted
     from launcher.view.attach import attach as attach_to
     from launcher.view.panes import layout_of, show_status
     from launcher.view.tmux import ensure_panes
 
     found, state = find_run(run, "attach")
+    check_trusted(found, state.name, "attach", trust)
     session = ensure_panes(layout_of(found, state), state.tmux_socket)
     show_status(found, state, session)
     closes = not state.tmux_keep and true_state(found, state) not in GOING_ON

@@ -23,6 +23,7 @@ from launcher.run.prepare import check_free, prepare_by_hand
 from launcher.run.probe import check_programs, probe
 from launcher.run.slurm import own_job
 from launcher.run.state import RunState, read_state
+from launcher.run.trust import check_trusted
 from launcher.rundir import RunDir
 from launcher.screen import printable
 
@@ -30,10 +31,15 @@ if TYPE_CHECKING:
     from launcher.run.meeting import Meeting
 
 
-def start(request: Request[RLConfig] | Request[SFTConfig], dry_run: bool, clean: bool, detach: bool) -> int:
+def start(
+    request: Request[RLConfig] | Request[SFTConfig], dry_run: bool, clean: bool, detach: bool, trust: bool
+) -> int:
     """`launch rl` and `launch sft`: a new run, and its first attempt. Returns the exit code, and raises UserError."""
     config = request.load()
     run, name = _name_and_directory(config)
+    if clean:
+        kind = "rl" if isinstance(config, RLConfig) else "sft"
+        check_trusted(run, name, f"{kind} --clean", trust)
     if config.slurm.enabled:
         from launcher.submit import submit
 
