@@ -14,6 +14,12 @@ from tests.launching import Launcher
 from tests.tmux_server import TmuxServer
 
 
+@pytest.fixture(autouse=True)
+def registry(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runs of whoever runs the tests are neither seen nor added to."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "state"))
+
+
 @pytest.fixture
 def tmux(monkeypatch: pytest.MonkeyPatch) -> Iterator[TmuxServer]:
     """A user's tmux, not yet running: whatever `tmux` this test or its children start is private, and ended with it."""

@@ -38,7 +38,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
     directory = tmp_path_factory.mktemp("a b") / "it's $(touch pwned) ü"
     directory.mkdir()
     launcher = Launcher(directory)
-    launched = launcher("rl", "--output-dir", "run", "--name", "calm-otter", "--wandb", "--tmux.socket-name", SOCKET)
+    tmux = ("--tmux.socket-name", SOCKET, "--tmux.keep")
+    launched = launcher("rl", "--output-dir", "run", "--name", "calm-otter", "--wandb", *tmux)
     exit_code = launched.exit_code(300)
     fields = "#{window_name} #{pane_title} #{pane_dead}"
     listed = subprocess.run(["tmux", "-L", SOCKET, "list-panes", "-a", "-F", fields], capture_output=True, text=True)
@@ -86,7 +87,7 @@ def test_a_pipe_gets_no_progress_line_and_no_colour(finished: Finished) -> None:
     assert not {"\x1b", "\r", "━"} & set(finished.launched.output)
 
 
-def test_a_pane_for_each_component_rank_and_the_launcher_stays_open(finished: Finished) -> None:
+def test_a_pane_for_each_component_rank_and_the_launcher_stays_open_if_asked_to(finished: Finished) -> None:
     panes = finished.panes.splitlines()
     assert panes[:5] == [
         "logs trainer 0",

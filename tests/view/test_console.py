@@ -25,7 +25,7 @@ def test_after_a_while_of_silence_it_says_what_the_run_waits_for_and_then_more_r
     state = StateFile(plan.run, first_state(plan, {}))
     state(Started("orchestrator", os.getpid()))
     waiting.report_waits(plan.run, "orchestrator", None)
-    shown = Console(plan, "header", lambda error: None)
+    shown = Console(plan, "header", every_line=False, lost=lambda error: None)
     said: list[str] = []
 
     def heard() -> list[str]:
