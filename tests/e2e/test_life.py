@@ -90,10 +90,13 @@ def test_ctrl_c_while_a_detached_run_starts_gives_the_prompt_back_and_leaves_the
 
 
 def test_a_detached_run_that_cannot_start_fails_with_its_failure_block(launch: Launcher) -> None:
-    run = launch("sft", "--trainer.module", "no_such_module_anywhere", "--output-dir", "run", "--no-tmux", "--detach")
+    program = launch.directory / "program"
+    program.write_text("#!/no/such/interpreter\n")
+    program.chmod(0o755)
+    run = launch("sft", "--trainer.command", str(program), "--output-dir", "run", "--no-tmux", "--detach")
     assert run.exit_code() == 1
     assert "FAILED  trainer" in run.output
-    assert "no_such_module_anywhere" in run.output
+    assert f"No such file or directory: '{program}'" in run.output
     until(lambda: not launch.alive())
 
 

@@ -96,7 +96,8 @@ def test_a_server_whose_port_closes_two_seconds_before_it_ends_is_named_and_not_
     faulty.wait_until_there()
     faulty.run.wait_for_output("inference: ready after")
     faulty.touch("dying")
-    faulty.check(Ended(1, "failed", "inference", "RuntimeError: the engine is dead", within=5))
+    faulty.check(Ended(1, "failed", "inference", "was closed before orchestrator failed", within=5))
+    assert "  RuntimeError: the engine is dead\n" in faulty.run.state().failure.text
     first = faulty.run.state().failure.text.splitlines()[0]
     assert first.startswith("FAILED  inference: exit code 1; its port ")
     assert first.endswith(" was closed before orchestrator failed")
