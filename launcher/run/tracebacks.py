@@ -12,7 +12,10 @@ LONGEST = 25  # lines of a traceback
 LONGEST_MESSAGE = 6  # lines of an exception's message
 _LAUNCH = f"{Path(launcher.__file__).parent}/"
 _HEADER = re.compile(r"(Exception Group |Original )?Traceback \(most recent call last\):")
-_START = re.compile(r"^(  \+ Exception Group )?Traceback \(most recent call last\):", re.MULTILINE)
+_START = re.compile(  # the second way: behind what the program had written without an end of line
+    r"^(?:  \+ Exception Group )?Traceback \(most recent call last\):|(?<=\S)Traceback \(most recent call last\):$",
+    re.MULTILINE,
+)
 _FRAME = re.compile(r'  File "(?P<file>.+)", line (?P<line>\d+)(, in (?P<function>.*))?$')
 _SYNTAX_ERROR = re.compile(r'^  File ".+", line \d+\n( {4}.*\n)*(Syntax|Indentation|Tab)Error: .*', re.MULTILINE)
 _BAR = re.compile(r"(?P<indent> +)[|+] ?")  # what an exception group puts before its lines

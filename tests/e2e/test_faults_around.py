@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from launcher.run.liveness import true_state
 from launcher.run.state import read_state
 from tests.e2e.faulty import Ended, Faulty, log_of, rl_command, start_rl
-from tests.launching import Launcher
+from tests.launching import Launched, Launcher
 from tests.waiting import until
 
 FINISHED, TERMINATED = Ended(0, "finished"), Ended(143, "stopped")
@@ -44,6 +45,11 @@ def test_a_port_that_is_taken_is_refused(launch: Launcher) -> None:
     assert f"--inference.port {port}: 127.0.0.1:{port} cannot be used: Address already in use" in run.output
 
 
+def is_gone_or_misses_its_watcher(launch: Launcher, run: Launched) -> bool:
+    log = run.run.launcher_log
+    return not launch.alive() or (log.exists() and "the watcher process was killed" in log.read_text())
+
+
 def kill_at_random_moments(launch: Launcher, times: int) -> None:
     for attempt in range(times):
         run = launch(*rl_command(launch), "--output-dir", "run", "--no-tmux", "--clean")
@@ -53,7 +59,10 @@ def kill_at_random_moments(launch: Launcher, times: int) -> None:
         victim = random.choice([pid for pid, command in launch.alive().items() if "launch" in command] or [0])
         if victim:
             os.kill(victim, signal.SIGKILL)
-        until(lambda: not launch.alive(), 5)
+        until(partial(is_gone_or_misses_its_watcher, launch, run), 5)
+        if launch.alive():  # a run goes on without its watcher
+            os.kill(run.pid_of("supervisor"), signal.SIGKILL)
+            until(lambda: not launch.alive(), 5)
         assert run.exit_code(1) != 0
         state = read_state(run.run)
         assert state is None or true_state(run.run, state) in ("died", "failed")

@@ -93,6 +93,11 @@ def test_the_last_traceback_is_found_whole_and_without_what_surrounds_it(form: s
     assert find_traceback(before + form + after) == form
 
 
+def test_a_traceback_behind_output_without_an_end_of_line_is_found() -> None:
+    assert find_traceback(f"10%|# | 1/10 [00:01<00:09]{SIMPLE}\n") == SIMPLE
+    assert find_traceback(f'if "{WITHOUT_FRAME.splitlines()[0]}" in text') == ""
+
+
 def test_a_text_without_a_traceback_has_none() -> None:
     assert find_traceback("all is well\n") == ""
 
