@@ -49,6 +49,7 @@ class LogView:
         self._selection, self._labels, self._colours, self._every_line = selection, labels, colours, every_line
         self._readers: dict[Source, LogReader] = {}
         self._width = 0  # of a label, in bytes
+        self._component_labels: dict[str, bytes] = {}  # of what several ranks log alike
         self._fold: Fold | None = None
 
     def find_logs(self) -> None:
@@ -64,6 +65,7 @@ class LogView:
             for source, reader in self._readers.items():
                 reader.label = self._label(source.label, source.component, source.rank or 0, width)
         self._width = len(next(iter(self._readers.values())).label)
+        self._component_labels.clear()
         fold = self._new_fold() if folds else None
         if fold and self._fold:
             fold.take_over(self._fold, {label: reader.label for reader, label in before.items()})
@@ -102,9 +104,15 @@ class LogView:
         text = entry[self._width :]
         before = _BEFORE_MESSAGE.match(text)
         start = before.end() if before else 0
-        colour_width = len(self._label("", component, 0, 0))
-        label = self._label(component, component, 0, self._width - colour_width)
-        return label + text[:start] + ranks.encode() + b" " + text[start:]
+        return self._component_label(component) + text[:start] + ranks.encode() + b" " + text[start:]
+
+    def _component_label(self, component: str) -> bytes:
+        """As wide as those of ranks."""
+        if component not in self._component_labels:
+            colour_width = len(self._label("", component, 0, 0))
+            label = self._label(component, component, 0, self._width - colour_width)
+            self._component_labels[component] = label
+        return self._component_labels[component]
 
     def _label(self, text: str, component: str, rank: int, width: int) -> bytes:
         label = in_one_line(text).encode(errors="replace").ljust(width)
