@@ -468,6 +468,16 @@ def test_lines_more_than_a_second_apart_are_two_even_when_much_lies_between_what
     assert len(run.messages()) == 40_003
 
 
+def test_a_line_that_one_rank_has_more_does_not_keep_those_before_and_after_it_from_being_folded(run: Run) -> None:
+    for rank in range(2):
+        lines = [line(step / 20 + rank / 1000, f"step {step}") for step in range(1100)]
+        if rank:
+            lines.insert(501, line(25.01, "only here"))
+        run.rank(rank, "".join(lines))
+    folded = [f"[ranks 0-1] step {step}" for step in range(1100)]
+    assert run.messages() == [*folded[:501], "only here", *folded[501:]]
+
+
 def test_what_a_rank_repeats_is_not_folded_away(run: Run) -> None:
     run.rank(0, line(1, "retrying") + line(1.1, "retrying") + line(1.2, "retrying"))
     run.rank(1, line(1.05, "retrying") + line(1.3, "retrying"))
