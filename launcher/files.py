@@ -61,11 +61,11 @@ def overwrite(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str, mode: int = 0o666) -> None:
     """Replace the file, or the link, of this name: nobody ever reads half of it. Raises OSError."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     try:
-        with os.fdopen(open_regular(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
+        with os.fdopen(open_regular(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             file.write(text.encode(errors="surrogateescape"))  # bytes of a word or a path
         beside.replace(path)
     finally:

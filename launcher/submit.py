@@ -14,7 +14,7 @@ from launcher.plan.slurm import sbatch_script
 from launcher.plan.spec import Machine, Plan
 from launcher.registry import call_name, register
 from launcher.run import slurm
-from launcher.run.prepare import check_free, point_latest_at, prepare, remove_run
+from launcher.run.prepare import PRIVATE, check_free, point_latest_at, prepare, remove_run
 from launcher.run.probe import check_programs, probe
 from launcher.run.provenance import provenance
 from launcher.run.state import RunState, SlurmState, StateFile, first_state
@@ -86,7 +86,7 @@ def _queue(plan: Plan, config: Config, script: str, clean: bool, earlier: RunSta
     lock = prepare(plan, clean, resume=earlier is not None)
     try:
         state = StateFile(plan.run, first_state(plan, provenance(), earlier))
-        write_atomically(plan.run.job_script, script)
+        write_atomically(plan.run.job_script, script, PRIVATE)
         state.state.state, state.state.tmux_socket = "queued", config.tmux.socket_name
         state.state.slurm = SlurmState(job="")  # the job may start before its id can be written: it waits for that
         state.write()

@@ -7,20 +7,22 @@ import tomli_w
 from launcher.config.base import Section, Switch, set_fields
 from launcher.config.wandb import WandbSection
 from launcher.config.workload import Handed
-from launcher.secrets import masked
+from launcher.secrets import masked_variables
 
 
 def to_toml(section: Section, leave_out: frozenset[str] = frozenset()) -> str:
     """TOML that loads to the same section; values of variables named like secrets are masked."""
     values = {name: value for name, value in to_values(section).items() if name not in leave_out}
-    return tomli_w.dumps(_masked_variables(values))
+    return tomli_w.dumps(_without_secrets(values))
 
 
-def _masked_variables(values: Any) -> Any:
+def _without_secrets(values: Any) -> Any:
     """Only `env` holds variables: what a task calls its key is no secret, and has to reach it."""
     if not isinstance(values, dict):
         return values
-    return {name: masked(value) if name == "env" else _masked_variables(value) for name, value in values.items()}
+    return {
+        name: masked_variables(value) if name == "env" else _without_secrets(value) for name, value in values.items()
+    }
 
 
 def to_values(section: Section) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from launcher.plan.spec import Alive, Machine, Plan, ProcessSpec, Progress, Rank
 from launcher.plan.torchrun import between_nodes, plan_ranks, rank_files, redirected, torchrun_argv
 from launcher.plan.wandb_runs import NOT_LOGGED_IN, foreign_run, wandb_run, wandb_variables
 from launcher.rundir import RunDir
-from launcher.secrets import MASK, is_secret
+from launcher.secrets import is_masked
 from launcher.wandb_links import ForeignRun
 
 H = TypeVar("H", bound=Handed)
@@ -186,7 +186,9 @@ class _Planner:
         **more: Any,
     ) -> ProcessSpec:
         own = {key: self._expand(name, (value,))[0] for key, value in self._variables(name, settings)}
-        own = {**self.machine.env_files.get(name, {}), **own}
+        from_file = self.machine.env_files.get(name, {})
+        hidden = frozenset(from_file) - own.keys()
+        own = {**from_file, **own}
         env = {**additions(name, self.config, self.machine, self.run, gpus), **(env or {})}
         if isinstance(settings, ComponentConfig) and not settings.is_reference and self._logs_to_wandb(name):
             env |= wandb_variables(self.wandb_runs[name], self.run.root)
@@ -209,6 +211,7 @@ class _Planner:
             cwd=self.machine.cwd / (settings.cwd or ""),
             log=self.run.component_log(name),
             env=env,
+            hidden=hidden,
             unset=tuple(stray for stray in strays(self.machine.variables) if stray not in own),
             gpus=gpus,
             after=tuple(other for other in settings.after if self._is_here(other)),
@@ -231,7 +234,7 @@ class _Planner:
     def _variables(self, name: str, settings: ProcessConfig) -> Iterator[tuple[str, str]]:
         """The user's additions, but for secrets that were masked when the configuration was stored."""
         for key, value in settings.env.items():
-            if value != MASK or not is_secret(key):
+            if not is_masked(key, value):
                 yield key, value
             elif key in self.machine.variables:
                 self.notes.append(f"{name}.env.{key} is masked in the file: taken from the environment")

@@ -7,7 +7,7 @@ from pathlib import Path
 from launcher.plan.ready import ready_when
 from launcher.plan.spec import Plan, ProcessSpec
 from launcher.screen import in_one_line, printable, quoted
-from launcher.secrets import MASK, is_secret
+from launcher.secrets import MASK, masked_value, masked_words
 
 
 def render(plan: Plan, cwd: Path, files_are_written: bool) -> str:
@@ -50,9 +50,13 @@ def shell_line(spec: ProcessSpec, cwd: Path) -> str:
     words = ["env"]
     for name in spec.unset:
         words += ["-u", name]
-    words += [f"{name}={MASK if is_secret(name) else value}" for name, value in spec.env.items()]
-    line = " ".join(map(_word, [*words, *spec.argv]))
+    words += [f"{name}={_value(spec, name)}" for name in spec.env]
+    line = " ".join(map(_word, [*words, *masked_words(spec.argv)]))
     return line if spec.cwd == cwd else f"cd {_word(str(spec.cwd))} && {line}"
+
+
+def _value(spec: ProcessSpec, name: str) -> str:
+    return MASK if name in spec.hidden else masked_value(name, spec.env[name])
 
 
 def _word(word: str) -> str:

@@ -72,6 +72,7 @@ class ProcessSpec:
     cwd: Path
     log: Path
     env: Mapping[str, str] = field(default_factory=dict)
+    hidden: frozenset[str] = frozenset()  # variables from a file, whose values are shown nowhere
     unset: tuple[str, ...] = ()
     gpus: tuple[str, ...] = ()
     after: tuple[str, ...] = ()  # the components that must be ready, or at least started, before this one is

@@ -14,15 +14,15 @@ def read_env_file(component: str, path: Path) -> dict[str, str]:
             lines = list(parse_stream(file))
     except FileNotFoundError:
         raise UserError(f"{component}.env_file {path}: there is no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{component}.env_file {path}: cannot be read: {error}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{component}.env_file {path}: cannot be read: it is not UTF-8") from None
+    except OSError as error:
+        raise UserError(f"{component}.env_file {path}: cannot be read: {error.strerror}") from None
     return dict(_variable(component, path, line) for line in lines if line.key or line.error)
 
 
 def _variable(component: str, path: Path, line: Binding) -> tuple[str, str]:
     if line.error or line.key is None or line.value is None:
         where = f"{component}.env_file {path}:{line.original.line}"
-        raise UserError(
-            f"{where}: {line.original.string.strip()!r} sets nothing", "a line is KEY=VALUE, or a # comment"
-        )
+        raise UserError(f"{where}: this line sets nothing", "a line is KEY=VALUE, or a # comment")
     return line.key, line.value

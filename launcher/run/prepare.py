@@ -17,6 +17,8 @@ from launcher.run.survivors import end_survivors, survivors_text
 from launcher.rundir import RunDir
 from launcher.screen import quoted
 
+PRIVATE = 0o600  # arguments and URLs may hold secrets that nobody could tell
+
 
 def prepare(plan: Plan, clean: bool, resume: bool = False, say: Callable[[str], None] = lambda _: None) -> int:
     """Create the directory with the plan's files in it; the descriptor that is returned is its lock.
@@ -70,7 +72,7 @@ def _write_files(plan: Plan) -> None:
     """The configurations of the run and of its components."""
     for path, text in plan.files:
         make_directory(path.parent)
-        write_atomically(path, text)  # another node may be reading it
+        write_atomically(path, text, PRIVATE)  # another node may be reading it
 
 
 class _Undo:

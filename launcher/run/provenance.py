@@ -6,7 +6,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from launcher.secrets import masked_word
+from launcher.secrets import masked_words
 
 PACKAGES = ("launch-rl", "torch", "wandb", "transformers", "vllm")
 GIT_SECONDS = 2.0  # a repository on a slow file system must not hold a run up
@@ -16,7 +16,7 @@ def provenance() -> dict[str, Any]:
     """Command line, git commit and whether the tree was dirty, versions. Nothing here ever fails a run."""
     commit = _git("rev-parse", "HEAD")
     return {
-        "argv": [_text(masked_word(word)) for word in sys.argv],
+        "argv": list(map(_text, masked_words(sys.argv))),
         "git_commit": commit,
         "git_dirty": _git("status", "--porcelain", "--untracked-files=no") != "" if commit else None,
         "python": platform.python_version(),

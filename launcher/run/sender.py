@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from launcher.screen import in_one_line
-from launcher.secrets import masked_word
+from launcher.secrets import masked_words
 
 BY_KERNEL = 0x80  # si_code SI_KERNEL
 BY_PROCESS = (0, -1, -6)  # si_code SI_USER, SI_QUEUE, SI_TKILL: these have a pid and a uid
@@ -44,7 +44,7 @@ def sender_text(number: signal.Signals, sender: Sender) -> str:
 
 def command_text(command: bytes) -> str:
     """A command line as a person would have typed it: no interpreter, no directory of the program, no secrets."""
-    words = [masked_word(word) for word in command.decode(errors="replace").rstrip("\0").split("\0")]
+    words = masked_words(command.decode(errors="replace").rstrip("\0").split("\0"))
     if len(words) > 1 and PurePath(words[0]).name.startswith("python") and not words[1].startswith("-"):
         words = words[1:]
     text = shlex.join([PurePath(words[0]).name, *words[1:]]) if words[0] else ""

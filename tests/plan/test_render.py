@@ -80,6 +80,13 @@ def test_secrets_are_masked() -> None:
     assert f"HF_TOKEN={MASK}" in text
 
 
+def test_values_from_a_file_passwords_in_urls_and_options_with_secrets_are_masked() -> None:
+    config = sft("--trainer.env", "DB=x://u:hunter2@h", *shower("--api-key", "hunter2"))
+    text = render(plan_of(config, machine(env_files={"trainer": {"MODE": "hunter2"}})), Path("/"), True)
+    assert "hunter2" not in text
+    assert f"MODE='{MASK}'" in text or f"'MODE={MASK}'" in text
+
+
 def test_everything_but_the_commands_is_a_comment() -> None:
     plan = plan_of(rl("--tee", "0"), machine(gpus=1))
     lines = render(plan, Path("/here"), files_are_written=False).splitlines()

@@ -22,5 +22,13 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["A\n", "A=1\nwhat is this\n"])
 def test_a_line_that_is_no_assignment_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.env").write_text(text)
-    with pytest.raises(UserError, match=r"x.env:\d: .* sets nothing"):
+    with pytest.raises(UserError, match=r"x.env:\d: this line sets nothing"):
         read_env_file("trainer", tmp_path / "x.env")
+
+
+@pytest.mark.parametrize("content", [b"A=1\nhunter2\n", b"hunter2 \xff\n", b"'hunter2\n"])
+def test_what_a_broken_file_holds_is_not_told(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.env").write_bytes(content)
+    with pytest.raises(UserError) as raised:
+        read_env_file("trainer", tmp_path / "x.env")
+    assert "hunter2" not in str(raised.value) and "xff" not in str(raised.value)

@@ -45,6 +45,18 @@ def test_a_run_gets_its_directory_with_the_plans_files(tmp_path: Path, name: str
     assert plan.run.latest_logs.resolve() == plan.run.logs
 
 
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_configurations_are_the_users_alone_and_the_directory_follows_the_umask(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        plan = plan_of(sft(), root=tmp_path / "run")
+        os.close(prepare(plan, clean=False))
+    finally:
+        os.umask(before)
+    assert plan.run.root.stat().st_mode & 0o777 == 0o777 & ~mask
+    assert {path.stat().st_mode & 0o777 for path, _ in plan.files} == {0o600}
+
+
 def test_an_empty_directory_is_taken(tmp_path: Path) -> None:
     prepared(plan_in(tmp_path))
     assert RunDir(tmp_path).config.exists()
