@@ -1,4 +1,4 @@
-"""Variables and options named like secrets, and passwords in URLs, are masked wherever their values are shown or stored."""
+"""Secrets are masked wherever they are shown or stored: by the names of variables and options, and in URLs."""
 
 import re
 from collections.abc import Iterable, Mapping
