@@ -21,6 +21,7 @@ from contextlib import asynccontextmanager
 
 import httpx
 import openai
+import psutil
 
 CLIENTS, SLOW = 64, 200
 ASKED = {"model": "policy", "prompt": "abcdef>", "n": 4, "max_tokens": 16}
@@ -28,8 +29,8 @@ ABANDONED = {"model": "policy", "prompt": ["abcdef>"] * 32, "n": 125, "max_token
 
 
 @contextlib.contextmanager
-def server() -> Iterator[int]:
-    """A server of its own; its port."""
+def server() -> Iterator[tuple[int, psutil.Process]]:
+    """A server of its own: its port, its process."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = int(free.getsockname()[1])
     with tempfile.TemporaryDirectory() as directory:
@@ -41,7 +42,7 @@ def server() -> Iterator[int]:
                     if httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200:
                         break
                 time.sleep(0.1)
-            yield port
+            yield port, psutil.Process(process.pid)
         finally:
             process.kill()
             process.wait()
@@ -114,12 +115,17 @@ async def abandoned_work(port: int) -> AsyncIterator[None]:
 
 
 async def measure(beside: Callable[[int], contextlib.AbstractAsyncContextManager[None]], seconds: float) -> str:
-    with server() as port:
+    with server() as (port, process):
         await ask(port, 2)
+        before = sum(process.cpu_times()[:2])
         async with beside(port):
             took = sorted(await ask(port, seconds))
+        cost = (sum(process.cpu_times()[:2]) - before) / len(took)
     rate, median, p99 = len(took) / seconds, took[len(took) // 2], took[len(took) * 99 // 100]
-    return f"{rate:6.1f} requests/s  median {median * 1000:5.0f} ms  p99 {p99 * 1000:5.0f} ms"
+    times = (
+        f"median {median * 1000:5.0f} ms  p99 {p99 * 1000:5.0f} ms  the server's CPU {cost * 1000:5.2f} ms a request"
+    )
+    return f"{rate:6.1f} requests/s  {times}"
 
 
 def main(seconds: float) -> None:

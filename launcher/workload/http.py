@@ -83,18 +83,25 @@ def _too_large() -> RequestError:
 
 async def while_connected(http: Request, work: Coroutine[Any, Any, T]) -> T:
     """What `work` returns; it is cancelled when the client leaves. Raises ClientDisconnect then."""
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_left(http))
+    this, is_working = asyncio.current_task(), True
+    assert this is not None
+
+    def leave(leaving: "asyncio.Task[None]") -> None:
+        if is_working and not leaving.cancelled():
+            this.cancel()
+
+    leaving = asyncio.create_task(_left(http))
+    leaving.add_done_callback(leave)
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientDisconnect
-        return working.result()
+        return await work
+    except asyncio.CancelledError:
+        if leaving.done():
+            this.uncancel()
+            raise ClientDisconnect from None
+        raise
     finally:
-        for task in (working, leaving):
-            task.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await task
+        is_working = False
+        leaving.cancel()
 
 
 async def _left(http: Request) -> None:
