@@ -14,7 +14,7 @@ from tests.launching import LAUNCH
 from tests.waiting import until
 
 UID = "4711"
-NAMELESS = ("unshare", "--user", "--map-user", UID, "--map-group", UID)
+NAMELESS = ("unshare", "--user", "--map-user", UID, "--map-group", UID, "env", "--unset=XDG_STATE_HOME")
 # May read what root may, so that it finds this interpreter, and no more.
 OTHER = ("setpriv", "--reuid", UID, "--regid", UID, "--clear-groups")
 OTHER += ("--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search")
@@ -31,7 +31,7 @@ def works(*wrapper: str) -> bool:
 def typed(tmp_path: Path) -> Type:
     tmp_path.chmod(0o777)
     environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "USER", "LOGNAME")}
-    environment.pop("XDG_STATE_HOME", None)
+    environment["XDG_STATE_HOME"] = str(tmp_path / "state")
 
     def type_(*words: str, wrapper: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
         command = [*wrapper, LAUNCH, *words]

@@ -46,7 +46,8 @@ def test_a_run_that_goes_on_is_shown_with_its_living_processes(launch: Launcher)
     table = status(launch, "--all").splitlines()
     assert table[1].split()[:4] == ["calm-otter", "running", "sft", "1"]
     found = in_full(launch)
-    assert [process["pid"] for process in found["launchers"]] == [run.pid_of("supervisor"), run.pid_of("guard")]
+    launchers = [run.pid_of(name) for name in ("supervisor", "watcher", "guard")]
+    assert [process["pid"] for process in found["launchers"]] == launchers
     trainer = found["components"][0]
     assert [(rank["pid"], rank["state"]) for rank in trainer["ranks"]] == [(pid, "running") for pid in run.rank_pids()]
     assert trainer["usage"]["memory"] > trainer["ranks"][0]["usage"]["memory"] > 1e6
@@ -60,7 +61,7 @@ def test_a_run_that_finished_says_so_and_has_no_processes(launch: Launcher) -> N
     assert run.exit_code() == 0
     found = in_full(launch)
     assert (found["state"], found["exit_code"], found["last_seen"]) == ("finished", 0, None)
-    assert [process["state"] for process in (*found["launchers"], *found["components"])] == ["gone", "gone", "exited"]
+    assert [process["state"] for process in (*found["launchers"], *found["components"])] == ["gone"] * 3 + ["exited"]
     assert "trainer   exit code 0" in status(launch, "run")
 
 
@@ -72,16 +73,14 @@ def test_the_failure_block_is_shown_again(launch: Launcher) -> None:
     assert block in status(launch, "run")
 
 
-def test_a_run_whose_supervisor_and_guard_were_killed_has_died(launch: Launcher) -> None:
+def test_a_run_whose_torchrun_was_killed_with_all_of_launch_has_died(launch: Launcher) -> None:
     run = launch.sft(PATIENT, "--nproc", "2")
     run.wait_for_ranks(2)
-    for name in ("guard", "supervisor"):
-        os.kill(run.pid_of(name), signal.SIGSTOP)  # neither may act on the other's death
-    for name in ("guard", "supervisor"):
-        os.kill(run.pid_of(name), signal.SIGKILL)
+    for pid in [run.pid_of(name) for name in ("trainer", "guard", "watcher", "supervisor")]:
+        os.kill(pid, signal.SIGKILL)
     until(lambda: in_full(launch)["state"] == "died", 10)
     assert "some of its processes are still there" in status(launch, "run")
-    for pid in (*run.rank_pids(), run.pid_of("trainer")):
+    for pid in run.rank_pids():
         os.kill(pid, signal.SIGKILL)
     until(lambda: not launch.alive(), 10)
     found = in_full(launch)
@@ -96,16 +95,16 @@ def test_a_state_has_a_colour_on_a_terminal_unless_nobody_wants_one(
     launch: Launcher, variables: dict[str, str], has_colours: bool
 ) -> None:
     assert launch.sft("raise SystemExit(3)").exit_code() == 1
-    assert "\x1b" not in status(launch)
+    assert "failed" in status(launch, "--all") and "\x1b" not in status(launch, "--all")
     assert ("\x1b[31mfailed" in on_a_terminal(launch, variables)) is has_colours
 
 
 def on_a_terminal(launch: Launcher, variables: dict[str, str]) -> str:
-    """What `launch status` prints on a terminal."""
+    """What `launch status --all` prints on a terminal."""
     ours, theirs = pty.openpty()
     with os.fdopen(ours, "rb", buffering=0) as output:
         process = subprocess.Popen(
-            [LAUNCH, "status"], cwd=launch.directory, env=launch.environment | variables, stdout=theirs
+            [LAUNCH, "status", "--all"], cwd=launch.directory, env=launch.environment | variables, stdout=theirs
         )
         os.close(theirs)
         text = output.read(10_000)
