@@ -44,7 +44,7 @@ def stop(run: Launched) -> None:
 def test_a_rank_that_the_others_wait_for_is_named(launch: Launcher) -> None:
     run = launch.sft(HUNG, "--nproc", "2")
     run.wait_for_ranks(2)
-    until(lambda: "waits in all_reduce" in (text := stacks(launch)[1]) and "load_batch" in text, 60)
+    until(lambda: "waits in all_reduce" in (text := stacks(launch, "run")[1]) and "load_batch" in text, 60)
     code, text = stacks(launch, "run")
     assert code == 0
     assert "rank 0 waits in all_reduce, called by <module> (script.py:12)" in text
@@ -80,7 +80,7 @@ dist.all_reduce(torch.ones(1))
 def test_the_watchdog_names_the_collective_that_a_rank_never_enqueued_and_the_file_to_open(launch: Launcher) -> None:
     run = launch.sft(LAGGING, "--nproc", "4", "--trainer.watchdog", "10s", "--grace", "3s")
     run.wait_for_ranks(4)
-    until(lambda: "rank 1 " in (text := stacks(launch)[1]) and "all_reduce 4 of the default group" in text, 60)
+    until(lambda: "rank 1 " in (text := stacks(launch, "run")[1]) and "all_reduce 4 of the default group" in text, 60)
     assert run.exit_code(120) == 1
     block = run.output.partition("FAILED  ")[2].splitlines()
     assert block[0] == "trainer rank 1: nothing has been logged and no step made for 10s"
