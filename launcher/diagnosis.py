@@ -2,6 +2,7 @@
 
 import time
 
+from launcher.files import overwrite
 from launcher.run.collectives import Recording, collective_lines, find
 from launcher.run.failure import Diagnosis
 from launcher.run.frames import Stack
@@ -25,7 +26,7 @@ def diagnose(run: RunDir, state: RunState) -> Diagnosis:
     text = stacks_text(stacks, collectives) + (f"\n{waits}\n" if waits else "")
     file = run.watchdog_stacks
     try:
-        file.write_text(text, encoding="utf-8")
+        overwrite(file, text.encode(errors="surrogateescape"))
     except OSError as error:
         lines.append(f"the stacks cannot be written: {error.strerror}")
         return Diagnosis(_awaited_rank(state, recordings, stacks), tuple(lines))

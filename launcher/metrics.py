@@ -10,7 +10,7 @@ from typing import Any
 
 from loguru import logger
 
-from launcher.files import appending, reading
+from launcher.files import appending, reading, write_atomically
 
 Number = float
 """An int, a float, or what `float()` takes: a tensor or an array of one element."""
@@ -62,9 +62,7 @@ class MetricsFile(Sink):
         try:
             with reading(self.path) as file:
                 lines = file.read().splitlines(keepends=True)
-            kept = self.path.with_suffix(".part")
-            kept.write_bytes(b"".join(_until(step, lines)))
-            kept.replace(self.path)
+            write_atomically(self.path, b"".join(_until(step, lines)).decode(errors="surrogateescape"))
         except FileNotFoundError:
             return
         except OSError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from launcher.files import appending, make_directory, overwrite, read_bytes, reading, write_atomically
+from launcher.metrics import MetricsFile
 
 OPENERS: list[Callable[[Path], object]] = [appending, reading, read_bytes, lambda path: overwrite(path, b"ours")]
 
@@ -54,3 +55,14 @@ def test_a_directory_is_not_made_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "configs").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="symbolic link"):
         make_directory(tmp_path / "configs")
+
+
+def test_metrics_are_rewound_past_a_link_that_was_planted_beside_them(tmp_path: Path) -> None:
+    target, metrics = tmp_path / "target", MetricsFile(tmp_path / "trainer.jsonl")
+    target.write_text("precious")
+    (tmp_path / "trainer.part").symlink_to(target)
+    for step in (1, 2):
+        metrics.log({"loss": 1.0}, step)
+    metrics.rewind(1)
+    assert target.read_text() == "precious"
+    assert len(metrics.path.read_text().splitlines()) == 1

@@ -150,8 +150,9 @@ def _ask_for_dumps(run: RunDir, ranks: Sequence[RankState]) -> float:
         with suppress(OSError):  # no pipe, or nobody reads it
             pipe = os.open(f"{run.flight_record(rank.rank)}.pipe", os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
             try:
-                asked = asked or time.time()
-                os.write(pipe, b"1\n")
+                if stat.S_ISFIFO(os.fstat(pipe).st_mode):
+                    asked = asked or time.time()
+                    os.write(pipe, b"1\n")
             finally:
                 os.close(pipe)
     return asked
