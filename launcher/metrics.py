@@ -10,6 +10,7 @@ from typing import Any
 
 from loguru import logger
 
+from launcher.borders import step_of
 from launcher.files import appending, reading, write_atomically
 
 Number = float
@@ -92,7 +93,8 @@ def json_number(value: Number) -> float | int | None:
 def _until(step: int, lines: Sequence[bytes]) -> Iterator[bytes]:
     for line in lines:
         try:
-            if json.loads(line)["step"] <= step:
-                yield line
-        except (ValueError, KeyError, TypeError):
+            its = step_of(json.loads(line))
+        except (ValueError, RecursionError):
             continue
+        if its is not None and its <= step:
+            yield line

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher.borders import NAME
 from launcher.files import read_bytes
 from launcher.home import in_home
 from launcher.rundir import RunDir
@@ -73,12 +74,17 @@ def recorded(root: Path) -> RunDir | None:
     run = RunDir(root)
     if os.path.exists(run.state):  # noqa: PTH110 (Path.exists raises where one may not look)
         return run
-    try:
-        names = sorted(path.name for path in run.all_nodes.iterdir())
-    except OSError:
-        return None
-    others = (run.on(int(name.removeprefix("node_"))) for name in names if re.fullmatch(r"node_[0-9]{1,6}", name))
+    others = (run.on(node) for node in nodes_there(run))
     return next((other for other in others if os.path.exists(other.state)), None)  # noqa: PTH110
+
+
+def nodes_there(run: RunDir) -> list[int]:
+    """The nodes that the directory may have something of, whatever anybody says how many there are."""
+    try:
+        names = [path.name for path in run.all_nodes.iterdir()]
+    except OSError:
+        names = []
+    return [0, *sorted(int(name.removeprefix("node_")) for name in names if re.fullmatch(r"node_[1-9]\d{0,5}", name))]
 
 
 def _run_around(directory: Path) -> Path | None:
@@ -134,9 +140,10 @@ def _there(entries: Iterable[_Entry]) -> Iterator[Path]:
 def _name(root: Path) -> str:
     """The run's own name: its directory may be called otherwise."""
     try:
-        return str(json.loads(read_bytes((recorded(root) or RunDir(root)).state))["name"])
-    except (OSError, ValueError, KeyError, TypeError):
+        name = json.loads(read_bytes((recorded(root) or RunDir(root)).state))["name"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return root.name
+    return name if isinstance(name, str) and re.fullmatch(NAME, name) else root.name
 
 
 def _key(root: Path) -> str:

@@ -4,29 +4,39 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Any, Self
 
+from pydantic import PlainValidator, TypeAdapter
+
+from launcher.borders import Identity, Label, Name, Url, local_path
 from launcher.files import read_bytes, write_atomically
 from launcher.rundir import RunDir
 from launcher.screen import quoted
 
 
+def _directory(value: Any) -> str:
+    return str(local_path(Path(value)))
+
+
+_Directory = Annotated[str, PlainValidator(_directory)]
+
+
 @dataclass(frozen=True)
 class WandbLink:
-    component: str | None  # None: a program of the user's has made it as it liked
-    name: str
-    id: str
-    url: str | None  # None: the server has not seen the run
-    directory: str  # W&B's own, of this attempt
-    unsynced: tuple[str, ...]  # W&B's directories, oldest first, with something that may not have been uploaded
+    component: Name | None  # None: a program of the user's has made it as it liked
+    name: Label
+    id: Identity
+    url: Url | None  # None: the server has not seen the run
+    directory: _Directory  # W&B's own, of this attempt
+    unsynced: tuple[_Directory, ...]  # W&B's directories, oldest first, with something that may not have been uploaded
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
         """What a component has written, without what has been synced since; None if there is nothing to read."""
         try:
-            values = json.loads(read_bytes(path))
-            return cls(**values | {"unsynced": tuple(each for each in values["unsynced"] if not _is_synced(each))})
-        except (OSError, ValueError, KeyError, TypeError):
+            link = TypeAdapter(cls).validate_python(json.loads(read_bytes(path)))
+            return replace(link, unsynced=tuple(each for each in link.unsynced if not _is_synced(each)))
+        except (OSError, ValueError, TypeError, RecursionError):
             return None
 
     def write(self, path: Path) -> None:

@@ -124,13 +124,14 @@ class WandbRun(Sink):
 
 def _first_link(component: str, run: "Run", link_file: Path | None) -> WandbLink:
     before = WandbLink.read(link_file) if link_file else None
+    directory = str(Path(run.settings.sync_dir).absolute())
     return WandbLink(
         component=component,
         name=run.name or run.id,
         id=run.id,
         url=run.url or (before.url if before else None),
-        directory=run.settings.sync_dir,
-        unsynced=(*(before.unsynced if before else ()), run.settings.sync_dir),
+        directory=directory,
+        unsynced=(*(before.unsynced if before else ()), directory),
     )
 
 

@@ -20,8 +20,8 @@ print(lone_recording(os.environ["LAUNCH_RUN_DIR"]))
 
 def lone_recording(root: str) -> str:
     """What the process that calls this is told of itself, as rank 1."""
-    rank = RankState(rank=1, log=Path("log"), process=identify(os.getpid()))
-    process = ProcessState(name="trainer", log=Path("log"), ranks=[rank, rank])
+    rank = RankState(rank=1, log=Path("/log"), process=identify(os.getpid()))
+    process = ProcessState(name="trainer", log=Path("/log"), ranks=[rank, rank])
     state = RunState.model_validate(
         {
             "name": "otter",

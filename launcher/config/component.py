@@ -5,6 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from launcher.borders import MOST_STEPS
 from launcher.config.base import Duration, Section
 from launcher.config.progress import ProgressPattern, headline
 from launcher.config.torchrun import TorchrunConfig
@@ -37,7 +38,7 @@ class ProcessConfig(Section):
         description="regular expression whose names turn log lines into metrics; without a `step` lines are counted",
     )
     progress_metric: str | None = Field(None, description="the name that says how it is doing; default: the first one")
-    progress_total: int | None = Field(None, ge=1, description="steps in all; default: unknown")
+    progress_total: int | None = Field(None, ge=1, le=MOST_STEPS, description="steps in all; default: unknown")
 
     @model_validator(mode="after")
     def _has_its_headline(self) -> Self:

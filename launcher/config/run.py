@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from launcher.borders import MOST_STEPS, NAME, SocketName
 from launcher.config.base import Directory, Duration, Section, Switch
 from launcher.config.component import (
     ComponentConfig,
@@ -28,7 +29,7 @@ from launcher.config.workload import (
 
 
 def _run_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", name):
+    if not re.fullmatch(NAME, name):
         raise ValueError("a name has letters, digits, '-', '_' and '.', starts with a letter or digit, at most 63 long")
     if name == "latest":
         raise ValueError("outputs/latest is the link to the newest run; take another name")
@@ -52,7 +53,7 @@ ServiceName = Annotated[str, AfterValidator(_service_name)]
 class TmuxConfig(Switch):
     enabled: bool = Field(True, description="show the logs in tmux panes")
     keep: bool = Field(False, description="leave the session open when the run has ended and nobody is attached")
-    socket_name: str | None = Field(None, description="tmux server to use, as in tmux -L; default: the user's own")
+    socket_name: SocketName | None = Field(None, description="tmux server, as in tmux -L; default: the user's own")
 
 
 class SFTTrainer(TorchrunComponentConfig, SFTTrainerSettings):
@@ -152,12 +153,12 @@ def started_processes(config: RunConfig) -> dict[str, ProcessConfig]:
 
 
 class SFTConfig(RunConfig):
-    max_steps: int = Field(150, ge=1, description="updates of the model")
+    max_steps: int = Field(150, ge=1, le=MOST_STEPS, description="updates of the model")
     trainer: SFTTrainer = SFTTrainer()
 
 
 class RLConfig(RunConfig):
-    max_steps: int = Field(175, ge=1, description="updates of the policy")
+    max_steps: int = Field(175, ge=1, le=MOST_STEPS, description="updates of the policy")
     max_async: int = Field(1, ge=0, description="how many updates the policy that samples may lag behind")
     trainer: RLTrainer = RLTrainer()
     orchestrator: Orchestrator = Orchestrator()

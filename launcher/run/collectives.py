@@ -165,7 +165,7 @@ def recording_of(rank: int, dump: Any) -> Recording:
     """
     try:
         return _recording(rank, dump)
-    except (KeyError, TypeError, AttributeError, OverflowError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"not a flight recorder's dump: {error!r}") from error
 
 
@@ -175,7 +175,7 @@ def _recording(rank: int, dump: Mapping[str, Any]) -> Recording:
     for entry in dump.get("entries", ()):
         if entry["is_p2p"]:
             continue
-        name, description = map(str, entry["process_group"])
+        name, description = map(_word, entry["process_group"])
         groups[str(entry["pg_id"])] = name, description
         call = Call(_operation(entry["profiling_name"]), _seconds(entry["time_created_ns"]))
         calls.setdefault(name, {})[int(entry["collective_seq_id"])] = call
@@ -187,6 +187,10 @@ def _recording(rank: int, dump: Mapping[str, Any]) -> Recording:
         completed = int(status.get("last_completed_collective", -1))
         positions[name] = Position(max(enqueued, newest), completed, calls.get(name, {}), description)
     return Recording(rank, positions, dict(_members(dump.get("pg_config", {}))))
+
+
+def _word(text: Any) -> str:
+    return in_one_line(str(text))[:80]
 
 
 def _operation(name: str) -> str:
@@ -205,4 +209,4 @@ def _members(configuration: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[s
     for group, config in configuration.items():
         if group:
             ranks = config["ranks"]
-            yield str(group), tuple(map(int, json.loads(ranks) if isinstance(ranks, str) else ranks))
+            yield _word(group), tuple(map(int, json.loads(ranks) if isinstance(ranks, str) else ranks))

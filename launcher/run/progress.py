@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from launcher.borders import MOST_STEPS, step_of
 from launcher.files import reading
 from launcher.metrics import MetricsFile
 from launcher.plan.spec import Plan, ProcessSpec
@@ -71,7 +72,10 @@ class LoggedProgress:
             return
         self._has_metrics = True
         self._last = dict(found)
-        step = int(found.pop("step", self._step + 1))
+        named = found.pop("step", self._step + 1)
+        if not 0 <= named <= MOST_STEPS:  # NaN is neither
+            return
+        step = int(named)
         if self._is_new and step <= self._step:
             self.file.rewind(step - 1)
         self._is_new, self._step = False, step
@@ -142,9 +146,11 @@ def _steps(metrics: Path) -> Iterator[int]:
         return
     for line in lines:
         try:
-            yield int(json.loads(line)["step"])
-        except (ValueError, KeyError, TypeError):
+            step = step_of(json.loads(line))
+        except (ValueError, RecursionError):
             continue
+        if step is not None:
+            yield step
 
 
 def _number(text: str | None) -> float | None:

@@ -12,10 +12,25 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from launcher.borders import (
+    Count,
+    ExitCode,
+    Identity,
+    JobId,
+    Label,
+    LocalPath,
+    Moment,
+    Name,
+    Phrase,
+    Seconds,
+    SocketName,
+    Step,
+    Text,
+)
 from launcher.errors import UserError
 from launcher.files import overwrite, read_bytes, write_atomically
 from launcher.plan.spec import Plan, ProcessSpec, Role
-from launcher.registry import recorded
+from launcher.registry import nodes_there, recorded
 from launcher.run.events import (
     Ender,
     Event,
@@ -33,16 +48,15 @@ from launcher.run.processes import start_time, zombie_exit_code
 from launcher.run.reports import Reported
 from launcher.run.slurm import own_job, restarts, why_terminated
 from launcher.rundir import RunDir
+from launcher.screen import in_one_line
 from launcher.wandb_links import ForeignRun
 
 TIME_LIMIT = "time limit"  # the reason of a run that Slurm's signal before its limit has stopped
+TROUBLE = 300  # characters of why run.json cannot be read
 RESERVED = 128 * 1024  # bytes; the failure block is what makes run.json long
 
 
-Moment = Annotated[float, Field(ge=0, lt=4e9)]
-"""Seconds since the epoch, until 2096."""
-
-Seconds = Annotated[float, Field(ge=0, lt=4e9)]
+State = Literal["queued", "starting", "running", "stopping", "finished", "failed", "stopped"]
 
 
 class _Record(BaseModel):
@@ -53,27 +67,27 @@ class ProcessId(_Record):
     """A process, named for good: a pid alone is used again."""
 
     pid: int = Field(gt=0, lt=2**31)  # kill takes 0 and below for a whole group
-    start_time: int | None  # clock ticks since boot
+    start_time: Annotated[int, Field(ge=0, lt=2**63)] | None  # clock ticks since boot
 
 
 class RankState(_Record):
-    rank: int  # global rank
-    log: Path  # the file that shows what it does
+    rank: Count  # global rank
+    log: LocalPath  # the file that shows what it does
     process: ProcessId | None = None
-    exit_code: int | None = None
+    exit_code: ExitCode | None = None
     ended_by: Ender | None = None  # None: it has ended by itself, or has not
 
 
 class ProcessState(_Record):
-    name: str
-    log: Path
-    panes: tuple[Path, ...] = ()  # the files to look at: its log, or those of its ranks if the log stays empty
-    gpus: tuple[str, ...] = ()
+    name: Name
+    log: LocalPath
+    panes: tuple[LocalPath, ...] = ()  # the files to look at: its log, or those of its ranks if the log stays empty
+    gpus: tuple[Label, ...] = ()
     process: ProcessId | None = None
-    after: tuple[str, ...] = ()  # what must be ready, or at least started, before this is started
+    after: tuple[Name, ...] = ()  # what must be ready, or at least started, before this is started
     has_ready_check: bool = False
     ready_after: Seconds | None = None  # None if it is not ready, or has nothing that would say so
-    exit_code: int | None = None
+    exit_code: ExitCode | None = None
     ended_by: Ender | None = None
     ranks: list[RankState] = []
 
@@ -81,56 +95,56 @@ class ProcessState(_Record):
 class ProgressState(_Record):
     """Which metric of which component says how the run is doing."""
 
-    component: str
-    metric: str
-    max_steps: int | None  # None: unknown
+    component: Name
+    metric: Label
+    max_steps: Step | None  # None: unknown
 
 
 class FailureState(_Record):
     """The failure block, as it was shown."""
 
-    component: str
-    rank: int | None  # global rank
-    what: str
-    cause: str
-    log: Path | None
-    collateral: list[str]
-    text: str
-    node: int | None = None  # of a run on several
-    host: str | None = None
+    component: Phrase
+    rank: Count | None  # global rank
+    what: Phrase
+    cause: Text
+    log: LocalPath | None
+    collateral: list[Phrase]
+    text: Text
+    node: Count | None = None  # of a run on several
+    host: Label | None = None
 
 
 class AttemptState(_Record):
     """An attempt that is over."""
 
-    attempt: int
-    state: str
+    attempt: Count
+    state: State
     started: Moment
     ended: Moment | None
-    exit_code: int | None
-    reason: str | None = None  # why it was stopped, where that is known
+    exit_code: ExitCode | None
+    reason: Phrase | None = None  # why it was stopped, where that is known
 
 
 class SlurmState(_Record):
     """The job of a run that was submitted to Slurm."""
 
-    job: str
-    cluster: str | None = None
-    restarts: int = 0  # how often Slurm had requeued it when this attempt began
+    job: JobId
+    cluster: Name | None = None
+    restarts: Count = 0  # how often Slurm had requeued it when this attempt began
 
 
 class RunState(_Record):
-    name: str
+    name: Name
     kind: Literal["rl", "sft"]
-    attempt: int
-    state: Literal["queued", "starting", "running", "stopping", "finished", "failed", "stopped"]
-    node: int | None = None  # rank of the node that this file is of; None: the run has one node
-    nodes: int = 1  # in all
-    host: str
-    boot_id: str
+    attempt: Annotated[Count, Field(ge=1)]
+    state: State
+    node: Count | None = None  # rank of the node that this file is of; None: the run has one node
+    nodes: Annotated[Count, Field(ge=1)] = 1  # in all
+    host: Label
+    boot_id: Identity
     started: Moment
     ended: Moment | None = None
-    exit_code: int | None = None
+    exit_code: ExitCode | None = None
     supervisor: ProcessId | None = None
     guard: ProcessId | None = None
     watcher: ProcessId | None = None  # between guard and supervisor
@@ -140,15 +154,15 @@ class RunState(_Record):
     foreign_wandb: list[ForeignRun] = []  # what programs that know nothing of us were told to log to
     own_checkpoints: bool = True  # whether the trainer is the reference one, whose checkpoints are the run's
     wandb: bool = False
-    tmux_socket: str | None = None
-    tmux_session: str | None = None
+    tmux_socket: SocketName | None = None
+    tmux_session: Label | None = None  # as it was called then; its user may have renamed it
     tmux_keep: bool = False  # whether the session stays when the run has ended
     failure: FailureState | None = None
-    reason: str | None = None  # why it was stopped, where that is known: "time limit", "cancelled", "stopped by …"
+    reason: Phrase | None = None  # why it was stopped, where that is known: "time limit", "cancelled", "stopped by …"
     slurm: SlurmState | None = None  # None: not submitted to Slurm
     provenance: dict[str, Any] = {}
     cwd: Path = Path()  # where the first attempt was typed: what relative paths count from
-    run_id: str = ""  # kept over the attempts; W&B knows the run by it
+    run_id: Identity = ""  # kept over the attempts; W&B knows the run by it
     earlier: list[AttemptState] = []
 
 
@@ -167,7 +181,11 @@ def load_state(run: RunDir) -> RunState:
         raise ValueError("empty: its launch is just starting, or was killed then")
     if b"\\udc" not in content:
         return RunState.model_validate_json(content)
-    return RunState.model_validate(json.loads(content))  # pydantic's own parser takes no bytes that are not UTF-8
+    try:
+        values = json.loads(content)  # pydantic's own parser takes no bytes that are not UTF-8
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    return RunState.model_validate(values)
 
 
 def state_json(state: RunState) -> str:
@@ -183,10 +201,10 @@ def trouble_of(error: OSError | ValueError) -> str:
     if isinstance(error, OSError):
         return error.strerror or str(error)
     if not isinstance(error, ValidationError):
-        return str(error)
+        return in_one_line(str(error))[:TROUBLE]
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(map(str, first["loc"]))
-    return f"{where}: {first['msg']}" if where else first["msg"]
+    return in_one_line(f"{where}: {first['msg']}" if where else first["msg"])[:TROUBLE]
 
 
 def open_run(root: Path) -> tuple[RunDir, RunState]:
@@ -201,7 +219,8 @@ def open_run(root: Path) -> tuple[RunDir, RunState]:
 
 def other_nodes(run: RunDir, state: RunState) -> list[tuple[RunDir, RunState]]:
     """What the other nodes that share the directory have written of this run, by their rank."""
-    found = [(run.on(node), read_state(run.on(node))) for node in range(state.nodes) if node != (state.node or 0)]
+    others = [node for node in nodes_there(run) if node < state.nodes and node != (state.node or 0)]
+    found = [(run.on(node), read_state(run.on(node))) for node in others]
     return [(other, its) for other, its in found if its and its.run_id == state.run_id]
 
 

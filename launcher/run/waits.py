@@ -1,12 +1,13 @@
 """What the components of a run wait for: as they say themselves, or for their start."""
 
-import os
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
 from pydantic import Field, ValidationError
 
+from launcher.borders import Identity, Moment, Phrase
+from launcher.files import read_bytes
 from launcher.run.state import ProcessId, RunState, boot_id, is_alive
 from launcher.rundir import RunDir
 from launcher.screen import in_one_line
@@ -22,9 +23,9 @@ class Wait:
 
 
 class _Record(ProcessId):
-    what: str
-    since: float = Field(gt=0, lt=1 << 32, allow_inf_nan=False)
-    boot_id: str
+    what: Phrase
+    since: Annotated[Moment, Field(gt=0)]
+    boot_id: Identity
 
 
 def read_waits(run: RunDir, state: RunState) -> list[Wait]:
@@ -47,19 +48,10 @@ def _not_started(state: RunState) -> Iterator[Wait]:
 
 def _read(run: RunDir, component: str) -> Wait | None:
     try:
-        record = _Record.model_validate_json(_content(run, component))
+        record = _Record.model_validate_json(read_bytes(run.wait(component), LARGEST))
     except (OSError, ValidationError):
         return None
     is_here = record.boot_id == boot_id()
     if is_here and not is_alive(record):
         return None
     return Wait(component, in_one_line(record.what)[:200], record.since)
-
-
-def _content(run: RunDir, component: str) -> bytes:
-    """Of a regular file, and of nothing that could hold us up. Raises OSError."""
-    descriptor = os.open(run.wait(component), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    try:
-        return os.read(descriptor, LARGEST) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
-    finally:
-        os.close(descriptor)

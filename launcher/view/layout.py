@@ -51,8 +51,8 @@ class Layout:
 
 
 def session_name(run: str) -> str:
-    """`launch-<run>`, with the characters replaced that tmux keeps for addressing windows and panes."""
-    return "launch-" + re.sub("[.:]", "_", run)
+    """`launch-<run>`, with all replaced that tmux or a shell could read as anything but a name."""
+    return "launch-" + re.sub("[^A-Za-z0-9_-]", "_", run)
 
 
 def follow(source: PaneSource) -> Pane:

@@ -1,20 +1,25 @@
 """Reading what `metrics/<component>.jsonl` says, while it is being written."""
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO, TypeGuard
+from typing import Any, BinaryIO
 
 from pydantic_core import from_json
 
+from launcher.borders import is_number, step_of
 from launcher.files import reading
 from launcher.numbers import three_digits
 from launcher.plan.spec import Progress
 from launcher.run.state import ProgressState
+from launcher.screen import in_one_line
 
 TAIL = 8192  # bytes: some twenty steps
 WHOLE = 32 * 1024  # bytes; of a longer file samples are read, so that a run of any length is seen at once
 SAMPLE, LONGEST = 1024, 128 * 1024  # bytes that are read for a point: with lines of usual length, and at most
+LONGEST_LINE = 1 << 20  # bytes
+MOST = 1 << 26  # bytes that are read at once
+LONGEST_NAME = 200  # characters of a metric's
 
 
 class MetricsReader:
@@ -26,19 +31,27 @@ class MetricsReader:
         self._rest = b""
 
     def new_lines(self) -> list[dict[str, Any]]:
-        """The steps that were added since the last call; a file that became shorter is read from its start."""
+        """The steps that were added since the last call; a file that became shorter is read from its start.
+
+        Of more than `MOST` bytes at once the newest ones are read.
+        """
         try:
             if self.path.stat().st_size == self._read:
                 return []
             with reading(self.path) as file:
-                if file.seek(0, 2) < self._read:
+                size = file.seek(0, 2)
+                if size < self._read:
                     self._read, self._rest = 0, b""
+                if size - self._read > MOST:
+                    self._read, self._rest = size - MOST, b""  # what is left of the first line is no step
                 file.seek(self._read)
-                block = file.read()
+                block = file.read(MOST)
         except OSError:
             return []
         self._read += len(block)
         *lines, self._rest = (self._rest + block).split(b"\n")
+        if len(self._rest) > LONGEST_LINE:
+            self._rest = b""
         return _steps(lines)
 
 
@@ -53,11 +66,11 @@ def read_newest(path: Path, size: int = TAIL) -> list[dict[str, Any]]:
         with reading(path) as file:
             start = max(0, file.seek(0, 2) - size)
             file.seek(start)
-            lines = file.read().split(b"\n")
+            lines = file.read(size).split(b"\n")
     except OSError:
         return []
     steps = _steps(lines[:-1])
-    return steps if steps or start == 0 else read_newest(path, 8 * size)
+    return steps if steps or start == 0 or size > LONGEST_LINE else read_newest(path, 8 * size)
 
 
 def read_curve(path: Path, metric: str, points: int) -> list[float]:
@@ -66,7 +79,7 @@ def read_curve(path: Path, metric: str, points: int) -> list[float]:
     Each of the latter is the mean of a few neighbouring steps.
     """
     try:
-        with path.open("rb", buffering=0) as file:
+        with reading(path) as file:
             size = file.seek(0, 2)
             if size > WHOLE:
                 return list(_sampled(file, size, metric, points))
@@ -86,7 +99,7 @@ def _sampled(file: BinaryIO, size: int, metric: str, points: int) -> Iterator[fl
         block = file.read(length).split(b"\n")
         values = series(_steps(block[1 if start else 0 : -1]), metric)
         if values:
-            yield sum(values) / len(values)
+            yield sum(value / len(values) for value in values)
 
 
 def _steps(lines: Iterable[bytes]) -> list[dict[str, Any]]:
@@ -95,13 +108,13 @@ def _steps(lines: Iterable[bytes]) -> list[dict[str, Any]]:
 
 def newest_values(steps: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """The newest number of each metric within the last five steps: an evaluation, say, is not in every step."""
-    recent = {name: value for step in steps[-5:] for name, value in step.items() if _is_number(value)}
+    recent = {name: value for step in steps[-5:] for name, value in step.items() if is_number(value)}
     return {name: value for name, value in recent.items() if name not in ("step", "time")}
 
 
 def series(steps: Sequence[Mapping[str, Any]], metric: str) -> list[float]:
     """The values of one metric, where a step has it."""
-    return [float(step[metric]) for step in steps if _is_number(step.get(metric))]
+    return [float(step[metric]) for step in steps if is_number(step.get(metric))]
 
 
 def progress_text(progress: Progress | ProgressState, step: Mapping[str, Any]) -> str:
@@ -113,7 +126,7 @@ def progress_text(progress: Progress | ProgressState, step: Mapping[str, Any]) -
 def metric_text(metric: str, step: Mapping[str, Any]) -> str:
     """ "loss 0.123"; empty when the step has no such number."""
     value = step.get(metric)
-    return f"{metric} {three_digits(value)}" if _is_number(value) else ""
+    return f"{metric} {three_digits(value)}" if is_number(value) else ""
 
 
 def steps_text(step: int | None, max_steps: int | None) -> str:
@@ -122,13 +135,18 @@ def steps_text(step: int | None, max_steps: int | None) -> str:
     return done if max_steps is None else f"{done}/{max_steps}"
 
 
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and math.isfinite(value)
-
-
 def _parse(line: bytes) -> dict[str, Any] | None:
+    """A step, as others may have written it: its names can be shown, its values are finite numbers or None."""
     try:
         values = from_json(line)  # five times as fast as json, which shows with a thousand runs
     except ValueError:
         return None
-    return values if isinstance(values, dict) and isinstance(values.get("step"), int) else None
+    step = step_of(values)
+    if step is None:
+        return None
+    return {_name(name): value if is_number(value) else None for name, value in values.items()} | {"step": step}
+
+
+@lru_cache(maxsize=1024)
+def _name(name: str) -> str:
+    return in_one_line(name)[:LONGEST_NAME]

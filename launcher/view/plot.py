@@ -21,7 +21,7 @@ def sparkline(values: Sequence[float], width: int = 40) -> str:
     low, high = min(values, default=0.0), max(values, default=0.0)
     if low == high:
         return _BLOCKS[0] * len(values)
-    return "".join(_BLOCKS[int((value - low) / (high - low) * (len(_BLOCKS) - 1) + 0.5)] for value in values)
+    return "".join(_BLOCKS[int(_share(value, low, high) * (len(_BLOCKS) - 1) + 0.5)] for value in values)
 
 
 def plot(values: Sequence[float], width: int = 60, height: int = 6) -> list[str]:
@@ -36,16 +36,21 @@ def plot(values: Sequence[float], width: int = 60, height: int = 6) -> list[str]
     low, high = min(columns), max(columns)
     cells = [[0x2800] * ((len(columns) + 1) // 2) for _ in range(height)]
     for x, value in enumerate(columns):
-        share = (value - low) / (high - low) if high > low else 0.5
-        y = round((1 - share) * (4 * height - 1))
+        y = round((1 - _share(value, low, high)) * (4 * height - 1))
         cells[y // 4][x // 2] |= _DOTS[y % 4][x % 2]
     labels = [three_digits(high), *[""] * (height - 2), three_digits(low)]
     margin = max(len(label) for label in labels)
     return [f"{label:>{margin}} ┤{''.join(map(chr, row))}" for label, row in zip(labels, cells, strict=True)]
 
 
+def _share(value: float, low: float, high: float) -> float:
+    """How far the value is from low (0) to high (1); a tenth of each, since their distance may be no float."""
+    distance = high / 10 - low / 10
+    return min(1.0, max(0.0, (value / 10 - low / 10) / distance)) if distance > 0 else 0.5
+
+
 def _averages(values: Sequence[float], count: int) -> list[float]:
     """`values` as `count` averages of neighbours."""
     edges = [round(i * len(values) / count) for i in range(count + 1)]
     parts = [values[start:end] for start, end in itertools.pairwise(edges)]
-    return [sum(part) / len(part) for part in parts]
+    return [sum(value / len(part) for value in part) for part in parts]

@@ -20,6 +20,7 @@ from libtmux import Server
 from libtmux.common import get_version, has_gte_version
 
 from launcher.errors import UserError
+from launcher.home import user_name
 from launcher.screen import in_one_line
 from launcher.secrets import is_secret
 from launcher.view.layout import Layout, Window
@@ -116,7 +117,7 @@ def set_status(session: str, text: str, socket_name: str | None = None) -> None:
     with suppress(TmuxError):
         ask_tmux(
             Server(socket_name=socket_name),
-            *("set-option", "-t", f"={session}:", "status-right", _word(_status_text(text))),
+            *("set-option", "-t", f"={session}:", "status-right", _word(literal(text, is_status=True))),
         )
 
 
@@ -134,6 +135,9 @@ def closing(session: str) -> Command:
     called when a client switches to another one. So tmux looks every `_LOOK` seconds, as long as somebody is there.
     """
     target = f"={session}:"
+    over: Command = ("set-option", "-t", target, "@launch_over", "1")
+    if not re.fullmatch("[A-Za-z0-9_-]+", session):  # its user has renamed it; a shell and tmux would read the name
+        return over
     watch = _UNTIL_NOBODY.format(
         target=target,
         others="##{W:##{P:##{?@launch_pane,,1}}}",
@@ -141,7 +145,7 @@ def closing(session: str) -> Command:
         kill=f"kill-session -t ={session}",
         look=_LOOK,
     )
-    return ("set-option", "-t", target, "@launch_over", "1", ";", "run-shell", "-b", watch)
+    return (*over, ";", "run-shell", "-b", watch)
 
 
 def tmux_server(socket_name: str | None) -> Server:
@@ -165,6 +169,7 @@ def ask_tmux(server: Server, *command: str, patience: float = PATIENCE) -> subpr
     Raises:
         TmuxError: there was no answer within `patience` seconds.
     """
+    _check_owner(server.socket_name)
     argv = ["tmux", *([f"-L{server.socket_name}"] if server.socket_name else []), *command]
     try:
         return subprocess.run(
@@ -182,6 +187,29 @@ def ask_tmux(server: Server, *command: str, patience: float = PATIENCE) -> subpr
             f"the tmux server has not answered within {patience:g}s, so there are no panes",
             "if it is stopped, wake it with: pkill -CONT tmux; --no-tmux does without",
         ) from None
+
+
+def _check_owner(socket_name: str | None) -> None:
+    """Raises TmuxError when the socket is another user's: whoever owns the server runs what it is told as that user."""
+    path = _socket_path(socket_name)
+    try:
+        uid = path.stat().st_uid
+    except (OSError, ValueError):  # there is none yet
+        return
+    if uid != os.geteuid():
+        raise TmuxError(
+            f"the tmux server at {in_one_line(str(path))} is of another user, {user_name(uid)}, so there are no panes",
+            "name a server of your own with --tmux.socket-name; --no-tmux does without",
+        )
+
+
+def _socket_path(socket_name: str | None) -> Path:
+    """As tmux finds it: inside tmux, the default is the server around."""
+    around = os.environ.get("TMUX", "").partition(",")[0]
+    if socket_name is None and around:
+        return Path(around)
+    directory = Path(os.environ.get("TMUX_TMPDIR") or "/tmp", f"tmux-{os.getuid()}")
+    return directory / (socket_name or "default")
 
 
 def _live_panes(server: Server) -> list[_LivePane]:
@@ -209,7 +237,7 @@ def _commands(layout: Layout, session: str, *, new: bool, replaced: Sequence[str
     mark = _layout_mark(layout)
     yield from (("rename-window", "-t", pane, "earlier") for pane in replaced)  # stays if somebody put a pane there
     for window in layout.windows:
-        opening = _new_session(session, window) if new else ("new-window", "-t", target, "-n", window.name)
+        opening = _new_session(session, window) if new else ("new-window", "-t", target, "-n", literal(window.name))
         yield from _window_commands(window, target, mark, opening)
         new = False
     yield from _session_options(target, layout)
@@ -221,14 +249,14 @@ def _commands(layout: Layout, session: str, *, new: bool, replaced: Sequence[str
 def _new_session(session: str, window: Window) -> Command:
     columns, lines = shutil.get_terminal_size((200, 50))
     size = ("-x", str(max(columns, _SMALLEST[0])), "-y", str(max(lines, _SMALLEST[1])))
-    return ("new-session", "-d", "-s", session, "-n", window.name, *size)
+    return ("new-session", "-d", "-s", literal(session), "-n", literal(window.name), *size)
 
 
 def _window_commands(window: Window, target: str, mark: str, opening: Command) -> Iterator[Command]:
     for pane in window.panes:
         yield (*opening, "--", *pane.command)
         yield ("set-option", "-p", "-t", target, "@launch_pane", mark)
-        yield ("select-pane", "-t", target, "-T", _title(pane.title))
+        yield ("select-pane", "-t", target, "-T", literal(pane.title))
         yield ("select-layout", "-t", target, "tiled")  # each time, or the next split finds no room
         opening = ("split-window", "-t", target)
     yield ("select-pane", "-t", f"{target}.{{top-left}}")
@@ -245,20 +273,20 @@ def _session_options(target: str, layout: Layout) -> Iterator[Command]:
         "status": "on",
         "status-left-length": "60",
         "status-right-length": "80",
-        "status-right": _status_text(layout.session.removeprefix("launch-")),
+        "status-right": literal(layout.session.removeprefix("launch-"), is_status=True),
     }
     for name, value in options.items():
         yield ("set-option", "-t", target, name, value)
 
 
-def _title(text: str) -> str:
-    """The text as select-pane takes it: `#` would begin a format, except in `#[`, which it leaves alone."""
-    return re.sub(r"#(?!\[)", "##", in_one_line(text))
+def literal(text: str, *, is_status: bool = False) -> str:
+    """Text as tmux shows it where it expands formats: names, titles and the status line get theirs through here.
 
-
-def _status_text(text: str) -> str:
-    """The text as tmux shows it: `#` would begin a format or a command, `%` a time."""
-    return in_one_line(text).replace("#", "##").replace("%", "%%")
+    `#` would begin a format, or a command that tmux runs. It leaves `#[` alone; in the status line that is a style, and
+    `%` a part of the time.
+    """
+    text = in_one_line(text)
+    return text.replace("#", "##").replace("%", "%%") if is_status else re.sub(r"#(?!\[)", "##", text)
 
 
 def _run_chain(server: Server, commands: Iterable[Command], patience: float) -> None:

@@ -28,7 +28,7 @@ def state(*processes: dict[str, Any]) -> RunState:
             "started": 1000.0,
             "grace": 1.0,
             "progress": {"component": "trainer", "metric": "loss", "max_steps": None},
-            "processes": [{"log": "log", **process} for process in processes],
+            "processes": [{"log": "/log", **process} for process in processes],
         }
     )
 

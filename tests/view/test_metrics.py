@@ -50,12 +50,12 @@ def test_each_step_is_given_once(path: Path) -> None:
 
 def test_half_a_line_is_kept_until_its_end_comes(path: Path) -> None:
     reader = MetricsReader(path)
-    append(path, '{"step": 1, "na')
+    append(path, '{"step": 1, "n')
     assert reader.new_lines() == []
-    append(path, 'me": "ü"}')
+    append(path, 'ü": 2}')
     assert reader.new_lines() == []
     append(path, "\n")
-    assert reader.new_lines() == [{"step": 1, "name": "ü"}]
+    assert reader.new_lines() == [{"step": 1, "nü": 2}]
 
 
 def test_a_file_that_was_rewound_is_read_from_its_start(path: Path) -> None:

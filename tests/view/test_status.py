@@ -101,7 +101,7 @@ def write_losses(run: RunDir, *losses: float, first: int = 1) -> None:
 
 
 def of_trainer(process: ProcessId | None, exit_code: int | None = None, **facts: Any) -> list[ProcessState]:
-    return [ProcessState(name="trainer", log=Path("t.log"), process=process, exit_code=exit_code, **facts)]
+    return [ProcessState(name="trainer", log=Path("/t.log"), process=process, exit_code=exit_code, **facts)]
 
 
 def page(run: RunDir, state: RunState) -> str:
@@ -272,7 +272,7 @@ def test_ages_are_one_unit(seconds: float, text: str) -> None:
 
 
 def test_a_component_is_shown_with_pid_usage_gpus_and_ranks(make_run: MakeRun, sleeper: ProcessId) -> None:
-    ranks = [RankState(rank=0, log=Path("r"), process=sleeper), RankState(rank=1, log=Path("r"), exit_code=-9)]
+    ranks = [RankState(rank=0, log=Path("/r"), process=sleeper), RankState(rank=1, log=Path("/r"), exit_code=-9)]
     trainer = of_trainer(sleeper, gpus=("0", "1"), ready_after=2.1, ranks=ranks)
     run, state = make_run(state="running", supervisor=sleeper, processes=trainer)
     lines = [line.split() for line in page(run, state).splitlines()]
@@ -370,7 +370,7 @@ def documented(section: str) -> set[str]:
 
 
 def test_every_field_is_documented_and_every_documented_field_is_there(make_run: MakeRun, tmp_path: Path) -> None:
-    ranks = [RankState(rank=0, log=Path("r"))]
+    ranks = [RankState(rank=0, log=Path("/r"))]
     earlier = [AttemptState(attempt=1, state="failed", started=0, ended=60, exit_code=1)]
     run, state = make_run(attempt=2, processes=of_trainer(None, ranks=ranks), earlier=earlier)
     WandbLink("trainer", "otter", "id", None, str(tmp_path), ()).write(run.wandb_link("trainer"))
