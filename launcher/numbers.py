@@ -1,5 +1,8 @@
 """A measured number as people read it."""
 
+import math
+from collections.abc import Sequence
+
 UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -10,3 +13,9 @@ def three_digits(value: float) -> str:
         if unit <= abs(rounded) < 1e15:
             return f"{rounded / unit:.3g}{suffix}"
     return f"{rounded:.3g}"
+
+
+def mean(values: Sequence[float]) -> float:
+    """Of finite numbers, also of those whose sum no float holds."""
+    exact = sum(values) / len(values)
+    return exact if math.isfinite(exact) else sum(value / len(values) for value in values)

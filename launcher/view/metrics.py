@@ -9,7 +9,7 @@ from pydantic_core import from_json
 
 from launcher.borders import is_number, step_of
 from launcher.files import reading
-from launcher.numbers import three_digits
+from launcher.numbers import mean, three_digits
 from launcher.plan.spec import Progress
 from launcher.run.state import ProgressState
 from launcher.screen import in_one_line
@@ -99,7 +99,7 @@ def _sampled(file: BinaryIO, size: int, metric: str, points: int) -> Iterator[fl
         block = file.read(length).split(b"\n")
         values = series(_steps(block[1 if start else 0 : -1]), metric)
         if values:
-            yield sum(value / len(values) for value in values)
+            yield mean(values)
 
 
 def _steps(lines: Iterable[bytes]) -> list[dict[str, Any]]:

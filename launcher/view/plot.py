@@ -4,7 +4,7 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from launcher.numbers import three_digits
+from launcher.numbers import mean, three_digits
 
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # bits of U+2800, by row and column
 
@@ -53,4 +53,4 @@ def _averages(values: Sequence[float], count: int) -> list[float]:
     """`values` as `count` averages of neighbours."""
     edges = [round(i * len(values) / count) for i in range(count + 1)]
     parts = [values[start:end] for start, end in itertools.pairwise(edges)]
-    return [sum(value / len(part) for value in part) for part in parts]
+    return [mean(part) for part in parts]
