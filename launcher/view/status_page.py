@@ -138,7 +138,8 @@ def _commands(state: RunState, details: RunDetails) -> Iterator[str]:
         yield "stop {}" if details.is_local or details.job else f"stop {{}} (on {details.host})"
         return
     yield "logs {}"
-    if any(process.state == "running" for process in (*details.launchers, *details.components)):
+    ranks = [rank for component in details.components for rank in component.ranks]
+    if any(process.state == "running" for process in (*details.launchers, *details.components, *ranks)):
         yield "stop {} (some of its processes are still there)"
     if details.state != "finished" and (details.checkpoint is not None or not state.own_checkpoints or details.node):
         yield "resume {}"

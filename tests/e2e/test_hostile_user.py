@@ -73,7 +73,7 @@ def test_another_users_run_is_left_alone_and_it_is_said_whose_it_is(typed: Type,
         assert typed("status", "run", wrapper=OTHER).returncode == 0
     finally:
         assert typed("stop", "run").returncode == 0
-    done = typed("resume", "run", wrapper=OTHER)
+    done = typed("resume", "run", "--trust", wrapper=OTHER)
     assert done.returncode == 2
     assert done.stderr.startswith(f"launch: {tmp_path}/run/")
     assert "cannot be written: Permission denied (root's)\n" in done.stderr
