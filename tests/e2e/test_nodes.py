@@ -131,7 +131,8 @@ def test_a_second_ctrl_c_kills_what_ignores_the_first_on_all_nodes(launch: Launc
     deaf = f"import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n{PATIENT}"
     nodes = sft(launch, deaf, "--grace", "600s")
     nodes.launched[0].process.send_signal(signal.SIGINT)
-    nodes.launched[1].wait_for_output("stopping: node 0 was stopped by SIGINT")
+    nodes.launched[1].wait_for_output(f"stopping: stopped by pid {os.getpid()} ")
+    assert f", uid {os.getuid()}) on node 0; grace " in nodes.launched[1].output
     nodes.launched[0].process.send_signal(signal.SIGINT)
     assert nodes.exit_codes(20) == [130, 130]
 
