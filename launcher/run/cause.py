@@ -54,7 +54,8 @@ def _without_words(plan: Plan, culprit: Culprit) -> Failure:
     hosts = plan.nodes.hosts if plan.nodes else ()
     host = hosts[culprit.node] if culprit.node is not None and culprit.node < len(hosts) else None
     where = f"node {culprit.node}" + (f", {host}," if host else "")
-    cause = f"{where} has said no more: launch was killed there, or the machine or its network is gone"
+    unsaid = f"{where} has said no more: launch was killed there, or the machine or its network is gone"
+    cause = culprit.words or unsaid
     return Failure(culprit.component, culprit.rank, culprit.what, cause, None, (), culprit.node, host)
 
 

@@ -101,7 +101,9 @@ class Meeting:
         if self.nodes.rank == 0:
             self._send(ANSWER.dump_json(Refusal(f"node 0: {why}")))
         else:
-            culprit = Culprit("launch", why, node=self.nodes.rank)
+            what, _, hint = why.partition("\n")
+            words = hint.strip() or "this node could not begin"
+            culprit = Culprit("launch", what, node=self.nodes.rank, words=words)
             Links(self._sockets, self._seals).tell(Report("failed", culprit=culprit, ended=True))
         for each in self._sockets.values():
             each.close()

@@ -46,18 +46,26 @@ def start(launch: Launcher) -> Launched:
 
 
 SETS = [
-    {"guard": SIGKILL, "supervisor": SIGKILL},
     {"supervisor": SIGKILL, "guard": SIGKILL, "trainer": SIGKILL},
+    {"supervisor": SIGSTOP, "guard": SIGKILL},
+]
+MORE_SETS = [
+    {"guard": SIGKILL, "supervisor": SIGKILL},
     {"guard": SIGKILL, "watcher": SIGKILL},
     {"watcher": SIGKILL, "supervisor": SIGKILL},
-    {"supervisor": SIGSTOP, "guard": SIGKILL},
     {"guard": SIGKILL, "supervisor": SIGSTOP},
     {"guard": SIGSTOP, "supervisor": SIGKILL},
     {"watcher": SIGSTOP, "supervisor": SIGKILL},
 ]
 
 
-@pytest.mark.parametrize("signals", SETS, ids=lambda each: " ".join(f"{name}-{each[name].name}" for name in each))
+def named(signals: dict[str, signal.Signals]) -> str:
+    return " ".join(f"{name}-{number.name}" for name, number in signals.items())
+
+
+@pytest.mark.parametrize(
+    "signals", [*SETS, *(pytest.param(each, marks=pytest.mark.slow) for each in MORE_SETS)], ids=named
+)
 def test_whatever_is_killed_nothing_lives_after_seconds_and_the_run_can_be_resumed(
     launch: Launcher, signals: dict[str, signal.Signals]
 ) -> None:
@@ -81,7 +89,10 @@ def test_a_watcher_that_is_killed_is_missed_and_the_run_goes_on(launch: Launcher
     assert "the supervisor was ended by SIGKILL" in run.output
 
 
-@pytest.mark.parametrize("command", ["resume", "clean", "stop"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("command", ["resume", pytest.param("clean", marks=SLOW), pytest.param("stop", marks=SLOW)])
 def test_what_has_outlived_guard_watcher_and_supervisor_is_ended_before_anything_else(
     launch: Launcher, command: str
 ) -> None:
