@@ -33,7 +33,7 @@ from launcher.view.stacks import stacks_text, verdict_lines
 from launcher.view.status import Runs, run_details, run_status
 from launcher.view.status_page import run_page
 from launcher.view.status_table import runs_screen
-from launcher.view.tmux import _status_text, _title
+from launcher.view.tmux import literal
 from launcher.wandb_links import WandbLink
 from tests.plans import machine, plan_of, sft
 
@@ -119,8 +119,8 @@ def test_what_stands_before_and_after_a_run_and_in_its_panes(run: RunDir) -> Non
     check(failure_block(plan, failure))
     check(summary(plan, spoilt(first_state(plan, {}))))
     check(render(plan, Path("/here"), files_are_written=True))
-    check(_title(LINES))
-    check(_status_text(LINES))
+    check(literal(LINES))
+    check(literal(LINES, is_status=True))
 
 
 def test_stacks_checks_and_events() -> None:
