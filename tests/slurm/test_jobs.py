@@ -89,7 +89,7 @@ def test_a_queued_job_is_shown_with_slurms_reason_refused_a_resume_and_stopped(l
     run = login.script(PATIENT, "--slurm.extra=--hold")
     status = words(login)
     assert (status["state"], status["reason"], status["job"]) == ("queued", "JobHeldUser", run.job)
-    assert "JobHeldUser" in login.type("status")
+    assert "JobHeldUser" in login.type("status", "--all")
     assert "is queued" in login.type("resume", "run", code=2)
     assert "nothing of it is left" in login.type("stop", "run")
     assert words(login)["state"] == "cancelled"
