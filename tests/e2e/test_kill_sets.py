@@ -10,6 +10,8 @@ import pytest
 from tests.launching import Launched, Launcher
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow  # it takes minutes in all; tests/e2e/test_supervision.py has the essence
+
 WITHIN = 5.0  # seconds from the kills until nothing lives
 
 RANKS = """
@@ -48,8 +50,6 @@ def start(launch: Launcher) -> Launched:
 SETS = [
     {"supervisor": SIGKILL, "guard": SIGKILL, "trainer": SIGKILL},
     {"supervisor": SIGSTOP, "guard": SIGKILL},
-]
-MORE_SETS = [
     {"guard": SIGKILL, "supervisor": SIGKILL},
     {"guard": SIGKILL, "watcher": SIGKILL},
     {"watcher": SIGKILL, "supervisor": SIGKILL},
@@ -63,9 +63,7 @@ def named(signals: dict[str, signal.Signals]) -> str:
     return " ".join(f"{name}-{number.name}" for name, number in signals.items())
 
 
-@pytest.mark.parametrize(
-    "signals", [*SETS, *(pytest.param(each, marks=pytest.mark.slow) for each in MORE_SETS)], ids=named
-)
+@pytest.mark.parametrize("signals", SETS, ids=named)
 def test_whatever_is_killed_nothing_lives_after_seconds_and_the_run_can_be_resumed(
     launch: Launcher, signals: dict[str, signal.Signals]
 ) -> None:
@@ -89,10 +87,7 @@ def test_a_watcher_that_is_killed_is_missed_and_the_run_goes_on(launch: Launcher
     assert "the supervisor was ended by SIGKILL" in run.output
 
 
-SLOW = pytest.mark.slow
-
-
-@pytest.mark.parametrize("command", ["resume", pytest.param("clean", marks=SLOW), pytest.param("stop", marks=SLOW)])
+@pytest.mark.parametrize("command", ["resume", "clean", "stop"])
 def test_what_has_outlived_guard_watcher_and_supervisor_is_ended_before_anything_else(
     launch: Launcher, command: str
 ) -> None:

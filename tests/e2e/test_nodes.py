@@ -11,6 +11,8 @@ from tests.launching import Launcher
 from tests.nodes import Nodes
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow  # several launches each, minutes in all
+
 PATIENT = """
 import os, time
 print("rank", os.environ["RANK"], "is there", flush=True)

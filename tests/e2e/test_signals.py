@@ -15,6 +15,8 @@ import pytest
 from tests.launching import Launched, Launcher
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow  # it takes minutes in all; tests/e2e/test_supervision.py has the essence
+
 ROUNDS = 3
 SHORTEST, LONGEST = 0.0005, 0.01  # seconds between two signals of a hammer
 UID = os.getuid()

@@ -8,6 +8,7 @@ import pytest
 
 from launcher.run.guard import command_line
 from launcher.run.sender import BY_KERNEL, Sender, command_text, sender_text
+from tests.waiting import until
 
 SI_USER = 0
 
@@ -46,8 +47,10 @@ def test_a_command_is_shown_as_it_was_typed(words: list[str], text: str) -> None
 
 def test_a_command_line_is_read_whatever_the_process_is() -> None:
     with subprocess.Popen(["sleep", "1000"]) as process:
-        assert command_line(process.pid) == b"sleep\x001000\0"
-        process.kill()
+        try:
+            until(lambda: command_line(process.pid) == b"sleep\x001000\0")  # in the middle of exec it has none
+        finally:
+            process.kill()
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         assert command_line(process.pid) == b"sleep"
     assert command_line(process.pid) == b""
