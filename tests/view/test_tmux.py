@@ -213,7 +213,7 @@ def test_outside_tmux_the_terminal_becomes_tmux(tmux: TmuxServer, tmp_path: Path
     assert all(name in outer.wait_for_text(terminal, "launch-otter") for name in COMPONENTS)
     tmux.run("select-window", "-t", "=launch-otter:=ranks")
     outer.wait_for_text(terminal, "rank 7")
-    assert all(f"rank {rank}" in outer.screen(terminal) for rank in range(8))
+    until(lambda: all(f"rank {rank}" in outer.screen(terminal) for rank in range(8)))
 
 
 def test_inside_tmux_the_client_switches(tmux: TmuxServer, tmp_path: Path) -> None:
