@@ -140,6 +140,7 @@ def test_a_run_is_shown_or_refused(content: bytes, metrics: bytes) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @many
 @given(content=run_json, metrics=metric_lines)
 def test_thousands_of_runs_are_shown_or_refused(content: bytes, metrics: bytes) -> None:
@@ -165,6 +166,7 @@ def test_metrics_are_shown_or_dropped(lines: bytes) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @many
 @given(metric_lines)
 def test_thousands_of_metrics_are_shown_or_dropped(lines: bytes) -> None:
@@ -207,6 +209,7 @@ def test_what_a_node_says_is_believed_or_refused(message: tuple[str, bytes]) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @many
 @given(messages)
 def test_thousands_of_messages_are_believed_or_refused(message: tuple[str, bytes]) -> None:

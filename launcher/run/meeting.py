@@ -21,6 +21,7 @@ from launcher.rundir import RunDir
 
 RETRY = 0.2  # seconds between two attempts
 LONGEST_LINE = 1 << 16  # bytes
+LINGER = 1.0  # seconds
 SHARED_WITHIN = 60.0  # seconds that a network file system may take to show what node 0 has written
 SAME_SECRET = "give all nodes the same --join-secret-file"
 
@@ -101,17 +102,27 @@ class Meeting:
         if self.nodes.rank == 0:
             self._send(ANSWER.dump_json(Refusal(f"node 0: {why}")))
         else:
-            what, _, hint = why.partition("\n")
-            words = hint.strip() or "this node could not begin"
-            culprit = Culprit("launch", what, node=self.nodes.rank, words=words)
+            culprit = Culprit("launch", why.replace("\n ", ";"), node=self.nodes.rank)
             Links(self._sockets, self._seals).tell(Report("failed", culprit=culprit, ended=True))
         for each in self._sockets.values():
-            each.close()
+            _close(each)
 
     def _send(self, body: bytes) -> None:
         for node, each in self._sockets.items():
             with suppress(OSError):
                 each.sendall(self._seals[node].seal(body))
+
+
+def _close(connection: socket.socket) -> None:
+    """Close it once the other side has had time to read: with something unread here, it would be reset at once."""
+    deadline = time.monotonic() + LINGER
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_WR)
+        while (left := deadline - time.monotonic()) > 0:
+            connection.settimeout(left)
+            if not connection.recv(1 << 16):
+                break
+    connection.close()
 
 
 def with_welcome(nodes: Nodes, welcome: Welcome) -> Nodes:
