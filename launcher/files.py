@@ -14,10 +14,14 @@ SMALL = 16 * 1024 * 1024  # bytes; no state or configuration comes near
 _SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-def open_regular(path: Path, flags: int = os.O_RDONLY, mode: int = 0o666) -> int:
-    """A descriptor of a regular file. Raises OSError, which says it when there is something else."""
+def open_regular(path: Path, flags: int = os.O_RDONLY, mode: int = 0o666, follow: bool = False) -> int:
+    """A descriptor of a regular file. Raises OSError, which says it when there is something else.
+
+    With `follow` a link is followed: for files that the user has named, which may be links, as in a cache of models.
+    """
+    safe = _SAFE & ~os.O_NOFOLLOW if follow else _SAFE
     try:
-        descriptor = os.open(path, flags | _SAFE, mode)
+        descriptor = os.open(path, flags | safe, mode)
     except OSError as error:
         if error.errno == errno.ELOOP and path.is_symlink():
             raise OSError(errno.ELOOP, "is a symbolic link, which is not followed", str(path)) from None
@@ -45,9 +49,9 @@ def appending(path: Path) -> BinaryIO:
     return os.fdopen(open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab", buffering=0)
 
 
-def read_bytes(path: Path, limit: int = SMALL) -> bytes:
+def read_bytes(path: Path, limit: int = SMALL, follow: bool = False) -> bytes:
     """All of a small file. Raises OSError, also when it is longer than `limit`."""
-    with os.fdopen(open_regular(path), "rb") as file:
+    with os.fdopen(open_regular(path, follow=follow), "rb") as file:
         content = file.read(limit + 1)
     if len(content) > limit:
         raise OSError(errno.EFBIG, f"is longer than {limit} bytes", str(path))

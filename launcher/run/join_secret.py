@@ -7,13 +7,13 @@ run's directory, from a file beside it that node 0 writes for as long as the nod
 import hashlib
 import os
 import secrets
-import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.errors import UserError
+from launcher.files import open_regular
 from launcher.plan.nodes import Nodes
 
 VARIABLE = "LAUNCH_JOIN_SECRET"
@@ -76,10 +76,8 @@ def join_secret(file: Path | None, environment: Mapping[str, str], nodes: Nodes,
 
 def _read(path: Path, what: str) -> bytes:
     try:
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        with os.fdopen(open_regular(path, follow=True), "rb") as file:
             status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise UserError(f"{what}: not a regular file")
             if status.st_uid not in (os.geteuid(), 0) or status.st_mode & 0o077:
                 raise UserError(f"{what}: others can read it", f"type: chmod 600 {path}")
             return _checked(file.read(LONGEST), what)

@@ -2,11 +2,9 @@
 
 import os
 import shutil
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 from launcher.checkpoints import newest_checkpoint
 from launcher.rundir import RunDir
@@ -24,18 +22,6 @@ def appearing(path: Path) -> Iterator[Path]:
         draft.replace(path)
     finally:
         _delete(draft)
-
-
-@contextmanager
-def regular_file(path: Path, largest: int | None = None) -> Iterator[BinaryIO]:
-    """An open file that is neither a pipe nor a device, and has at most `largest` bytes. Raises OSError."""
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(f"{path} is not a regular file")
-        if largest is not None and status.st_size > largest:
-            raise OSError(f"{path} has {status.st_size} bytes, at most {largest} are read")
-        yield file
 
 
 def remove(path: Path) -> None:

@@ -1,6 +1,7 @@
 """A model on disk: a directory with `model.safetensors` and, in `config.json`, its shape."""
 
 import json
+import os
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ from torch import Tensor
 from launcher.checkpoints import steps_in
 from launcher.config.workload import ModelConfig
 from launcher.errors import UserError
+from launcher.files import open_regular, read_bytes
 from launcher.rundir import RunDir
-from launcher.workload.files import regular_file
 from launcher.workload.model import Shape, Transformer
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -31,8 +32,7 @@ def save_model(model: Transformer, directory: Path, **about: Any) -> None:
 def read_shape(directory: Path) -> Shape:
     """The shape that a checkpoint says it has. Raises UserError when it does not say."""
     try:
-        with regular_file(directory / CONFIG, LARGEST_CONFIG) as file:
-            config = json.loads(file.read())
+        config = json.loads(read_bytes(directory / CONFIG, LARGEST_CONFIG, follow=True))
         return Shape(**{field.name: int(config[field.name]) for field in fields(Shape)})
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         hint = f"{CONFIG} must have {', '.join(field.name for field in fields(Shape))}"
@@ -66,7 +66,7 @@ def _read_weights(model: Transformer, directory: Path) -> dict[str, Tensor]:
     if shape != model.shape:
         raise UserError(f"{directory} does not fit: it has {shape}, the model is {model.shape}")
     try:
-        with regular_file(path) as file:
+        with os.fdopen(open_regular(path, follow=True)) as file:
             weights = load_file(f"/proc/self/fd/{file.fileno()}")
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} cannot be loaded: {error}") from error
