@@ -18,7 +18,7 @@ def disk(launch: Launcher) -> Iterator[Path]:
     """The run's directory, on a disk of two megabytes."""
     directory = launch.directory / "run"
     directory.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(directory)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m,mode=755", "tmpfs", str(directory)]
     if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("may not mount a tmpfs")
     yield directory
