@@ -264,7 +264,10 @@ def test_a_finished_run_is_not_replaced_unless_asked_to(terminal: Terminal) -> N
     assert terminal.type(*request, "--clean").returncode == 0
 
 
-@pytest.mark.parametrize("name", ["x/{exp}", "{", "#{pid} #(touch pwned) #[fg=red]", "b\udcff", "it's $(x)\n{a}"])
+NASTY = ["x/{exp}", "{", "#{pid} #(touch pwned) #[fg=red]", "it's $(x)\n{a}"]
+
+
+@pytest.mark.parametrize("name", ["b\udcff{x} #{pid}", *(pytest.param(each, marks=pytest.mark.slow) for each in NASTY)])
 def test_a_path_is_only_a_path(terminal: Terminal, name: str) -> None:
     words = ("sh", "--trainer.args=-c", "--trainer.args", 'printf "in $LAUNCH_RUN_DIR" | base64 -w0')
     done = terminal.type("sft", "--no-tmux", "--output-dir", name, "--trainer.command", *words)

@@ -41,6 +41,7 @@ def test_its_own_command_line_makes_a_plan(config: Path, others_programs: Path) 
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_the_own_trainer_runs(launch: Launcher) -> None:
     config = ROOT / "configs" / "own_trainer.toml"
     script = ROOT / "configs" / "own_trainer.py"

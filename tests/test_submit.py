@@ -96,6 +96,7 @@ def test_sbatch_s_own_words_are_shown_and_the_directory_is_gone(here: Path) -> N
     assert not (here / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_controller_that_does_not_answer_leaves_status_quick(here: Path) -> None:
     fake(here, "sbatch", "echo 77\n")
     assert typed(here, "sft", "--slurm", "--name", "otter").returncode == 0

@@ -60,16 +60,16 @@ TORCHRUNS = r"\[trainer\d\]:trainer\d line \d+|torch\.distributed\.\S+\.SignalEx
 GUARD_KILLED = Ended(-9, "failed", "launch", "its guard process was killed", "it left no words of its own")
 LAUNCH_ITSELF = [
     signalled("guard", SIGKILL, GUARD_KILLED),
-    signalled("guard", SIGTERM, TERMINATED),
+    slow(signalled("guard", SIGTERM, TERMINATED)),
     signalled("guard", SIGINT, INTERRUPTED),
     signalled("supervisor", SIGKILL, Ended(1, "died")),
     signalled("supervisor", SIGTERM, TERMINATED),
-    signalled("supervisor", SIGINT, INTERRUPTED),
+    slow(signalled("supervisor", SIGINT, INTERRUPTED)),
 ]
+NAMES = ("trainer", "orchestrator", "inference")
 COMPONENTS = [
-    signalled(target, number, failed(target, number.name))
-    for target in ("trainer", "orchestrator", "inference")
-    for number in (SIGKILL, SIGTERM, SIGINT)
+    *(signalled(target, SIGKILL, failed(target, "SIGKILL")) for target in NAMES),
+    *(slow(signalled(each, number, failed(each, number.name))) for each in NAMES for number in (SIGTERM, SIGINT)),
 ]
 MISBEHAVIOUR = [
     does("exits 0 too early", "inference", "sys.exit(0)", "ended (exit code 0) while the run still needed it"),

@@ -17,6 +17,8 @@ from tests.e2e.faulty import Ended, Faulty, log_of, rl_command, start_rl
 from tests.launching import Launched, Launcher
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow  # many launches: CI runs them, and whoever asks for them
+
 FINISHED, TERMINATED = Ended(0, "finished"), Ended(143, "stopped")
 
 

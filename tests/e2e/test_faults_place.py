@@ -15,6 +15,8 @@ from tests.launching import LAUNCH, Launched, Launcher
 from tests.tmux_server import TmuxServer
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow  # many launches: CI runs them, and whoever asks for them
+
 FINISHED, TERMINATED = Ended(0, "finished"), Ended(143, "stopped")
 
 

@@ -13,6 +13,8 @@ from launcher.rundir import RunDir
 from tests.launching import LAUNCH
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow  # many launches: CI runs them, and whoever asks for them
+
 UID = "4711"
 NAMELESS = ("unshare", "--user", "--map-user", UID, "--map-group", UID, "env", "--unset=XDG_STATE_HOME")
 # May read what root may, so that it finds this interpreter, and no more.

@@ -6,10 +6,14 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
+
 from launcher.run.state import read_state
 from launcher.view.metrics import read_metrics
 from tests.launching import LAUNCH, Launched, Launcher
 from tests.waiting import until
+
+pytestmark = pytest.mark.slow  # many launches: CI runs them, and whoever asks for them
 
 PATIENT = "import time\nprint('is there', flush=True)\ntime.sleep(1000)"
 DEAF = """

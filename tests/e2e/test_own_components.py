@@ -11,6 +11,8 @@ import pytest
 
 from tests.launching import LAUNCH, Launched, Launcher
 
+pytestmark = pytest.mark.slow  # many launches: CI runs them, and whoever asks for them
+
 WAIT_FOR_GO = "import time, pathlib\nwhile not pathlib.Path('go').exists(): time.sleep(0.02)\nprint('went')"
 
 

@@ -18,6 +18,8 @@ from tests.launching import LAUNCH, Launched, Launcher
 from tests.waiting import until
 from tests.wandb_files import history
 
+pytestmark = pytest.mark.slow  # many launches: CI runs them, and whoever asks for them
+
 SOCKET = f"launch-test-{os.getpid()}"
 
 

@@ -11,6 +11,8 @@ from tests.e2e.faulty import Ended, start_rl
 from tests.launching import Launcher
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow  # many launches: CI runs them, and whoever asks for them
+
 URL = "http://127.0.0.1:{port}"
 SERVE = """
 import http.server

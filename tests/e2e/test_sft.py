@@ -47,6 +47,7 @@ def test_only_rank_0_is_on_the_console_and_both_have_a_log(finished: tuple[Launc
     assert launched.run.rank_log(1).stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_rl_starts_from_its_checkpoint(finished: tuple[Launcher, Launched]) -> None:
     launcher = finished[0]
     rl = launcher("rl", "--output-dir", "rl", "--no-tmux", "--max-steps", "2", "--trainer.model.checkpoint", "run")
@@ -55,6 +56,7 @@ def test_rl_starts_from_its_checkpoint(finished: tuple[Launcher, Launched]) -> N
     assert series(steps, "evaluation/reward")[0] > 0.9
 
 
+@pytest.mark.slow
 def test_a_dead_inference_server_fails_the_run_and_is_named(finished: tuple[Launcher, Launched]) -> None:
     launcher = finished[0]
     rl = launcher("rl", "--output-dir", "killed", "--no-tmux")
@@ -69,12 +71,14 @@ def test_a_dead_inference_server_fails_the_run_and_is_named(finished: tuple[Laun
     assert "FAILED  inference: SIGKILL" in rl.output
 
 
+@pytest.mark.slow
 def test_eight_ranks_run_on_a_machine_without_gpus(finished: tuple[Launcher, Launched]) -> None:
     launcher = finished[0]
     rl = launcher("rl", "--output-dir", "eight", "--nproc", "8", "--no-tmux", "--max-steps", "2")
     assert rl.exit_code(170) == 0, rl.output[-3000:]
 
 
+@pytest.mark.slow
 def test_the_trainer_starts_by_hand_as_the_documents_show(finished: tuple[Launcher, Launched]) -> None:
     launcher = finished[0]
     config = launcher.directory / "sft.toml"

@@ -3,8 +3,12 @@
 import re
 import subprocess
 
+import pytest
+
 from tests.launching import LAUNCH, Launched, Launcher
 from tests.waiting import until
+
+pytestmark = pytest.mark.slow  # many launches: CI runs them, and whoever asks for them
 
 HUNG = """
 import time

@@ -12,6 +12,8 @@ import pytest
 from tests.launching import LAUNCH, Launched, Launcher
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow  # many launches: CI runs them, and whoever asks for them
+
 PATIENT = """
 import os, time
 print("rank", os.environ["RANK"], "is there", flush=True)

@@ -104,6 +104,7 @@ def test_a_hang_up_does_not_end_a_run(launch: Launcher) -> None:
     assert run.exit_code() == 0
 
 
+@pytest.mark.slow
 def test_a_hang_up_ends_a_run_that_was_told_to_stop_at_one(launch: Launcher) -> None:
     run = launch.sft(PATIENT, "--on-hangup", "stop")
     run.wait_for_output("[trainer0]:rank 0 is there")
@@ -127,6 +128,7 @@ def test_the_children_inherit_nothing_of_another_launcher(launch: Launcher) -> N
     assert "[trainer0]:None 0 None" in run.output
 
 
+@pytest.mark.slow
 def test_rank_files_are_where_the_documents_say(launch: Launcher) -> None:
     script = "import sys\nprint('to stdout')\nprint('to stderr', file=sys.stderr)"
     run = launch.sft(script, "--nproc", "2", "--log-dir", "ranks", "--name", "calm-otter")
@@ -137,6 +139,7 @@ def test_rank_files_are_where_the_documents_say(launch: Launcher) -> None:
         assert (directory / "stderr.log").read_text() == "to stderr\n"
 
 
+@pytest.mark.slow
 def test_with_tee_0_the_console_is_empty_and_says_why(launch: Launcher) -> None:
     run = launch.sft("print('unheard')", "--tee", "0")
     assert run.exit_code() == 0
@@ -154,6 +157,7 @@ def test_the_console_shows_only_the_filtered_ranks_and_the_files_have_all(launch
     assert "I am 1" in next(run.run.torchrun.glob("*/attempt_0/1/stdout.log")).read_text()
 
 
+@pytest.mark.slow
 def test_a_second_start_in_the_same_directory_is_refused(launch: Launcher) -> None:
     first = launch.sft(PATIENT)
     first.wait_for_output("[trainer0]:rank 0 is there")

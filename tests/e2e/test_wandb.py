@@ -9,6 +9,8 @@ import pytest
 from tests.launching import LAUNCH, Launched, Launcher
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow  # many launches: CI runs them, and whoever asks for them
+
 KEY = "0123456789abcdef" * 2 + "01234567"
 SMALL = ("--output-dir", "run", "--no-tmux", "--max-steps", "3", "--wandb")
 

@@ -94,6 +94,7 @@ def test_a_part_that_is_a_link_to_a_strangers_is_his(run: RunDir, tmp_path: Path
     assert f"nodes is uid {STRANGER}'s" in complaint(run)
 
 
+@pytest.mark.slow
 @AS_ROOT
 def test_the_commands_that_act_refuse_a_strangers_run_and_those_that_look_do_not(launch: Launcher) -> None:
     """Its run.json names a process of the user's own, which no command may end, with --trust either."""

@@ -86,6 +86,7 @@ def config(run: RunDir, **settings: Any) -> RLTrainerConfig:
     return RLTrainerConfig(output_dir=run.root, attempt=run.attempt, model=TINY, **settings)
 
 
+@pytest.mark.slow
 def test_two_ranks_learn_what_one_learns(tmp_path: Path, run_here: Run) -> None:
     one, two = RunDir(tmp_path / "one"), RunDir(tmp_path / "two")
     for run in (one, two):

@@ -54,6 +54,7 @@ def test_a_killed_run_that_is_continued_ends_with_the_same_bytes(tmp_path: Path,
     assert [line["step"] for line in metrics(killed)] == [line["step"] for line in metrics(whole)]
 
 
+@pytest.mark.slow
 def test_sigterm_ends_every_rank_with_a_checkpoint_of_the_step_in_hand(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     with started("sft", "--output-dir", tmp_path, "--max-steps", 100_000, *SMALL, ranks=2) as process:
@@ -65,6 +66,7 @@ def test_sigterm_ends_every_rank_with_a_checkpoint_of_the_step_in_hand(tmp_path:
     assert (run.checkpoint(int(last)) / "model.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_two_ranks_learn_what_one_learns_when_their_token_counts_differ(tmp_path: Path, run_here: Run) -> None:
     one, two, pairs = RunDir(tmp_path / "one"), RunDir(tmp_path / "two"), tmp_path / "pairs.jsonl"
     write_pairs(pairs)
