@@ -53,6 +53,7 @@ def test_a_rank_can_be_asked_whether_torch_was_imported_before_or_after(tmp_path
     assert ask("import torch\nsetup_logger()", tmp_path) == "it answers"
 
 
+@pytest.mark.slow
 def test_a_run_directory_with_a_very_long_name_is_no_obstacle(tmp_path: Path) -> None:
     deep = tmp_path / ("a 'very' $(long) name " * 9) / ("and another " * 15)
     deep.mkdir(parents=True)
@@ -65,6 +66,7 @@ def test_torch_is_not_imported_for_it(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_nobody_else_may_enter_the_directory_of_the_sockets(tmp_path: Path) -> None:
     ask("import torch\nsetup_logger()", tmp_path)
     assert RunDir(tmp_path).sockets.stat().st_mode & 0o777 == 0o700
@@ -78,6 +80,7 @@ def test_a_directory_that_others_may_enter_takes_no_socket(tmp_path: Path) -> No
     assert list(sockets.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_process_outside_torchrun_opens_nothing(tmp_path: Path) -> None:
     ask("import torch\nsetup_logger()", tmp_path, WORLD_SIZE="1")
     assert not RunDir(tmp_path).sockets.exists()

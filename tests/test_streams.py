@@ -31,7 +31,7 @@ def shell(directory: Path, line: str, **variables: str) -> subprocess.CompletedP
     return subprocess.run(command, cwd=directory, env=environment, capture_output=True, timeout=60, check=False)
 
 
-@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("unbuffered", ["", pytest.param("1", marks=pytest.mark.slow)])
 def test_a_stdout_without_room_is_one_message_of_every_command(directory: Path, unbuffered: str) -> None:
     commands = (
         "--help",

@@ -61,8 +61,8 @@ def test_extras_are_tables_every_so_many_steps_and_complete_ones_at_the_end(tmp_
     ("extras", "kinds"),
     [
         ({"enabled": False}, set()),
-        ({"distributions": False}, {"samples", "final-samples"}),
-        ({"samples": False}, {"distributions", "final-distributions"}),
+        pytest.param({"distributions": False}, {"samples", "final-samples"}, marks=pytest.mark.slow),
+        pytest.param({"samples": False}, {"distributions", "final-distributions"}, marks=pytest.mark.slow),
     ],
 )
 def test_extras_that_are_switched_off_are_not_logged(tmp_path: Path, extras: dict[str, Any], kinds: set[str]) -> None:
@@ -154,7 +154,7 @@ def test_what_foreign_programs_have_logged_offline_is_found(tmp_path: Path) -> N
     assert len(read_wandb_links(run, foreign)) == 2
 
 
-@pytest.mark.parametrize("mode", ["offline", "online"])
+@pytest.mark.parametrize("mode", ["offline", pytest.param("online", marks=pytest.mark.slow)])
 def test_the_sync_command_uploads_the_run(tmp_path: Path, mode: str) -> None:
     """Offline, or online with a process that was killed in the middle."""
     killed = (
