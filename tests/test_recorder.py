@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import pytest
+
 from launcher.run.recorders import read_recorders
 from launcher.run.state import ProcessState, RankState, RunState, boot_id, identify
 from launcher.rundir import RunDir
