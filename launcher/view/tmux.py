@@ -253,16 +253,27 @@ def _new_session(session: str, window: Window) -> Command:
 
 
 def _window_commands(window: Window, target: str, mark: str, opening: Command) -> Iterator[Command]:
-    for pane in window.panes:
-        yield (*opening, "--", *pane.command)
+    columns = 1 if len(window.panes) <= 2 else 2
+    for number, pane in enumerate(window.panes):
+        yield (*(_split(target, number, columns) if number else opening), "--", *pane.command)
         yield ("set-option", "-p", "-t", target, "@launch_pane", mark)
         yield ("select-pane", "-t", target, "-T", literal(pane.title))
-        yield ("select-layout", "-t", target, "tiled")  # each time, or the next split finds no room
-        opening = ("split-window", "-t", target)
+        yield ("select-layout", "-t", target, "-E")
     yield ("select-pane", "-t", f"{target}.{{top-left}}")
     yield ("set-option", "-w", "-t", target, "pane-border-status", "top")
     # q/h doubles each `#`, so that a title cannot hold a format or a style.
     yield ("set-option", "-w", "-t", target, "pane-border-format", " #{q/h:pane_title} ")
+
+
+def _split(target: str, number: int, columns: int) -> Command:
+    """Makes room for a pane: beside the newest one, or in a new row across the window.
+
+    Not by the layout `tiled`: of eight panes it has three in a row and two in the last. tmux takes the same number of
+    columns from each pane of a row when the window shrinks, so at 80 columns one of these two was 6 columns wide.
+    """
+    row, column = divmod(number, columns)
+    size = ("-h",) if column else ("-f", "-l", f"{100 // (row + 1)}%")
+    return ("split-window", "-t", target, *size)
 
 
 def _session_options(target: str, layout: Layout) -> Iterator[Command]:

@@ -205,15 +205,32 @@ def test_a_server_that_cannot_start_is_told(tmux: TmuxServer, tmp_path: Path) ->
         open_panes(layout_of(tmp_path), "no/such/directory")
 
 
-@pytest.mark.parametrize(("columns", "lines"), [(80, 24), (200, 50)])
-def test_outside_tmux_the_terminal_becomes_tmux(tmux: TmuxServer, tmp_path: Path, columns: int, lines: int) -> None:
+@pytest.mark.parametrize(("made", "shown"), [((200, 50), (80, 24)), ((80, 24), (200, 50))], ids=["shrinks", "grows"])
+def test_outside_tmux_the_terminal_becomes_tmux_and_shows_all_panes_whatever_its_size(
+    tmux: TmuxServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: tuple[int, int], shown: tuple[int, int]
+) -> None:
+    set_terminal_size(monkeypatch, made)
     session = open_panes(layout_of(tmp_path, ranks=8))
     outer = TmuxServer(tmux.home, "outer")
-    terminal = outer.open_terminal(*attaching(session), columns=columns, lines=lines)
+    terminal = outer.open_terminal(*attaching(session), columns=shown[0], lines=shown[1])
     assert all(name in outer.wait_for_text(terminal, "launch-otter") for name in COMPONENTS)
     tmux.run("select-window", "-t", "=launch-otter:=ranks")
     outer.wait_for_text(terminal, "rank 7")
     until(lambda: all(f"rank {rank}" in outer.screen(terminal) for rank in range(8)))
+
+
+@pytest.mark.parametrize("count", [3, 7, 8])
+def test_a_window_that_shrinks_takes_alike_from_all_panes_of_a_row(
+    tmux: TmuxServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    set_terminal_size(monkeypatch, (200, 50))
+    pane = follow(PaneSource("rank", tmp_path / "x.log"))
+    session = open_panes(Layout("launch-x", tmp_path, (Window("ranks", (pane,) * count),)))
+    tmux.run("resize-window", "-t", f"={session}:", "-x", "80", "-y", "24")
+    rows: dict[int, list[int]] = {}
+    for top, width in (map(int, row.split()) for row in tmux.panes("#{pane_top} #{pane_width}")):
+        rows.setdefault(top, []).append(width)
+    assert all(max(widths) - min(widths) <= 1 for widths in rows.values()), rows
 
 
 def test_inside_tmux_the_client_switches(tmux: TmuxServer, tmp_path: Path) -> None:
@@ -250,6 +267,12 @@ def test_without_a_terminal_attach_names_launch_logs(tmux: TmuxServer, tmp_path:
     session = open_panes(layout_of(tmp_path))
     with pytest.raises(UserError, match="launch logs otter"):
         attach(session, "otter")
+
+
+def set_terminal_size(monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]) -> None:
+    """Of the terminal where launch is typed; pytest-xdist says another one than pytest alone."""
+    monkeypatch.setenv("COLUMNS", str(size[0]))
+    monkeypatch.setenv("LINES", str(size[1]))
 
 
 def attaching(session: str, *more: str) -> tuple[str, ...]:
