@@ -25,10 +25,10 @@ def register(root: Path, name: str) -> None:
     directory = _directory()
     if directory is None:
         return
-    link = directory / f"{_key(root)}-{name}"
+    link = directory / f"{key_of(root)}-{name}"
     with suppress(OSError):
         directory.mkdir(parents=True, exist_ok=True)
-        for other in directory.glob(f"{_key(root)}*"):  # what this directory held before
+        for other in directory.glob(f"{key_of(root)}*"):  # what this directory held before
             if other != link and other.is_symlink():
                 other.unlink()
         if not link.is_symlink():
@@ -146,7 +146,8 @@ def _name(root: Path) -> str:
     return name if isinstance(name, str) and re.fullmatch(NAME, name) else root.name
 
 
-def _key(root: Path) -> str:
+def key_of(root: Path) -> str:
+    """A run's directory in a word, where its path cannot stand."""
     return hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
 
 

@@ -41,7 +41,7 @@ def submit(
     plan = make_plan(config, machine, run, name)
     if not config.slurm.setup:
         check_programs(plan, os.environ)
-    script = sbatch_script(config, machine, run, name)
+    script = sbatch_script(config, machine, run, name, slurm.comment_of(run))
     if dry_run:
         if earlier is None:
             check_free(run, clean)

@@ -120,3 +120,46 @@ def test_a_run_that_has_ended_is_submitted_again_by_resume(here: Path) -> None:
     assert state is not None
     assert state.slurm is not None
     assert (state.state, state.slurm.job) == ("queued", "78")
+
+
+SQUEUE = """case "$*" in
+*%u*) printf '%s\\n' '{row}' ;;
+*) echo '77|RUNNING|None' ;;
+esac
+"""
+
+
+def submitted_as_77(here: Path) -> str:
+    """The comment of run otter's job."""
+    fake(here, "sbatch", 'test -z "$SBATCH_JOB_NAME" && echo 77\n')
+    fake(here, "scancel", f"echo >> {here}/cancelled\nrm -f {here}/bin/squeue; echo '#!/bin/sh' > {here}/bin/squeue\n")
+    assert typed(here, "sft", "--slurm", "--name", "otter").returncode == 0
+    script = RunDir(here / "outputs" / "otter").job_script.read_text()
+    return next(line.partition("--comment=")[2] for line in script.splitlines() if "--comment=" in line)
+
+
+def test_a_job_that_is_not_the_runs_is_not_cancelled(here: Path) -> None:
+    comment = submitted_as_77(here)
+    rows = {
+        "bob|train|(null)": "job 77 is not this run's: it is bob's, called train, with the comment (null)",
+        "ann|otter|launch:0123456789abcdef": "called otter, with the comment launch:0123456789abcdef",
+        f"ann|train\x1b[31m|{comment}": "called train",
+        f"ann|otter|{comment}|": "not this run's",  # a name with a bar in it
+        "": "Slurm does not say whose job 77 is",
+    }
+    for row, said in rows.items():
+        fake(here, "squeue", SQUEUE.format(row=row))
+        done = typed(here, "stop", "otter", *(["--now"] if "bob" in row else []))
+        assert done.returncode == 2, done.stdout
+        assert said in " ".join(done.stderr.split())
+        assert "\x1b" not in done.stderr
+    assert not (here / "cancelled").exists()
+
+
+def test_the_job_that_has_the_runs_name_and_comment_is_cancelled(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SBATCH_JOB_NAME", "another")  # sbatch would believe it before the script
+    comment = submitted_as_77(here)
+    fake(here, "squeue", SQUEUE.format(row=f"ann|otter|{comment}"))
+    done = typed(here, "stop", "otter")
+    assert done.returncode == 0, done.stderr
+    assert (here / "cancelled").exists()

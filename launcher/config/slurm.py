@@ -19,6 +19,7 @@ _OWN = {
     "ntasks-per-node": None,
     "job-name": "--name",
     "J": "--name",
+    "comment": None,
     "signal": "--slurm.signal-lead",
     "requeue": "--slurm.requeue",
     "no-requeue": "--slurm.requeue",

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from launcher.config.run import RLConfig, SFTConfig
-from launcher.config.slurm import SlurmConfig
 from launcher.plan.nodes import node_count
 from launcher.plan.spec import Machine
 from launcher.rundir import RunDir
@@ -14,8 +13,11 @@ TEMPLATE = Path(__file__).with_name("job.sbatch.jinja")
 TIME_LIMIT_CODE = 138  # what launch exits with when SIGUSR1 has ended the run
 
 
-def sbatch_script(config: RLConfig | SFTConfig, machine: Machine, run: RunDir, name: str) -> str:
-    """The script that `sbatch` takes. Every path in it is quoted for the shell, and none stands in a directive."""
+def sbatch_script(config: RLConfig | SFTConfig, machine: Machine, run: RunDir, name: str, comment: str) -> str:
+    """The script that `sbatch` takes. Every path in it is quoted for the shell, and none stands in a directive.
+
+    By `comment` the job is known to be this run's.
+    """
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(
@@ -26,7 +28,7 @@ def sbatch_script(config: RLConfig | SFTConfig, machine: Machine, run: RunDir, n
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         kind="rl" if isinstance(config, RLConfig) else "sft",
         name=name,
-        directives=list(_directives(config.slurm, nodes, name, config.grace)),
+        directives=list(_directives(config, nodes, name, comment)),
         python=machine.python,
         run=str(run.root),
         cwd=str(machine.cwd),
@@ -38,8 +40,10 @@ def sbatch_script(config: RLConfig | SFTConfig, machine: Machine, run: RunDir, n
     )
 
 
-def _directives(slurm: SlurmConfig, nodes: int, name: str, grace: float) -> Iterator[str]:
+def _directives(config: RLConfig | SFTConfig, nodes: int, name: str, comment: str) -> Iterator[str]:
+    slurm = config.slurm
     yield f"--job-name={name}"
+    yield f"--comment={comment}"
     yield f"--nodes={nodes}"
     yield "--ntasks-per-node=1"
     for option in ("partition", "account", "qos", "time", "gpus_per_node", "constraint"):
@@ -49,6 +53,6 @@ def _directives(slurm: SlurmConfig, nodes: int, name: str, grace: float) -> Iter
     if slurm.exclusive:
         yield "--exclusive"
     yield "--output=/dev/null"
-    yield f"--signal=B:USR1@{slurm.lead(grace)}"
+    yield f"--signal=B:USR1@{slurm.lead(config.grace)}"
     yield "--requeue" if slurm.requeue else "--no-requeue"
     yield from slurm.extra

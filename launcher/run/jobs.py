@@ -114,7 +114,7 @@ def stop_job(run: RunDir, state: RunState, grace: float | None, now: bool) -> Ru
     """
     assert state.slurm is not None
     seconds = (state.grace if grace is None else grace) + KILL_WAIT
-    if state.slurm.job and not cancel(state.slurm.job, seconds, now):
+    if state.slurm.job and not cancel(state.slurm.job, run, state.name, seconds, now):
         raise UserError(
             f"job {state.slurm.job} is still there after {seconds:.0f}s", f"look at: squeue -j {state.slurm.job}"
         )

@@ -8,9 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from launcher.errors import UserError
+from launcher.registry import key_of
+from launcher.rundir import RunDir
+from launcher.screen import in_one_line
 
 PATIENCE = 5.0  # seconds that status waits for a controller that is slow
 SUBMISSION = 120.0  # seconds that sbatch may take
+_OVERRIDING = frozenset({"SBATCH_JOB_NAME", "SBATCH_COMMENT"})  # variables that sbatch believes before the script
 WAITING = frozenset({"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT"})
 LIVING = WAITING | {
     "CONFIGURING",
@@ -59,9 +63,15 @@ def check_installed() -> None:
 
 def submit(script: str) -> tuple[str, str | None]:
     """(job id, cluster) of the script that was submitted. Raises UserError with sbatch's own words."""
+    environment = {name: value for name, value in os.environ.items() if name not in _OVERRIDING}
     try:
         done = subprocess.run(
-            ["sbatch", "--parsable", script], capture_output=True, text=True, timeout=SUBMISSION, check=False
+            ["sbatch", "--parsable", script],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=SUBMISSION,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UserError(f"sbatch: {error}") from None
@@ -121,21 +131,42 @@ def why_terminated(job: str) -> str:
     return "preempted" if preempted else "cancelled"
 
 
-def cancel(job: str, seconds: float, now: bool) -> bool:
-    """End the job and wait until Slurm has no more of it, for so many seconds at most; whether it is gone.
+def comment_of(run: RunDir) -> str:
+    """The comment of the run's jobs, by which they prove to be its own."""
+    return f"launch:{key_of(run.root.resolve())}"
 
-    Raises UserError when Slurm refuses, or cannot be asked.
+
+def cancel(job: str, run: RunDir, name: str, seconds: float, now: bool) -> bool:
+    """End the run's job and wait until Slurm has no more of it, `seconds` at most; whether it is gone.
+
+    Raises UserError when the job is not the run's, or Slurm refuses, or cannot be asked.
     """
     found = ask([job])
     if found is None:
         raise UserError("Slurm cannot be asked for its jobs from here", f"on the login node, type: scancel {job}")
     if job not in found or not found[job].is_living:
         return True
+    _check_own(job, run, name)
     if now:
         _output("scancel", "--full", "--signal=KILL", job)
     if _output("scancel", job, patience=SUBMISSION) is None:
         raise UserError(f"scancel {job} has failed", f"look at: scontrol show job {job}")
     return _is_gone(job, seconds)
+
+
+def _check_own(job: str, run: RunDir, name: str) -> None:
+    """Raises UserError unless the job has the run's name and comment: run.json may be anybody's, and name any job."""
+    text = _output("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%u|%j|%k")
+    rows = [line.split("|", 2) for line in (text or "").splitlines() if line.count("|") >= 2]  # several of an array
+    if not rows:
+        raise UserError(f"Slurm does not say whose job {job} is", f"look at: scontrol show job {job}")
+    for user, its_name, comment in rows:
+        if (its_name, comment) != (name, comment_of(run)):
+            raise UserError(
+                f"job {job} is not this run's: it is {in_one_line(user)}'s, called {in_one_line(its_name)}, "
+                f"with the comment {in_one_line(comment)}",
+                f"the run's has the comment {comment_of(run)}\n  to end the job all the same, type: scancel {job}",
+            )
 
 
 def _is_gone(job: str, seconds: float) -> bool:

@@ -11,6 +11,7 @@ from launcher.config.run import RLConfig, SFTConfig
 from launcher.errors import UserError
 from launcher.plan.nodes import node_count
 from launcher.plan.slurm import sbatch_script
+from launcher.run.slurm import comment_of
 from launcher.rundir import RunDir
 from tests.plans import machine, rl, sft
 
@@ -31,7 +32,8 @@ SCRIPTS = {
 
 
 def script(config: RLConfig | SFTConfig, root: str = "/runs/otter", cwd: str = "/here") -> str:
-    return sbatch_script(config, machine(cwd=Path(cwd)), RunDir(Path(root)), "otter")
+    run = RunDir(Path(root))
+    return sbatch_script(config, machine(cwd=Path(cwd)), run, "otter", comment_of(run))
 
 
 def bash(text: str, *more: str) -> None:
@@ -95,6 +97,7 @@ def test_slurm_nodes_are_the_trainers_nodes() -> None:
         (("--slurm.partition", "a b"), "must be one word"),
         (("--slurm.extra", "--nodes=3"), "use --trainer.torchrun.nnodes"),
         (("--slurm.extra", "-J x"), "use --name"),
+        (("--slurm.extra", "--comment=mine"), "launch sets --comment itself"),
         (("--slurm.extra", "--comment=a\n#SBATCH --array=1"), "must be one line"),
         (("--slurm.nodes", "0"), "leaves 0 nodes"),
     ],

@@ -106,6 +106,19 @@ def test_a_job_that_was_cancelled_in_the_queue_can_be_submitted_again(login: Log
     assert "nothing of it is left" in login.type("stop", "run")
 
 
+def test_a_run_json_that_names_another_runs_job_has_it_left_alone(login: Login) -> None:
+    precious = login.script(PATIENT, "--slurm.extra=--hold")
+    forged = login.submit("sft", "--slurm.extra=--hold", directory="forged")
+    text = forged.run.state.read_text()
+    forged.run.state.write_text(text.replace(f'"job": "{forged.job}"', f'"job": "{precious.job}"'))
+    said = login.type("stop", "forged", code=2)
+    assert f"job {precious.job} is not this run's: it is root's, called {precious.state().name}" in said
+    assert login.cluster.job(precious.job)["JobState"] == "PENDING"
+    forged.run.state.write_text(text)
+    assert "nothing of it is left" in login.type("stop", "forged")
+    assert login.cluster.job(forged.job)["JobState"] == "CANCELLED"
+
+
 def test_the_logs_of_a_job_that_is_cancelled_in_the_queue_end(login: Login) -> None:
     run = login.script(PATIENT, "--slurm.extra=--hold")
     following = login("logs", "run", "-f")
