@@ -32,7 +32,8 @@ else at `ready` (not where that is a log line). After `alive_misses` misses in a
 applies: what hangs is asked to end, killed after `grace`, and started again. `alive = "off"` is for a server that
 cannot answer while it works.
 
-Durations are `30s`, `10m`, `1h30m` or a number of seconds. Relative paths count from where `launch` is typed.
+Durations are `30s`, `10m`, `1h30m` or a number of seconds, at most `46296d`. Relative paths count from where
+`launch` is typed.
 """
 
 

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Annotated, TypeGuard
@@ -11,6 +12,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 from launcher.screen import in_one_line as in_one_line
 from launcher.screen import printable as printable
 
+MOST_COUNT = 1_000_000
+MOST_PORT = 65535
 MOST_STEPS = 10**15  # a float holds each of them exactly
 LONGEST_PATH = 4096  # bytes, Linux's own
 ENDING = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGTERM})
@@ -62,6 +65,12 @@ def is_number(value: object) -> TypeGuard[float]:
         return False
 
 
+def whole_number(text: str, most: int = MOST_COUNT) -> int | None:
+    """The number that the text is; None if it is none, or a larger one."""
+    number = int(text) if re.fullmatch("[0-9]{1,18}", text) else None
+    return number if number is None or number <= most else None
+
+
 def step_of(record: object) -> int | None:
     """The step of a metrics line; None if it is not one."""
     step = record.get("step") if isinstance(record, dict) else None
@@ -85,8 +94,8 @@ Phrase = Annotated[str, _cut(1000)]
 Text = Annotated[str, _cut(64_000)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]  # to be shown
 LocalPath = Annotated[Path, AfterValidator(local_path)]  # to be opened
-Port = Annotated[int, Field(ge=0, le=65535)]
-Count = Annotated[int, Field(ge=0, le=1_000_000)]  # nodes, ranks, attempts
+Port = Annotated[int, Field(ge=0, le=MOST_PORT)]
+Count = Annotated[int, Field(ge=0, le=MOST_COUNT)]  # nodes, ranks, attempts
 Step = Annotated[int, Field(ge=0, le=MOST_STEPS)]
 Seconds = Annotated[float, Field(ge=0, lt=4e9, allow_inf_nan=False)]
 Moment = Seconds  # since the epoch, until 2096

@@ -8,7 +8,7 @@ from launcher.rundir import RunDir
 def steps_in(directory: Path) -> list[int]:
     """The N of all complete `step_N` in a directory, ascending."""
     names = (path.stem.removeprefix("step_") for path in directory.glob("step_*"))
-    return sorted(int(name) for name in names if name.isdigit())
+    return sorted(int(name) for name in names if name.isdecimal())
 
 
 def newest_checkpoint(run: RunDir) -> int | None:

@@ -108,7 +108,6 @@ def stop(
     trust: TrustOption = False,
 ) -> int:
     """Ask a run to end, and wait until nothing of it is left; a run that has ended is no error."""
-    from launcher.config.base import parse_duration
     from launcher.run.choice import find_run
     from launcher.run.jobs import ask_for, known_state, stop_job
     from launcher.run.liveness import GOING_ON, of_this_host
@@ -116,14 +115,9 @@ def stop(
     from launcher.run.stop import stop as stop_run
     from launcher.run.trust import check_trusted
 
+    seconds = None if grace is None else _grace(grace)
     found, state = find_run(run, "stop")
     found, state = (found, state) if state.slurm else of_this_host(found, state)
-    try:
-        seconds = None if grace is None else float(parse_duration(grace))
-    except ValueError as error:
-        raise UserError(f"--grace {grace}: {error}") from None
-    if seconds is not None and seconds < 0:
-        raise UserError(f"--grace {grace}: must not be negative")
     check_mine(found, state)
     check_trusted(found, state.name, "stop", trust)
     if known_state(found, state, ask_for([state])).word in GOING_ON:
@@ -131,6 +125,18 @@ def stop(
     after = stop_job(found, state, seconds, now) if state.slurm else stop_run(found, seconds, now)
     print(in_one_line(f"{state.name}: {known_state(found, after, ask_for([after])).word}, nothing of it is left"))
     return 0
+
+
+def _grace(text: str) -> float:
+    from launcher.config.base import parse_duration
+
+    try:
+        seconds = float(parse_duration(text))
+    except ValueError as error:
+        raise UserError(f"--grace {text}: {error}") from None
+    if seconds < 0:
+        raise UserError(f"--grace {text}: must not be negative")
+    return seconds
 
 
 # --- launch attach ----------------------------------------------------------------------------------------------------

@@ -4,18 +4,22 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from launcher.borders import MOST_COUNT, MOST_STEPS
 
 S = TypeVar("S", bound="Section")
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+LONGEST_DURATION = "46296d"  # below the 4e9 seconds of launcher.borders.Seconds
+_TOO_LONG = 4e9  # seconds
 
 
 class Section(BaseModel):
     """A table of the configuration: frozen, and a field that it does not know is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
 
     def unused(self) -> frozenset[str]:
         """The fields that nobody is told of, as the others stand: they have no place in a file that repeats these."""
@@ -46,10 +50,18 @@ def _overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def parse_duration(value: Any) -> Any:
-    """Seconds from "30s", "1h30m", "250ms" or a plain number; anything else is left for pydantic to refuse."""
-    if not isinstance(value, str):
-        return value
-    text = value.replace(" ", "")
+    """Seconds from "30s", "1h30m", "250ms" or a plain number; anything else is left for pydantic to refuse.
+
+    Raises ValueError, also for what no timer takes.
+    """
+    seconds = _seconds(value) if isinstance(value, str) else value
+    if isinstance(seconds, (int, float)) and not abs(seconds) < _TOO_LONG:  # neither is nan
+        raise ValueError(f"too long; a duration is at most {LONGEST_DURATION}")
+    return seconds
+
+
+def _seconds(text: str) -> float:
+    text = text.replace(" ", "")
     if text and _DURATION.sub("", text) == "":
         return sum(float(number) * _UNITS[unit] for number, unit in _DURATION.findall(text))
     try:
@@ -60,6 +72,11 @@ def parse_duration(value: Any) -> Any:
 
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 """Seconds; a text such as "30s", "10m" or "1h30m" is understood as well."""
+
+
+SmallInt = Annotated[int, Field(le=MOST_COUNT)]  # nodes, ranks, restarts; a field adds its lower bound
+LargeInt = Annotated[int, Field(le=MOST_STEPS)]  # steps, samples
+Seed = Annotated[int, Field(ge=0, lt=2**63)]  # as torch takes it
 
 
 def _not_empty(value: Any) -> Any:

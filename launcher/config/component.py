@@ -6,7 +6,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from launcher.borders import MOST_STEPS
-from launcher.config.base import Duration, Section
+from launcher.config.base import Duration, Section, SmallInt
 from launcher.config.progress import ProgressPattern, headline
 from launcher.config.torchrun import TorchrunConfig
 
@@ -55,12 +55,14 @@ class LastingConfig(ProcessConfig):
         description="tells, after it was ready, that it still serves: http://…, tcp://HOST:PORT, or off; "
         "default: `ready`, unless that is a log line",
     )
-    alive_interval: Duration = Field(10.0, gt=0, description="how often that is asked, and how long an answer may take")
-    alive_misses: int = Field(3, ge=1, description="how many misses in a row are a failure")
+    alive_interval: Duration = Field(
+        10.0, gt=0, le=86400, description="how often that is asked, and how long an answer may take"
+    )
+    alive_misses: SmallInt = Field(3, ge=1, description="how many misses in a row are a failure")
     restart: Literal["never", "on-failure"] = Field(
         "never", description="start it again when it fails after it was ready once, with the run going on"
     )
-    restart_limit: int = Field(3, ge=1, description="how often it is started again, over the whole run")
+    restart_limit: SmallInt = Field(3, ge=1, description="how often it is started again, over the whole run")
 
     @property
     def restarts(self) -> int:
@@ -89,14 +91,14 @@ class ComponentConfig(ProcessConfig):
 
 
 class TorchrunComponentConfig(ComponentConfig):
-    nproc: int | None = Field(
+    nproc: SmallInt | None = Field(
         None, ge=1, description="ranks per node; default: the GPUs that inference leaves, or 1 on a machine without"
     )
     torchrun: TorchrunConfig = TorchrunConfig()
 
 
 class ServerConfig(ComponentConfig, LastingConfig):
-    gpus: int = Field(1, ge=0, description="GPUs the server gets, after the trainer's")
+    gpus: SmallInt = Field(1, ge=0, description="GPUs the server gets, after the trainer's")
     share_gpus: bool = Field(False, description="allow the server to sit on the trainer's GPUs")
 
 
@@ -104,5 +106,5 @@ class ServiceConfig(LastingConfig):
     """`[services.NAME]`: a further process under the same supervision."""
 
     command: tuple[str, ...] = Field(..., description="the command line")
-    gpus: int = Field(0, ge=0, description="GPUs the service gets, after all others")
+    gpus: SmallInt = Field(0, ge=0, description="GPUs the service gets, after all others")
     may_exit: bool = Field(False, description="ending with exit code 0 before the run does is no failure")

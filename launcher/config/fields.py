@@ -103,7 +103,7 @@ def _metavar(info: FieldInfo) -> str:
         return "RANK[,RANK]"
     if get_origin(kind) is dict:
         return "KEY=VALUE"
-    return _METAVARS.get(kind, "TEXT")
+    return _METAVARS.get(getattr(kind, "__origin__", kind), "TEXT")
 
 
 def _carries(kind: Any, marker: Any) -> bool:

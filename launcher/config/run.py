@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from launcher.borders import MOST_STEPS, NAME, SocketName
-from launcher.config.base import Directory, Duration, Section, Switch
+from launcher.config.base import Directory, Duration, LargeInt, Section, Seed, SmallInt, Switch
 from launcher.config.component import (
     ComponentConfig,
     ProcessConfig,
@@ -79,7 +79,7 @@ class Inference(ServerConfig, InferenceSettings, Switch):
     takes_weights: bool = Field(
         False, description="a server of your own loads new weights at /update_weights, as the reference one does"
     )
-    nodes: int = Field(
+    nodes: SmallInt = Field(
         0, ge=0, description="whole nodes for inference, with a server on each; 0: beside the trainer, on node 0"
     )
 
@@ -89,7 +89,7 @@ class RunConfig(Section):
 
     name: RunName | None = Field(None, description="the run's name; default: two random words")
     output_dir: Directory | None = Field(None, description="the run's directory; default: outputs/<name>")
-    seed: int = Field(0, ge=0, description="seed of every random choice of the reference workload")
+    seed: Seed = Field(0, description="seed of every random choice of the reference workload")
     grace: Duration = Field(30.0, ge=0, description="from the request to end until what is left is killed")
     drain_timeout: Duration = Field(600.0, ge=0, description="how long the last component may take after the other")
     every_line: bool = Field(False, description="show on the console also what several ranks log alike within a second")
@@ -97,7 +97,7 @@ class RunConfig(Section):
     watchdog: Duration | None = Field(
         None, gt=0, description="fail a run that logs nothing and makes no step for so long"
     )
-    max_restarts: int = Field(0, ge=0, description="further attempts after a failure of trainer or orchestrator")
+    max_restarts: SmallInt = Field(0, ge=0, description="further attempts after a failure of trainer or orchestrator")
     on_exit: str | None = Field(None, description="command to run when the run has ended, with the outcome in LAUNCH_*")
     task: TaskConfig = TaskConfig()
     log: LogConfig = LogConfig()
@@ -159,7 +159,7 @@ class SFTConfig(RunConfig):
 
 class RLConfig(RunConfig):
     max_steps: int = Field(175, ge=1, le=MOST_STEPS, description="updates of the policy")
-    max_async: int = Field(1, ge=0, description="how many updates the policy that samples may lag behind")
+    max_async: LargeInt = Field(1, ge=0, description="how many updates the policy that samples may lag behind")
     trainer: RLTrainer = RLTrainer()
     orchestrator: Orchestrator = Orchestrator()
     inference: Inference = Inference()

@@ -6,10 +6,13 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from launcher.config.base import Duration, Switch
+from launcher.borders import MOST_COUNT, whole_number
+from launcher.config.base import Duration, SmallInt, Switch
 
 LEAD_MARGIN = 30.0  # seconds beyond the grace that are left for taking the run apart and for the requeue
-_TIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")
+MOST_GPUS = 1024  # on a node
+LONGEST_LEAD = 65_000  # seconds; Slurm takes 65535
+_TIME = re.compile(r"(?:(\d{1,9})-)?(\d{1,9})(?::(\d{1,9}))?(?::(\d{1,9}))?")
 _WORD = re.compile(r"""[^\s"'\\#`$]+""")
 _OWN = {
     "nodes": "--trainer.torchrun.nnodes",
@@ -59,6 +62,13 @@ def _time(text: str) -> str:
     return text
 
 
+def _gpus(text: str) -> str:
+    number = text.rsplit(":", 1)[-1]
+    if number.isdecimal() and whole_number(number, MOST_GPUS) is None:
+        raise ValueError(f"must be at most {MOST_GPUS} on a node, or TYPE:NUMBER")
+    return _word(text)
+
+
 def _directive(text: str) -> str:
     if not text.strip() or not text.isprintable():
         raise ValueError("must be one line, such as --mem=64G")
@@ -76,14 +86,16 @@ class SlurmConfig(Switch):
     """Whether and how the run is submitted to Slurm."""
 
     enabled: bool = Field(False, description="submit the run to Slurm, with the defaults below")
-    nodes: int | None = Field(None, ge=1, description="nodes in all; sets trainer.torchrun.nnodes, less inference's")
+    nodes: SmallInt | None = Field(
+        None, ge=1, description="nodes in all; sets trainer.torchrun.nnodes, less inference's"
+    )
     partition: Word | None = Field(None, description="partition to submit to; default: the cluster's")
     account: Word | None = Field(None, description="account to charge")
     qos: Word | None = Field(None, description="quality of service")
     time: Annotated[str, BeforeValidator(str), AfterValidator(_time)] | None = Field(
         None, description="time limit as Slurm writes it: minutes, 4:00:00 or 1-12 (days-hours)"
     )
-    gpus_per_node: Annotated[str, BeforeValidator(str), AfterValidator(_word)] | None = Field(
+    gpus_per_node: Annotated[str, BeforeValidator(str), AfterValidator(_gpus)] | None = Field(
         None, description="GPUs on each node, a number or TYPE:NUMBER"
     )
     constraint: Word | None = Field(None, description="features that the nodes must have")
@@ -93,13 +105,23 @@ class SlurmConfig(Switch):
     )
     setup: tuple[str, ...] = Field((), description="shell line to run before the run: modules, a virtual environment")
     signal_lead: Duration | None = Field(
-        None, gt=0, le=65000, description="how long before the time limit the run is stopped; default: grace and 30s"
+        None,
+        gt=0,
+        le=LONGEST_LEAD,
+        description="how long before the time limit the run is stopped; default: grace and 30s",
     )
     requeue: bool = Field(False, description="continue in the queue what the time limit has stopped")
 
     def check_lead(self, grace: float) -> None:
         """Raises ValueError when a run would be told of its time limit before it has begun."""
-        limit = seconds_of(self.time) if self.enabled and self.time is not None else None
+        if not self.enabled:
+            return
+        if self.lead(grace) > LONGEST_LEAD:
+            raise ValueError(
+                f"Slurm tells a run of its time limit at most {LONGEST_LEAD}s before it, and grace and 30s are "
+                f"{self.lead(grace)}s; set a shorter grace, or slurm.signal_lead"
+            )
+        limit = seconds_of(self.time) if self.time is not None else None
         if limit is None or self.lead(grace) < limit:
             return
         if self.signal_lead is not None:
@@ -117,7 +139,7 @@ class SlurmConfig(Switch):
     def gpus(self) -> int:
         """GPUs on each node; 0 if nothing is said of them."""
         number = (self.gpus_per_node or "").rsplit(":", 1)[-1]
-        return int(number) if number.isdecimal() else 0
+        return whole_number(number, MOST_GPUS) or 0
 
 
 def hand_over_nodes(values: Any) -> Any:
@@ -127,8 +149,10 @@ def hand_over_nodes(values: Any) -> Any:
         return values
     try:
         nodes = int(slurm["nodes"]) - int((values.get("inference") or {}).get("nodes") or 0)
-    except (TypeError, ValueError, AttributeError):
+    except (TypeError, ValueError, OverflowError, AttributeError):
         return values
+    if nodes > MOST_COUNT:
+        return values  # and is refused there
     trainer = values.get("trainer") or {}
     torchrun = trainer.get("torchrun") or {}
     if str(torchrun.get("nnodes", nodes)) != str(nodes):

@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from launcher.config.base import Directory, Section
+from launcher.borders import MOST_COUNT, whole_number
+from launcher.config.base import Directory, Section, SmallInt
 
 
 def _ranks(value: Any) -> Any:
@@ -14,7 +15,7 @@ def _ranks(value: Any) -> Any:
     return (value,) if isinstance(value, int) else value
 
 
-Ranks = Annotated[tuple[int, ...], BeforeValidator(_ranks)]
+Ranks = Annotated[tuple[SmallInt, ...], BeforeValidator(_ranks)]
 """Local ranks, as a list or as "0,2"."""
 
 
@@ -34,9 +35,18 @@ def _identifier(text: str) -> str:
     return text
 
 
+def _nodes(text: str) -> str:
+    numbers = text.split(":")
+    if len(numbers) > 2 or not all(whole_number(number) for number in numbers):
+        raise ValueError(f"must be a number from 1 to {MOST_COUNT}, or MIN:MAX")
+    return text
+
+
 class TorchrunConfig(Section):
-    nnodes: Annotated[str, BeforeValidator(str)] = Field("1", description="nodes, or a range MIN:MAX")
-    node_rank: int | None = Field(None, ge=0, description="this node's rank, counted from 0")
+    nnodes: Annotated[str, BeforeValidator(str), AfterValidator(_nodes)] = Field(
+        "1", description="nodes, or a range MIN:MAX"
+    )
+    node_rank: SmallInt | None = Field(None, ge=0, description="this node's rank, counted from 0")
     rdzv_backend: str | None = Field(
         None, description="rendezvous backend; default: c10d, and static between several nodes"
     )
@@ -47,8 +57,10 @@ class TorchrunConfig(Section):
         None, description="rendezvous id; default: the run's name and its attempt"
     )
     rdzv_conf: str | None = Field(None, description="further rendezvous settings, KEY=VALUE,...")
-    max_restarts: int = Field(0, ge=0, description="restarts of the worker group by torchrun itself")
-    monitor_interval: float | None = Field(None, gt=0, description="seconds between torchrun's looks at its workers")
+    max_restarts: SmallInt = Field(0, ge=0, description="restarts of the worker group by torchrun itself")
+    monitor_interval: float | None = Field(
+        None, gt=0, le=86400, description="seconds between torchrun's looks at its workers"
+    )
     start_method: Literal["spawn", "fork", "forkserver"] | None = Field(None, description="how workers are created")
     event_log_handler: str | None = Field(None, description="name of a registered event logging handler")
     role: str = Field("trainer", description="role of the workers; prefix of their lines on the console")
@@ -66,5 +78,5 @@ class TorchrunConfig(Section):
         None, description="bind workers to the CPUs near their GPUs"
     )
     signals_to_handle: str | None = Field(None, description="signals that torchrun forwards, SIG[,SIG...]")
-    shutdown_timeout: int | None = Field(None, ge=0, description="seconds until torchrun kills its workers")
+    shutdown_timeout: int | None = Field(None, ge=0, lt=2**31, description="seconds until torchrun kills its workers")
     virtual_local_rank: bool = Field(False, description="every worker sees its GPU as device 0")

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from launcher.config.base import Duration, Section, Switch
+from launcher.config.base import Duration, LargeInt, Section, Switch
 from launcher.errors import UserError
 
 Mode = Literal["online", "offline", "disabled"]
@@ -18,7 +18,7 @@ class LogExtrasConfig(Switch):
     enabled: bool = Field(True, description="log samples and distributions as tables")
     samples: bool = Field(True, description="log prompts, completions, rewards and advantages")
     distributions: bool = Field(True, description="log the distributions of reward, advantage and entropy")
-    interval: int = Field(10, ge=1, description="log them every so many steps")
+    interval: LargeInt = Field(10, ge=1, description="log them every so many steps")
 
 
 class WandbConfig(Switch):

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from launcher.config.base import Directory, Duration, Section
+from launcher.config.base import Directory, Duration, LargeInt, Section, Seed, SmallInt
 from launcher.config.wandb import WandbSection
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -31,17 +31,17 @@ class ModelConfig(Section):
     checkpoint: Path | None = Field(
         None, description="directory with model.safetensors to start from, or a run's directory"
     )
-    layers: int = Field(1, ge=1, description="transformer blocks")
-    dim: int = Field(128, ge=8, description="width of the residual stream")
-    heads: int = Field(4, ge=1, description="attention heads")
-    context: int = Field(64, ge=8, description="longest sequence, in tokens (bytes)")
+    layers: SmallInt = Field(1, ge=1, description="transformer blocks")
+    dim: SmallInt = Field(128, ge=8, description="width of the residual stream")
+    heads: SmallInt = Field(4, ge=1, description="attention heads")
+    context: SmallInt = Field(64, ge=8, description="longest sequence, in tokens (bytes)")
     device: Device = Field("auto", description="where the model runs; auto takes a GPU if there is one")
     dtype: DType = Field("float32", description="type of the weights and of the arithmetic")
 
 
 class OptimizerConfig(Section):
     lr: float = Field(3e-3, gt=0, description="AdamW's learning rate after the warm-up")
-    warmup_steps: int = Field(10, ge=0, description="steps of linear warm-up")
+    warmup_steps: LargeInt = Field(10, ge=0, description="steps of linear warm-up")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
     beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's first moment decay")
     beta2: float = Field(0.99, ge=0, lt=1, description="AdamW's second moment decay")
@@ -49,8 +49,8 @@ class OptimizerConfig(Section):
 
 
 class CheckpointConfig(Section):
-    interval: int = Field(50, ge=0, description="steps between checkpoints; 0 writes only the last one")
-    keep: int = Field(2, ge=1, description="how many of the newest checkpoints stay")
+    interval: LargeInt = Field(50, ge=0, description="steps between checkpoints; 0 writes only the last one")
+    keep: SmallInt = Field(2, ge=1, description="how many of the newest checkpoints stay")
 
 
 class TaskConfig(Section):
@@ -63,9 +63,9 @@ class Handed(Section):
 
     run_name: str = Field("by-hand", description="the run's name")
     output_dir: Directory = Field(Path("outputs/by-hand"), description="the run's directory")
-    attempt: int = Field(1, ge=1, description="the attempt, counted from 1")
-    node: int | None = Field(None, ge=0, description="rank of this node, of a run on several")
-    seed: int = Field(0, ge=0, description="seed of every random choice")
+    attempt: SmallInt = Field(1, ge=1, description="the attempt, counted from 1")
+    node: SmallInt | None = Field(None, ge=0, description="rank of this node, of a run on several")
+    seed: Seed = Field(0, description="seed of every random choice")
     log: LogConfig = LogConfig()
 
 
@@ -91,24 +91,26 @@ class RLTrainerSettings(TrainerSettings):
 
 
 class RLTrainerConfig(RLTrainerSettings, Handed):
-    max_steps: int = Field(175, ge=1, description="updates of the policy")
+    max_steps: LargeInt = Field(175, ge=1, description="updates of the policy")
 
 
 class DataConfig(Section):
     path: Path | None = Field(None, description="JSONL file with prompt and completion; default: pairs of the task")
     validation_share: float = Field(0.1, gt=0, lt=1, description="share of the file that is held out")
-    train_pairs: int = Field(20_000, ge=1, description="pairs taken from the task when there is no file")
-    validation_pairs: int = Field(256, ge=1, description="held-out pairs taken from the task when there is no file")
+    train_pairs: LargeInt = Field(20_000, ge=1, description="pairs taken from the task when there is no file")
+    validation_pairs: LargeInt = Field(
+        256, ge=1, description="held-out pairs taken from the task when there is no file"
+    )
 
 
 class SFTTrainerSettings(TrainerSettings):
     data: DataConfig = DataConfig()
-    batch_size: int = Field(256, ge=1, description="sequences in a step, over all ranks")
-    validation_interval: int = Field(25, ge=1, description="steps between looks at the held-out pairs")
+    batch_size: LargeInt = Field(256, ge=1, description="sequences in a step, over all ranks")
+    validation_interval: LargeInt = Field(25, ge=1, description="steps between looks at the held-out pairs")
 
 
 class SFTTrainerConfig(SFTTrainerSettings, Handed):
-    max_steps: int = Field(150, ge=1, description="updates of the model")
+    max_steps: LargeInt = Field(150, ge=1, description="updates of the model")
     task: TaskConfig = TaskConfig()
 
 
@@ -117,18 +119,20 @@ class SFTTrainerConfig(SFTTrainerSettings, Handed):
 
 class SamplingConfig(Section):
     temperature: float = Field(1.0, gt=0, description="temperature of the samples that are trained on")
-    max_tokens: int = Field(8, ge=1, description="longest completion, in tokens")
+    max_tokens: SmallInt = Field(8, ge=1, description="longest completion, in tokens")
 
 
 class OrchestratorSettings(WandbSection):
     inference_url: str | None = Field(
         None, description="URL[,URL...] of servers that already run; needs --no-inference"
     )
-    prompts_per_step: int = Field(32, ge=1, description="prompts in a step")
-    samples_per_prompt: int = Field(16, ge=2, description="samples of each prompt: the group of its advantages")
+    prompts_per_step: LargeInt = Field(32, ge=1, description="prompts in a step")
+    samples_per_prompt: LargeInt = Field(16, ge=2, description="samples of each prompt: the group of its advantages")
     sampling: SamplingConfig = SamplingConfig()
-    evaluation_prompts: int = Field(128, ge=1, description="held-out prompts of an evaluation")
-    evaluation_interval: int = Field(50, ge=0, description="steps between evaluations; 0 evaluates only at both ends")
+    evaluation_prompts: LargeInt = Field(128, ge=1, description="held-out prompts of an evaluation")
+    evaluation_interval: LargeInt = Field(
+        50, ge=0, description="steps between evaluations; 0 evaluates only at both ends"
+    )
     inference_timeout: Duration = Field(
         600.0, gt=0, description="how long to wait for a server to answer, at first or after it was lost"
     )
@@ -136,8 +140,8 @@ class OrchestratorSettings(WandbSection):
 
 
 class OrchestratorConfig(OrchestratorSettings, Handed):
-    max_steps: int = Field(175, ge=1, description="batches handed to the trainer")
-    max_async: int = Field(1, ge=0, description="how many updates the policy that samples may lag behind")
+    max_steps: LargeInt = Field(175, ge=1, description="batches handed to the trainer")
+    max_async: LargeInt = Field(1, ge=0, description="how many updates the policy that samples may lag behind")
     task: TaskConfig = TaskConfig()
     model_name: str = Field("policy", description="the model to ask the server for")
 
@@ -145,7 +149,7 @@ class OrchestratorConfig(OrchestratorSettings, Handed):
 class InferenceSettings(Section):
     host: str = Field("127.0.0.1", description="address the server listens on")
     port: int = Field(0, ge=0, le=65535, description="port the server listens on; 0 takes a free one")
-    max_batch: int = Field(512, ge=1, description="sequences that are generated together")
+    max_batch: SmallInt = Field(512, ge=1, description="sequences that are generated together")
 
 
 class InferenceConfig(InferenceSettings, Handed):

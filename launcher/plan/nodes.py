@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from launcher.borders import MOST_PORT, whole_number
 from launcher.config.run import RLConfig, SFTConfig
 from launcher.errors import UserError
 
@@ -65,10 +66,7 @@ class Nodes:
 def node_count(config: Config) -> int:
     """All nodes that the configuration asks for, the trainer's and those of inference; of a range the most."""
     typed = config.trainer.torchrun.nnodes
-    most = typed.rpartition(":")[2]
-    if not most.isdecimal() or int(most) < 1:
-        raise UserError(f"--nnodes {typed}: must be a number, or MIN:MAX")
-    return int(most) + _inference_nodes(config)
+    return int(typed.rpartition(":")[2]) + _inference_nodes(config)
 
 
 def plan_nodes(config: Config) -> Nodes | None:
@@ -111,12 +109,13 @@ def _host_and_port(endpoint: str) -> tuple[str, int]:
     host, colon, port = endpoint.rpartition(":")
     if not colon or host.endswith(":"):
         host, port = endpoint, str(TORCHRUN_PORT)
-    if not host or not port.isdecimal() or not 0 < int(port) < 65535:
+    number = whole_number(port, MOST_PORT - 1)
+    if not host or not number:
         raise UserError(
             f"--rdzv-endpoint {endpoint}: not of the form HOST:PORT",
             f"name node 0 and a port that is free there, and the next one too: HOST:{TORCHRUN_PORT}",
         )
-    return host.strip("[]"), int(port)
+    return host.strip("[]"), number
 
 
 def _check(config: Config, nodes: Nodes) -> None:

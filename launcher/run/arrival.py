@@ -16,6 +16,7 @@ from launcher.run.meeting import (
     CHALLENGE,
     HELLO,
     LONGEST_LINE,
+    LONGEST_POLL,
     RETRY,
     SAME_SECRET,
     SHARED_WITHIN,
@@ -63,7 +64,8 @@ class Arrival:
         while time.monotonic() < deadline:
             try:
                 connection = socket.create_connection(
-                    (self.nodes.host, self.nodes.control_port), timeout=max(RETRY, deadline - time.monotonic())
+                    (self.nodes.host, self.nodes.control_port),
+                    timeout=min(max(RETRY, deadline - time.monotonic()), LONGEST_POLL),
                 )
                 try:
                     return connection, CHALLENGE.validate_json(_line(connection))

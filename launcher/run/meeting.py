@@ -21,6 +21,7 @@ from launcher.rundir import RunDir
 
 RETRY = 0.2  # seconds between two attempts
 LONGEST_LINE = 1 << 16  # bytes
+LONGEST_POLL = 86_400.0  # seconds; poll() takes 24 days
 LINGER = 1.0  # seconds
 SHARED_WITHIN = 60.0  # seconds that a network file system may take to show what node 0 has written
 SAME_SECRET = "give all nodes the same --join-secret-file"

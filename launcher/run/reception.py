@@ -19,6 +19,7 @@ from launcher.run.meeting import (
     CHALLENGE,
     HELLO,
     LONGEST_LINE,
+    LONGEST_POLL,
     SAME_SECRET,
     Challenge,
     Hello,
@@ -101,7 +102,7 @@ class Reception:
             if now - guest.since > HELLO_SECONDS or (len(unknown) >= MOST_UNKNOWN and now - guest.since > SETTLED):
                 self._drop(guest)
         soon = min([self.deadline, *(guest.since + SETTLED for guest in unknown)])
-        ready = {key.fileobj for key, _ in self.selector.select(max(0.05, soon - now))}
+        ready = {key.fileobj for key, _ in self.selector.select(min(max(0.05, soon - now), LONGEST_POLL))}
         for guest in [guest for guest in self.guests if guest.socket in ready]:
             self._listen_to(guest)
         if listener in ready:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher.borders import MOST_STEPS, whole_number
 from launcher.files import read_bytes
 from launcher.plan.spec import ProcessSpec, Ranks
 from launcher.run.events import exit_text
@@ -91,6 +92,6 @@ def _read_error(directory: Path) -> _RecordedError | None:
         return _RecordedError(clean(str(message)), 0)
     extra = message.get("extraInfo")
     extra = extra if isinstance(extra, dict) else {}
-    time = str(extra.get("timestamp", ""))
+    time = whole_number(str(extra.get("timestamp", "")), MOST_STEPS)
     text = str(extra.get("py_callstack") or message.get("message") or "")
-    return _RecordedError(clean(text), int(time) if time.isdecimal() else 0)
+    return _RecordedError(clean(text), time or 0)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from datetime import time as clock
 
-from launcher.config.base import parse_duration
+from launcher.config.base import LONGEST_DURATION, parse_duration
 from launcher.errors import UserError
 from launcher.run.choice import find_run, is_called
 from launcher.run.state import ProcessState, RunState, other_nodes
@@ -133,12 +133,14 @@ def _moment(text: str) -> float:
     """Seconds since the epoch, of a date, a time of today or both; local unless it has an offset."""
     try:
         return datetime.fromisoformat(text).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         pass
     try:
         return datetime.combine(date.today(), clock.fromisoformat(text)).timestamp()
     except ValueError:
-        allowed = "write 30s, 10m or 1h30m for that long ago, or a time: 14:30, 2026-11-23 14:30"
+        allowed = (
+            f"write 30s, 10m or 1h30m for that long ago (at most {LONGEST_DURATION}), or 14:30 or 2026-11-23 14:30"
+        )
         raise UserError(f"--since {text}: neither a duration nor a time", allowed) from None
 
 

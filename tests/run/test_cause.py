@@ -249,6 +249,7 @@ def test_the_newest_restart_tells_why_it_was_the_last(plan: Plan) -> None:
         b'{"message": {"message": null, "extraInfo": null}}',
         b'{"message": {"extraInfo": {"timestamp": "soon", "py_callstack": ["a"]}}}',
         b'{"message": {"extraInfo": "x"}}',
+        b'{"message": {"extraInfo": {"timestamp": "%s", "py_callstack": "a"}}}' % (b"9" * 5000),
     ],
 )
 @pytest.mark.parametrize("rank", [1, None])

@@ -91,6 +91,13 @@ def test_nodes_come_in_any_order_and_go_by_what_node_0_says(order: tuple[int, ..
     close(first, *others)
 
 
+def test_the_longest_time_to_wait_is_no_trouble_for_any_timer() -> None:
+    party = Party()
+    other = party.come(party.plan(1), seconds=3.9e9)
+    head = party.come(party.plan(0), seconds=3.9e9)
+    close(begun(head), other.result(SECONDS))
+
+
 def test_nobody_begins_before_node_0_does() -> None:
     party = Party()
     head, other = party.come(party.plan(0)), party.come(party.plan(1))

@@ -30,7 +30,7 @@ def test_a_directory_that_is_there_is_replaced(tmp_path: Path) -> None:
 
 
 def test_drafts_are_no_steps(tmp_path: Path) -> None:
-    for name in ("step_2", "step_10", ".step_11.123", "step_x", "other"):
+    for name in ("step_2", "step_10", ".step_11.123", "step_x", "step_²", "other"):
         (tmp_path / name).mkdir()
     (tmp_path / "step_3.safetensors").touch()
     assert steps_in(tmp_path) == [2, 3, 10]
