@@ -7,8 +7,11 @@ up who opens it. What is read is bounded, and what is written anew is created, n
 import errno
 import os
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from launcher.home import user_name
 
 SMALL = 16 * 1024 * 1024  # bytes; no state or configuration comes near
 _SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -39,9 +42,45 @@ def _not_regular(path: Path) -> OSError:
     return OSError(errno.EINVAL, "is not a regular file", str(path))
 
 
-def reading(path: Path) -> BinaryIO:
-    """Open for reading, unbuffered. Raises OSError."""
-    return os.fdopen(open_regular(path), "rb", buffering=0)
+@dataclass(frozen=True)
+class Bounds:
+    """Where a file must lie, whatever links lead there: below a directory, and with `owner` (a uid) be that user's."""
+
+    directory: Path  # without links in it
+    owner: int | None = None
+
+    def has(self, path: Path) -> bool:
+        """Whether the path leads below the directory; the file need not exist yet."""
+        return Path(os.path.realpath(path)).is_relative_to(self.directory)
+
+    def check(self, path: Path) -> None:
+        """Raises OSError when what the path leads to may not be opened. It is not opened here."""
+        if not self.has(path):
+            raise OSError(errno.EXDEV, f"leads outside {self.directory}", str(path))
+        if self.owner is not None and os.path.exists(path):  # noqa: PTH110 (Path.exists raises where one may not look)
+            self._check_owner(path.stat(), path)
+
+    def check_open(self, descriptor: int, path: Path) -> None:
+        """The same for what was opened by that path: the kernel says what it is."""
+        if not Path(os.readlink(f"/proc/self/fd/{descriptor}")).is_relative_to(self.directory):  # noqa: PTH115
+            raise OSError(errno.EXDEV, f"leads outside {self.directory}", str(path))
+        self._check_owner(os.fstat(descriptor), path)
+
+    def _check_owner(self, status: os.stat_result, path: Path) -> None:
+        if self.owner not in (None, status.st_uid):
+            raise OSError(errno.EPERM, f"is {user_name(status.st_uid)}'s, unlike the run", str(path))
+
+
+def reading(path: Path, bounds: Bounds | None = None) -> BinaryIO:
+    """Open for reading, unbuffered; within `bounds` links are followed. Raises OSError."""
+    descriptor = open_regular(path, follow=bounds is not None)
+    try:
+        if bounds:
+            bounds.check_open(descriptor, path)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return os.fdopen(descriptor, "rb", buffering=0)
 
 
 def appending(path: Path) -> BinaryIO:

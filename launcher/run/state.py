@@ -81,6 +81,7 @@ class RankState(_Record):
 class ProcessState(_Record):
     name: Name
     log: LocalPath
+    log_dir: LocalPath | None = None  # torchrun's, where the user has named one
     panes: tuple[LocalPath, ...] = ()  # the files to look at: its log, or those of its ranks if the log stays empty
     gpus: tuple[Label, ...] = ()
     process: ProcessId | None = None
@@ -238,7 +239,7 @@ def first_state(plan: Plan, provenance: dict[str, Any], earlier: RunState | None
         started=time.time(),
         grace=plan.grace,
         progress=ProgressState(**asdict(plan.progress)),
-        processes=[_process_state(spec) for spec in plan.processes],
+        processes=[_process_state(spec, plan.run) for spec in plan.processes],
         foreign_wandb=list(plan.foreign_wandb),
         own_checkpoints=plan.own_checkpoints,
         wandb=plan.wandb,
@@ -263,13 +264,14 @@ def _slurm_state(earlier: RunState | None) -> SlurmState | None:
     return SlurmState(job=job, cluster=cluster, restarts=restarts()) if job else None
 
 
-def _process_state(spec: ProcessSpec) -> ProcessState:
+def _process_state(spec: ProcessSpec, run: RunDir) -> ProcessState:
     first = spec.ranks.first if spec.ranks else 0
     ranks = [RankState(rank=rank, log=log) for rank, log in enumerate(spec.rank_logs, first)]
     silent = spec.ranks is not None and spec.ranks.console_is_empty
     return ProcessState(
         name=spec.name,
         log=spec.log,
+        log_dir=spec.ranks.directory.parent if spec.ranks and spec.ranks.directory.parent != run.torchrun else None,
         panes=spec.rank_logs if silent else (spec.log,),
         gpus=spec.gpus,
         after=spec.after,

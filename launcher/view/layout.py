@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher.screen import printable
+
 PANES_PER_WINDOW = 8
 COLOURS = Path(__file__).with_name("pane.sed")
 
@@ -21,12 +23,19 @@ nice tail -n {_BACKLOG} -s 0.2 -F -- "$1" 2>/dev/null | LC_ALL=C nice sed -E -f 
 """
 
 
+_SAY = """trap '' INT
+printf '%s\\n' "$1"
+exec tail -f /dev/null
+"""
+
+
 @dataclass(frozen=True)
 class PaneSource:
     """A log to look at, which need not exist yet: the real file of one attempt, never below `logs/latest`."""
 
     title: str
     file: Path
+    trouble: str | None = None  # why it is not shown
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,9 @@ def session_name(run: str) -> str:
 
 
 def follow(source: PaneSource) -> Pane:
-    """The pane that shows a log as it grows, in colour."""
+    """The pane that shows a log as it grows, in colour, or says why it does not."""
+    if source.trouble:
+        return Pane(source.title, ("/bin/sh", "-c", _SAY, "say", printable(source.trouble)))
     return Pane(source.title, ("/bin/sh", "-c", _FOLLOW, "follow", str(source.file), str(COLOURS)))
 
 

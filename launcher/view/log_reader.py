@@ -60,6 +60,7 @@ class LogReader:
         self.source, self.wanted = source, wanted
         self.label = b""  # put before each entry; of one width for all that are merged
         self._level = LEVELS["ERROR" if source.is_stderr else "INFO"]  # what is on stderr may be why it died
+        self.trouble: str | None = None  # why nothing of it is shown
         self._file: tuple[int, int] | None = None  # device and inode
         self._position = 0
         self._rest = b""  # read, but perhaps not complete
@@ -115,12 +116,16 @@ class LogReader:
 
     def _read(self, size: int) -> bytes:
         try:
-            with reading(self.source.path) as file:
+            if self._file is None:
+                self.source.bounds.check(self.source.path)
+            with reading(self.source.path, self.source.bounds) as file:
                 self._look_for_another_file(os.fstat(file.fileno()))
                 file.seek(self._position)
                 data = file.read(size)
-        except OSError:
+        except OSError as error:
             self._file = None
+            if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+                self.trouble = error.strerror
             return b""
         self._position += len(data)
         return data

@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from launcher.config.torchrun import TorchrunConfig
-from launcher.files import read_bytes
+from launcher.files import Bounds, read_bytes
 from launcher.plan.spec import Ranks
-from launcher.plan.torchrun import plan_ranks, rank_files, redirected
+from launcher.plan.torchrun import plan_ranks, redirected
 from launcher.run.state import ProcessState, RunState, other_nodes
 from launcher.rundir import RunDir
 from launcher.screen import in_one_line
+from launcher.view.log_bounds import own_bounds, rank_bounds
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Source:
 
     path: Path
     component: str
+    bounds: Bounds  # where it must lie
     rank: int | None = None  # global rank
     part: Part | None = None
     node: int | None = None  # of a run on several
@@ -77,29 +79,30 @@ def _begun(run: RunDir, state: RunState) -> float | None:
 
 
 def _of_node(run: RunDir, state: RunState) -> Iterator[Source]:
-    yield Source(run.launcher_log, "launcher")
+    bounds = own_bounds(run)
+    yield Source(run.launcher_log, "launcher", bounds)
     for process in state.processes:
         if process.ranks:
             yield from _of_ranks(run, state.name, process)
         else:
-            yield Source(run.component_log(process.name), process.name)
+            yield Source(run.component_log(process.name), process.name, bounds)
 
 
 def _of_ranks(run: RunDir, name: str, process: ProcessState) -> Iterator[Source]:
-    settings = _torchrun_settings(run)
-    log_dir = rank_files(settings, run, Path.cwd())
+    settings, bounds, rank_files = _torchrun_settings(run), own_bounds(run), rank_bounds(run, process)
+    log_dir = process.log_dir or run.torchrun
     ranks = plan_ranks(settings, len(process.ranks), log_dir, f"{settings.rdzv_id or name}-{run.attempt}")
     log = run.component_log(process.name)
-    yield Source(log, process.name, part=Part(settings.role, ranks.shown, None))
+    yield Source(log, process.name, bounds, part=Part(settings.role, ranks.shown, None))
     for local, rank in enumerate(found.rank for found in process.ranks):
         for path in sorted(ranks.directory.glob(f"attempt_*/{local}/std???.log")):
-            yield Source(path, process.name, rank)
+            yield Source(path, process.name, rank_files, rank)
         if _has_stdout(settings, ranks, local):
             continue
         if local in ranks.shown:
-            yield Source(log, process.name, rank, Part(settings.role, ranks.shown, local))
+            yield Source(log, process.name, bounds, rank, Part(settings.role, ranks.shown, local))
         else:
-            yield Source(run.rank_log(rank, process.name), process.name, rank)
+            yield Source(run.rank_log(rank, process.name), process.name, bounds, rank)
 
 
 def _has_stdout(settings: TorchrunConfig, ranks: Ranks, rank: int) -> bool:

@@ -6,6 +6,7 @@ import select
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from launcher.run.jobs import ask_for, known_state
 from launcher.run.liveness import GOING_ON, true_state
@@ -38,6 +39,7 @@ def show_logs(selection: Selection, *, follow: bool, labels: bool, every_line: b
             _follow(view)
         view.find_logs()
         _write(view.new_lines(final=True))
+        _tell(view)
     except BrokenPipeError:  # typer would make exit code 1 of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -51,6 +53,7 @@ class LogView:
         self._width = 0  # of a label, in bytes
         self._component_labels: dict[str, bytes] = {}  # of what several ranks log alike
         self._fold: Fold | None = None
+        self._told: set[Path] = set()
 
     def find_logs(self) -> None:
         """Look for files that are new."""
@@ -82,6 +85,13 @@ class LogView:
                 yield self._ordered(self._fold.add_new(logs, time.monotonic()))
         if self._fold:
             yield self._ordered(self._fold.end() if final else self._fold.add_new([], time.monotonic()))
+
+    def new_troubles(self) -> list[str]:
+        """The files that are not shown, and why; each once."""
+        found = {reader.source.path: reader.trouble for reader in self._readers.values() if reader.trouble}
+        new = [f"{path} is not shown: {why}" for path, why in found.items() if path not in self._told]
+        self._told |= found.keys()
+        return new
 
     def _ordered(self, entries: list[bytes]) -> bytes:
         return self._block(in_time_order([entries], self._width))
@@ -160,7 +170,14 @@ def _follow(view: LogView) -> None:
     view.find_logs()
     for _ in range(LOOKS):
         _write(view.new_lines(final=False))
+        _tell(view)
         _wait(LOOK_EVERY)
+
+
+def _tell(view: LogView) -> None:
+    """On stderr: stdout has what the logs say."""
+    for trouble in view.new_troubles():
+        print(in_one_line(f"launch: {trouble}"), file=sys.stderr, flush=True)
 
 
 def _write(blocks: Iterable[bytes]) -> None:

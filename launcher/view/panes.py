@@ -3,13 +3,15 @@
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 from launcher.plan.spec import Plan, Progress
 from launcher.run.liveness import true_state
-from launcher.run.state import ProgressState, RunState, other_nodes
+from launcher.run.state import ProcessState, ProgressState, RunState, other_nodes
 from launcher.rundir import RunDir
 from launcher.view.layout import Layout, PaneSource, charts, run_layout
+from launcher.view.log_bounds import trouble_with
 from launcher.view.metrics import MetricsReader, progress_text, read_newest
 from launcher.view.tmux import PATIENCE, close_panes, renew_panes, set_status
 
@@ -20,22 +22,29 @@ STATUS_INTERVAL = 2.0  # seconds, at least, between two changes of the status li
 def layout_of(run: RunDir, state: RunState) -> Layout:
     """`run` must be of the state's attempt, so that the panes show its own files."""
     components = [
-        PaneSource(process.name if len(process.panes) == 1 else f"{process.name} {number}", file)
+        _source(process.name if len(process.panes) == 1 else f"{process.name} {number}", run, process, file)
         for process in state.processes
         for number, file in enumerate(process.panes)
     ]
     others = [
-        PaneSource(f"{process.name}@{other.node}", process.log)
+        _source(f"{process.name}@{other.node}", other, process, process.log)
         for other, its in other_nodes(run, state)
         for process in its.processes
     ]
     components += others[:PANES_OF_OTHERS]
     ranks = [
-        PaneSource(f"{process.name} {rank.rank}", rank.log) for process in state.processes for rank in process.ranks
+        _source(f"{process.name} {rank.rank}", run, process, rank.log)
+        for process in state.processes
+        for rank in process.ranks
     ]
     metrics = charts(run.wandb, sys.executable) if state.wandb else None
     name = f"{state.name}-node_{run.node}" if run.node else state.name
     return run_layout(name, run.own, components, ranks, run.launcher_log, metrics)
+
+
+def _source(title: str, run: RunDir, process: ProcessState, file: Path) -> PaneSource:
+    why = trouble_with(run, process, file)
+    return PaneSource(title, file, f"{file} is not shown: {why}" if why else None)
 
 
 def status_text(progress: Progress | ProgressState, steps: list[dict[str, Any]], state: str, when: float) -> str:

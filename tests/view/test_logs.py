@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,6 +32,7 @@ class Run:
     def __init__(self, root: Path) -> None:
         self.dir = RunDir(root / "otter")
         self.torchrun = "[trainer.torchrun]\n"
+        self.log_dir: Path | None = None
         self.write_state("finished")
 
     def write_state(self, state: str, attempt: int = 1) -> None:
@@ -38,6 +40,7 @@ class Run:
         self.dir.logs.mkdir(parents=True, exist_ok=True)
         ranks = [RankState(rank=rank, log=self.rank_file(rank)) for rank in range(2)]
         processes = [ProcessState(name="trainer", log=self.dir.component_log("trainer"), ranks=ranks)]
+        processes[0].log_dir = self.log_dir
         processes.append(ProcessState(name="inference", log=self.dir.component_log("inference")))
         written = RunState(
             name="otter",
@@ -141,10 +144,92 @@ def test_without_redirected_files_a_shown_rank_is_read_from_the_components_log_a
 
 
 def test_files_below_another_log_dir_are_found(run: Run, tmp_path: Path) -> None:
-    run.torchrun = f"[trainer.torchrun]\nlog_dir = '{tmp_path / 'else where'}'\n"
+    run.log_dir = tmp_path / "else where"
     run.write_state("finished")
     run.write(tmp_path / "else where/otter-1/attempt_0/1/stdout.log", line(1, "hello"))
     assert run.shown() == [f"trainer 1 | {line(1, 'hello')}".rstrip("\n")]
+
+
+# --- what is not the run's --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    """A directory outside the run with files that are called like its logs."""
+    for name in ("inference.log", "attempt_1/inference.log", "otter-1/attempt_0/0/stdout.log"):
+        (tmp_path / "secret" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "secret" / name).write_text(line(1, "secret"))
+    return tmp_path / "secret"
+
+
+@pytest.mark.parametrize(
+    ("planted", "target"),
+    [
+        ("logs/attempt_1/inference.log", "inference.log"),
+        ("logs/attempt_1/torchrun", "."),
+        ("logs/attempt_1/torchrun/otter-1/attempt_0/0", "otter-1/attempt_0/0"),
+        ("logs/attempt_1", "attempt_1"),
+        ("logs", "."),
+    ],
+)
+def test_a_link_that_leads_outside_the_logs_is_not_shown_and_said_once(
+    run: Run, secret: Path, planted: str, target: str
+) -> None:
+    link = run.dir.root / planted
+    shutil.rmtree(link, ignore_errors=True)
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(secret / target)
+    view = run.view()
+    assert b"".join(view.new_lines(final=True)) == b""
+    troubles = view.new_troubles()
+    assert any("is not shown: leads outside" in trouble for trouble in troubles)
+    list(view.new_lines(final=True))
+    assert view.new_troubles() == []
+
+
+def test_a_link_that_stays_within_the_logs_is_followed(run: Run) -> None:
+    run.component("inference", line(1, "hello"))
+    run.dir.component_log("inference").rename(run.dir.logs / "real.log")
+    run.dir.component_log("inference").symlink_to("real.log")
+    run.dir.torchrun.symlink_to("ranks")
+    run.write(run.dir.logs / "ranks/otter-1/attempt_0/0/stdout.log", line(2, "there"))
+    assert run.messages() == ["hello", "there"]
+
+
+def test_a_log_dir_that_only_config_toml_names_is_not_looked_into(run: Run, secret: Path) -> None:
+    for torchrun in (f"log_dir = '{secret}'", f"rdzv_id = '{secret}/otter'"):
+        run.torchrun = f"[trainer.torchrun]\n{torchrun}\n"
+        run.write_state("finished")
+        assert run.shown() == []
+
+
+def test_of_a_log_dir_elsewhere_only_files_of_the_runs_owner_are_shown(run: Run, secret: Path) -> None:
+    run.log_dir = secret
+    run.write_state("finished")
+    (secret / "otter-1/attempt_0/1").mkdir()
+    (secret / "otter-1/attempt_0/1/stdout.log").symlink_to("/etc/passwd")
+    assert run.messages() == ["secret"]
+    if os.geteuid() == 0:
+        os.chown(secret / "otter-1/attempt_0/0/stdout.log", 4711, -1)
+        view = run.view()
+        assert b"".join(view.new_lines(final=True)) == b""
+        assert any("is uid 4711's, unlike the run" in trouble for trouble in view.new_troubles())
+
+
+def test_the_command_says_on_stderr_what_it_does_not_show(run: Run, secret: Path) -> None:
+    run.component("launcher", line(1, "hello"))
+    run.dir.component_log("inference").symlink_to(secret / "inference.log")
+    os.mkfifo(run.dir.component_log("trainer"))
+    command = [sys.executable, "-m", "launcher", "logs", str(run.dir.root)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "hello" in done.stdout, "secret" in done.stdout) == (0, True, False)
+    assert sorted(line.split(" is not shown: ")[1].split(" /")[0] for line in done.stderr.splitlines()) == [
+        "is not a regular file",
+        "leads outside",
+    ]
+
+
+# --- restarts, streams, stamps ----------------------------------------------------------------------------------------
 
 
 def test_restarts_of_the_workers_by_torchrun_are_shown_too(run: Run) -> None:

@@ -91,3 +91,27 @@ def test_a_server_that_does_not_answer_holds_up_no_new_attempt(
     began = time.monotonic()
     renew(plan.run, stopped_server[0])
     assert time.monotonic() - began < PATIENCE + 5
+
+
+def test_a_pane_of_a_file_outside_the_logs_says_so_and_does_not_open_it(plan: Plan, tmp_path: Path) -> None:
+    state = first_state(plan, {})
+    (process,) = state.processes
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    process.log.parent.mkdir(parents=True)
+    process.log.symlink_to(secret)
+    process.ranks[0].log = Path("/etc/passwd")
+    panes = [pane for window in layout_of(plan.run, state).windows for pane in window.panes]
+    said = [pane.command[-1] for pane in panes if "is not shown: leads outside" in pane.command[-1]]
+    assert [text.split(" is not shown")[0] for text in said] == [str(process.log), "/etc/passwd"]
+    assert {pane.title for pane in panes if "tail -n" in pane.command[2]} == {"launcher"}
+
+
+def test_panes_of_a_log_dir_elsewhere_are_there_before_their_files_are(tmp_path: Path) -> None:
+    plan = plan_of(sft("--log-dir", str(tmp_path / "ranks"), "--trainer.module", "mine"), root=tmp_path / "run")
+    plan.run.root.mkdir()
+    state = first_state(plan, {})
+    assert state.processes[0].log_dir == tmp_path / "ranks"
+    assert state.processes[0].ranks[0].log.is_relative_to(tmp_path / "ranks")
+    panes = [pane for window in layout_of(plan.run, state).windows for pane in window.panes]
+    assert not [pane for pane in panes if "is not shown" in pane.command[-1]]
