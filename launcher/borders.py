@@ -14,6 +14,9 @@ from launcher.screen import printable as printable
 
 MOST_COUNT = 1_000_000
 MOST_PORT = 65535
+MOST_PROCESSES = 1000  # components of a run on one node
+MOST_RANKS = 4096  # of a component on one node
+MOST_ATTEMPTS = 1000  # that are remembered
 MOST_STEPS = 10**15  # a float holds each of them exactly
 LONGEST_PATH = 4096  # bytes, Linux's own
 ENDING = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGTERM})

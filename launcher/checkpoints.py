@@ -1,5 +1,6 @@
 """Which checkpoints, and other numbered hand-overs, are there: complete, or not at all."""
 
+import re
 from pathlib import Path
 
 from launcher.rundir import RunDir
@@ -8,7 +9,7 @@ from launcher.rundir import RunDir
 def steps_in(directory: Path) -> list[int]:
     """The N of all complete `step_N` in a directory, ascending."""
     names = (path.stem.removeprefix("step_") for path in directory.glob("step_*"))
-    return sorted(int(name) for name in names if name.isdecimal())
+    return sorted(int(name) for name in names if re.fullmatch("[0-9]{1,15}", name))
 
 
 def newest_checkpoint(run: RunDir) -> int | None:

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from launcher.home import user_name
 
-SMALL = 16 * 1024 * 1024  # bytes; no state or configuration comes near
+SMALL = 4 * 1024 * 1024  # bytes; no state or configuration comes near
 _SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 

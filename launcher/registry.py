@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from launcher.borders import NAME
@@ -18,6 +19,8 @@ from launcher.files import read_bytes
 from launcher.home import in_home
 from launcher.rundir import RunDir
 from launcher.screen import quoted
+
+MOST_NODES = 10_000  # that are looked for in a directory
 
 
 def register(root: Path, name: str) -> None:
@@ -38,8 +41,7 @@ def register(root: Path, name: str) -> None:
 def project_runs() -> list[Path]:
     """The directories of the runs below ./outputs, and of the run that the working directory belongs to."""
     outputs = Path("outputs").resolve()
-    found = {path.parent.resolve() for path in outputs.glob("*/run.json")}
-    found |= {path.parents[2].resolve() for path in outputs.glob("*/nodes/node_*/run.json")}
+    found = {path.resolve() for path in _inside(outputs) if recorded(path)}
     found |= set(_there(entry for entry in _registered() if entry.root.is_relative_to(outputs)))
     around = _run_around(Path.cwd())
     return sorted(found | ({around} if around else set()))
@@ -80,11 +82,14 @@ def recorded(root: Path) -> RunDir | None:
 
 def nodes_there(run: RunDir) -> list[int]:
     """The nodes that the directory may have something of, whatever anybody says how many there are."""
-    try:
-        names = [path.name for path in run.all_nodes.iterdir()]
-    except OSError:
-        names = []
+    names = [path.name for path in islice(_inside(run.all_nodes), MOST_NODES)]
     return [0, *sorted(int(name.removeprefix("node_")) for name in names if re.fullmatch(r"node_[1-9]\d{0,5}", name))]
+
+
+def _inside(directory: Path) -> Iterator[Path]:
+    """What is in a directory; nothing where one may not look."""
+    with suppress(OSError):
+        yield from directory.iterdir()
 
 
 def _run_around(directory: Path) -> Path | None:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import PlainValidator, TypeAdapter
+from pydantic import FailFast, Field, PlainValidator, TypeAdapter
 
 from launcher.borders import Identity, Label, Name, Url, local_path
 from launcher.files import read_bytes, write_atomically
@@ -19,6 +19,8 @@ def _directory(value: Any) -> str:
 
 
 _Directory = Annotated[str, PlainValidator(_directory)]
+MOST = 1000  # of a run's links, and of W&B's directories
+_Directories = Annotated[tuple[_Directory, ...], Field(max_length=MOST), FailFast()]
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class WandbLink:
     id: Identity
     url: Url | None  # None: the server has not seen the run
     directory: _Directory  # W&B's own, of this attempt
-    unsynced: tuple[_Directory, ...]  # W&B's directories, oldest first, with something that may not have been uploaded
+    unsynced: _Directories  # W&B's directories, oldest first, with something that may not have been uploaded
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
@@ -58,10 +60,10 @@ class WandbLink:
 class ForeignRun:
     """The W&B run that a program was told to log to which knows nothing of us, and writes no link."""
 
-    component: str
-    name: str
-    id: str
-    directory: str  # where it keeps W&B's files
+    component: Name
+    name: Label
+    id: Label
+    directory: _Directory  # where it keeps W&B's files
 
 
 def sync_command(directories: Sequence[str]) -> str | None:
@@ -74,7 +76,7 @@ def sync_command(directories: Sequence[str]) -> str | None:
 
 def read_wandb_links(run: RunDir, foreign: Sequence[ForeignRun] = ()) -> list[WandbLink]:
     """The links of a run's components, by the component's name, and what foreign programs have logged offline."""
-    links = [link for path in sorted(run.wandb.glob("*.json")) if (link := WandbLink.read(path))]
+    links = [link for path in sorted(run.wandb.glob("*.json"))[:MOST] if (link := WandbLink.read(path))]
     known = {link.id for link in links}
     told = [each for each in foreign if each.id not in known]
     return links + [link for link in (_offline(each) for each in told) if link.unsynced] + _others(run, links, told)
@@ -98,7 +100,7 @@ def _others(run: RunDir, links: Sequence[WandbLink], told: Sequence[ForeignRun])
 
 def _offline_runs(directory: Path) -> list[Path]:
     """Of `offline-run-20261126_091500-ID`, oldest first, those that have not been uploaded."""
-    return [path for path in sorted(directory.glob("offline-run-*-*")) if not _is_synced(str(path))]
+    return [path for path in sorted(directory.glob("offline-run-*-*"))[-MOST:] if not _is_synced(str(path))]
 
 
 def _offline_link(component: str | None, name: str, id: str, found: Sequence[Path]) -> WandbLink:

@@ -10,7 +10,7 @@ from loguru import logger
 
 from launcher.config.wandb import WandbConfig
 from launcher.metrics import Number, Sink
-from launcher.wandb_links import WandbLink, sync_command
+from launcher.wandb_links import MOST, WandbLink, sync_command
 from launcher.wandb_start import abandon_wandb, one_line
 from launcher.wandb_tables import BoundedTable, Row, distribution_records
 
@@ -131,7 +131,7 @@ def _first_link(component: str, run: "Run", link_file: Path | None) -> WandbLink
         id=run.id,
         url=run.url or (before.url if before else None),
         directory=directory,
-        unsynced=(*(before.unsynced if before else ()), directory),
+        unsynced=(*(before.unsynced if before else ()), directory)[-MOST:],
     )
 
 

@@ -92,7 +92,10 @@ class ComponentConfig(ProcessConfig):
 
 class TorchrunComponentConfig(ComponentConfig):
     nproc: SmallInt | None = Field(
-        None, ge=1, description="ranks per node; default: the GPUs that inference leaves, or 1 on a machine without"
+        None,
+        ge=1,
+        le=4096,
+        description="ranks per node; default: the GPUs that inference leaves, or 1 on a machine without",
     )
     torchrun: TorchrunConfig = TorchrunConfig()
 

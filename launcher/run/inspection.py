@@ -94,5 +94,5 @@ def _groups(state: RunState) -> dict[int, list[int]]:
     others = [process.process for process in state.processes]
     others += [rank.process for process in state.processes for rank in process.ranks]
     groups = {process.pid: [process.pid] for process in launchers if process and is_alive_here(state, process)}
-    living = [process.pid for process in others if process and is_alive_here(state, process)]
+    living = {process.pid for process in others if process and is_alive_here(state, process)}
     return groups | {pid: with_descendants(pid) for pid in living}

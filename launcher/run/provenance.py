@@ -4,24 +4,35 @@ import platform
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Annotated
 
+from pydantic import BaseModel, Field
+
+from launcher.borders import MOST_PROCESSES, Label, Phrase
 from launcher.secrets import masked_words
 
 PACKAGES = ("launch-rl", "torch", "wandb", "transformers", "vllm")
 GIT_SECONDS = 2.0  # a repository on a slow file system must not hold a run up
 
 
-def provenance() -> dict[str, Any]:
+class Provenance(BaseModel):
+    argv: Annotated[list[Phrase], Field(max_length=MOST_PROCESSES)] = []  # of very many words the first
+    git_commit: Label | None = None
+    git_dirty: bool | None = None
+    python: Label = ""
+    packages: Annotated[dict[Label, Label], Field(max_length=MOST_PROCESSES)] = {}
+
+
+def provenance() -> Provenance:
     """Command line, git commit and whether the tree was dirty, versions. Nothing here ever fails a run."""
     commit = _git("rev-parse", "HEAD")
-    return {
-        "argv": list(map(_text, masked_words(sys.argv))),
-        "git_commit": commit,
-        "git_dirty": _git("status", "--porcelain", "--untracked-files=no") != "" if commit else None,
-        "python": platform.python_version(),
-        "packages": {name: found for name in PACKAGES if (found := _version(name))},
-    }
+    return Provenance(
+        argv=list(map(_text, masked_words(sys.argv)))[:MOST_PROCESSES],
+        git_commit=commit,
+        git_dirty=_git("status", "--porcelain", "--untracked-files=no") != "" if commit else None,
+        python=platform.python_version(),
+        packages={name: found for name in PACKAGES if (found := _version(name))},
+    )
 
 
 def _text(word: str) -> str:

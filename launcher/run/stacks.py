@@ -99,7 +99,7 @@ def _orphan(pid: int) -> PythonProcess:
     """A process whose parent has ended: its environment tells where it belongs."""
     rank = variable(pid, "RANK")
     component = variable(pid, "LAUNCH_COMPONENT") or "launch"
-    return PythonProcess(pid, component, int(rank) if rank else None, is_child=True)
+    return PythonProcess(pid, component, int(rank) if rank and rank.isdecimal() else None, is_child=True)
 
 
 def is_python(pid: int) -> bool:

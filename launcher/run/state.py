@@ -8,11 +8,14 @@ import time
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 from launcher.borders import (
+    MOST_ATTEMPTS,
+    MOST_PROCESSES,
+    MOST_RANKS,
     Count,
     ExitCode,
     Identity,
@@ -45,6 +48,7 @@ from launcher.run.events import (
     Stopping,
 )
 from launcher.run.processes import start_time, zombie_exit_code
+from launcher.run.provenance import Provenance
 from launcher.run.reports import Reported
 from launcher.run.slurm import own_job, restarts, why_terminated
 from launcher.rundir import RunDir
@@ -56,6 +60,10 @@ TROUBLE = 300  # characters of why run.json cannot be read
 RESERVED = 128 * 1024  # bytes; the failure block is what makes run.json long
 
 
+Panes = Annotated[tuple[LocalPath, ...], Field(max_length=MOST_RANKS), FailFast()]
+Names = Annotated[tuple[Name, ...], Field(max_length=MOST_PROCESSES), FailFast()]
+Labels = Annotated[tuple[Label, ...], Field(max_length=MOST_PROCESSES), FailFast()]
+ForeignRuns = Annotated[list[ForeignRun], Field(max_length=MOST_PROCESSES)]
 State = Literal["queued", "starting", "running", "stopping", "finished", "failed", "stopped"]
 
 
@@ -82,15 +90,15 @@ class ProcessState(_Record):
     name: Name
     log: LocalPath
     log_dir: LocalPath | None = None  # torchrun's, where the user has named one
-    panes: tuple[LocalPath, ...] = ()  # the files to look at: its log, or those of its ranks if the log stays empty
-    gpus: tuple[Label, ...] = ()
+    panes: Panes = ()  # the files to look at: its log, or those of its ranks if the log stays empty
+    gpus: Labels = ()
     process: ProcessId | None = None
-    after: tuple[Name, ...] = ()  # what must be ready, or at least started, before this is started
+    after: Names = ()  # what must be ready, or at least started, before this is started
     has_ready_check: bool = False
     ready_after: Seconds | None = None  # None if it is not ready, or has nothing that would say so
     exit_code: ExitCode | None = None
     ended_by: Ender | None = None
-    ranks: list[RankState] = []
+    ranks: Annotated[list[RankState], Field(max_length=MOST_RANKS)] = []
 
 
 class ProgressState(_Record):
@@ -109,7 +117,7 @@ class FailureState(_Record):
     what: Phrase
     cause: Text
     log: LocalPath | None
-    collateral: list[Phrase]
+    collateral: Annotated[list[Phrase], Field(max_length=MOST_PROCESSES + MOST_RANKS)]
     text: Text
     node: Count | None = None  # of a run on several
     host: Label | None = None
@@ -151,8 +159,8 @@ class RunState(_Record):
     watcher: ProcessId | None = None  # between guard and supervisor
     grace: Seconds
     progress: ProgressState
-    processes: list[ProcessState]
-    foreign_wandb: list[ForeignRun] = []  # what programs that know nothing of us were told to log to
+    processes: Annotated[list[ProcessState], Field(max_length=MOST_PROCESSES)]
+    foreign_wandb: ForeignRuns = []  # what programs that know nothing of us were told to log to
     own_checkpoints: bool = True  # whether the trainer is the reference one, whose checkpoints are the run's
     wandb: bool = False
     tmux_socket: SocketName | None = None
@@ -161,10 +169,10 @@ class RunState(_Record):
     failure: FailureState | None = None
     reason: Phrase | None = None  # why it was stopped, where that is known: "time limit", "cancelled", "stopped by …"
     slurm: SlurmState | None = None  # None: not submitted to Slurm
-    provenance: dict[str, Any] = {}
+    provenance: Provenance = Provenance()
     cwd: Path = Path()  # where the first attempt was typed: what relative paths count from
     run_id: Identity = ""  # kept over the attempts; W&B knows the run by it
-    earlier: list[AttemptState] = []
+    earlier: Annotated[list[AttemptState], Field(max_length=MOST_ATTEMPTS)] = []
 
 
 def read_state(run: RunDir) -> RunState | None:
@@ -225,7 +233,7 @@ def other_nodes(run: RunDir, state: RunState) -> list[tuple[RunDir, RunState]]:
     return [(other, its) for other, its in found if its and its.run_id == state.run_id]
 
 
-def first_state(plan: Plan, provenance: dict[str, Any], earlier: RunState | None = None) -> RunState:
+def first_state(plan: Plan, provenance: Provenance, earlier: RunState | None = None) -> RunState:
     """The state before anything of this attempt has started; `earlier` is that of the attempt before."""
     return RunState(
         name=plan.name,
@@ -254,7 +262,8 @@ def first_state(plan: Plan, provenance: dict[str, Any], earlier: RunState | None
 def _attempts_before(state: RunState) -> list[AttemptState]:
     if state.state == "queued":  # nothing has been attempted yet
         return state.earlier
-    return [*state.earlier, AttemptState(**state.model_dump(include=set(AttemptState.model_fields)))]
+    newest = AttemptState(**state.model_dump(include=set(AttemptState.model_fields)))
+    return [*state.earlier, newest][-MOST_ATTEMPTS:]
 
 
 def _slurm_state(earlier: RunState | None) -> SlurmState | None:

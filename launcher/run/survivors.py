@@ -93,10 +93,12 @@ def _name(environment: dict[str, str]) -> str:
 
 
 def _is_gone(supervisor: str) -> bool:
+    """Of anybody's process, whose environment may say anything."""
     pid, _, started = supervisor.partition(".")
-    if not (pid.isdecimal() and started.isdecimal()):
+    try:
+        return not is_alive(ProcessId(pid=int(pid), start_time=int(started)))
+    except ValueError:
         return False
-    return not is_alive(ProcessId(pid=int(pid), start_time=int(started)))
 
 
 def _has_opened(opener: ProcessId, pid: int) -> bool:

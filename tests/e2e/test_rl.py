@@ -133,7 +133,7 @@ def test_run_json_says_how_it_went(finished: Finished) -> None:
     state = finished.launched.state()
     assert (state.state, state.exit_code, state.failure) == ("finished", 0, None)
     assert [process.name for process in state.processes] == ["trainer", "orchestrator", "inference"]
-    assert state.provenance["packages"]["torch"]
+    assert state.provenance.packages["torch"]
 
 
 def test_nothing_is_left_running(finished: Finished) -> None:

@@ -145,3 +145,13 @@ def test_a_process_without_its_environment_is_known_by_its_session_and_the_log_t
         until(lambda: [each.process.pid for each in survivors(run)] == [process.pid])
         stop(run)
         assert process.wait(10) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("supervisor", ["99999999999.1", "0.1", "1." + "9" * 5000, "².1", "-1.-1", "1", ""])
+def test_a_process_that_says_nonsense_of_its_supervisor_is_no_survivor(run: RunDir, supervisor: str) -> None:
+    """Anybody's process may have any environment, and root sees it."""
+    environment = {"LAUNCH_RUN_DIR": str(run.root), "LAUNCH_SUPERVISOR": supervisor}
+    with subprocess.Popen(["sleep", "1000"], env=environment) as process:
+        until(lambda: Path(f"/proc/{process.pid}/comm").read_text() == "sleep\n")
+        assert survivors(run) == []
+        process.kill()

@@ -58,7 +58,7 @@ def test_the_first_state_names_everything_that_will_be_there(file: StateFile) ->
     ]
     assert [rank.rank for rank in state.processes[0].ranks] == [0, 1]
     assert state.host and state.boot_id
-    assert state.provenance == {"argv": ["launch", "rl"]}
+    assert state.provenance.argv == ["launch", "rl"]
 
 
 def test_what_was_written_is_read_again_the_same(file: StateFile) -> None:

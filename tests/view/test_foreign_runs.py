@@ -2,18 +2,22 @@
 
 import json
 import os
+import platform
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from launcher.borders import MOST_STEPS
+from launcher.checkpoints import newest_checkpoint
 from launcher.config.run import RLConfig
 from launcher.errors import UserError
-from launcher.run.state import ProcessState, ProgressState, RunState, boot_id, read_state
+from launcher.run.inspection import inspect_processes
+from launcher.run.state import ProcessState, ProgressState, RunState, boot_id, identify, read_state
 from launcher.rundir import RunDir
 from launcher.view.attach import attach
 from launcher.view.layout import PaneSource, run_layout, session_name
@@ -183,12 +187,87 @@ def test_a_bad_value_is_a_run_that_cannot_be_read_and_the_others_are_shown(write
     assert len(lines) == 4
 
 
+RANKS = [{"rank": 1, "log": "/a"}] * 150_000
+TOO_LONG = {
+    "processes": [{"name": "trainer", "log": "/a"}] * 90_000,
+    "processes.0.ranks": [{"name": "trainer", "log": "/a", "ranks": RANKS}],
+    "processes.0.gpus": [{"name": "trainer", "log": "/a", "gpus": [1] * 1_000_000}],
+    "earlier": [{"attempt": 1, "state": "failed", "started": 1, "ended": 2, "exit_code": 1}] * 40_000,
+    "provenance.argv": {"argv": ["word"] * 400_000},
+}
+
+
+@pytest.mark.parametrize("where", TOO_LONG)
+def test_a_list_that_no_run_can_have_is_refused_before_it_takes_time(write: Write, where: str) -> None:
+    write("good")
+    write("evil", **{where.partition(".")[0]: TOO_LONG[where]})
+    began = time.process_time()
+    runs = all_runs()
+    assert time.process_time() - began < 1
+    assert [run.name for run in runs.shown] == ["good"]
+    assert [why.partition(":")[0].removesuffix(".0") for why in runs.unreadable.values()] == [where]
+
+
+def test_what_no_launch_writes_takes_no_time(write: Write) -> None:
+    write("good", provenance={"other": [[] for _ in range(900_000)]})
+    began = time.process_time()
+    assert [run.name for run in all_runs().shown] == ["good"]
+    assert time.process_time() - began < 0.5
+
+
 @pytest.mark.parametrize("content", ["[" * 100_000, '"\\udc80' + "[" * 100_000, '{"a":' * 100_000, "1" * 100_000])
 def test_a_run_json_that_no_parser_likes_is_a_run_that_cannot_be_read(write: Write, content: str) -> None:
     write("good")
     write("evil").state.write_text(content)
     runs = all_runs()
     assert ([run.name for run in runs.shown], len(runs.unreadable)) == (["good"], 1)
+
+
+def test_the_same_process_named_a_thousand_times_is_measured_once(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("launcher.run.inspection.with_descendants", (asked := []).append)
+    own = identify(os.getpid()).model_dump()
+    components = [{"name": f"c{number}", "log": "/a", "process": own} for number in range(1000)]
+    run = write(processes=components, host=platform.node(), state="running", ended=None)
+    state = read_state(run)
+    assert state is not None
+    with suppress(TypeError):  # what nothing is below of cannot be measured
+        inspect_processes(state, "running")
+    assert asked == [os.getpid()]
+
+
+@pytest.mark.parametrize("name", ["step_²", "step_٣", "step_" + "9" * 200, "step_-1", "step_1_0", "step_"])
+def test_only_what_is_called_like_a_checkpoint_is_one(write: Write, name: str) -> None:
+    run = write()
+    run.checkpoint(3).mkdir(parents=True)
+    (run.checkpoints / name).mkdir()
+    assert newest_checkpoint(run) == 3
+
+
+@pytest.mark.parametrize("bad", [{"directory": "a\0b"}, {"directory": "--help"}, {"component": "../x"}])
+def test_a_foreign_w_and_b_run_that_is_none_makes_the_run_unreadable(write: Write, bad: dict[str, str]) -> None:
+    good = {"component": "trainer", "name": "\x1b[31mred", "id": "a.b", "directory": "/there"}
+    assert read_state(write("good", foreign_wandb=[good])).foreign_wandb[0].name == "red"  # type: ignore[union-attr]
+    write("evil", foreign_wandb=[good | bad])
+    assert [path.parent.name for path in all_runs().unreadable] == ["evil"]
+
+
+def test_nodes_without_number_hold_up_neither_table_nor_page(write: Write) -> None:
+    write("good")
+    run = write("evil", nodes=1_000_000)
+    for number in range(1, 12_000):
+        (run.all_nodes / f"node_{number}").mkdir(parents=True)
+    state = read_state(run)
+    assert state is not None
+    began = time.process_time()
+    assert len(all_runs().shown) == 2
+    assert time.process_time() - began < 0.2
+    run.state.unlink()
+    began = time.process_time()
+    assert len(all_runs().shown) == 1
+    assert run_details(run, state).other_nodes == []
+    assert time.process_time() - began < 3
 
 
 def test_a_fifo_holds_up_nobody(write: Write) -> None:
