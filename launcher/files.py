@@ -7,6 +7,8 @@ up who opens it. What is read is bounded, and what is written anew is created, n
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -22,20 +24,38 @@ def open_regular(path: Path, flags: int = os.O_RDONLY, mode: int = 0o666, follow
 
     With `follow` a link is followed: for files that the user has named, which may be links, as in a cache of models.
     """
+    descriptor = _open(path, flags, mode, follow)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _not_regular(path)
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
+def open_directory(path: Path) -> int:
+    """A descriptor of a directory, which is no link. Raises OSError."""
+    return _open(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def open_pipe(path: Path) -> int:
+    """A descriptor to write to a FIFO that somebody reads; writing never waits. Raises OSError."""
+    descriptor = _open(path, os.O_WRONLY)
+    if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "is not a FIFO", str(path))
+    return descriptor
+
+
+def _open(path: Path, flags: int, mode: int = 0o666, follow: bool = False) -> int:
     safe = _SAFE & ~os.O_NOFOLLOW if follow else _SAFE
     try:
-        descriptor = os.open(path, flags | safe, mode)
+        return os.open(path, flags | safe, mode)
     except OSError as error:
         if error.errno == errno.ELOOP and path.is_symlink():
             raise OSError(errno.ELOOP, "is a symbolic link, which is not followed", str(path)) from None
         if error.errno == errno.ENXIO:  # a FIFO that nobody reads, or a socket
             raise _not_regular(path) from None
         raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise _not_regular(path)
-    os.set_blocking(descriptor, True)
-    return descriptor
 
 
 def _not_regular(path: Path) -> OSError:
@@ -91,10 +111,30 @@ def appending(path: Path) -> BinaryIO:
 def read_bytes(path: Path, limit: int = SMALL, follow: bool = False) -> bytes:
     """All of a small file. Raises OSError, also when it is longer than `limit`."""
     with os.fdopen(open_regular(path, follow=follow), "rb") as file:
-        content = file.read(limit + 1)
+        return _all_of(file, limit, path)
+
+
+def read_named(path: Path, limit: int = SMALL) -> bytes:
+    """The same of a file that the user has named, which may be a pipe, as `<(command)` is: it is waited for."""
+    with path.open("rb") as file:
+        return _all_of(file, limit, path)
+
+
+def _all_of(file: BinaryIO, limit: int, path: Path) -> bytes:
+    content = file.read(limit + 1)
     if len(content) > limit:
         raise OSError(errno.EFBIG, f"is longer than {limit} bytes", str(path))
     return content
+
+
+def lines_of(file: BinaryIO, longest: int) -> Iterator[bytes]:
+    """The lines of a file, with their ends; those that are longer are left out, and never in memory."""
+    is_rest = False
+    while piece := file.readline(longest):
+        is_whole = piece.endswith(b"\n") or len(piece) < longest
+        if is_whole and not is_rest:
+            yield piece
+        is_rest = not piece.endswith(b"\n")
 
 
 def overwrite(path: Path, content: bytes) -> None:
@@ -106,10 +146,17 @@ def overwrite(path: Path, content: bytes) -> None:
 
 def write_atomically(path: Path, text: str, mode: int = 0o666) -> None:
     """Replace the file, or the link, of this name: nobody ever reads half of it. Raises OSError."""
+    with replacing(path, mode) as file:
+        file.write(text.encode(errors="surrogateescape"))  # bytes of a word or a path
+
+
+@contextmanager
+def replacing(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
+    """The same for what is written piece by piece: it takes the place of the other at the end. Raises OSError."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     try:
         with os.fdopen(open_regular(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-            file.write(text.encode(errors="surrogateescape"))  # bytes of a word or a path
+            yield file
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """Where metrics go: the interface of every such place, and the file that is always written."""
 
+import errno
 import json
 import math
 import os
@@ -11,7 +12,10 @@ from typing import Any
 from loguru import logger
 
 from launcher.borders import step_of
-from launcher.files import appending, reading, write_atomically
+from launcher.files import appending, lines_of, open_regular, replacing
+
+LONGEST_LINE = 1 << 20  # bytes; a longer one is no step
+LARGEST = 1 << 30  # bytes of a metrics file: millions of steps
 
 Number = float
 """An int, a float, or what `float()` takes: a tensor or an array of one element."""
@@ -61,9 +65,10 @@ class MetricsFile(Sink):
     def rewind(self, step: int) -> None:
         """Drop the lines after `step`, and half a line that a killed process has left."""
         try:
-            with reading(self.path) as file:
-                lines = file.read().splitlines(keepends=True)
-            write_atomically(self.path, b"".join(_until(step, lines)).decode(errors="surrogateescape"))
+            with replacing(self.path) as file:
+                for its, line in read_steps(self.path):
+                    if its <= step:
+                        file.write(line if line.endswith(b"\n") else line + b"\n")
         except FileNotFoundError:
             return
         except OSError as error:
@@ -90,11 +95,15 @@ def json_number(value: Number) -> float | int | None:
     return number if math.isfinite(number) else None
 
 
-def _until(step: int, lines: Sequence[bytes]) -> Iterator[bytes]:
-    for line in lines:
-        try:
-            its = step_of(json.loads(line))
-        except (ValueError, RecursionError):
-            continue
-        if its is not None and its <= step:
-            yield line
+def read_steps(path: Path) -> Iterator[tuple[int, bytes]]:
+    """(step, line) of a metrics file, whatever else is in it. Raises OSError, also when it is longer than `LARGEST`."""
+    with os.fdopen(open_regular(path), "rb") as file:
+        if os.fstat(file.fileno()).st_size > LARGEST:
+            raise OSError(errno.EFBIG, f"is longer than {LARGEST} bytes", str(path))
+        for line in lines_of(file, LONGEST_LINE):
+            try:
+                step = step_of(json.loads(line))
+            except (ValueError, RecursionError):
+                continue
+            if step is not None:
+                yield step, line

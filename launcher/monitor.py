@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.config.wandb import WandbConfig, over_environment
+from launcher.files import read_bytes
 from launcher.logger import rank_from_environment, run_from_environment
 from launcher.metrics import MetricsFile, Number, Sink
 from launcher.rundir import RunDir
@@ -117,4 +118,4 @@ def _handed_wandb(component: str, run: RunDir | None) -> WandbConfig:
     path = run.component_config(component) if run else None
     if path is None or not path.exists():
         return WandbConfig()
-    return WandbConfig.model_validate(tomllib.loads(path.read_text()).get("wandb", {}))
+    return WandbConfig.model_validate(tomllib.loads(read_bytes(path).decode()).get("wandb", {}))

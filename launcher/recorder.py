@@ -16,6 +16,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
+from launcher.files import open_directory
 from launcher.rundir import RunDir
 
 _NOTE = b"Server listening to UNIX"  # what torch writes to stderr, where people look for the cause of a death
@@ -49,7 +50,7 @@ def private_directory(path: Path) -> Iterator[int]:
     """A descriptor of a directory that is this user's alone. Raises OSError if it cannot be, or is not."""
     with suppress(FileExistsError):
         path.mkdir(mode=0o700, parents=True)
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    descriptor = open_directory(path)
     try:
         status = os.fstat(descriptor)
         if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from launcher.checkpoints import newest_checkpoint
 from launcher.config.command import Request
-from launcher.config.load import read_file
+from launcher.config.load import read_config_of_run
 from launcher.config.run import RLConfig, RunConfig, SFTConfig, started_processes
 from launcher.config.workload import INFERENCE_TOKEN
 from launcher.errors import UserError
@@ -86,7 +86,7 @@ def go_on(
     request: Request[RLConfig] | Request[SFTConfig], run: RunDir, state: RunState, dry_run: bool, detach: bool
 ) -> int:
     """`launch resume`: the next attempt of a run. Returns the exit code, and raises UserError."""
-    request.layers.insert(0, read_file(run.config))
+    request.layers.insert(0, read_config_of_run(run.config))
     config = request.load()
     if config.output_dir is not None or config.name not in (None, state.name):
         raise UserError("a resumed run keeps its name and its directory", "leave out --name and --output-dir")

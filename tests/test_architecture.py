@@ -134,3 +134,8 @@ def test_the_supervisor_loads_neither_torch_nor_wandb() -> None:
 def test_guard_and_watcher_need_nothing_but_the_standard_library(name: str) -> None:
     modules = {module.split(".")[0] for module in imports(PACKAGE / "run" / f"{name}.py")}
     assert modules <= set(sys.stdlib_module_names)
+
+
+def test_files_that_others_may_have_planted_have_one_opener() -> None:
+    careful = {path.name for path in PACKAGE.rglob("*.py") if "O_NOFOLLOW" in path.read_text()}
+    assert careful == {"files.py"}

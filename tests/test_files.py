@@ -1,13 +1,17 @@
 """Files of a run are opened only where they are regular ones."""
 
+import json
 import os
+import threading
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from launcher.files import appending, make_directory, overwrite, read_bytes, reading, write_atomically
+from launcher.files import appending, make_directory, overwrite, read_bytes, read_named, reading, write_atomically
 from launcher.metrics import MetricsFile
+from launcher.run.progress import newest_step
 
 OPENERS: list[Callable[[Path], object]] = [appending, reading, read_bytes, lambda path: overwrite(path, b"ours")]
 
@@ -66,3 +70,41 @@ def test_metrics_are_rewound_past_a_link_that_was_planted_beside_them(tmp_path: 
     metrics.rewind(1)
     assert target.read_text() == "precious"
     assert len(metrics.path.read_text().splitlines()) == 1
+
+
+def test_metrics_are_rewound_and_read_a_line_at_a_time(tmp_path: Path) -> None:
+    metrics = MetricsFile(tmp_path / "trainer.jsonl")
+    step = json.dumps({"step": 1, "text": "x" * 1000}).encode() + b"\n"
+    with metrics.path.open("wb") as file:
+        for _ in range(32):
+            file.write(step * 1000)
+        file.write(b"y" * (1 << 25))  # half a line, and a long one
+    tracemalloc.start()
+    try:
+        assert newest_step(metrics.path) == 1
+        metrics.rewind(1)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 1 << 23
+    assert metrics.path.stat().st_size == 32_000 * len(step)
+
+
+def test_metrics_that_no_run_has_written_are_left_alone(tmp_path: Path) -> None:
+    metrics = MetricsFile(tmp_path / "trainer.jsonl")
+    metrics.log({"loss": 1.0}, 3)
+    os.truncate(metrics.path, 1 << 40)  # takes no room on the disk
+    assert newest_step(metrics.path) == 0
+    metrics.rewind(1)
+    assert metrics.path.stat().st_size == 1 << 40
+    assert [path.name for path in tmp_path.iterdir()] == ["trainer.jsonl"]
+
+
+def test_a_file_that_the_user_has_named_may_be_a_pipe_and_is_bounded(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(b"text",))
+    writer.start()
+    assert read_named(tmp_path / "pipe") == b"text"
+    writer.join()
+    with pytest.raises(OSError, match="longer than 100 bytes"):
+        read_named(Path("/dev/zero"), 100)

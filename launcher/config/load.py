@@ -1,8 +1,9 @@
 """From TOML files and the command line to one validated configuration; later layers win over earlier ones."""
 
+import io
 import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,9 +15,12 @@ from launcher.config.base import Section, Switch
 from launcher.config.fields import section_type
 from launcher.config.options import flag_of
 from launcher.errors import UserError
+from launcher.files import read_bytes, read_named
 
 S = TypeVar("S", bound=Section)
 Values = dict[str, Any]
+
+DEEPEST = 50  # tables in each other; the configuration has six
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class Layer:
     values: Values
     file: Path | None = None
     section: tuple[str, ...] = ()  # that the file was read into
+    text: str = field(default="", repr=False)  # of the file, which may be a pipe: it is read once
 
 
 def read_file(path: Path, section: str | None = None) -> Layer:
@@ -33,18 +38,40 @@ def read_file(path: Path, section: str | None = None) -> Layer:
 
     Raises UserError when the file is missing, unreadable or not TOML.
     """
+    return _layer(path, read_named, section)
+
+
+def read_config_of_run(path: Path) -> Layer:
+    """The layer of a run's config.toml, which nobody has named: it must be a regular file. Raises UserError."""
+    return _layer(path, read_bytes)
+
+
+def _layer(path: Path, read: Callable[[Path], bytes], section: str | None = None) -> Layer:
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
+        text = io.StringIO(read(path).decode(errors="surrogateescape"), newline=None).read()
+        values = tomllib.loads(text)
+        _check_depth(values)
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such file", _similar_files(path)) from None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except RecursionError:
+        raise UserError(f"{path}: not valid TOML: nested too deeply") from None
+    except ValueError as error:  # beside tomllib's own: a number of too many digits
         raise UserError(f"{path}: not valid TOML: {error}") from None
     below = tuple(section.replace("-", "_").split(".")) if section else ()
     for key in reversed(below):
         values = {key: values}
-    return Layer(values, path, below)
+    return Layer(values, path, below, text)
+
+
+def _check_depth(values: Values) -> None:
+    tables = [values]
+    for _ in range(DEEPEST):
+        tables = [value for table in tables for value in table.values() if isinstance(value, dict)]
+        if not tables:
+            return
+    raise ValueError("nested too deeply")
 
 
 def _similar_files(path: Path) -> str | None:
@@ -124,7 +151,7 @@ def _explain(model: type[Section], details: ErrorDetails, layers: Sequence[Layer
 def _place(path: tuple[str | int, ...], layer: Layer | None) -> str:
     if layer is None or layer.file is None:
         return flag_of(path)
-    return f"{layer.file}:{_line(layer.file, path[len(layer.section) :])}: {_dotted(path)}"
+    return f"{layer.file}:{_line(layer.text, path[len(layer.section) :])}: {_dotted(path)}"
 
 
 def _hint(layer: Layer | None) -> str:
@@ -167,13 +194,13 @@ def _nearest(model: type[Section], path: tuple[str | int, ...]) -> str:
     return f"; did you mean {' or '.join(close)}?" if close else f"; there are {', '.join(names)}"
 
 
-def _line(file: Path, path: tuple[str | int, ...]) -> int:
+def _line(text: str, path: tuple[str | int, ...]) -> int:
     """The line on which the file speaks of `path`: tomllib does not say, so look for the key below its table."""
     wanted = [str(part) for part in path if not isinstance(part, int)]
     table: list[str] = []
     best = (0, 1)  # (length of the part of the path that was found, its line)
-    for number, text in enumerate(file.read_text(encoding="utf-8", errors="surrogateescape").splitlines(), start=1):
-        stripped = text.strip()
+    for number, line in enumerate(text.splitlines(), start=1):
+        stripped = line.strip()
         if stripped.startswith("["):
             table = _keys(stripped.strip("[] "))
             here = table

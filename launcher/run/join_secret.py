@@ -36,9 +36,7 @@ class JoinSecret:
         try:
             self.shared.parent.mkdir(parents=True, exist_ok=True)
             self.shared.unlink(missing_ok=True)
-            with os.fdopen(
-                os.open(self.shared, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb"
-            ) as file:
+            with os.fdopen(open_regular(self.shared, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 file.write(drawn)
         except OSError:
             return self

@@ -3,16 +3,13 @@
 The programs themselves never notice: a thread of the supervisor's process reads what they have written.
 """
 
-import json
 import queue
 import re
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
-from launcher.borders import MOST_STEPS, step_of
-from launcher.files import reading
-from launcher.metrics import MetricsFile
+from launcher.borders import MOST_STEPS
+from launcher.metrics import MetricsFile, read_steps
 from launcher.plan.spec import Plan, ProcessSpec
 from launcher.run.events import Event, NewAttempt
 from launcher.run.log_tail import LogTail
@@ -135,22 +132,10 @@ class ProgressWatch:
 
 def newest_step(metrics: Path) -> int:
     """The last step of a metrics file; 0 when there is none."""
-    return max(_steps(metrics), default=0)
-
-
-def _steps(metrics: Path) -> Iterator[int]:
     try:
-        with reading(metrics) as file:
-            lines = file.read().splitlines()
+        return max((step for step, _ in read_steps(metrics)), default=0)
     except OSError:
-        return
-    for line in lines:
-        try:
-            step = step_of(json.loads(line))
-        except (ValueError, RecursionError):
-            continue
-        if step is not None:
-            yield step
+        return 0
 
 
 def _number(text: str | None) -> float | None:

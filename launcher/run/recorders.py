@@ -1,20 +1,20 @@
 """Reads the flight recorders of a run's ranks: from the ranks themselves, or from what torch has written for NCCL."""
 
+import errno
 import http.client
 import io
 import json
 import os
 import pickle
 import socket
-import stat
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+from launcher.files import open_pipe, read_bytes
 from launcher.plan.spec import Plan, Ranks
 from launcher.recorder import private_directory
 from launcher.run.collectives import Recording, recording_of
@@ -125,18 +125,12 @@ def load_plain(data: bytes) -> Any:
 def read_record(path: Path, rank: int, not_before: float = 0.0) -> Recording | None:
     """One rank's dump; None when there is none that was written since `not_before` (seconds since the epoch)."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return None
-    try:
-        status = os.fstat(descriptor)
+        status = path.lstat()
         if status.st_mtime < not_before or status.st_size == 0:
             return None
-        if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST:
-            return Recording(rank, trouble=UNREADABLE)
-        data = b"".join(iter(partial(os.read, descriptor, 1 << 20), b""))
-    finally:
-        os.close(descriptor)
+        data = read_bytes(path, LARGEST)
+    except OSError as error:
+        return Recording(rank, trouble=UNREADABLE) if error.errno == errno.EFBIG else None
     try:
         return recording_of(rank, load_plain(data))
     except (ValueError, RecursionError):
@@ -148,11 +142,10 @@ def _ask_for_dumps(run: RunDir, ranks: Sequence[RankState]) -> float:
     asked = 0.0
     for rank in ranks:
         with suppress(OSError):  # no pipe, or nobody reads it
-            pipe = os.open(f"{run.flight_record(rank.rank)}.pipe", os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+            pipe = open_pipe(Path(f"{run.flight_record(rank.rank)}.pipe"))
             try:
-                if stat.S_ISFIFO(os.fstat(pipe).st_mode):
-                    asked = asked or time.time()
-                    os.write(pipe, b"1\n")
+                asked = asked or time.time()
+                os.write(pipe, b"1\n")
             finally:
                 os.close(pipe)
     return asked

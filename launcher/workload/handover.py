@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
+from launcher.files import read_bytes
 from launcher.rundir import RunDir
 from launcher.workload.files import appearing
 from launcher.workload.tokens import END
@@ -90,7 +91,7 @@ def read_batch(run: RunDir, step: int) -> Batch:
 def has_weights(run: RunDir, step: int) -> bool:
     """Whether this attempt has published the policy after `step` updates."""
     try:
-        return bool(json.loads((run.weights(step) / "config.json").read_text())[ATTEMPT] == run.attempt)
+        return bool(json.loads(read_bytes(run.weights(step) / "config.json"))[ATTEMPT] == run.attempt)
     except FileNotFoundError:
         return False
 

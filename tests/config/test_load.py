@@ -1,5 +1,7 @@
 """From files and options to one configuration, and what is said when they make none."""
 
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -198,6 +200,9 @@ def test_a_file_that_is_not_there_names_its_neighbours(tmp_path: Path) -> None:
         (b"[trainer\n", "not valid TOML: .*line 1"),
         (b"\xff\xfe", "not valid TOML"),
         (b"a = 1\na = 2\n", "not valid TOML"),
+        (b"a = " + b"[" * 100_000, "not valid TOML: nested too deeply"),
+        (b"a." * 10_000 + b"b = 1", "not valid TOML: nested too deeply"),
+        (b"a = " + b"1" * 10_000, "not valid TOML"),
     ],
 )
 def test_a_file_that_is_no_toml_is_named(file: Path, content: bytes, expected: str) -> None:
@@ -209,3 +214,18 @@ def test_a_file_that_is_no_toml_is_named(file: Path, content: bytes, expected: s
 def test_a_directory_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot be read: .*directory"):
         read_file(tmp_path)
+
+
+def test_a_pipe_is_read_once_and_its_lines_are_still_named(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=("max_steps = 7\nmax_stepz = 8\n",))
+    writer.start()
+    layer = read_file(pipe)
+    writer.join()
+    assert f"{pipe}:2: max_stepz: there is no such field; did you mean max_steps or" in message(layer)
+
+
+def test_a_file_without_an_end_is_refused() -> None:
+    with pytest.raises(UserError, match="/dev/zero: cannot be read: is longer than"):
+        read_file(Path("/dev/zero"))

@@ -36,3 +36,13 @@ def test_a_fifo_in_the_place_of_run_json_holds_up_nobody(launch: Launcher, comma
     (launch.directory / "outputs" / "run").mkdir(parents=True)
     os.mkfifo(launch.directory / "outputs" / "run" / "run.json")
     assert launch(*command).exit_code(30) in (0, 2)
+
+
+def test_a_config_toml_of_a_run_that_is_no_regular_file_is_refused_at_once(launch: Launcher) -> None:
+    assert launch.sft("raise SystemExit(3)").exit_code() == 1
+    config = launch.directory / "run" / "config.toml"
+    config.unlink()
+    os.mkfifo(config)
+    again = launch("resume", "run", "--no-tmux")
+    assert again.exit_code(30) == 2
+    assert "config.toml: cannot be read: is not a regular file" in again.output.replace("\n", "")

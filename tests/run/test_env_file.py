@@ -32,3 +32,8 @@ def test_what_a_broken_file_holds_is_not_told(tmp_path: Path, content: bytes) ->
     with pytest.raises(UserError) as raised:
         read_env_file("trainer", tmp_path / "x.env")
     assert "hunter2" not in str(raised.value) and "xff" not in str(raised.value)
+
+
+def test_a_file_without_an_end_is_refused() -> None:
+    with pytest.raises(UserError, match="/dev/zero: cannot be read: is longer than"):
+        read_env_file("trainer", Path("/dev/zero"))
