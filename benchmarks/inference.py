@@ -58,11 +58,7 @@ async def ask(port: int, seconds: float) -> list[float]:
             await client.completions.create(**ASKED)  # type: ignore[call-overload]
             took.append(time.perf_counter() - start)
 
-    limits = httpx.Limits(max_connections=CLIENTS)
-    async with (
-        httpx.AsyncClient(limits=limits, timeout=60) as connections,
-        openai.AsyncOpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", http_client=connections) as client,
-    ):
+    async with openai.AsyncOpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", timeout=60) as client:
         await asyncio.gather(*(one(client) for _ in range(CLIENTS)))
     return took
 

@@ -3,7 +3,8 @@
     python benchmarks/scaling.py [NODES ...]
 
 Nothing of a cluster is needed: nodes meet on loopback, a thread each, and the run that is read was never run. Eight
-ranks a node.
+ranks a node. They meet five times without a secret and five times with one, in turn; the medians are shown, and the
+median of the ratios.
 """
 
 import contextlib
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 from launcher.config.load import Layer, load
 from launcher.config.run import SFTConfig
@@ -25,6 +27,7 @@ from launcher.plan.render import render
 from launcher.plan.slurm import sbatch_script
 from launcher.plan.spec import Machine, Plan
 from launcher.run.join import meet
+from launcher.run.join_secret import JoinSecret
 from launcher.run.state import StateFile, first_state, read_state
 from launcher.rundir import RunDir
 from launcher.view.log_request import LogRequest, select
@@ -36,6 +39,8 @@ from launcher.view.status_page import run_page
 RANKS = 8
 LINES = 100  # in the log of each rank
 PORT = 23450
+PAIRS = 5
+SECRET = JoinSecret(b"0123456789abcdef" * 4)
 
 
 def plan_on(node: int, nodes: int, root: Path) -> Plan:
@@ -61,14 +66,22 @@ def render_all(nodes: int) -> None:
     sbatch_script(config, Machine(sys.executable, Path.cwd()), RunDir(root), "benchmark")
 
 
-def meet_all(nodes: int) -> None:
-    plans = [plan_on(node, nodes, Path("/runs/benchmark")) for node in range(nodes)]
-    with ThreadPoolExecutor(nodes) as pool:
-        meetings = [pool.submit(meet, plan, None, 0, 60.0, lambda _: None) for plan in plans]
-        links = [meetings[0].result().begin(), *(meeting.result().begin() for meeting in meetings[1:])]
+def meet_all(plans: list[Plan], secret: JoinSecret) -> None:
+    with ThreadPoolExecutor(len(plans)) as pool:
+        meetings = [pool.submit(meet, plan, None, 0, 60.0, lambda _: None, secret) for plan in plans]
+        links = [meeting.result().begin() for meeting in meetings]
     for link in links:
         for each in link._sockets.values():
             each.close()
+
+
+def meeting_times(nodes: int) -> tuple[float, float, float]:
+    """Seconds until all have met, without and with a secret, and the ratio."""
+    plans = [plan_on(node, nodes, Path("/runs/benchmark")) for node in range(nodes)]
+    kinds = (JoinSecret(), SECRET)
+    pairs = [[seconds(partial(meet_all, plans, secret)) for secret in kinds] for _ in range(PAIRS)]
+    without, having = zip(*pairs, strict=True)
+    return median(without), median(having), median(after / before for before, after in pairs)
 
 
 def write_all(nodes: int, root: Path) -> None:
@@ -93,24 +106,24 @@ def read_all(root: Path) -> tuple[float, float, float]:
     run = RunDir(root, 1, 0)
     state = read_state(run)
     assert state is not None
-    page = seconds(lambda: run_page(state, run_details(run, state), "benchmark", colours=False))
+    page = seconds(lambda: run_page(state, run_details(run, state), colours=False))
     with Path(os.devnull).open("wb") as nothing, contextlib.redirect_stdout(io.TextIOWrapper(nothing)):
-        logs = seconds(lambda: show_logs(select(LogRequest(str(root))), follow=False, labels=True))
+        logs = seconds(lambda: show_logs(select(LogRequest(str(root))), follow=False, labels=True, every_line=False))
     return page, logs, seconds(lambda: layout_of(run, state))
 
 
 def main(counts: list[int]) -> None:
-    print("nodes  ranks  plans and job  of them one  meeting  status  logs (lines)     attach")
+    print("nodes  ranks  plans and job  of them one  meeting  with a secret  ratio  status  logs (lines)     attach")
     for nodes in counts:
         planning = seconds(partial(render_all, nodes))
-        meeting = seconds(partial(meet_all, nodes)) if nodes > 1 else 0.0
+        without, having, ratio = meeting_times(nodes) if nodes > 1 else (0.0, 0.0, 1.0)
         with tempfile.TemporaryDirectory() as directory:
             root = Path(directory, "benchmark")
             write_all(nodes, root)
             status, logs, attach = read_all(root)
-            lines = nodes * RANKS * LINES
-        row = f"{planning:11.3f} s {planning / nodes * 1000:9.1f} ms {meeting:6.2f} s {status:5.2f} s"
-        print(f"{nodes:5}  {nodes * RANKS:5}  {row} {logs:6.2f} s ({lines}) {attach:6.3f} s")
+        row = f"{planning:11.3f} s {planning / nodes * 1000:9.1f} ms {without:6.3f} s {having:12.3f} s {ratio:6.2f}"
+        row += f" {status:5.2f} s {logs:6.2f} s ({nodes * RANKS * LINES}) {attach:6.3f} s"
+        print(f"{nodes:5}  {nodes * RANKS:5}  {row}", flush=True)
 
 
 if __name__ == "__main__":

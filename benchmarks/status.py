@@ -65,7 +65,7 @@ def main(runs: int = 1000, repetitions: int = 5) -> None:
         for number in range(runs):
             make_run(RunDir(directory / "outputs" / f"run-{number}"), started=time.time() - 60 * number)
         print(f"{runs} runs, ms{'median':>20}{'least':>8}")
-        for arguments in (("stop", "--help"), ("status",), ("status", "--json"), ("status", "run-7")):
+        for arguments in (("stop", "--help"), ("status",), ("status", "--json"), ("status", f"run-{runs // 2}")):
             times = [milliseconds(directory, *arguments) for _ in range(repetitions)]
             print(f"  launch {' '.join(arguments):<15}{statistics.median(times):8.0f}{min(times):8.0f}")
 

@@ -116,9 +116,11 @@ class Arrival:
 
 
 def _line(connection: socket.socket) -> bytes:
-    """The next line, without its end. Raises OSError when there is none."""
-    with connection.makefile("rb", buffering=0) as lines:
-        line = lines.readline(LONGEST_LINE)
-    if not line.endswith(b"\n"):
-        raise OSError("closed")
+    """The next line, without its end, and nothing of what comes after it. Raises OSError when there is none."""
+    line = b""
+    while not line.endswith(b"\n"):
+        there = connection.recv(LONGEST_LINE - len(line), socket.MSG_PEEK)
+        if not there:  # closed, or the line is too long
+            raise OSError("closed")
+        line += connection.recv(there.find(b"\n") + 1 or len(there))
     return line[:-1]
