@@ -28,6 +28,7 @@ from launcher.plan.slurm import sbatch_script
 from launcher.plan.spec import Machine, Plan
 from launcher.run.join import meet
 from launcher.run.join_secret import JoinSecret
+from launcher.run.provenance import Provenance
 from launcher.run.state import StateFile, first_state, read_state
 from launcher.rundir import RunDir
 from launcher.view.log_request import LogRequest, select
@@ -63,7 +64,7 @@ def render_all(nodes: int) -> None:
         plan = plan_on(node, nodes, root)
         render(plan, Path.cwd(), files_are_written=False)
     config = load(SFTConfig, [Layer({"slurm": {"nodes": nodes, "gpus_per_node": "8"}})])
-    sbatch_script(config, Machine(sys.executable, Path.cwd()), RunDir(root), "benchmark")
+    sbatch_script(config, Machine(sys.executable, Path.cwd()), RunDir(root), "benchmark", "launch:benchmark")
 
 
 def meet_all(plans: list[Plan], secret: JoinSecret) -> None:
@@ -90,7 +91,7 @@ def write_all(nodes: int, root: Path) -> None:
         plan = plan_on(node, nodes, root)
         plan.run.own.mkdir(parents=True, exist_ok=True)
         ended = {"state": "finished", "exit_code": 0, "ended": time.time()}
-        StateFile(plan.run, first_state(plan, {}).model_copy(update=ended)).write()
+        StateFile(plan.run, first_state(plan, Provenance()).model_copy(update=ended)).write()
         ranks = plan.processes[0].ranks
         assert ranks is not None
         for rank in range(RANKS):
