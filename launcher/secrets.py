@@ -1,4 +1,4 @@
-"""Secrets are masked wherever they are shown or stored: by the names of variables and options, and in URLs."""
+"""Secrets are masked wherever they are shown or stored: by the names of variables and options, in URLs and headers."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -6,13 +6,26 @@ from typing import Any
 
 MASK = "***"
 _SECRET = re.compile(
-    r"(^|[_.-])(API)?(KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|AUTH(ORIZATION)?|DSN)($|[_.-])"
+    r"(^|[_.-])(API)?(KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|AUTH(ORIZATION)?|BEARER|DSN)($|[_.-])"
     r"|(PASS|PASSWORD|PWD)$",
     re.IGNORECASE,
 )
 _DIRECTORIES = frozenset({"PWD", "OLDPWD"})  # which every shell sets
-_IN_URL = re.compile(r"(?P<before>[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@]*:)[^\s/]+@")
-_ASSIGNED = re.compile(r"(?P<name>[\w.-]+)=(?P<value>\"[^\"]*\"|'[^']*'|\S+)")
+_IN_TEXT = (  # what stands before a secret, and the secret
+    re.compile(r"(?P<before>[A-Za-z][A-Za-z0-9+.-]{0,30}://[^\s/:@]*:)(?P<secret>[^\s/]+)(?=@)"),
+    re.compile(  # over HTTP a user without a password is a token; `git` is what every server of git takes
+        r"(?P<before>\b(?:[a-z]{1,20}\+)?https?://)(?!git@)(?P<secret>[^\s/:@?#\"']+)(?=@)", re.IGNORECASE
+    ),
+    re.compile(  # a header, also one in JSON
+        r"(?P<before>(?:(?:Proxy-)?Authorization|(?:Set-)?Cookie|(?:[a-z]{1,20}-){0,4}API-?Key|Subscription-Key"
+        r"|(?:X-(?:[a-z]{1,20}-){0,4}|Private-|Auth-|Access-|Refresh-|Session-)(?:Token|Key|Secret|Password))"
+        r"[\"']?\s*:\s*[\"']?(?:(?:Bearer|Basic|Digest|Negotiate|Token|API-?Key)\s+)?)(?P<secret>[^\s\"'][^\"'\n]*)",
+        re.IGNORECASE,
+    ),
+    re.compile(r"(?P<before>\bBearer\s+)(?P<secret>(?!tokens?\b)[\w.~+/=*-]+)"),
+)
+_NAME = re.compile(r"(?<![\w.-])([\w.-]+)=")
+_VALUE = re.compile(r"\"[^\"]*\"|'[^']*'|\S+")
 
 
 def is_secret(name: str) -> bool:
@@ -22,12 +35,21 @@ def is_secret(name: str) -> bool:
 
 def masked_value(name: str, value: str) -> str:
     """The value of a variable, or of an option, as it may be shown."""
-    return MASK if is_secret(name) else _IN_URL.sub(rf"\g<before>{MASK}@", value)
+    return MASK if is_secret(name) else _masked_text(value)
+
+
+def _masked_text(text: str) -> str:
+    """The text without passwords and tokens in URLs, and without what a header would prove who asks."""
+    for pattern in _IN_TEXT:
+        text = pattern.sub(rf"\g<before>{MASK}", text)
+    return text
 
 
 def is_masked(name: str, value: str) -> bool:
     """Whether this was written in place of a secret."""
-    return (value == MASK and is_secret(name)) or f":{MASK}@" in value
+    if value == MASK:
+        return is_secret(name)
+    return any(found["secret"] == MASK for pattern in _IN_TEXT for found in pattern.finditer(value))
 
 
 def masked_variables(variables: Mapping[str, str]) -> dict[str, str]:
@@ -35,7 +57,7 @@ def masked_variables(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def masked_words(words: Iterable[str]) -> list[str]:
-    """A command line: `NAME=value` of a secret, what follows an option of that kind, and passwords in URLs."""
+    """A command line: `NAME=value` of a secret, what follows an option of that kind, and what is secret in a text."""
     shown: list[str] = []
     follows_secret = False
     for word in words:
@@ -49,17 +71,22 @@ def masked_word(word: str) -> str:
     name, equals, _ = word.partition("=")
     if equals and is_secret(name.lstrip("-")):
         return f"{name}={MASK}".encode("utf-8", "replace").decode()
-    text = _ASSIGNED.sub(_assigned, masked_value("", word))
+    text = _without_assigned(masked_value("", word))
     return text.encode("utf-8", "replace").decode()
 
 
-def _assigned(found: re.Match[str]) -> str:
-    name, value = found["name"], found["value"]
-    return f"{name}={MASK if is_secret(name.lstrip('-')) else _ASSIGNED.sub(_assigned, value)}"
+def _without_assigned(text: str) -> str:
+    """The text without what is assigned to names of secrets in it."""
+    shown, at = [], 0
+    for found in _NAME.finditer(text):
+        if found.start() >= at and is_secret(found[1].lstrip("-")) and (value := _VALUE.match(text, found.end())):
+            shown += [text[at : found.end()], MASK]
+            at = value.end()
+    return "".join([*shown, text[at:]])
 
 
 def masked(values: Any) -> Any:
-    """A copy of nested `values` in which secrets are replaced: text below a secret's name, passwords in URLs."""
+    """A copy of nested `values` in which secrets are replaced: text below a secret's name, and in texts."""
     if isinstance(values, dict):
         return {
             name: MASK if isinstance(value, str) and is_secret(name) else masked(value)
