@@ -14,11 +14,13 @@ import pytest
 
 from launcher.borders import MOST_STEPS
 from launcher.checkpoints import newest_checkpoint
+from launcher.commands import status
 from launcher.config.run import RLConfig
 from launcher.errors import UserError
 from launcher.run.inspection import inspect_processes
 from launcher.run.state import ProcessState, ProgressState, RunState, boot_id, identify, read_state
 from launcher.rundir import RunDir
+from launcher.screen import printable
 from launcher.view.attach import attach
 from launcher.view.layout import PaneSource, run_layout, session_name
 from launcher.view.panes import layout_of, show_status, status_text
@@ -353,3 +355,17 @@ def test_what_may_be_asked_for_can_be_read_back() -> None:
     assert progress.max_steps == MOST_STEPS
     with pytest.raises(UserError, match=r"max.steps"):
         rl("--max-steps", str(MOST_STEPS + 1))
+
+
+@pytest.mark.parametrize("one", [False, True], ids=["all", "one"])
+def test_json_of_a_strangers_run_has_no_control_character(
+    write: Write, here: Path, capsys: pytest.CaptureFixture[str], one: bool
+) -> None:
+    evil = "a\x7f\x1b[31m\x9b2J\u202eb"
+    trainer = {"name": "trainer", "log": f"/{evil}.log", "error": evil}
+    run = write(processes=[trainer], reason=evil).root.rename(here / "outputs" / evil)
+    status(str(run) if one else None, as_json=True)
+    shown, errors = capsys.readouterr()
+    assert (printable(shown), errors) == (shown, "")
+    said = json.loads(shown)
+    assert (said if one else said[0])["directory"] == str(run)
