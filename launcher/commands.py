@@ -82,7 +82,7 @@ def resume(ctx: typer.Context) -> int:
 
     def call(request: "Request[RLConfig] | Request[SFTConfig]", dry_run: bool, detach: bool, trust: bool) -> int:
         check_trusted(run, state.name, "resume", trust)
-        return go_on(request, run, settled(run, submitted(run, state)), dry_run, detach)
+        return go_on(request, run, settled(run, submitted(run, state)), dry_run, detach, trust)
 
     command = _config_command(state.kind, call, resume.__doc__ or "", ("dry_run", "detach", "trust"))
     return int(command.main(arguments, prog_name=f"launch resume {state.name}", standalone_mode=False))

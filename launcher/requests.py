@@ -37,20 +37,19 @@ def start(
     """`launch rl` and `launch sft`: a new run, and its first attempt. Returns the exit code, and raises UserError."""
     config = request.load()
     run, name = _name_and_directory(config)
-    if clean:
-        kind = "rl" if isinstance(config, RLConfig) else "sft"
-        check_trusted(run, name, f"{kind} --clean", trust)
+    kind = "rl" if isinstance(config, RLConfig) else "sft"
+    check_trusted(run, name, f"{kind}{' --clean' if clean else ''}", trust)
     if config.slurm.enabled:
         from launcher.submit import submit
 
-        return submit(config, run, name, dry_run, clean)
+        return submit(config, run, name, dry_run, clean, trust=trust)
     check_limits(_process_count(config))
     machine = probe(config, nodes=plan_nodes(config))
     plan = make_plan(config, machine, run, name)
     check_programs(plan, os.environ)
     if dry_run:
         return _show(plan, write=config.output_dir is not None, clean=clean)
-    return _carry_out(config, machine, plan, detach, clean=clean)
+    return _carry_out(config, machine, plan, detach, clean=clean, trust=trust)
 
 
 def _process_count(config: RLConfig | SFTConfig) -> int:
@@ -83,7 +82,12 @@ def _show(plan: Plan, write: bool, clean: bool) -> int:
 
 
 def go_on(
-    request: Request[RLConfig] | Request[SFTConfig], run: RunDir, state: RunState, dry_run: bool, detach: bool
+    request: Request[RLConfig] | Request[SFTConfig],
+    run: RunDir,
+    state: RunState,
+    dry_run: bool,
+    detach: bool,
+    trust: bool = False,
 ) -> int:
     """`launch resume`: the next attempt of a run. Returns the exit code, and raises UserError."""
     request.layers.insert(0, read_config_of_run(run.config))
@@ -101,7 +105,7 @@ def go_on(
     if by_slurm:
         from launcher.submit import submit
 
-        return submit(config, run.of(attempt), state.name, dry_run, earlier=state)
+        return submit(config, run.of(attempt), state.name, dry_run, earlier=state, trust=trust)
     check_limits(_process_count(config))
     machine = probe(config, state.run_id, nodes)
     plan = make_plan(config, machine, run.of(attempt), state.name)
@@ -111,7 +115,7 @@ def go_on(
 
         sys.stdout.write(render(plan, Path.cwd(), files_are_written=False))
         return 0
-    return _carry_out(config, machine, plan, detach, earlier=earlier)
+    return _carry_out(config, machine, plan, detach, earlier=earlier, trust=trust)
 
 
 def _of_this_node(run: RunDir, state: RunState, node: int | None) -> RunState:
@@ -139,6 +143,7 @@ def _carry_out(
     detach: bool,
     clean: bool = False,
     earlier: RunState | None = None,
+    trust: bool = False,
 ) -> int:
     """Run the plan; with several nodes when all of them are there, and as node 0 has called the run."""
     from launcher.start import carry_out
@@ -158,7 +163,7 @@ def _carry_out(
     def plan_attempt(attempt: int) -> Plan:
         return make_plan(config, machine, run.of(attempt), name)
 
-    return carry_out(plan_attempt, attempt, config, clean, detach, earlier, meeting)
+    return carry_out(plan_attempt, attempt, config, clean, detach, earlier, meeting, trust)
 
 
 def _meet(

@@ -45,6 +45,7 @@ def carry_out(
     detach: bool,
     earlier: RunState | None,
     meeting: "Meeting | None" = None,
+    trust: bool = False,
 ) -> int:
     """Carry out the plan of an attempt: everything from the run's directory to its summary.
 
@@ -58,7 +59,7 @@ def carry_out(
             meeting.check_shared(plan.run)
         state = StateFile(plan.run, first_state(plan, provenance(), earlier))
         state.state.tmux_socket, state.state.tmux_keep = config.tmux.socket_name, config.tmux.keep
-        lock = prepare(plan, clean, resume=earlier is not None, say=notes.append)
+        lock = prepare(plan, clean, resume=earlier is not None, say=notes.append, trust=trust)
         state.state.guard = identify(os.getpid())
         state.write_if_possible()
     except UserError as error:

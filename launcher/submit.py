@@ -32,6 +32,7 @@ def submit(
     dry_run: bool,
     clean: bool = False,
     earlier: RunState | None = None,
+    trust: bool = False,
 ) -> int:
     """Write the run's directory and submit its job, or print the script. Returns 0, and raises UserError.
 
@@ -49,7 +50,7 @@ def submit(
         return 0
     _check_secrets(plan)
     slurm.check_installed()
-    job = _queue(plan, config, script, clean, earlier)
+    job = _queue(plan, config, script, clean, earlier, trust)
     if config.output_dir is None and earlier is None:
         point_latest_at(run)
     register(run.root, name)
@@ -80,10 +81,10 @@ def _check_secrets(plan: Plan) -> None:
         )
 
 
-def _queue(plan: Plan, config: Config, script: str, clean: bool, earlier: RunState | None) -> SlurmState:
+def _queue(plan: Plan, config: Config, script: str, clean: bool, earlier: RunState | None, trust: bool) -> SlurmState:
     """The job, with everything of the run written before it exists. What is refused leaves a run that can be resumed,
     or nothing if it had not been there before."""
-    lock = prepare(plan, clean, resume=earlier is not None)
+    lock = prepare(plan, clean, resume=earlier is not None, trust=trust)
     try:
         state = StateFile(plan.run, first_state(plan, provenance(), earlier))
         write_atomically(plan.run.job_script, script, PRIVATE)

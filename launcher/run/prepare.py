@@ -14,13 +14,20 @@ from launcher.home import user_name
 from launcher.plan.spec import Plan
 from launcher.run.state import read_state
 from launcher.run.survivors import end_survivors, survivors_text
+from launcher.run.trust import check_trusted
 from launcher.rundir import RunDir
 from launcher.screen import quoted
 
 PRIVATE = 0o600  # arguments and URLs may hold secrets that nobody could tell
 
 
-def prepare(plan: Plan, clean: bool, resume: bool = False, say: Callable[[str], None] = lambda _: None) -> int:
+def prepare(
+    plan: Plan,
+    clean: bool,
+    resume: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+    trust: bool = False,
+) -> int:
     """Create the directory with the plan's files in it; the descriptor that is returned is its lock.
 
     The lock is flock's: whoever inherits the descriptor holds it, and it is gone with the last of them. Raises
@@ -30,7 +37,8 @@ def prepare(plan: Plan, clean: bool, resume: bool = False, say: Callable[[str], 
     """
     run = plan.run
     with _undone_on_error(run) as undo:
-        run.own.mkdir(parents=True, exist_ok=True)
+        if not _is_made(run.own):  # whoever was faster than we are may be a stranger
+            check_trusted(run, plan.name, f"{plan.kind} --output-dir {quoted(str(run.root))}", trust)
         lock = _lock(run)
         undo.directory_is_ours()
         if not resume:
@@ -45,6 +53,16 @@ def prepare(plan: Plan, clean: bool, resume: bool = False, say: Callable[[str], 
         sign(lock)
         add_attempt(plan)
     return lock
+
+
+def _is_made(directory: Path) -> bool:
+    """Whether there was none, and now is one of ours. Raises OSError."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir()
+    except FileExistsError:
+        return False
+    return True
 
 
 def add_attempt(plan: Plan) -> None:

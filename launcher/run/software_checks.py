@@ -26,9 +26,13 @@ print(json.dumps([torch.__version__, torch.version.cuda or torch.version.hip, to
 
 
 def check_torch() -> Iterator[Check]:
-    """In a process of its own: it takes seconds, may hang, and holds memory on each GPU."""
+    """In a process of its own: it takes seconds, may hang, and holds memory on each GPU.
+
+    With -P, so that a torch.py in the working directory, which may be a stranger's, is not executed.
+    """
     try:
-        done = subprocess.run([sys.executable, "-c", _TORCH], capture_output=True, text=True, timeout=TORCH_SECONDS)
+        command = [sys.executable, "-P", "-c", _TORCH]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TORCH_SECONDS)
         version, cuda, sees_gpu = json.loads(done.stdout)
     except subprocess.TimeoutExpired:
         yield Check("rl, sft", "torch", "fail", f"its import has not ended after {TORCH_SECONDS:g}s")

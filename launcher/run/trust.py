@@ -27,7 +27,8 @@ def check_trusted(run: RunDir, name: str, command: str, trust: bool) -> None:
         return
     path, trouble = found
     typed = call_name(run.root, name)
-    hint = f"look at it with: launch status {typed}\n  if you trust whoever it is, add --trust to: launch {command}"
+    look = f"look at it with: launch status {typed}" if run.state.exists() else "name another with --output-dir"
+    hint = f"{look}\n  if you trust whoever it is, add --trust to: launch {command}"
     if "may write" in trouble:
         hint = f"close it with: chmod -R go-w {shlex.quote(str(run.root))}\n  or add --trust to: launch {command}"
     raise UserError(f"{path} {trouble}, and decides what launch {command} does", hint)
@@ -37,7 +38,8 @@ def _believed(run: RunDir) -> Iterator[Path]:
     """What is there of the files that say what to signal, to open and to start."""
     nodes = [run.on(None).all_nodes, *sorted(run.all_nodes.glob("node_*"))]
     for directory in (run.root, *nodes):
-        for path in (directory, directory / run.state.name, directory / run.config.name):
+        configs = run.component_config("any").parent.name  # read by what is started
+        for path in (directory, directory / run.state.name, directory / run.config.name, directory / configs):
             if os.path.lexists(path):
                 yield path
 

@@ -76,7 +76,7 @@ def charts(wandb: Path, python: str) -> tuple[str, ...]:
 
     `python` is an interpreter that has wandb: the tmux server may have been started without it on the PATH.
     """
-    script = 'until [ -d "$1" ]; do sleep 1; done; exec "$2" -m wandb leet "$1"'
+    script = 'until [ -d "$1" ]; do sleep 1; done; exec "$2" -P -m wandb leet "$1"'
     return ("/bin/sh", "-c", script, "charts", str(wandb), python)
 
 

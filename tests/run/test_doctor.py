@@ -46,6 +46,16 @@ def test_a_python_without_torch_is_told_how_to_get_it(monkeypatch: pytest.Monkey
     assert check.mend == f"{sys.executable} -m pip install torch"
 
 
+def test_a_torch_in_the_working_directory_which_may_be_a_strangers_is_not_executed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "planted.py").write_text("open('executed', 'w')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(software_checks, "_TORCH", "import planted")
+    assert only(software_checks.check_torch()).found == "ModuleNotFoundError: No module named 'planted'"
+    assert not (tmp_path / "executed").exists()
+
+
 def test_a_torch_that_never_finishes_its_import_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(software_checks, "_TORCH", "import signal; signal.pause()")
     monkeypatch.setattr(software_checks, "TORCH_SECONDS", 0.2)

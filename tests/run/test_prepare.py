@@ -212,3 +212,23 @@ def test_a_latest_that_is_somebodys_directory_is_left_alone(tmp_path: Path) -> N
     point_latest_at(RunDir(tmp_path / "first"))
     assert (tmp_path / "latest").is_dir()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "latest"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
+def test_a_directory_that_a_stranger_has_made_first_is_no_place_for_a_run(tmp_path: Path) -> None:
+    """Its owner could replace what the components are about to read."""
+    tmp_path.joinpath("run").mkdir()
+    os.chown(tmp_path / "run", 4711, 4711)
+    with pytest.raises(UserError, match="run is uid 4711's") as refused:
+        prepare(plan_in(tmp_path / "run"), clean=False)
+    assert "name another with --output-dir" in str(refused.value)
+    assert list((tmp_path / "run").iterdir()) == []
+    os.close(prepare(plan_in(tmp_path / "run"), clean=False, trust=True))
+
+
+def test_a_directory_that_everybody_may_write_is_no_place_for_a_run(tmp_path: Path) -> None:
+    tmp_path.joinpath("run").mkdir()
+    (tmp_path / "run").chmod(0o777)
+    with pytest.raises(UserError, match="is where everybody may write"):
+        prepare(plan_in(tmp_path / "run"), clean=False)
+    assert list((tmp_path / "run").iterdir()) == []

@@ -29,6 +29,7 @@ def run(tmp_path: Path) -> RunDir:
     for each in (run, run.on(1)):
         each.state.write_text("{}")
         each.config.write_text("")
+        each.component_config("trainer").parent.mkdir(mode=0o755)
         each.state.chmod(0o644)
         each.config.chmod(0o600)
     return run
@@ -43,11 +44,12 @@ def complaint(run: RunDir) -> str:
 
 def parts(run: RunDir) -> list[Path]:
     nodes = run.on(1)
-    return [run.root, run.state, run.config, run.all_nodes, nodes.own, nodes.state, nodes.config]
+    configs = [each.component_config("trainer").parent for each in (run, nodes)]
+    return [run.root, run.state, run.config, run.all_nodes, nodes.own, nodes.state, nodes.config, *configs]
 
 
 @AS_ROOT
-@pytest.mark.parametrize("number", range(7))
+@pytest.mark.parametrize("number", range(9))
 def test_a_part_that_is_another_users_is_said_to_be_his(run: RunDir, number: int) -> None:
     check_trusted(run, "otter", "stop", trust=False)
     part = parts(run)[number]
@@ -56,7 +58,7 @@ def test_a_part_that_is_another_users_is_said_to_be_his(run: RunDir, number: int
     assert "add --trust to: launch stop" in complaint(run)
 
 
-@pytest.mark.parametrize("number", range(7))
+@pytest.mark.parametrize("number", range(9))
 def test_a_part_that_everybody_may_write_is_not_trusted(run: RunDir, number: int) -> None:
     part = parts(run)[number]
     part.chmod(part.stat().st_mode | 0o002)
@@ -107,6 +109,7 @@ def test_the_commands_that_act_refuse_a_strangers_run_and_those_that_look_do_not
         for words in (["stop", "run"], ["attach", "run"], ["resume", "run"]):
             assert_refused(launch(*words), f"run is uid {STRANGER}'s, and decides what launch {words[0]} does")
         assert_refused(launch.sft("pass", "--clean"), "decides what launch sft --clean does")
+        assert_refused(launch.sft("pass"), "decides what launch sft does")
         assert run.state.read_bytes() == before
         for words in (["status", "run"], ["logs", "run"], ["status"]):
             assert launch(*words).exit_code() == 0

@@ -1,11 +1,12 @@
 """The layout is data: names, titles and commands, for any path."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from launcher.view.layout import COLOURS, Layout, PaneSource, follow, run_layout, session_name
+from launcher.view.layout import COLOURS, Layout, PaneSource, charts, follow, run_layout, session_name
 
 LOGS = Path("/runs/otter/logs/attempt_2")
 
@@ -100,3 +101,14 @@ def test_an_exception_of_a_foreign_program_is_red() -> None:
 
 def test_plain_text_and_bytes_that_are_no_utf8_pass_unchanged() -> None:
     assert coloured(b"loss 0.1 \xff\xfe \r 50%\n") == b"loss 0.1 \xff\xfe \r 50%\n"
+
+
+def test_the_charts_execute_nothing_that_lies_in_the_working_directory(tmp_path: Path) -> None:
+    (tmp_path / "wandb.py").write_text("open('executed', 'w')")
+    (tmp_path / "charts").mkdir()
+    isolated = tmp_path / "python"  # without packages, so that there is no other wandb
+    isolated.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    isolated.chmod(0o755)
+    done = subprocess.run(charts(tmp_path / "charts", str(isolated)), cwd=tmp_path, capture_output=True, text=True)
+    assert "No module named wandb" in done.stderr
+    assert not (tmp_path / "executed").exists()
