@@ -101,14 +101,20 @@ show() {
   fi
 }
 
-# What a pane runs: shows COMPONENT's log below the link LATEST, and moves on when the link does.
+# What a pane runs: shows COMPONENT's log below the link LATEST, and moves on when the link does. Links may be a
+# stranger's: what does not lie below the run's logs is not shown.
 follow() {
-  local latest=$1 component=$2 shown='' tail=''
+  local latest=$1 component=$2 shown='' tail='' logs=${1%/latest}
   trap '' INT
   while sleep 0.2; do
     [[ -e $latest/$component.log && ! $latest -ef $shown ]] || continue
     [[ -z $tail ]] || kill "$tail" || true
+    tail=''
     shown=$(readlink -f -- "$latest") || continue
+    if [[ -L $logs || $(readlink -f -- "$shown/$component.log") != "$(readlink -f -- "$logs")"/* ]]; then
+      printf '%s is not shown: leads outside %s\n' "$latest/$component.log" "$logs" | colour
+      continue
+    fi
     nice tail -n 10000 -s 0.2 -F -- "$shown/$component.log" 2>/dev/null > >(colour) &
     tail=$!
   done

@@ -91,16 +91,9 @@ class Bounds:
             raise OSError(errno.EPERM, f"is {user_name(status.st_uid)}'s, unlike the run", str(path))
 
 
-def reading(path: Path, bounds: Bounds | None = None) -> BinaryIO:
-    """Open for reading, unbuffered; within `bounds` links are followed. Raises OSError."""
-    descriptor = open_regular(path, follow=bounds is not None)
-    try:
-        if bounds:
-            bounds.check_open(descriptor, path)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return os.fdopen(descriptor, "rb", buffering=0)
+def reading(path: Path, follow: bool = False) -> BinaryIO:
+    """Open for reading, unbuffered; with `follow`, which is for who checks `Bounds`, through links. Raises OSError."""
+    return os.fdopen(open_regular(path, follow=follow), "rb", buffering=0)
 
 
 def appending(path: Path) -> BinaryIO:

@@ -84,6 +84,19 @@ def test_the_panes_move_on_to_the_next_attempt(tmux: TmuxServer, tmp_path: Path)
     assert "too late" not in tmux.wait_for_text(pane, "in time")
 
 
+@pytest.mark.parametrize("planted", ["logs/attempt_1/trainer.log", "logs/attempt_1", "logs"])
+def test_a_link_that_leads_outside_the_logs_is_not_shown(tmux: TmuxServer, tmp_path: Path, planted: str) -> None:
+    run, secret = tmp_path / "run", tmp_path / "secret"
+    start_attempt(run, 1, "of the run\n")
+    (run / planted).rename(secret)
+    log = secret / Path("logs/attempt_1/trainer.log").relative_to(planted)
+    log.write_text("secret\n")
+    (run / planted).symlink_to(secret)
+    open_panes("-o", run)
+    text = tmux.wait_for_text(log_panes(tmux)["trainer"], "is not shown: leads outside")
+    assert "secret\n" not in text
+
+
 def test_by_default_the_panes_follow_the_newest_run(tmux: TmuxServer, tmp_path: Path) -> None:
     open_panes(cwd=tmp_path)
     for run in ("one", "two"):

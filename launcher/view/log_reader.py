@@ -118,8 +118,8 @@ class LogReader:
         try:
             if self._file is None:
                 self.source.bounds.check(self.source.path)
-            with reading(self.source.path, self.source.bounds) as file:
-                self._look_for_another_file(os.fstat(file.fileno()))
+            with reading(self.source.path, follow=True) as file:
+                self._look_for_another_file(file.fileno())
                 file.seek(self._position)
                 data = file.read(size)
         except OSError as error:
@@ -130,8 +130,12 @@ class LogReader:
         self._position += len(data)
         return data
 
-    def _look_for_another_file(self, status: os.stat_result) -> None:
+    def _look_for_another_file(self, descriptor: int) -> None:
+        """Raises OSError for one that lies where none of the run's does."""
+        status = os.fstat(descriptor)
         file = (status.st_dev, status.st_ino)
+        if file != self._file:
+            self.source.bounds.check_open(descriptor, self.source.path)
         if file != self._file or status.st_size < self._position:
             self._file, self._position, self._rest = file, 0, b""
             self._long_lines = LongLines(self.source.path)
