@@ -1,10 +1,11 @@
 """Times our inference server under 64 clients of the `openai` package, alone and beside clients that mean no good.
 
-    python benchmarks/inference.py [SECONDS]
+    python benchmarks/inference.py [SECONDS [TURNS [OTHER]]]
 
 Each client asks again and again for 4 completions of 16 tokens. The second row has 200 connections beside them that
-send a header a byte at a time, and the third a client that asks for 64,000 completions and leaves, again and again. To
-compare two versions, run it in turn with each of them on PYTHONPATH.
+send a header a byte at a time, the third a client that asks for 64,000 completions and leaves, again and again, and the
+fourth has both. OTHER is a directory with another version of launcher: both servers are started, and the clients ask
+them in turn. A turn takes SECONDS, and there are TURNS of each.
 """
 
 import asyncio
@@ -17,25 +18,65 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from statistics import median
 
 import httpx
 import openai
 import psutil
 
 CLIENTS, SLOW = 64, 200
+WARM_UP, SETTLE = 2.0, 0.5  # seconds
+Beside = Callable[[int], AbstractAsyncContextManager[None]]
 ASKED = {"model": "policy", "prompt": "abcdef>", "n": 4, "max_tokens": 16}
 ABANDONED = {"model": "policy", "prompt": ["abcdef>"] * 32, "n": 125, "max_tokens": 16}  # 16 of them make 64,000
 
 
+@dataclass
+class Served:
+    """What one server has done for the clients."""
+
+    seconds: float
+    took: list[float]  # seconds of each request, sorted
+    cpu: float  # seconds
+
+    @property
+    def rate(self) -> float:
+        return len(self.took) / self.seconds
+
+    @property
+    def cost(self) -> float:
+        """Seconds of CPU time for each request."""
+        return self.cpu / len(self.took)
+
+    def quantile(self, percent: int) -> float:
+        return self.took[len(self.took) * percent // 100]
+
+    def __str__(self) -> str:
+        usual, p99, cost = (value * 1000 for value in (self.quantile(50), self.quantile(99), self.cost))
+        times = f"median {usual:5.0f} ms  p99 {p99:5.0f} ms  the server's CPU {cost:5.2f} ms a request"
+        return f"{self.rate:6.1f} requests/s  {times}"
+
+
+FIGURES: dict[str, Callable[[Served], float]] = {
+    "requests/s": lambda served: served.rate,
+    "p99": lambda served: served.quantile(99),
+    "CPU a request": lambda served: served.cost,
+}
+
+
 @contextlib.contextmanager
-def server() -> Iterator[tuple[int, psutil.Process]]:
-    """A server of its own: its port, its process."""
+def server(version: str = "") -> Iterator[tuple[int, psutil.Process]]:
+    """A server of its own: its port, its process. `version` is a directory with the launcher that it is of."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = int(free.getsockname()[1])
     with tempfile.TemporaryDirectory() as directory:
         argv = [sys.executable, "-m", "launcher.workload.inference", "--output-dir", directory, "--port", str(port)]
-        process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        environment = os.environ | ({"PYTHONPATH": version} if version else {})
+        process = subprocess.Popen(
+            argv, cwd=directory, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         try:
             while True:
                 with contextlib.suppress(httpx.TransportError):
@@ -110,25 +151,62 @@ async def abandoned_work(port: int) -> AsyncIterator[None]:
     task.cancel()
 
 
-async def measure(beside: Callable[[int], contextlib.AbstractAsyncContextManager[None]], seconds: float) -> str:
+async def measure(port: int, process: psutil.Process, seconds: float, beside: Beside) -> Served:
+    before = sum(process.cpu_times()[:2])
+    async with beside(port):
+        took = sorted(await ask(port, seconds))
+    return Served(seconds, took, sum(process.cpu_times()[:2]) - before)
+
+
+@asynccontextmanager
+async def both(port: int) -> AsyncIterator[None]:
+    async with slow_connections(port), abandoned_work(port):
+        yield
+
+
+async def show_all(seconds: float, turns_of_each: int) -> None:
+    """One server serves the clients with each of these beside them in turn, again and again."""
+    served: dict[Beside, list[Served]] = {beside: [] for beside in (nobody, slow_connections, abandoned_work, both)}
     with server() as (port, process):
-        await ask(port, 2)
-        before = sum(process.cpu_times()[:2])
-        async with beside(port):
-            took = sorted(await ask(port, seconds))
-        cost = (sum(process.cpu_times()[:2]) - before) / len(took)
-    rate, median, p99 = len(took) / seconds, took[len(took) // 2], took[len(took) * 99 // 100]
-    times = (
-        f"median {median * 1000:5.0f} ms  p99 {p99 * 1000:5.0f} ms  the server's CPU {cost * 1000:5.2f} ms a request"
-    )
-    return f"{rate:6.1f} requests/s  {times}"
+        await ask(port, WARM_UP)
+        for _ in range(turns_of_each):
+            for beside, turns in served.items():
+                turns.append(await measure(port, process, seconds, beside))
+                await ask(port, SETTLE)
+    alone = together(served[nobody])
+    for beside, turns in served.items():
+        all_turns = together(turns)
+        ratio = all_turns.quantile(99) / alone.quantile(99)
+        print(f"{beside.__name__:<16} {all_turns}  p99 {ratio:.2f} of alone")
 
 
-def main(seconds: float) -> None:
-    for title, beside in [("alone", nobody), ("slow connections", slow_connections), ("abandoned", abandoned_work)]:
-        print(f"{title:<18} {asyncio.run(measure(beside, seconds))}", flush=True)
+def together(turns: list[Served]) -> Served:
+    took = sorted(took for served in turns for took in served.took)
+    return Served(sum(served.seconds for served in turns), took, sum(served.cpu for served in turns))
+
+
+async def compare(seconds: float, turns_of_each: int, version: str) -> None:
+    """Both are there at the same time, and each pair of turns begins with the other one."""
+    with server() as this, server(version) as other:
+        for port, _ in (this, other):
+            await ask(port, WARM_UP)
+        pairs = []
+        for number in range(turns_of_each):
+            turns = [await measure(*each, seconds, nobody) for each in ((this, other), (other, this))[number % 2]]
+            pairs.append(tuple(reversed(turns)) if number % 2 else tuple(turns))
+            print(
+                *(f"{title:<6} {served}" for title, served in zip(("this", "other"), pairs[-1], strict=True)), sep="\n"
+            )
+    print(f"this to the other, medians of {turns_of_each} pairs: ", end="")
+    for title, figure in FIGURES.items():
+        print(f"{title} {median(figure(one) / figure(two) for one, two in pairs):.3f}  ", end="")
+    print()
+
+
+def main(seconds: str = "3", turns: str = "10", version: str = "") -> None:
+    asyncio.run(compare(float(seconds), int(turns), version) if version else show_all(float(seconds), int(turns)))
 
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 10.0)
+    main(*sys.argv[1:])

@@ -8,7 +8,7 @@ import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 ARGUMENTS = {
-    "inference": ["0.5"],
+    "inference": ["0.2", "1"],
     "log_folding": ["1", "10"],
     "logs": ["1", "10"],
     "nodes": ["1"],
