@@ -1,14 +1,13 @@
 """Whatever is in a run's files or comes from another node is refused as documented, or shown, and that is all."""
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
@@ -21,53 +20,20 @@ from launcher.view.plot import plot, sparkline
 from launcher.view.status import all_runs, run_details
 from launcher.view.status_page import run_page
 from launcher.view.status_table import runs_screen
+from tests.hostile import ASKS, FAILURE, changed, dumped, is_clean, sizes, watched
 
 REPORT = TypeAdapter(Report)
 WITHIN = 5.0  # seconds for one example, on a loaded machine
-EVIL = ["\x1b[31m", "\x9b2J", "\u202eabc", "#(touch PWNED)", "../../../etc", "a\nb", "\0", "\udc80", "", "-x", "node_x"]
-numbers = st.one_of(
-    st.integers(),
-    st.floats(),
-    st.sampled_from([10**400, -(10**400), 1e308, -1e308, float("nan"), float("inf"), 2**63, -1, 0, True]),
-)
-texts = st.one_of(st.sampled_from(EVIL), st.text(max_size=20))
-values = st.recursive(
-    st.one_of(st.none(), st.booleans(), numbers, texts),
-    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(texts, inner, max_size=4)),
-    max_leaves=8,
-)
-DEEP = [b"[" * 50_000, b'"\\udc80' + b"[" * 50_000, b'{"a":' * 50_000, b"1" * 10_000, b"\xff\xfe", b""]
-
-
-def sizes(many: int) -> Any:
-    """Thousands of examples in CI, a hundred for everybody."""
-    fixture = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-    return settings(max_examples=many, deadline=None, suppress_health_check=fixture, derandomize=many <= 100)
-
-
 few, many = sizes(100), sizes(3000)
 
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A working directory; no process is signalled from here, and no file written beside the run's own."""
-    signalled: list[Any] = []
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr(os, "kill", lambda *words: signalled.append(words))
-    monkeypatch.setattr(os, "killpg", lambda *words: signalled.append(words))
-    directory = tmp_path / "here"
-    directory.mkdir()
-    monkeypatch.chdir(directory)
-    yield directory
-    assert signalled == []
-    allowed = {"outputs", "outputs/otter", "outputs/otter/run.json", "outputs/otter/metrics"}
-    written = {str(path.relative_to(directory)) for path in directory.rglob("*")}
-    assert written <= allowed | {"outputs/otter/metrics/trainer.jsonl"}
-    assert {path.name for path in tmp_path.iterdir()} == {"here"}
-
-
-def dumped(value: object) -> bytes:
-    return json.dumps(value).encode()
+    with watched(tmp_path, monkeypatch) as directory:
+        yield directory
+        allowed = {"outputs", "outputs/otter", "outputs/otter/run.json", "outputs/otter/metrics"}
+        written = {str(path.relative_to(directory)) for path in directory.rglob("*")}
+        assert written <= allowed | {"outputs/otter/metrics/trainer.jsonl"}
 
 
 def base(run: RunDir) -> dict[str, Any]:
@@ -84,28 +50,6 @@ def base(run: RunDir) -> dict[str, Any]:
         processes=[ProcessState(name="trainer", log=run.component_log("trainer"))],
     )
     return state.model_dump(mode="json")
-
-
-@st.composite
-def changed(draw: st.DrawFn, whole: dict[str, Any]) -> bytes:
-    """The object with a few of its values, at any depth, replaced; or bytes that are none."""
-    if draw(st.integers(0, 9)) == 0:
-        return draw(st.one_of(st.binary(max_size=50), st.sampled_from(DEEP)))
-    copy = json.loads(json.dumps(whole))
-    for _ in range(draw(st.integers(1, 3))):
-        place: Any = copy
-        while True:
-            key = draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place))))
-            if isinstance(place[key], (dict, list)) and place[key] and draw(st.booleans()):
-                place = place[key]
-                continue
-            place[key] = draw(values)
-            break
-    return dumped(copy)
-
-
-def is_clean(text: str) -> bool:
-    return not any(c in text for c in "\x1b\x9b\x07\x00\u202e")
 
 
 # --- files of a run ---------------------------------------------------------------------------------------------------
@@ -175,8 +119,6 @@ def test_thousands_of_metrics_are_shown_or_dropped(lines: bytes) -> None:
 
 # --- other nodes ------------------------------------------------------------------------------------------------------
 
-ASKS = {"kind": "rl", "ranks per node": 2}
-FAILURE = {"component": "trainer", "rank": 1, "what": "SIGSEGV", "cause": "x", "log": "/l", "collateral": ["inference"]}
 MESSAGES: dict[str, tuple[TypeAdapter[Any], dict[str, Any]]] = {
     "challenge": (CHALLENGE, {"nonce": "ab", "secret": None}),
     "hello": (HELLO, {"node": 1, "host": "n1", "asks": ASKS, "inference_port": 80, "name": "otter", "nonce": "ab"}),
