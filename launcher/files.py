@@ -25,9 +25,13 @@ def open_regular(path: Path, flags: int = os.O_RDONLY, mode: int = 0o666, follow
     With `follow` a link is followed: for files that the user has named, which may be links, as in a cache of models.
     """
     descriptor = _open(path, flags, mode, follow)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
         raise _not_regular(path)
+    if flags & os.O_ACCMODE != os.O_RDONLY and status.st_nlink > 1:
+        os.close(descriptor)
+        raise OSError(errno.EMLINK, "has a second name (a hard link), so another file would change as well", str(path))
     os.set_blocking(descriptor, True)
     return descriptor
 

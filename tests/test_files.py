@@ -45,6 +45,15 @@ def test_a_file_that_is_too_long_is_not_read(tmp_path: Path) -> None:
         read_bytes(path, limit=10)
 
 
+def test_a_second_name_of_another_file_is_not_written_to(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("precious")
+    os.link(tmp_path / "precious", tmp_path / ".reserve")
+    for write in (lambda path: overwrite(path, b"x"), appending):
+        with pytest.raises(OSError, match="has a second name"):
+            write(tmp_path / ".reserve")
+    assert (tmp_path / "precious").read_text() == read_bytes(tmp_path / ".reserve").decode() == "precious"
+
+
 def test_an_atomic_write_replaces_a_link_and_leaves_its_target(tmp_path: Path) -> None:
     path, target = tmp_path / "run.json", tmp_path / "target"
     target.write_text("precious")

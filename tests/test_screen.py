@@ -69,6 +69,13 @@ def test_a_pane_shows_what_a_screen_may_show(char: str) -> None:
     assert done.stdout.replace(b"\x1b[0m", b"").decode() == printable(text)
 
 
+@pytest.mark.parametrize("nested", [b"\xc2\xc2\x8f\x9b31m", b"\xe2\x80\xd8\x9c\xae", b"\xc2\xe2\x81\xa6\x9b"])
+def test_what_a_pane_removes_makes_no_new_control(nested: bytes) -> None:
+    sed = ["sed", "-E", "-f", str(COLOURS)]
+    shown = subprocess.run(sed, input=nested, capture_output=True, check=True, env={"LC_ALL": "C"}).stdout
+    assert printable(shown.decode(errors="replace")) == shown.decode(errors="replace")
+
+
 @pytest.mark.parametrize(
     "word", ["plain", "a b", "it's", "", "a\nb\n", "\x1b[2J9", "\u202e'\\", "\udcff\x01", "-n", "$x"]
 )

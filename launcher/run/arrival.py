@@ -85,6 +85,9 @@ class Arrival:
         if challenge.secret is None:
             if self.secret.key:
                 raise UserError(f"node 0 at {self.where} has no secret, this node has one", SAME_SECRET)
+            if self.secret.shared:  # node 0 of this run leaves one there, so this is not node 0, or it cannot write
+                left = f"and leaves none in {self.secret.shared.parent}, which all nodes share"
+                raise UserError(f"node 0 at {self.where} has no secret, {left}", SAME_SECRET)
             return None
         deadline, secret = time.monotonic() + SHARED_WITHIN, self.secret
         while fingerprint(secret.key) != challenge.secret:

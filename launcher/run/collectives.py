@@ -190,12 +190,15 @@ def _recording(rank: int, dump: Mapping[str, Any]) -> Recording:
 
 
 def _word(text: Any) -> str:
-    return in_one_line(str(text))[:80]
+    """Raises TypeError: a list may hold itself ten times at each of a hundred levels, and have no end as text."""
+    if not isinstance(text, str):
+        raise TypeError(f"no text but {type(text)}")
+    return in_one_line(text)[:80]
 
 
 def _operation(name: str) -> str:
     """ "all_reduce" of "nccl:all_reduce"."""
-    return in_one_line(str(name)).rpartition(":")[2][:80]
+    return _word(name.rpartition(":")[2])
 
 
 def _seconds(nanoseconds: Any) -> float:

@@ -53,7 +53,7 @@ class JoinSecret:
         if self.shared is None:
             return self
         with suppress(OSError, UserError):
-            return JoinSecret(_read(self.shared, str(self.shared)), self.shared)
+            return JoinSecret(_read(self.shared, str(self.shared), follow=False), self.shared)
         return self
 
 
@@ -72,9 +72,9 @@ def join_secret(file: Path | None, environment: Mapping[str, str], nodes: Nodes,
     return JoinSecret(shared=beside / f".join-{where}")
 
 
-def _read(path: Path, what: str) -> bytes:
+def _read(path: Path, what: str, follow: bool = True) -> bytes:
     try:
-        with os.fdopen(open_regular(path, follow=True), "rb") as file:
+        with os.fdopen(open_regular(path, follow=follow), "rb") as file:
             status = os.fstat(file.fileno())
             if status.st_uid not in (os.geteuid(), 0) or status.st_mode & 0o077:
                 raise UserError(f"{what}: others can read it", f"type: chmod 600 {path}")

@@ -1,6 +1,5 @@
 """Reads the flight recorders of a run's ranks: from the ranks themselves, or from what torch has written for NCCL."""
 
-import errno
 import http.client
 import io
 import json
@@ -14,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from launcher.files import open_pipe, read_bytes
+from launcher.files import open_pipe, open_regular
 from launcher.plan.spec import Plan, Ranks
 from launcher.recorder import private_directory
 from launcher.run.collectives import Recording, recording_of
@@ -28,6 +27,7 @@ LARGEST = 1 << 26  # bytes of a dump; 2000 entries take a megabyte
 AT_ONCE = 16
 NONE = "the program has opened no flight recorder: it does not call launcher.setup_logger() under torchrun"
 SILENT = "its flight recorder does not answer"
+FOREIGN = "its flight recorder has been written by another user"
 UNREADABLE = "its flight recorder says what cannot be read"
 
 
@@ -125,12 +125,17 @@ def load_plain(data: bytes) -> Any:
 def read_record(path: Path, rank: int, not_before: float = 0.0) -> Recording | None:
     """One rank's dump; None when there is none that was written since `not_before` (seconds since the epoch)."""
     try:
-        status = path.lstat()
-        if status.st_mtime < not_before or status.st_size == 0:
-            return None
-        data = read_bytes(path, LARGEST)
-    except OSError as error:
-        return Recording(rank, trouble=UNREADABLE) if error.errno == errno.EFBIG else None
+        with os.fdopen(open_regular(path), "rb") as file:
+            status = os.fstat(file.fileno())
+            data = file.read(LARGEST + 1)
+    except OSError:
+        return None
+    if status.st_mtime < not_before or not data:
+        return None
+    if status.st_uid != os.geteuid():  # ten bytes of a pickle can take all memory, and root looks at runs of others
+        return Recording(rank, trouble=FOREIGN)
+    if len(data) > LARGEST:
+        return Recording(rank, trouble=UNREADABLE)
     try:
         return recording_of(rank, load_plain(data))
     except (ValueError, RecursionError):

@@ -115,5 +115,5 @@ def _torchrun_settings(run: RunDir) -> TorchrunConfig:
     try:
         values = tomllib.loads(read_bytes(run.config).decode(errors="surrogateescape"))["trainer"]["torchrun"]
         return TorchrunConfig.model_validate(values)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return TorchrunConfig()

@@ -14,10 +14,9 @@ s/[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f]//g
 
 # C1 controls, and what turns the direction of writing, as UTF-8: see launcher/screen.py.
 /\xc2|\xd8\x9c|\xe2[\x80\x81]/ {
-  s/\xc2[\x80-\x9f]//g
-  s/\xd8\x9c//g
-  s/\xe2\x80[\x8e\x8f\xaa-\xae]//g
-  s/\xe2\x81[\xa6-\xa9]//g
+  :again
+  s/\xc2[\x80-\x9f]|\xd8\x9c|\xe2\x80[\x8e\x8f\xaa-\xae]|\xe2\x81[\xa6-\xa9]//g
+  t again
 }
 
 # `t` below asks whether a level was found, not whether something was stripped above.

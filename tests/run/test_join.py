@@ -284,6 +284,18 @@ def test_a_welcome_that_no_node_0_says_begins_nothing(spoilt: dict[str, Any]) ->
         connection.close()
 
 
+def test_a_node_0_without_a_secret_is_not_believed_where_all_nodes_share_a_directory(tmp_path: Path) -> None:
+    """Whoever listens at the port first, before node 0 does, could say that there is none."""
+    party = Party()
+    with socket.create_server(control(party)) as node_0:
+        other = party.come(party.plan(1), secret=JoinSecret(shared=tmp_path / ".join-x"))
+        connection, _ = node_0.accept()
+        connection.sendall(b'{"nonce": "n", "secret": null}\n- ' + json.dumps(WELCOME).encode() + b"\n")
+        with pytest.raises(UserError, match="has no secret, and leaves none"):
+            other.result(SECONDS)
+        connection.close()
+
+
 def test_a_node_0_that_only_repeats_the_challenge_of_a_run_is_not_believed() -> None:
     party = Party()
     with socket.create_server(control(party)) as node_0:

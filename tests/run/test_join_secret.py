@@ -54,6 +54,7 @@ def test_a_link_in_the_place_of_the_shared_file_is_not_followed(tmp_path: Path) 
     offer = join_secret(None, {}, NODES, tmp_path)
     assert offer.shared
     offer.shared.symlink_to(file(tmp_path / "precious"))
+    assert offer.read_shared().key is None
     assert offer.offer().key != TEXT.encode()
     assert (tmp_path / "precious").read_text() == TEXT
 

@@ -64,6 +64,29 @@ def test_a_record_that_is_none_is_said_to_be_unreadable(tmp_path: Path, content:
     assert record is None if not content else (record is not None and record.trouble == UNREADABLE)
 
 
+def test_a_record_with_a_text_that_has_no_end_is_unreadable(tmp_path: Path) -> None:
+    """Thirty lists, each of which holds the one before ten times: a hundred bytes, and 10^30 as text."""
+    bomb: list[object] = []
+    for _ in range(30):
+        bomb = [bomb] * 10
+    entry = {"is_p2p": False, "process_group": [bomb, ""], "pg_id": 0}
+    (tmp_path / "rank_0").write_bytes(pickle.dumps({"entries": [entry]}))
+    record = read_record(tmp_path / "rank_0", 0)
+    assert record is not None
+    assert record.trouble == UNREADABLE
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
+def test_a_record_that_another_user_has_written_is_not_read(tmp_path: Path) -> None:
+    """To read a pickle, of whatever, can take the memory of the machine."""
+    path = tmp_path / "rank_0"
+    path.write_bytes(pickle.dumps({"entries": []}))
+    os.chown(path, 4711, 4711)
+    record = read_record(path, 0)
+    assert record is not None
+    assert record.trouble == "its flight recorder has been written by another user"
+
+
 def test_a_pipe_a_link_or_a_directory_in_place_of_a_record_holds_nobody_up(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to("/etc/passwd")
