@@ -5,7 +5,7 @@
 Each client asks again and again for 4 completions of 16 tokens. The second row has 200 connections beside them that
 send a header a byte at a time, the third a client that asks for 64,000 completions and leaves, again and again, and the
 fourth has both. OTHER is a directory with another version of launcher: both servers are started, and the clients ask
-them in turn. A turn takes SECONDS, and there are TURNS of each.
+them in turn. A turn takes SECONDS, and there are TURNS of each. The variable CLIENTS says how many clients there are.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ import httpx
 import openai
 import psutil
 
-CLIENTS, SLOW = 64, 200
+CLIENTS, SLOW = int(os.environ.get("CLIENTS", "64")), 200
 WARM_UP, SETTLE = 2.0, 0.5  # seconds
 Beside = Callable[[int], AbstractAsyncContextManager[None]]
 ASKED = {"model": "policy", "prompt": "abcdef>", "n": 4, "max_tokens": 16}
