@@ -48,6 +48,11 @@ def local_path(path: Path) -> Path:
     """To be opened, so nothing of it may be changed; whoever shows it cleans it."""
     if not path.is_absolute():
         raise ValueError("not an absolute path")
+    return openable(path)
+
+
+def openable(path: Path) -> Path:
+    """What Linux takes for a path, absolute or not."""
     if "\0" in str(path) or len(os.fsencode(path)) > LONGEST_PATH:
         raise ValueError("not a path of this machine")
     return path
@@ -97,6 +102,7 @@ Phrase = Annotated[str, _cut(1000)]
 Text = Annotated[str, _cut(64_000)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]  # to be shown
 LocalPath = Annotated[Path, AfterValidator(local_path)]  # to be opened
+AnyPath = Annotated[Path, AfterValidator(openable)]  # to be opened, also from a directory that is known
 Port = Annotated[int, Field(ge=0, le=MOST_PORT)]
 Count = Annotated[int, Field(ge=0, le=MOST_COUNT)]  # nodes, ranks, attempts
 Step = Annotated[int, Field(ge=0, le=MOST_STEPS)]

@@ -25,7 +25,7 @@ from launcher.run.slurm import own_job
 from launcher.run.state import RunState, read_state
 from launcher.run.trust import check_trusted
 from launcher.rundir import RunDir
-from launcher.screen import printable
+from launcher.screen import printable, quoted
 
 if TYPE_CHECKING:
     from launcher.run.meeting import Meeting
@@ -38,7 +38,7 @@ def start(
     config = request.load()
     run, name = _name_and_directory(config)
     kind = "rl" if isinstance(config, RLConfig) else "sft"
-    check_trusted(run, name, f"{kind}{' --clean' if clean else ''}", trust)
+    check_trusted(run, quoted(str(run.root)), f"{kind}{' --clean' if clean else ''}", trust)
     if config.slurm.enabled:
         from launcher.submit import submit
 

@@ -38,7 +38,7 @@ def prepare(
     run = plan.run
     with _undone_on_error(run) as undo:
         if not _is_made(run.own):  # whoever was faster than we are may be a stranger
-            check_trusted(run, plan.name, f"{plan.kind} --output-dir {quoted(str(run.root))}", trust)
+            check_trusted(run, quoted(str(run.root)), f"{plan.kind} --output-dir {quoted(str(run.root))}", trust)
         lock = _lock(run)
         undo.directory_is_ours()
         if not resume:

@@ -6,12 +6,12 @@ sampled tokens and no alternatives, under the distribution that was sampled from
 
 import time
 import uuid
-from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import JSONResponse
 
+from launcher.borders import AnyPath, Step
 from launcher.screen import in_one_line
 from launcher.workload.generate import Sampled
 from launcher.workload.tokens import END, decode, name
@@ -79,8 +79,8 @@ class CompletionRequest(Body):
 
 
 class UpdateRequest(Body):
-    path: Path
-    step: int = Field(ge=0)
+    path: AnyPath
+    step: Step
 
 
 def completion(request: CompletionRequest, prompt_tokens: int, sampled: list[Sampled], step: int) -> dict[str, Any]:

@@ -222,6 +222,10 @@ def test_a_directory_that_a_stranger_has_made_first_is_no_place_for_a_run(tmp_pa
     with pytest.raises(UserError, match="run is uid 4711's") as refused:
         prepare(plan_in(tmp_path / "run"), clean=False)
     assert "name another with --output-dir" in str(refused.value)
+    (tmp_path / "run" / "run.json").write_text("")
+    with pytest.raises(UserError, match=f"look at it with: launch status {tmp_path / 'run'}\n"):
+        prepare(plan_in(tmp_path / "run"), clean=False)
+    (tmp_path / "run" / "run.json").unlink()
     assert list((tmp_path / "run").iterdir()) == []
     os.close(prepare(plan_in(tmp_path / "run"), clean=False, trust=True))
 

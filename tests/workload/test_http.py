@@ -306,6 +306,12 @@ def test_a_path_outside_of_the_runs_weights_is_refused(server: tuple[str, Engine
         assert update(url, path).status_code == 400
 
 
+@pytest.mark.parametrize("name", ["a\0b", "a" * 5000, "a/" * 5000, "\x1b[31m"])
+def test_a_path_that_is_none_is_the_clients_mistake(server: tuple[str, Engine], name: str) -> None:
+    url, _ = server
+    assert update(url, Path(name)).status_code == 400
+
+
 # --- the end ----------------------------------------------------------------------------------------------------------
 
 
