@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # The panes of a run without Python: a shell to launch from, and the logs as they appear.
-# What it opens is described in launcher/view/layout.py; tests/test_tmux_sh.py compares the two.
+# What it opens is described in launcher/view/tmux/layout.py; tests/test_tmux_sh.py compares the two.
 set -Eeuo pipefail
 trap 'exit 2' ERR
 
 readonly COMPONENTS=(trainer orchestrator inference)
 SELF=$(readlink -f -- "${BASH_SOURCE[0]}")
 readonly SELF
-readonly COLOURS=${SELF%/*}/launcher/view/pane.sed
+readonly COLOURS=${SELF%/*}/launcher/view/tmux/pane.sed
 
 usage() {
   cat <<'EOF'

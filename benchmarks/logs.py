@@ -18,8 +18,8 @@ from statistics import median
 
 from launcher.config.torchrun import TorchrunConfig
 from launcher.plan.torchrun import plan_ranks
-from launcher.run.state import ProcessState, ProgressState, RankState, RunState
 from launcher.rundir import RunDir
+from launcher.runs.state import ProcessState, ProgressState, RankState, RunState
 
 RANKS = 64
 START = time.mktime((2026, 11, 23, 3, 10, 2, 0, 0, -1))

@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 from statistics import median
 
-from launcher.run.state import read_state
 from launcher.rundir import RunDir
+from launcher.runs.state import read_state
 
 RANKS = 2
 PORT = 23480

@@ -19,23 +19,24 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from launcher.config.load import Layer, load
 from launcher.config.run import SFTConfig
+from launcher.machine.provenance import Provenance
+from launcher.nodes.rendezvous import meet
+from launcher.nodes.secret import JoinSecret
+from launcher.options.load import Layer, load
 from launcher.plan.build import make_plan
 from launcher.plan.nodes import plan_nodes
 from launcher.plan.render import render
-from launcher.plan.slurm import sbatch_script
 from launcher.plan.spec import Machine, Plan
-from launcher.run.join import meet
-from launcher.run.join_secret import JoinSecret
-from launcher.run.provenance import Provenance
-from launcher.run.state import StateFile, first_state, read_state
 from launcher.rundir import RunDir
-from launcher.view.log_request import LogRequest, select
-from launcher.view.logs import show_logs
-from launcher.view.panes import layout_of
-from launcher.view.status import run_details
-from launcher.view.status_page import run_page
+from launcher.runs.state import first_state, read_state
+from launcher.runs.state_file import StateFile
+from launcher.slurm.script import sbatch_script
+from launcher.view.logs.follow import show_logs
+from launcher.view.logs.request import LogRequest, select
+from launcher.view.status.model import run_details
+from launcher.view.status.page import run_page
+from launcher.view.tmux.panes import layout_of
 
 RANKS = 8
 LINES = 100  # in the log of each rank
@@ -109,7 +110,7 @@ def read_all(root: Path) -> tuple[float, float, float]:
     assert state is not None
     page = seconds(lambda: run_page(state, run_details(run, state), colours=False))
     with Path(os.devnull).open("wb") as nothing, contextlib.redirect_stdout(io.TextIOWrapper(nothing)):
-        logs = seconds(lambda: show_logs(select(LogRequest(str(root))), follow=False, labels=True, every_line=False))
+        logs = seconds(lambda: show_logs(select(run, state, LogRequest()), follow=False, labels=True, every_line=False))
     return page, logs, seconds(lambda: layout_of(run, state))
 
 

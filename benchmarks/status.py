@@ -15,8 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from launcher.run.state import ProcessState, ProgressState, RankState, RunState
 from launcher.rundir import RunDir
+from launcher.runs.state import ProcessState, ProgressState, RankState, RunState
 
 LAUNCH = Path(sys.executable).with_name("launch")
 STEPS = 500

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from launcher.config.base import Section
-from launcher.config.fields import ConfigField, config_fields
-from launcher.config.help import by_section, default_text, usage
 from launcher.config.run import RLConfig, SFTConfig
+from launcher.options.fields import ConfigField, config_fields
+from launcher.options.help import by_section, default_text, usage
 from launcher.plan.placeholders import MEANING
 
 PAGE = Path(__file__).with_name("configuration.md")

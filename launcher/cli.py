@@ -2,17 +2,18 @@
 
 import sys
 from difflib import get_close_matches
+from importlib import import_module
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 from typer.exceptions import Abort, TyperException
 
+from launcher.borders.screen import printable
+from launcher.borders.streams import prepare_streams, trouble_with_stdout
 from launcher.errors import UserError
-from launcher.screen import printable
-from launcher.streams import prepare_streams, trouble_with_stdout
 
-COMMANDS = {
+COMMANDS = {  # each is a module of launcher.commands
     "rl": "trainer (under torchrun) + orchestrator + inference",
     "sft": "the trainer alone, under torchrun",
     "resume": "the next attempt of a run, from its newest checkpoint",
@@ -60,7 +61,7 @@ def _exit_code(arguments: list[str]) -> Any:
 
 
 def _short_of_something(error: OSError) -> int:
-    from launcher.run.limits import shortage
+    from launcher.machine.limits import shortage
 
     short = shortage(error)
     if short is None:
@@ -88,9 +89,7 @@ class Commands(TyperGroup):
             close = get_close_matches(cmd_name, COMMANDS, n=1)
             hint = f"did you mean launch {close[0]}?" if close else f"there are {', '.join(COMMANDS)}"
             raise UserError(f"{cmd_name} is no command", hint)
-        from launcher.commands import command
-
-        return command(cmd_name, COMMANDS[cmd_name])
+        return import_module(f"launcher.commands.{cmd_name}").command
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         formatter.write(f"Usage: launch COMMAND [OPTIONS]\n\n{HELP}\nCommands:\n")

@@ -30,12 +30,12 @@ from typing import TYPE_CHECKING
 
 from loguru import logger
 
-from launcher.files import open_regular
-from launcher.recorder import open_recorder
+from launcher.borders.files import open_regular
+from launcher.borders.screen import printable
+from launcher.instrumentation.recorder import open_recorder
+from launcher.instrumentation.traceable import make_traceable
+from launcher.instrumentation.waiting import report_waits
 from launcher.rundir import RunDir
-from launcher.screen import printable
-from launcher.traceable import make_traceable
-from launcher.waiting import report_waits
 
 if TYPE_CHECKING:
     from loguru import Logger, Record

@@ -16,11 +16,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from launcher.borders.files import read_bytes
 from launcher.config.wandb import WandbConfig, over_environment
-from launcher.files import read_bytes
 from launcher.logger import rank_from_environment, run_from_environment
-from launcher.metrics import MetricsFile, Number, Sink
 from launcher.rundir import RunDir
+from launcher.tracking.sinks import MetricsFile, Number, Sink
 
 
 class Monitor(Sink):
@@ -105,8 +105,8 @@ def _sinks(
 
 
 def _wandb_sink(component: str, run: RunDir | None, wandb: WandbConfig, config: dict[str, Any]) -> Iterator[Sink]:
-    from launcher.wandb_run import WandbRun  # nobody who does without W&B pays for it
-    from launcher.wandb_start import start_wandb
+    from launcher.tracking.wandb_init import start_wandb
+    from launcher.tracking.wandb_sink import WandbRun  # nobody who does without W&B pays for it
 
     started = start_wandb(wandb, run.root if run else Path(), config)
     if started is not None:

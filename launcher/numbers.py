@@ -19,3 +19,13 @@ def mean(values: Sequence[float]) -> float:
     """Of finite numbers, also of those whose sum no float holds."""
     exact = sum(values) / len(values)
     return exact if math.isfinite(exact) else sum(value / len(values) for value in values)
+
+
+def duration(seconds: float) -> str:
+    """ "42s", "3m 07s", "2h 05m"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02}s"
+    return f"{whole // 3600}h {whole % 3600 // 60:02}m"

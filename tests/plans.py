@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from launcher.config.base import Section
-from launcher.config.command import Request, config_command
 from launcher.config.run import RLConfig, SFTConfig
+from launcher.options.command import Request, config_command
 from launcher.plan.build import make_plan
 from launcher.plan.nodes import plan_nodes
 from launcher.plan.spec import Machine, Plan, ProcessSpec

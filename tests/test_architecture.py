@@ -1,4 +1,4 @@
-"""The house: config -> plan -> run -> view -> cli, one direction, and what each room may not touch."""
+"""The house: each room knows those below it and never those above, and what each may not touch."""
 
 import ast
 import sys
@@ -11,20 +11,71 @@ import launcher
 from tests.children import run_python
 
 PACKAGE = Path(launcher.__file__).parent
-ROOMS = ("config", "plan", "run", "view", "cli")
+ROOMS = (
+    "errors",
+    "numbers",
+    "home",
+    "borders",
+    "rundir",
+    "checkpoints",
+    "config",
+    "options",
+    "plan",
+    "processes",
+    "instrumentation",
+    "logger",
+    "tracking",
+    "monitor",
+    "machine",
+    "failure",
+    "nodes",
+    "runs",
+    "slurm",
+    "stacks",
+    "supervisor",
+    "view",
+    "doctor",
+    "session",
+    "commands",
+    "cli",
+)
+"""From the ground up. A room imports from those before it alone."""
+
+FLOORS = {
+    "view": ("", "logs", "status", "tmux", "console"),
+    "supervisor": ("", "listeners"),
+}
+"""The folders of a room in the same order; "" is the files beside them."""
+
+BESIDE = ("__init__", "__main__", "torchrun_logs", "workload")
+MOST_FILES = 14  # in a folder
+LARGEST = 0.15  # of all lines, in a room or one of its folders
+
 MACHINE = {"subprocess", "socket", "os", "libtmux", "torch", "time", "random", "datetime", "threading", "asyncio"}
 HEAVY = {"torch", "wandb", "libtmux", "rich", "numpy"}
+LAUNCHER = {"torch", "wandb", "libtmux", "rich"}
 FORBIDDEN = {
-    "config": {"torch", "wandb", "libtmux", "rich", "subprocess", "socket", "os", "time", "random"},
+    "config": LAUNCHER | {"subprocess", "socket", "os", "time", "random"},
+    "options": LAUNCHER | {"subprocess", "socket", "time", "random"},
     "plan": MACHINE | {"wandb", "rich"},
-    "run": {"torch", "wandb", "libtmux", "rich"},
+    **dict.fromkeys(("processes", "machine", "failure", "nodes", "runs", "slurm", "stacks", "supervisor"), LAUNCHER),
     "view": {"torch", "wandb"},
     "workload": {"libtmux", "rich", "subprocess"},
 }
+PRINTING = {"cli", "commands", "session", "view", "doctor", "__main__", "workload"}
+MAY_PRINT = {
+    "options/entry.py",  # the command line of the workload's modules
+    "slurm/submit.py",  # what sbatch said
+    "slurm/time_limit.py",  # a program of its own
+}
+
+
+def all_files() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
 
 
 def files(room: str) -> list[Path]:
-    return sorted((PACKAGE / room).rglob("*.py")) if room != "cli" else [PACKAGE / "cli.py"]
+    return sorted((PACKAGE / room).rglob("*.py")) or [PACKAGE / f"{room}.py"]
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -43,11 +94,49 @@ def room_of(module: str) -> str | None:
     return parts[1] if parts[0] == "launcher" and len(parts) > 1 else None
 
 
+def floor_of(parts: tuple[str, ...], floors: tuple[str, ...]) -> str:
+    return parts[0] if parts and parts[0] in floors else ""
+
+
+def test_every_room_has_its_place_in_the_order() -> None:
+    there = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in all_files()}
+    assert there == {*ROOMS, *BESIDE}
+
+
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_never_imports_a_later_one(room: str) -> None:
-    later = set(ROOMS[ROOMS.index(room) + 1 :])
+    later = {*ROOMS[ROOMS.index(room) + 1 :], "workload"}
     reached = {(path.name, module) for path in files(room) for module in imports(path) if room_of(module) in later}
     assert reached == set()
+
+
+@pytest.mark.parametrize("room", FLOORS)
+def test_a_folder_of_a_room_never_imports_a_later_one(room: str) -> None:
+    floors = FLOORS[room]
+    upwards = set()
+    for path in files(room):
+        own = floors.index(floor_of(path.relative_to(PACKAGE / room).parts, floors))
+        for module in imports(path):
+            parts = module.split(".")
+            if parts[:2] == ["launcher", room] and floors.index(floor_of(tuple(parts[2:]), floors)) > own:
+                upwards.add((path.name, module))
+    assert upwards == set()
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    names = {".".join(("launcher", *path.relative_to(PACKAGE).with_suffix("").parts)): path for path in all_files()}
+    left = {name: {module for module in imports(path) if module in names} for name, path in names.items()}
+    while free := {name for name, needs in left.items() if not needs & left.keys()}:
+        left = {name: needs for name, needs in left.items() if name not in free}
+    assert left == {}
+
+
+def test_no_folder_is_crowded_and_no_room_holds_too_much() -> None:
+    lines = {path: len(path.read_text().splitlines()) for path in all_files()}
+    for folder in {path.parent for path in lines}:
+        inside = [path for path in lines if path.parent == folder and path.name != "__init__.py"]
+        assert len(inside) <= MOST_FILES, folder
+        assert sum(lines[path] for path in inside) <= LARGEST * sum(lines.values()), folder
 
 
 @pytest.mark.parametrize("room", FORBIDDEN)
@@ -57,29 +146,20 @@ def test_a_room_touches_only_what_is_its_own(room: str) -> None:
 
 
 def test_views_never_touch_processes_nor_know_who_starts_them() -> None:
-    starting = {
-        f"launcher.run.{name}" for name in ("spawn", "split", "guard", "watcher", "supervisor", "prepare", "probe")
-    }
-    killing = {f"launcher.run.processes.{name}" for name in ("kill_quietly", "signal_group", "sweep")}
+    starting = {f"launcher.processes.{name}" for name in ("spawn", "guard_fork", "guard", "watcher")}
+    starting |= {"launcher.supervisor.supervisor", "launcher.runs.directory", "launcher.machine.probe"}
+    killing = {f"launcher.processes.process_tree.{name}" for name in ("kill_quietly", "signal_group", "sweep")}
     reached = {(path.name, module) for path in files("view") for module in imports(path)}
     assert {(name, module) for name, module in reached if module in starting | killing} == set()
 
 
-@pytest.mark.parametrize("room", ["config", "plan", "run", "view"])
-def test_nothing_of_the_launcher_depends_on_the_workload(room: str) -> None:
-    reached = {(path.name, module) for path in files(room) for module in imports(path)}
-    assert {(name, module) for name, module in reached if room_of(module) == "workload"} == set()
-
-
-@pytest.mark.parametrize(
-    "path", [path for room in ("config", "plan", "run") for path in files(room)], ids=lambda p: p.name
-)
+@pytest.mark.parametrize("path", all_files(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_nobody_but_the_views_and_the_command_line_prints(path: Path) -> None:
-    allowed = {"entry.py"}  # the command line of the workload's modules
+    name = str(path.relative_to(PACKAGE))
     calls = [
         node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name) and node.id == "print"
     ]
-    assert path.name in allowed or calls == []
+    assert name.split("/")[0].removesuffix(".py") in PRINTING or name in MAY_PRINT or calls == []
 
 
 def loaded_by(code: str) -> set[str]:
@@ -123,16 +203,13 @@ def test_the_help_of_all_commands_loads_no_models() -> None:
     assert "pydantic" not in loaded_by(HELP.format(arguments=["--help"]))
 
 
-def test_the_supervisor_loads_neither_torch_nor_wandb() -> None:
-    loaded = loaded_by(
-        "import launcher.run.supervisor, launcher.run.cause, launcher.view.console, launcher.view.report"
-    )
-    assert loaded & {"torch", "wandb", "libtmux"} == set()
+def test_the_session_loads_neither_torch_nor_wandb() -> None:
+    assert loaded_by("import launcher.session") & {"torch", "wandb", "libtmux"} == set()
 
 
 @pytest.mark.parametrize("name", ["guard", "watcher"])
 def test_guard_and_watcher_need_nothing_but_the_standard_library(name: str) -> None:
-    modules = {module.split(".")[0] for module in imports(PACKAGE / "run" / f"{name}.py")}
+    modules = {module.split(".")[0] for module in imports(PACKAGE / "processes" / f"{name}.py")}
     assert modules <= set(sys.stdlib_module_names)
 
 

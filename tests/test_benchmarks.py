@@ -8,6 +8,7 @@ import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 ARGUMENTS = {
+    "house": [],
     "inference": ["0.2", "1"],
     "log_folding": ["1", "10"],
     "logs": ["1", "10"],
@@ -32,7 +33,7 @@ def test_none_is_forgotten_here() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name == "scaling" else [pytest.mark.slow]) for name in ARGUMENTS]
+    "name", [pytest.param(name, marks=[] if name in ("house", "scaling") else [pytest.mark.slow]) for name in ARGUMENTS]
 )
 def test_it_runs(name: str) -> None:
     assert len(run(f"{name}.py", *ARGUMENTS[name]).splitlines()) > 1

@@ -1,11 +1,11 @@
-"""launcher.monitor and launcher.metrics: the file that is written with or without W&B."""
+"""launcher.monitor and launcher.tracking.sinks: the file that is written with or without W&B."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from launcher.metrics import MetricsFile
+from launcher.tracking.sinks import MetricsFile
 from tests.children import run_python
 
 SETUP = "from launcher import get_monitor, setup_monitor; monitor = setup_monitor()\n"

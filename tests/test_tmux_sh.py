@@ -1,4 +1,4 @@
-"""tmux.sh in a real bash and tmux: the panes of launcher/view/layout.py, before a run has started, without Python."""
+"""tmux.sh in a real bash and tmux: the panes of launcher/view/tmux/layout.py before a run starts, without Python."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from launcher.rundir import RunDir
-from launcher.view.layout import PaneSource, run_layout
+from launcher.view.tmux.layout import PaneSource, run_layout
 from tests.tmux_server import TmuxServer
 from tests.waiting import until
 

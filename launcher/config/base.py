@@ -6,13 +6,13 @@ from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from launcher.borders import MOST_COUNT, MOST_STEPS
+from launcher.borders.values import MOST_COUNT, MOST_STEPS
 
 S = TypeVar("S", bound="Section")
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-LONGEST_DURATION = "46296d"  # below the 4e9 seconds of launcher.borders.Seconds
+LONGEST_DURATION = "46296d"  # below the 4e9 seconds of launcher.borders.values.Seconds
 _TOO_LONG = 4e9  # seconds
 
 

@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from launcher.borders import MOST_STEPS
+from launcher.borders.values import MOST_STEPS
 from launcher.config.base import Duration, Section, SmallInt
 from launcher.config.progress import ProgressPattern, headline
 from launcher.config.torchrun import TorchrunConfig

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from launcher.borders import MOST_STEPS, NAME, SocketName
+from launcher.borders.values import MOST_STEPS, NAME, SocketName
 from launcher.config.base import Directory, Duration, LargeInt, Section, Seed, SmallInt, Switch
 from launcher.config.component import (
     ComponentConfig,

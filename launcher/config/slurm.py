@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from launcher.borders import MOST_COUNT, whole_number
+from launcher.borders.values import MOST_COUNT, whole_number
 from launcher.config.base import Duration, SmallInt, Switch
 
 LEAD_MARGIN = 30.0  # seconds beyond the grace that are left for taking the run apart and for the requeue

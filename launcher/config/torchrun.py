@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from launcher.borders import MOST_COUNT, whole_number
+from launcher.borders.values import MOST_COUNT, whole_number
 from launcher.config.base import Directory, Section, SmallInt
 
 

@@ -4,10 +4,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from launcher.borders.masking import is_masked
 from launcher.config.component import ComponentConfig, LastingConfig, ProcessConfig
-from launcher.config.dump import to_toml
 from launcher.config.progress import headline
 from launcher.config.run import RLConfig, RunConfig, SFTConfig, is_reference
+from launcher.config.toml import to_toml
 from launcher.config.wandb import WandbConfig, WandbSection
 from launcher.config.workload import (
     INFERENCE_TOKEN,
@@ -22,12 +23,10 @@ from launcher.plan.environment import additions, flight_recorder, foreign_torchr
 from launcher.plan.placeholders import expand
 from launcher.plan.placement import Placement, Server, place
 from launcher.plan.ready import LOG, check_alive, check_ready
-from launcher.plan.spec import Alive, Machine, Plan, ProcessSpec, Progress, Ranks, Role
+from launcher.plan.spec import Alive, ForeignRun, Machine, Plan, ProcessSpec, Progress, Ranks, Role
 from launcher.plan.torchrun import between_nodes, plan_ranks, rank_files, redirected, torchrun_argv
 from launcher.plan.wandb_runs import NOT_LOGGED_IN, foreign_run, wandb_run, wandb_variables
 from launcher.rundir import RunDir
-from launcher.secrets import is_masked
-from launcher.wandb_links import ForeignRun
 
 H = TypeVar("H", bound=Handed)
 

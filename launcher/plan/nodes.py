@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from launcher.borders import MOST_PORT, whole_number
+from launcher.borders.values import MOST_PORT, whole_number
 from launcher.config.run import RLConfig, SFTConfig
 from launcher.errors import UserError
 

@@ -4,10 +4,10 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+from launcher.borders.masking import MASK, masked_value, masked_words
+from launcher.borders.screen import in_one_line, printable, quoted
 from launcher.plan.ready import ready_when
 from launcher.plan.spec import Plan, ProcessSpec
-from launcher.screen import in_one_line, printable, quoted
-from launcher.secrets import MASK, masked_value, masked_words
 
 
 def render(plan: Plan, cwd: Path, files_are_written: bool) -> str:

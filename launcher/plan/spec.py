@@ -6,10 +6,20 @@ from enum import Enum
 from pathlib import Path
 from typing import Literal
 
+from launcher.borders.values import Label, Name, PathText
 from launcher.config.wandb import WandbConfig
 from launcher.plan.nodes import Nodes
 from launcher.rundir import RunDir
-from launcher.wandb_links import ForeignRun
+
+
+@dataclass(frozen=True)
+class ForeignRun:
+    """The W&B run that a program was told to log to which knows nothing of us, and writes no link."""
+
+    component: Name
+    name: Label
+    id: Label
+    directory: PathText  # where it keeps W&B's files
 
 
 class Role(Enum):
@@ -21,7 +31,7 @@ class Role(Enum):
 
 @dataclass(frozen=True)
 class Machine:
-    """What the plan has to know about the host; `launcher.run.probe` finds it out."""
+    """What the plan has to know about the host; `launcher.machine.probe` finds it out."""
 
     python: str
     cwd: Path

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from launcher.config.wandb import VARIABLES, WandbConfig
 from launcher.errors import UserError
-from launcher.wandb_links import ForeignRun
+from launcher.plan.spec import ForeignRun
 
 NOT_LOGGED_IN = "not logged in to W&B: logging offline; log in with `wandb login` or set WANDB_API_KEY"
 

@@ -7,12 +7,12 @@ from typing import Any, BinaryIO
 
 from pydantic_core import from_json
 
-from launcher.borders import is_number, step_of
-from launcher.files import reading
+from launcher.borders.files import reading
+from launcher.borders.screen import in_one_line
+from launcher.borders.values import is_number, step_of
 from launcher.numbers import mean, three_digits
 from launcher.plan.spec import Progress
-from launcher.run.state import ProgressState
-from launcher.screen import in_one_line
+from launcher.runs.state import ProgressState
 
 TAIL = 8192  # bytes: some twenty steps
 WHOLE = 32 * 1024  # bytes; of a longer file samples are read, so that a run of any length is seen at once

@@ -4,19 +4,19 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from launcher.borders.screen import in_lines
 from launcher.checkpoints import newest_checkpoint
-from launcher.numbers import three_digits
-from launcher.plan.spec import Plan, ProcessSpec, Progress
-from launcher.registry import call_name
-from launcher.run.events import ending_text, exit_text
-from launcher.run.failure import Failure
-from launcher.run.slurm import own_job
-from launcher.run.state import FailureState, ProcessState, ProgressState, RunState
+from launcher.failure.failure import Failure, exit_text
+from launcher.numbers import duration, three_digits
+from launcher.plan.spec import ForeignRun, Plan, ProcessSpec, Progress
 from launcher.rundir import RunDir
-from launcher.screen import in_lines
+from launcher.runs.registry import call_name
+from launcher.runs.state import FailureState, ProcessState, ProgressState, RunState
+from launcher.slurm.client import own_job
+from launcher.supervisor.events import ending_text
+from launcher.tracking.wandb_links import read_wandb_links
 from launcher.view.metrics import newest_values, read_curve, read_newest
 from launcher.view.plot import plot
-from launcher.wandb_links import ForeignRun, read_wandb_links
 
 
 def header(plan: Plan, session: str | None, notes: Sequence[str] = ()) -> str:
@@ -176,13 +176,3 @@ _HEADLINES = (
     "evaluation/exact_match",
     "perf/tokens_per_s",
 )
-
-
-def duration(seconds: float) -> str:
-    """ "42s", "3m 07s", "2h 05m"."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m {whole % 60:02}s"
-    return f"{whole // 3600}h {whole % 3600 // 60:02}m"

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from launcher.screen import in_one_line
+from launcher.borders.screen import in_one_line
 
 GAP = 2  # columns between two cells
 

@@ -11,15 +11,15 @@ POST /update_weights {"path": DIRECTORY, "step": N} replaces the weights; GET /h
 
 import sys
 
-from launcher.config.entry import load_component
 from launcher.config.workload import InferenceConfig
+from launcher.options.entry import load_component
 from launcher.workload.entry import quick_imports, run_component
 
 
 def main() -> None:
     config = load_component(InferenceConfig, sys.argv[1:])
     with quick_imports():
-        from launcher.workload.server import serve  # torch is loaded here, so that --help is quick
+        from launcher.workload.serving.server import serve  # torch is loaded here, so that --help is quick
     run_component("inference", config, serve)
 
 

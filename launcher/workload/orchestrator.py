@@ -14,18 +14,18 @@ import sys
 import time
 from statistics import fmean
 
-from launcher.config.entry import load_component
 from launcher.config.workload import OrchestratorConfig
 from launcher.errors import UserError
+from launcher.instrumentation.waiting import waiting_for
 from launcher.logger import get_logger
 from launcher.monitor import get_monitor
 from launcher.numbers import three_digits
-from launcher.waiting import waiting_for
-from launcher.workload.client import InferenceServers, Request, ServerLost
+from launcher.options.entry import load_component
 from launcher.workload.entry import forget_metrics, run_component, run_dir
 from launcher.workload.files import clear, resume_step
-from launcher.workload.groups import Group, group_metrics, score
-from launcher.workload.handover import Sample, make_batch, newest_weights, write_batch
+from launcher.workload.rollout.client import InferenceServers, Request, ServerLost
+from launcher.workload.rollout.groups import Group, group_metrics, score
+from launcher.workload.rollout.handover import Sample, make_batch, newest_weights, write_batch
 from launcher.workload.task import Task, load_task
 
 POLL = 0.005  # seconds between looks at the directory of the weights

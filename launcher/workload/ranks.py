@@ -13,7 +13,7 @@ from torch import Tensor
 
 from launcher.config.workload import Device
 from launcher.errors import UserError
-from launcher.waiting import waiting_for
+from launcher.instrumentation.waiting import waiting_for
 
 T = TypeVar("T")
 

@@ -9,15 +9,15 @@ The orchestrator and the inference server have to be started beside it, with the
 
 import sys
 
-from launcher.config.entry import load_component
 from launcher.config.workload import RLTrainerConfig
+from launcher.options.entry import load_component
 from launcher.workload.entry import quick_imports, run_component
 
 
 def main() -> None:
     config = load_component(RLTrainerConfig, sys.argv[1:])
     with quick_imports():
-        from launcher.workload.rl_trainer import train  # torch is loaded here, so that --help is quick
+        from launcher.workload.training.rl_trainer import train  # torch is loaded here, so that --help is quick
     run_component("trainer", config, train)
 
 

@@ -7,15 +7,15 @@ Started by `launch sft`; by hand:
 
 import sys
 
-from launcher.config.entry import load_component
 from launcher.config.workload import SFTTrainerConfig
+from launcher.options.entry import load_component
 from launcher.workload.entry import quick_imports, run_component
 
 
 def main() -> None:
     config = load_component(SFTTrainerConfig, sys.argv[1:])
     with quick_imports():
-        from launcher.workload.sft_trainer import train  # torch is loaded here, so that --help is quick
+        from launcher.workload.training.sft_trainer import train  # torch is loaded here, so that --help is quick
     run_component("trainer", config, train)
 
 

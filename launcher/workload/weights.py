@@ -11,10 +11,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from launcher.borders.files import open_regular, read_bytes
 from launcher.checkpoints import steps_in
 from launcher.config.workload import ModelConfig
 from launcher.errors import UserError
-from launcher.files import open_regular, read_bytes
 from launcher.rundir import RunDir
 from launcher.workload.model import Shape, Transformer
 

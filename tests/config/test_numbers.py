@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from launcher.config.base import LONGEST_DURATION, Section
-from launcher.config.fields import ConfigField, Shape, config_fields
-from launcher.config.options import flag_of
 from launcher.config.run import RLConfig, SFTConfig
 from launcher.errors import UserError
+from launcher.options.fields import ConfigField, Shape, config_fields
+from launcher.options.flags import flag_of
 from launcher.plan.nodes import plan_nodes
 from tests.plans import typed
 
@@ -84,7 +84,7 @@ def test_numbers_within_a_text_have_bounds_too(options: tuple[str, ...]) -> None
 
 
 def test_a_number_of_a_file_that_is_none_is_refused() -> None:
-    from launcher.config.load import Layer, load
+    from launcher.options.load import Layer, load
 
     for values in (
         {"grace": float("inf")},

@@ -2,10 +2,10 @@
 
 import pytest
 
-from launcher.config.load import Layer, load
 from launcher.config.order import check_order
 from launcher.config.run import SFTConfig
 from launcher.errors import UserError
+from launcher.options.load import Layer, load
 from tests.plans import rl
 
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from launcher.run.liveness import living_processes, true_state
 from launcher.rundir import RunDir
+from launcher.runs.liveness import living_processes, true_state
 from tests.launching import Launched, Launcher
 from tests.waiting import until
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from launcher.run.liveness import true_state
-from launcher.run.state import read_state
+from launcher.runs.liveness import true_state
+from launcher.runs.state import read_state
 from tests.e2e.faulty import Ended, Faulty, log_of, rl_command, start_rl
 from tests.launching import Launched, Launcher
 from tests.waiting import until

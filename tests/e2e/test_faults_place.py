@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from launcher.run.state import RunState, read_state
 from launcher.rundir import RunDir
+from launcher.runs.state import RunState, read_state
 from tests.e2e.faulty import RL, Ended, Faulty, rl_command, start_rl
 from tests.launching import LAUNCH, Launched, Launcher
 from tests.tmux_server import TmuxServer

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from launcher.run.meeting import HELLO
-from launcher.run.seal import Seal, fingerprint, key_of_session
+from launcher.nodes.meeting import HELLO
+from launcher.nodes.seal import Seal, fingerprint, key_of_session
 from tests.launching import Launched, Launcher
 from tests.tmux_server import TmuxServer
 from tests.waiting import until

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from launcher.run.state import read_state
 from launcher.rundir import RunDir
+from launcher.runs.state import read_state
 from tests.launching import LAUNCH
 from tests.waiting import until
 
@@ -106,7 +106,7 @@ def test_a_run_that_cannot_be_split_off_has_failed_and_does_not_look_as_if_it_ha
 ) -> None:
     """The last processes were taken between the check and the start: here, by the check's being switched off."""
     script = (
-        "import launcher.run.limits as l; l.check_limits = lambda n: None; import launcher.cli; launcher.cli.main()"
+        "import launcher.machine.limits as l; l.check_limits = lambda n: None; import launcher.cli; launcher.cli.main()"
     )
     python = Path(LAUNCH).with_name("python")
     words = (str(python), "-c", script, *TRUE, "--output-dir", "run")

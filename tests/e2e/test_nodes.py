@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from launcher.run.state import read_state
+from launcher.runs.state import read_state
 from tests.launching import Launcher
-from tests.nodes import Nodes
+from tests.several_nodes import Nodes
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow  # several launches each, minutes in all

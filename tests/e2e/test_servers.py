@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from launcher.run.events import exit_text
+from launcher.failure.failure import exit_text
 from tests.e2e.faulty import Ended, start_rl
 from tests.launching import Launcher
 from tests.waiting import until

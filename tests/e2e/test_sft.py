@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from launcher.run.state import read_state
 from launcher.rundir import RunDir
+from launcher.runs.state import read_state
 from launcher.view.metrics import read_metrics, series
 from tests.launching import Launched, Launcher
 from tests.waiting import until

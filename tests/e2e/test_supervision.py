@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from launcher.run.state import read_state
 from launcher.rundir import RunDir
+from launcher.runs.state import read_state
 from tests.launching import LAUNCH, Launcher
 from tests.waiting import until
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from launcher.config.dump import to_toml
+from launcher.borders.files import write_atomically
+from launcher.config.toml import to_toml
 from launcher.errors import UserError
-from launcher.files import write_atomically
 from launcher.plan.placeholders import MEANING, expand
 from tests.plans import component, plan_of, rl, sft
 

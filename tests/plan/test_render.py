@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from launcher.borders.masking import MASK
 from launcher.plan.render import render, shell_line
 from launcher.plan.spec import Plan
-from launcher.secrets import MASK
 from tests.plans import component, machine, plan_of, rl, sft, shower, shown
 
 NASTY = [

@@ -5,7 +5,7 @@ from datetime import datetime
 import pytest
 
 from launcher.view.clocks import key_of_clock
-from launcher.view.log_lines import clock_of, has_stamp, key_of
+from launcher.view.logs.lines import clock_of, has_stamp, key_of
 
 
 def at(text: str) -> float:

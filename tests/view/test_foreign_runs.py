@@ -12,23 +12,24 @@ from typing import Any
 
 import pytest
 
-from launcher.borders import MOST_STEPS
+from launcher.borders.screen import printable
+from launcher.borders.values import MOST_STEPS
 from launcher.checkpoints import newest_checkpoint
-from launcher.commands import status
+from launcher.commands.status import status
 from launcher.config.run import RLConfig
 from launcher.errors import UserError
-from launcher.run.inspection import inspect_processes
-from launcher.run.state import ProcessState, ProgressState, RunState, boot_id, identify, read_state
+from launcher.processes.identity import boot_id, identify
 from launcher.rundir import RunDir
-from launcher.screen import printable
-from launcher.view.attach import attach
-from launcher.view.layout import PaneSource, run_layout, session_name
-from launcher.view.panes import layout_of, show_status, status_text
-from launcher.view.status import all_runs, run_details
-from launcher.view.status_page import run_page
-from launcher.view.status_table import runs_screen
-from launcher.view.tmux import TmuxError, close_panes, literal, open_panes, set_status
-from launcher.wandb_links import WandbLink, read_wandb_links
+from launcher.runs.inspection import inspect_processes
+from launcher.runs.state import ProcessState, ProgressState, RunState, read_state
+from launcher.tracking.wandb_links import WandbLink, read_wandb_links
+from launcher.view.status.model import all_runs, run_details
+from launcher.view.status.page import run_page
+from launcher.view.status.table import runs_screen
+from launcher.view.tmux.attach import attach
+from launcher.view.tmux.client import TmuxError, close_panes, literal, open_panes, set_status
+from launcher.view.tmux.layout import PaneSource, run_layout, session_name
+from launcher.view.tmux.panes import layout_of, show_status, status_text
 from tests.plans import rl
 from tests.tmux_server import TmuxServer
 from tests.waiting import until
@@ -228,7 +229,7 @@ def test_a_run_json_that_no_parser_likes_is_a_run_that_cannot_be_read(write: Wri
 def test_the_same_process_named_a_thousand_times_is_measured_once(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("launcher.run.inspection.with_descendants", (asked := []).append)
+    monkeypatch.setattr("launcher.runs.inspection.with_descendants", (asked := []).append)
     own = identify(os.getpid()).model_dump()
     components = [{"name": f"c{number}", "log": "/a", "process": own} for number in range(1000)]
     run = write(processes=components, host=platform.node(), state="running", ended=None)

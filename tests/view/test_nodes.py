@@ -8,16 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from launcher.commands.choice import find_run
 from launcher.errors import UserError
 from launcher.plan.spec import Plan
-from launcher.registry import every_run, register
-from launcher.run.choice import find_run
-from launcher.run.state import RunState, StateFile, first_state, other_nodes
-from launcher.view.log_request import LogRequest, select
-from launcher.view.logs import LogView
-from launcher.view.panes import PANES_OF_OTHERS, layout_of
-from launcher.view.status import run_details
-from launcher.view.status_page import run_page
+from launcher.runs.registry import every_run, register
+from launcher.runs.state import RunState, first_state, open_run, other_nodes
+from launcher.runs.state_file import StateFile
+from launcher.view.logs.follow import LogView
+from launcher.view.logs.request import LogRequest, select
+from launcher.view.status.model import run_details
+from launcher.view.status.page import run_page
+from launcher.view.tmux.panes import PANES_OF_OTHERS, layout_of
 from tests.plans import plan_on_node, sft
 
 LINE = "2026-11-23 03:10:{:02}.000 | INFO    | {}\n"
@@ -51,7 +52,7 @@ def node(root: Path, rank: int, count: int = 2, **facts: object) -> tuple[Plan, 
 
 
 def shown(root: Path, **request: object) -> list[str]:
-    view = LogView(select(LogRequest(str(root), **request)), labels=True, colours=False)  # type: ignore[arg-type]
+    view = LogView(select(*open_run(root), LogRequest(**request)), labels=True, colours=False)  # type: ignore[arg-type]
     view.find_logs()
     lines = b"".join(view.new_lines(final=True)).decode().splitlines()
     return [" ".join((line.split("|")[0].strip(), line.split("|")[-1].strip())) for line in lines]

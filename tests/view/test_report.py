@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from launcher.failure.failure import Failure
+from launcher.numbers import duration
 from launcher.plan.spec import Plan
-from launcher.run.failure import Failure
-from launcher.run.state import FailureState, ProcessId, RunState, first_state
-from launcher.view.report import duration, failure_block, failure_state, header, resume_note, shown, summary
+from launcher.processes.identity import ProcessId
+from launcher.runs.state import FailureState, RunState, first_state
+from launcher.view.report import failure_block, failure_state, header, resume_note, shown, summary
 from tests.plans import machine, plan_of, rl, sft
 
 

@@ -10,31 +10,24 @@ from typing import Any
 import pytest
 
 from launcher import cli
+from launcher.borders.screen import printable
+from launcher.doctor.check import Check
+from launcher.doctor.text import doctor_text
+from launcher.failure.failure import Failure
 from launcher.plan.render import render
-from launcher.run.check import Check
-from launcher.run.events import NotStarted, Stopping
-from launcher.run.failure import Failure
-from launcher.run.frames import Frame, PythonProcess, Stack, Thread
-from launcher.run.state import (
-    AttemptState,
-    FailureState,
-    ProcessState,
-    ProgressState,
-    RunState,
-    boot_id,
-    first_state,
-)
+from launcher.processes.identity import boot_id
 from launcher.rundir import RunDir
-from launcher.screen import printable
-from launcher.view.doctor import doctor_text
-from launcher.view.launcher_log import describe
+from launcher.runs.state import AttemptState, FailureState, ProcessState, ProgressState, RunState, first_state
+from launcher.stacks.frames import Frame, PythonProcess, Stack, Thread
+from launcher.stacks.text import stacks_text, verdict_lines
+from launcher.supervisor.events import NotStarted, Stopping
+from launcher.tracking.wandb_links import WandbLink
+from launcher.view.console.event_log import describe
 from launcher.view.report import failure_block, header, summary
-from launcher.view.stacks import stacks_text, verdict_lines
-from launcher.view.status import Runs, run_details, run_status
-from launcher.view.status_page import run_page
-from launcher.view.status_table import runs_screen
-from launcher.view.tmux import literal
-from launcher.wandb_links import WandbLink
+from launcher.view.status.model import Runs, run_details, run_status
+from launcher.view.status.page import run_page
+from launcher.view.status.table import runs_screen
+from launcher.view.tmux.client import literal
 from tests.plans import machine, plan_of, sft
 
 NASTY = "a\x1b]0;x\x07b\x9b31mc\u202ed\x1b[2Je\x7f\r\x1b[31m"

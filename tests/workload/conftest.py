@@ -8,7 +8,7 @@ import pytest
 
 from launcher import monitor
 from launcher.config.workload import Handed
-from launcher.metrics import MetricsFile
+from launcher.tracking.sinks import MetricsFile
 from launcher.workload.entry import run_dir
 
 Run = Callable[[Callable[[Any], int | None], Handed], int | None]

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from launcher.config.workload import ModelConfig
 from launcher.rundir import RunDir
-from launcher.workload.engine import Engine
-from launcher.workload.http import Access
-from launcher.workload.server import Server, bind, make_app
+from launcher.workload.serving.engine import Engine
+from launcher.workload.serving.http import Access
+from launcher.workload.serving.server import Server, bind, make_app
 from launcher.workload.weights import build_model
 from tests.waiting import until
 

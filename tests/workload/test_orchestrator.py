@@ -9,8 +9,8 @@ import pytest
 from launcher.checkpoints import steps_in
 from launcher.rundir import RunDir
 from launcher.workload.files import appearing
-from launcher.workload.handover import ATTEMPT, Sample, has_batch, make_batch, read_batch, write_batch
 from launcher.workload.metrics import ORCHESTRATOR
+from launcher.workload.rollout.handover import ATTEMPT, Sample, has_batch, make_batch, read_batch, write_batch
 from launcher.workload.weights import build_model, save_model
 from tests.waiting import until
 from tests.workload.running import TINY, finished, serving, started

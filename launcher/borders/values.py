@@ -1,0 +1,119 @@
+"""What may come from outside, from files and from other nodes: types for the models that read it, and write it too."""
+
+import math
+import os
+import re
+import signal
+from pathlib import Path
+from typing import Annotated, Any, TypeGuard
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, StringConstraints
+
+from launcher.borders.screen import in_one_line as in_one_line
+from launcher.borders.screen import printable as printable
+
+MOST_COUNT = 1_000_000
+MOST_PORT = 65535
+MOST_PROCESSES = 1000  # components of a run on one node
+MOST_RANKS = 4096  # of a component on one node
+MOST_ATTEMPTS = 1000  # that are remembered
+MOST_STEPS = 10**15  # a float holds each of them exactly
+LONGEST_PATH = 4096  # bytes, Linux's own
+ENDING = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGTERM})
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
+
+
+def _cut(length: int) -> BeforeValidator:
+    """Text from elsewhere is cleaned and shortened; it is no reason to lose the rest of what was said."""
+    return BeforeValidator(lambda value: _utf8(printable(value))[:length] if isinstance(value, str) else value)
+
+
+def _utf8(text: str) -> str:
+    """JSON has no place for a byte that is not UTF-8."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _cut_line(length: int) -> BeforeValidator:
+    """The same for what stands in a line."""
+    return BeforeValidator(lambda value: _utf8(in_one_line(value))[:length] if isinstance(value, str) else value)
+
+
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError("not an absolute path")
+    return Path(_utf8(in_one_line(str(path))))
+
+
+def local_path(path: Path) -> Path:
+    """To be opened, so nothing of it may be changed; whoever shows it cleans it."""
+    if not path.is_absolute():
+        raise ValueError("not an absolute path")
+    return openable(path)
+
+
+def openable(path: Path) -> Path:
+    """What Linux takes for a path, absolute or not."""
+    if "\0" in str(path) or len(os.fsencode(path)) > LONGEST_PATH:
+        raise ValueError("not a path of this machine")
+    return path
+
+
+def _socket(name: str) -> str:
+    """As tmux -L takes it: beside the user's other sockets, and never another user's."""
+    if not name or "/" in name or name.startswith(".") or len(name) > 64 or name != printable(name):
+        raise ValueError("a socket's name has no '/', does not begin with '.', and is at most 64 long")
+    return name
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether it is a finite number that a float can hold."""
+    try:
+        return isinstance(value, (int, float)) and math.isfinite(value)
+    except OverflowError:  # an int such as 10**400
+        return False
+
+
+def whole_number(text: str, most: int = MOST_COUNT) -> int | None:
+    """The number that the text is; None if it is none, or a larger one."""
+    number = int(text) if re.fullmatch("[0-9]{1,18}", text) else None
+    return number if number is None or number <= most else None
+
+
+def step_of(record: object) -> int | None:
+    """The step of a metrics line; None if it is not one."""
+    step = record.get("step") if isinstance(record, dict) else None
+    return step if type(step) is int and 0 <= step <= MOST_STEPS else None
+
+
+def _ending(number: int) -> int:
+    if number not in ENDING:
+        raise ValueError("not a signal that ends a run")
+    return number
+
+
+Name = Annotated[str, StringConstraints(pattern=f"^{NAME}$")]
+Identity = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{0,64}$")]
+Host = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9:._%-]{0,255}$")]
+SocketName = Annotated[str, AfterValidator(_socket)]
+JobId = Annotated[str, StringConstraints(pattern=r"^[0-9]{0,20}([_+][0-9]{1,10})?$")]  # Slurm's; empty: not known yet
+Url = Annotated[str, StringConstraints(pattern=r"^https?://[!-~]{1,2000}$")]
+Label = Annotated[str, _cut_line(255)]  # a host, a GPU, a metric
+Phrase = Annotated[str, _cut(1000)]
+Text = Annotated[str, _cut(64_000)]
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]  # to be shown
+LocalPath = Annotated[Path, AfterValidator(local_path)]  # to be opened
+AnyPath = Annotated[Path, AfterValidator(openable)]  # to be opened, also from a directory that is known
+Port = Annotated[int, Field(ge=0, le=MOST_PORT)]
+Count = Annotated[int, Field(ge=0, le=MOST_COUNT)]  # nodes, ranks, attempts
+Step = Annotated[int, Field(ge=0, le=MOST_STEPS)]
+Seconds = Annotated[float, Field(ge=0, lt=4e9, allow_inf_nan=False)]
+Moment = Seconds  # since the epoch, until 2096
+ExitCode = Annotated[int, Field(ge=-1024, le=1024)]
+EndingSignal = Annotated[int, AfterValidator(_ending)]
+
+
+def _path_text(value: Any) -> str:
+    return str(local_path(Path(value)))
+
+
+PathText = Annotated[str, PlainValidator(_path_text)]

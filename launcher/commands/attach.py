@@ -1,0 +1,32 @@
+"""`launch attach`."""
+
+from typing import Annotated
+
+import typer
+
+from launcher.commands.choice import find_run
+from launcher.commands.common import RunArgument, TrustOption, typer_command
+from launcher.runs.liveness import GOING_ON, true_state
+from launcher.runs.registry import call_name
+from launcher.runs.trust import check_trusted
+from launcher.view.tmux.attach import attach as attach_to
+from launcher.view.tmux.client import ensure_panes
+from launcher.view.tmux.panes import layout_of, show_status
+
+
+def attach(
+    run: RunArgument = None,
+    window: Annotated[str | None, typer.Option(help="the window to show: logs, ranks, launcher, metrics")] = None,
+    trust: TrustOption = False,
+) -> int:
+    """Attach to a run's tmux panes; they are opened again if they were closed, also for a run that has ended."""
+    found, state = find_run(run, "attach")
+    check_trusted(found, state.name, "attach", trust)
+    session = ensure_panes(layout_of(found, state), state.tmux_socket)
+    show_status(found, state, session)
+    closes = not state.tmux_keep and true_state(found, state) not in GOING_ON
+    attach_to(session, call_name(found.root, state.name), state.tmux_socket, window, closes=closes)
+    return 0
+
+
+command = typer_command(attach)

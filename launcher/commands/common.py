@@ -1,0 +1,24 @@
+"""What several commands share: their arguments, and how a function becomes a command."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+TRUST = "act on a run's directory though others own it or may write there"
+NAMED = "a run's name, the beginning of it, or its directory"
+RunArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="[RUN]", help=f"{NAMED}; default: the newest below ./outputs, a living one first"),
+]
+
+TrustOption = Annotated[bool, typer.Option("--trust", help=TRUST)]
+
+
+def typer_command(function: Callable[..., int], kind: type[TyperCommand] = TyperCommand, **settings: Any) -> Any:
+    """The command that calls the function with an option for each of its parameters."""
+    single = typer.Typer(add_completion=False, rich_markup_mode=None)
+    settings["help_option_names"] = ["--help", "-h"]
+    single.command(cls=kind, context_settings=settings)(function)
+    return typer.main.get_command(single)

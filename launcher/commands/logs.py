@@ -1,0 +1,48 @@
+"""`launch logs`."""
+
+from contextlib import suppress
+from typing import Annotated
+
+import typer
+
+from launcher.commands.choice import find_run, is_called
+from launcher.commands.common import RunArgument, typer_command
+from launcher.errors import UserError
+from launcher.rundir import RunDir
+from launcher.runs.state import RunState
+from launcher.view.logs.follow import show_logs
+from launcher.view.logs.request import LogRequest, components_of, select
+
+
+def find_logs(run: str | None, component: str | None) -> tuple[tuple[RunDir, RunState], str | None]:
+    """The run and the component; `launch logs trainer` is that of the run that is meant without a name."""
+    if run is not None and component is None and not is_called(run):
+        with suppress(UserError):
+            meant = find_run(None, "logs")
+            if run in components_of(*meant):
+                return meant, run
+    return find_run(run, "logs"), component
+
+
+def logs(
+    run: RunArgument = None,
+    component: Annotated[str | None, typer.Argument(help="a component, or launcher; default: all")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="show new lines too, until the run has ended")] = False,
+    rank: Annotated[list[int] | None, typer.Option(help="this rank alone; may be repeated")] = None,
+    level: Annotated[str | None, typer.Option(help="this level and above: DEBUG, INFO, WARNING, ERROR …")] = None,
+    attempt: Annotated[int | None, typer.Option(help="an earlier attempt; default: the newest")] = None,
+    since: Annotated[str | None, typer.Option(help="for so long (10m), or since a time (14:30)")] = None,
+    grep: Annotated[str | None, typer.Option(help="entries in which this regular expression is found")] = None,
+    labels: Annotated[bool, typer.Option(help="say before each line whose it is")] = True,
+    every_line: Annotated[
+        bool, typer.Option("--every-line", help="also lines that several ranks have logged alike")
+    ] = False,
+) -> int:
+    """The logs of all components and ranks, merged in time order; coloured on a terminal, plain in a pipe."""
+    (found, state), component = find_logs(run, component)
+    request = LogRequest(component, tuple(rank or ()), attempt, level, since, grep)
+    show_logs(select(found, state, request), follow=follow, labels=labels, every_line=every_line)
+    return 0
+
+
+command = typer_command(logs)

@@ -1,0 +1,114 @@
+"""`launch resume`: the next attempt of a run."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.core import TyperCommand
+
+from launcher.checkpoints import newest_checkpoint
+from launcher.commands.attempt import carry_out, process_count
+from launcher.commands.choice import find_run
+from launcher.commands.common import typer_command
+from launcher.commands.run_command import run_command
+from launcher.config.run import RLConfig, SFTConfig
+from launcher.errors import UserError
+from launcher.machine.limits import check_limits
+from launcher.machine.probe import check_programs, probe
+from launcher.options.command import Request
+from launcher.options.load import read_config_of_run
+from launcher.plan.build import make_plan
+from launcher.plan.nodes import plan_nodes
+from launcher.plan.render import render
+from launcher.rundir import RunDir
+from launcher.runs.registry import call_name
+from launcher.runs.state import RunState, read_state
+from launcher.runs.trust import check_trusted
+from launcher.slurm.client import own_job
+from launcher.slurm.jobs import check_ended, settled, submitted
+from launcher.slurm.submit import submit
+
+
+class _AsTyped(TyperCommand):
+    """Leaves the whole command line in `ctx.args`, its `--` included."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        typed = list(args)
+        super().parse_args(ctx, args)
+        ctx.args = typed
+        return typed
+
+
+def resume(ctx: typer.Context) -> int:
+    """launch resume [RUN] [OPTIONS]: the next attempt of a run, from its newest complete checkpoint.
+
+    RUN is a run's name, the beginning of it, or its directory; without it the only unfinished run below ./outputs.
+    OPTIONS are those of launch rl or launch sft, over the run's own config.toml: what that says is executed.
+    """
+    arguments = list(ctx.args)
+    name = arguments.pop(0) if arguments and arguments[0][:1] not in ("-", "@") else None
+    run, state = find_run(name, "resume")
+
+    def call(request: Request[RLConfig] | Request[SFTConfig], dry_run: bool, detach: bool, trust: bool) -> int:
+        check_trusted(run, state.name, "resume", trust or own_job() is not None)
+        return go_on(request, run, settled(run, submitted(run, state)), dry_run, detach, trust)
+
+    command = run_command(state.kind, call, resume.__doc__ or "", ("dry_run", "detach", "trust"))
+    return int(command.main(arguments, prog_name=f"launch resume {state.name}", standalone_mode=False))
+
+
+def go_on(
+    request: Request[RLConfig] | Request[SFTConfig],
+    run: RunDir,
+    state: RunState,
+    dry_run: bool,
+    detach: bool,
+    trust: bool = False,
+) -> int:
+    """`launch resume`: the next attempt of a run. Returns the exit code, and raises UserError."""
+    request.layers.insert(0, read_config_of_run(run.config))
+    config = request.load()
+    if config.output_dir is not None or config.name not in (None, state.name):
+        raise UserError("a resumed run keeps its name and its directory", "leave out --name and --output-dir")
+    by_slurm = config.slurm.enabled and not own_job()
+    nodes = None if by_slurm else plan_nodes(config)
+    earlier = _of_this_node(run, state, nodes.rank if nodes else None)
+    check_ended(run.on(earlier.node), earlier)
+    if state.cwd.is_dir():
+        os.chdir(state.cwd)  # relative paths mean what they did when the run was first started
+    _check_unfinished(config, run, state)
+    attempt = state.attempt + (state.state != "queued")
+    if by_slurm:
+        return submit(config, run.of(attempt), state.name, dry_run, earlier=state, trust=trust)
+    check_limits(process_count(config))
+    machine = probe(config, state.run_id, nodes)
+    plan = make_plan(config, machine, run.of(attempt), state.name)
+    check_programs(plan, os.environ)
+    if dry_run:
+        sys.stdout.write(render(plan, Path.cwd(), files_are_written=False))
+        return 0
+    return carry_out(config, machine, plan, detach, earlier=earlier, trust=trust)
+
+
+def _of_this_node(run: RunDir, state: RunState, node: int | None) -> RunState:
+    """What this node has written of the attempt before; one that has not taken part yet has nothing to wait for."""
+    if not node or node == state.node:
+        return state
+    nothing = state.model_copy(update={"state": "queued", "earlier": [], "node": node})
+    return read_state(run.on(node)) or nothing
+
+
+def _check_unfinished(config: RLConfig | SFTConfig, run: RunDir, state: RunState) -> None:
+    done = newest_checkpoint(run) or 0
+    if config.trainer.is_reference and done >= config.max_steps:
+        more = f", and max_steps is {config.max_steps}" if done > config.max_steps else ""
+        raise UserError(
+            f"{state.name} has made {done} steps already{more}",
+            f"go further with: launch resume {call_name(run.root, state.name)} --max-steps {2 * done}",
+        )
+
+
+# its options depend on the run that it finds
+command = typer_command(resume, _AsTyped, ignore_unknown_options=True, allow_extra_args=True)

@@ -1,0 +1,58 @@
+"""What `launch rl` and `launch sft` do with what was typed: load, probe, plan, then render or run."""
+
+import os
+import sys
+from pathlib import Path
+
+from launcher.borders.screen import quoted
+from launcher.commands.attempt import carry_out, directory_of, process_count
+from launcher.config.run import RLConfig, RunConfig, SFTConfig
+from launcher.machine.limits import check_limits
+from launcher.machine.probe import check_programs, probe
+from launcher.options.command import Request
+from launcher.plan.build import make_plan
+from launcher.plan.nodes import plan_nodes
+from launcher.plan.render import render
+from launcher.plan.spec import Plan
+from launcher.rundir import RunDir
+from launcher.runs.directory import check_free, prepare_by_hand
+from launcher.runs.trust import check_trusted
+from launcher.slurm.submit import submit
+
+
+def start(
+    request: Request[RLConfig] | Request[SFTConfig], dry_run: bool, clean: bool, detach: bool, trust: bool
+) -> int:
+    """`launch rl` and `launch sft`: a new run, and its first attempt. Returns the exit code, and raises UserError."""
+    config = request.load()
+    run, name = _name_and_directory(config)
+    kind = "rl" if isinstance(config, RLConfig) else "sft"
+    check_trusted(run, quoted(str(run.root)), f"{kind}{' --clean' if clean else ''}", trust)
+    if config.slurm.enabled:
+        return submit(config, run, name, dry_run, clean, trust=trust)
+    check_limits(process_count(config))
+    machine = probe(config, nodes=plan_nodes(config))
+    plan = make_plan(config, machine, run, name)
+    check_programs(plan, os.environ)
+    if dry_run:
+        return _show(plan, write=config.output_dir is not None, clean=clean)
+    return carry_out(config, machine, plan, detach, clean=clean, trust=trust)
+
+
+def _name_and_directory(config: RunConfig) -> tuple[RunDir, str]:
+    name = config.name
+    while name is None:
+        from coolname import generate_slug
+
+        drawn = generate_slug(2)
+        name = None if Path("outputs", drawn).exists() else drawn
+    return directory_of(config, name), name
+
+
+def _show(plan: Plan, write: bool, clean: bool) -> int:
+    if write:
+        prepare_by_hand(plan, clean)
+    else:
+        check_free(plan.run, clean)
+    sys.stdout.write(render(plan, Path.cwd(), files_are_written=write))
+    return 0

@@ -1,0 +1,48 @@
+"""`launch status`."""
+
+import json
+import sys
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from launcher.commands.choice import find_run
+from launcher.commands.common import NAMED, typer_command
+from launcher.errors import UserError
+from launcher.view.status.model import all_runs, run_details
+from launcher.view.status.page import run_page
+from launcher.view.status.table import runs_screen, unreadable_lines
+from launcher.view.terminal import shows_colours
+
+
+def status(
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help=f"{NAMED}; default: all those below ./outputs")
+    ] = None,
+    everywhere: Annotated[bool, typer.Option("--all", help="the runs elsewhere, too, each with its directory")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="for programs; docs/status.md says what is in it")] = False,
+) -> int:
+    """Show the runs of this project in a table, or one in full; whether a run is alive is checked, not believed."""
+    if run is None:
+        return _status_of_all(everywhere, as_json)
+    if everywhere:
+        raise UserError(f"--all shows every run, and {run} is one of them", "leave one of the two out")
+    found, state = find_run(run, "status")
+    details = run_details(found, state)
+    print(json.dumps(asdict(details), indent=1) if as_json else run_page(state, details, shows_colours()))
+    return 0
+
+
+def _status_of_all(everywhere: bool, as_json: bool) -> int:
+    runs = all_runs(everywhere)
+    if not as_json:
+        print(runs_screen(runs, everywhere))
+        return 0
+    print(json.dumps([asdict(each) for each in runs.shown], indent=1))
+    for line in unreadable_lines(runs):
+        print(line, file=sys.stderr)
+    return 0
+
+
+command = typer_command(status)

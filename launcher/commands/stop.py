@@ -1,0 +1,50 @@
+"""`launch stop`."""
+
+from typing import Annotated
+
+import typer
+
+from launcher.borders.screen import in_one_line
+from launcher.commands.choice import find_run
+from launcher.commands.common import NAMED, TrustOption, typer_command
+from launcher.config.base import parse_duration
+from launcher.errors import UserError
+from launcher.runs.liveness import GOING_ON, of_this_host
+from launcher.runs.stop import check_mine
+from launcher.runs.stop import stop as stop_run
+from launcher.runs.trust import check_trusted
+from launcher.slurm.jobs import ask_for, known_state, stop_job
+
+
+def stop(
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help=f"{NAMED}; default: the only living one below ./outputs")
+    ] = None,
+    grace: Annotated[str | None, typer.Option(help="how long it may take; default: the run's own grace")] = None,
+    now: Annotated[bool, typer.Option("--now", help="do not ask, kill")] = False,
+    trust: TrustOption = False,
+) -> int:
+    """Ask a run to end, and wait until nothing of it is left; a run that has ended is no error."""
+    seconds = None if grace is None else _grace(grace)
+    found, state = find_run(run, "stop")
+    found, state = (found, state) if state.slurm else of_this_host(found, state)
+    check_mine(found, state)
+    check_trusted(found, state.name, "stop", trust)
+    if known_state(found, state, ask_for([state])).word in GOING_ON:
+        print(in_one_line(f"stopping {state.name} ..."), flush=True)
+    after = stop_job(found, state, seconds, now) if state.slurm else stop_run(found, seconds, now)
+    print(in_one_line(f"{state.name}: {known_state(found, after, ask_for([after])).word}, nothing of it is left"))
+    return 0
+
+
+def _grace(text: str) -> float:
+    try:
+        seconds = float(parse_duration(text))
+    except ValueError as error:
+        raise UserError(f"--grace {text}: {error}") from None
+    if seconds < 0:
+        raise UserError(f"--grace {text}: must not be negative")
+    return seconds
+
+
+command = typer_command(stop)

@@ -1,0 +1,55 @@
+"""A configuration as TOML, so that it can be read by people and loaded again."""
+
+from typing import Any
+
+import tomli_w
+
+from launcher.borders.masking import masked_variables
+from launcher.config.base import Section, Switch, set_fields
+from launcher.config.wandb import WandbSection
+from launcher.config.workload import Handed
+
+
+def to_toml(section: Section, leave_out: frozenset[str] = frozenset()) -> str:
+    """TOML that loads to the same section; values of variables named like secrets are masked."""
+    values = {name: value for name, value in to_values(section).items() if name not in leave_out}
+    return tomli_w.dumps(_without_secrets(values))
+
+
+def _without_secrets(values: Any) -> Any:
+    """Only `env` holds variables: what a task calls its key is no secret, and has to reach it."""
+    if not isinstance(values, dict):
+        return values
+    return {
+        name: masked_variables(value) if name == "env" else _without_secrets(value) for name, value in values.items()
+    }
+
+
+def to_values(section: Section) -> dict[str, Any]:
+    """Plain nested values. What is unset (None) has no place in TOML, and a section that is off is `false`.
+
+    Of `wandb` in a component's section only what was set is given: the rest is inherited from the run's.
+    """
+    values: dict[str, Any] = {}
+    unused = section.unused()
+    for name, info in type(section).model_fields.items():
+        if name in unused:
+            continue
+        value = getattr(section, name)
+        inherits = name == "wandb" and isinstance(section, WandbSection) and not isinstance(section, Handed)
+        plain = _plain(set_fields(value)) if inherits else _plain(value)
+        if plain is not None and plain != {}:
+            values[info.alias or name] = plain
+    return values
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Switch) and not value.enabled and not set_fields(value).keys() - {"enabled"}:
+        return False
+    if isinstance(value, Section):
+        return to_values(value)
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(inner) for inner in value]
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)

@@ -1,0 +1,102 @@
+"""What `launch doctor` finds of software: torch, our own installation, the environment, W&B, Slurm, py-spy."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+
+from launcher.config.wandb import WandbConfig, over_environment
+from launcher.doctor.check import Check, ask
+from launcher.errors import UserError
+from launcher.machine.gpus import gpu_count
+from launcher.machine.probe import free_port
+from launcher.machine.wandb_login import is_logged_in
+from launcher.plan.environment import strays
+from launcher.stacks.ptrace import NO_PTRACE_SCOPE, ptrace_scope
+from launcher.stacks.stacks import find_pyspy
+
+TORCH_SECONDS = 30.0  # the first import after a boot, from a slow file system
+_TORCH = """
+import json, torch
+print(json.dumps([torch.__version__, torch.version.cuda or torch.version.hip, torch.cuda.is_available()]))
+"""
+
+
+def check_torch() -> Iterator[Check]:
+    """In a process of its own: it takes seconds, may hang, and holds memory on each GPU.
+
+    With -P, so that a torch.py in the working directory, which may be a stranger's, is not executed.
+    """
+    try:
+        command = [sys.executable, "-P", "-c", _TORCH]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TORCH_SECONDS)
+        version, cuda, sees_gpu = json.loads(done.stdout)
+    except subprocess.TimeoutExpired:
+        yield Check("rl, sft", "torch", "fail", f"its import has not ended after {TORCH_SECONDS:g}s")
+        return
+    except ValueError:
+        reason = done.stderr.strip().rpartition("\n")[2]
+        yield Check("rl, sft", "torch", "fail", reason, f"{sys.executable} -m pip install torch")
+        return
+    if gpu_count() and not sees_gpu:
+        found = f"{version} sees no GPU, though there are some" if cuda else f"{version} is built for the CPU alone"
+        yield Check("rl, sft", "torch", "warn", found, "install the build for this driver: https://pytorch.org")
+        return
+    yield Check("rl, sft", "torch", "ok", f"{version}, {f'CUDA {cuda}' if sees_gpu else 'on the CPU'}")
+
+
+def check_installation() -> Iterator[Check]:
+    """torchrun finds our logs specs by an entry point, which a mere copy of the package does not have."""
+    if "launch" in entry_points(group="torchrun.logs_specs").names:
+        yield Check("rl, sft", "torchrun", "ok", "its logs go to documented paths")
+    else:
+        mend = f"{sys.executable} -m pip install launch-rl"
+        yield Check("rl, sft", "torchrun", "fail", "does not know launch: the package is not installed", mend)
+
+
+def check_environment() -> Iterator[Check]:
+    found = strays(frozenset(os.environ))
+    if found:
+        text = f"of another launcher, not handed on: {', '.join(found)}"
+        yield Check("rl, sft", "environment", "warn", text, f"unset {' '.join(found)}")
+
+
+def check_port() -> Iterator[Check]:
+    """The inference server listens on one."""
+    try:
+        yield Check("rl", "port", "ok", f"127.0.0.1:{free_port('127.0.0.1')} is free")
+    except UserError as error:
+        yield Check("rl", "port", "fail", error.message, "ip link set lo up")
+
+
+def check_wandb() -> Iterator[Check]:
+    config = over_environment(WandbConfig(), os.environ)
+    if is_logged_in(config):
+        yield Check("W&B", "login", "ok", "there is a key")
+    else:
+        yield Check("W&B", "login", "warn", "nobody is logged in: --wandb logs offline", "wandb login")
+
+
+def check_slurm() -> Iterator[Check]:
+    if not shutil.which("sbatch"):
+        yield Check("Slurm", "sbatch", "ok", "not installed; runs are started on this machine")
+        return
+    state = ask("scontrol", "ping") or ""
+    if "UP" in state:
+        yield Check("Slurm", "sbatch", "ok", ask("sbatch", "--version") or "")
+    else:
+        yield Check("Slurm", "sbatch", "warn", "installed, but the controller does not answer", "scontrol ping")
+
+
+def check_pyspy() -> Iterator[Check]:
+    if not find_pyspy():
+        mend = f"{sys.executable} -m pip install py-spy"
+        yield Check("stacks", "py-spy", "warn", "not installed: only processes that call setup_logger answer", mend)
+    elif ptrace_scope() and os.geteuid() != 0:
+        found = f"is {ptrace_scope()}: only processes that call setup_logger can be looked into"
+        yield Check("stacks", "ptrace_scope", "warn", found, NO_PTRACE_SCOPE)
+    else:
+        yield Check("stacks", "py-spy", "ok", "may look into your processes")

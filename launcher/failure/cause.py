@@ -1,0 +1,181 @@
+"""Why a run failed: the culprit's own words, found in its files, and what the machine knows of its end."""
+
+import platform
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from launcher.failure.failure import Culprit, Failure, received_text
+from launcher.failure.log_end import clean, tail
+from launcher.failure.torchrun_account import (
+    first_to_fail,
+    rank_directories,
+    recorded_error,
+    signal_to_torchrun,
+    times_of_errors,
+    torchrun_blames,
+)
+from launcher.failure.tracebacks import condensed, find_traceback
+from launcher.plan.spec import Plan, ProcessSpec, Ranks
+
+SHOWN_COLUMNS = 1000  # of a longer line, its beginning
+LAST_LINES = 20  # of what ended without a traceback
+LAST_LINES_OF_KILLED = 5  # they say what it did, not why it ended
+
+Facts = Callable[[Culprit], list[str]]
+"""What the machine knows of the culprit's end, a sentence a line."""
+
+
+def find_cause(
+    plan: Plan,
+    culprit: Culprit | None,
+    collateral: tuple[str, ...] = (),
+    told: Mapping[int, Failure] | None = None,
+    facts: Facts = lambda culprit: [],
+) -> Failure | None:
+    """The failure of a run that has ended; None when it has no culprit, and so did not fail.
+
+    Another node's is as that node has told it, and node 0, which hears all, is believed before what was found here.
+    """
+    if culprit is None:
+        return None
+    told = told or {}
+    heard = told.get(0) or told.get(culprit.node or 0)
+    if heard or culprit.node is not None:
+        return replace(heard or _without_words(plan, culprit), collateral=collateral)
+    failure = _find_here(plan, culprit, collateral, facts)
+    return replace(failure, node=plan.nodes.rank, host=platform.node()) if plan.nodes else failure
+
+
+def _without_words(plan: Plan, culprit: Culprit) -> Failure:
+    """Another node's failure of which that node has not told the end."""
+    hosts = plan.nodes.hosts if plan.nodes else ()
+    host = hosts[culprit.node] if culprit.node is not None and culprit.node < len(hosts) else None
+    where = f"node {culprit.node}" + (f", {host}," if host else "")
+    unsaid = f"{where} has said no more: launch was killed there, or the machine or its network is gone"
+    cause = culprit.words or unsaid
+    return Failure(culprit.component, culprit.rank, culprit.what, cause, None, (), culprit.node, host)
+
+
+def _find_here(plan: Plan, culprit: Culprit, collateral: tuple[str, ...], facts: Facts) -> Failure:
+    spec = plan.process(culprit.component)
+    if culprit.file or culprit.words:
+        rank, log = global_rank(spec, culprit.rank), culprit.file or plan.run.launcher_log
+        others = tuple(name for name in collateral if name != culprit.component)
+        return Failure(culprit.component, rank, culprit.what, culprit.words, log, others)
+    if spec is None:
+        cause = "\n".join(facts(culprit))
+        return Failure(culprit.component, None, culprit.what, cause, plan.run.launcher_log, collateral)
+    culprit = _who_it_was(spec, culprit)
+    words = next((words for words in _all_words(spec, culprit) if words.lines), _Words([], spec.log))
+    cause = "\n".join(map(_shortened, words.with_facts(facts(culprit))))
+    others = tuple(name for name in collateral if name != spec.name)
+    return Failure(culprit.component, global_rank(spec, culprit.rank), culprit.what, cause, words.log, others)
+
+
+def global_rank(spec: ProcessSpec | None, local_rank: int | None) -> int | None:
+    """The rank's number among those of all nodes."""
+    return local_rank if local_rank is None or spec is None or spec.ranks is None else spec.ranks.first + local_rank
+
+
+def _shortened(line: str) -> str:
+    more = len(line) - SHOWN_COLUMNS
+    return line if more <= 0 else f"{line[:SHOWN_COLUMNS]}... ({more} more characters)"
+
+
+# --- who it was -------------------------------------------------------------------------------------------------------
+
+
+def _who_it_was(spec: ProcessSpec, culprit: Culprit) -> Culprit:
+    """The rank behind what was seen first, where there are ranks."""
+    if spec.ranks is None:
+        return culprit
+    culprit = culprit if culprit.rank is not None else _torchruns_own_account(spec, culprit)
+    culprit = _who_raised_first(spec.ranks, culprit)
+    return culprit if culprit.rank is not None else replace(culprit, rank=first_to_fail(spec.ranks))
+
+
+def _torchruns_own_account(spec: ProcessSpec, culprit: Culprit) -> Culprit:
+    """What torchrun says of its end, when it ended before a rank was seen to."""
+    ended_by_itself = culprit.exit_code is not None
+    got = signal_to_torchrun(spec) if ended_by_itself else None
+    return torchrun_blames(spec) or (replace(culprit, what=received_text(got)) if got else culprit)
+
+
+def _who_raised_first(ranks: Ranks, culprit: Culprit) -> Culprit:
+    """Another rank, if it raised a second or more before the one that was seen to end first.
+
+    A rank may take its time to end after an error, while another one ends at once of the connection it has lost.
+    """
+    times, first = times_of_errors(ranks), first_to_fail(ranks)
+    if culprit.rank not in times or first is None or not 0 < times[first] < times[culprit.rank]:
+        return culprit
+    ahead = times[culprit.rank] - times[first]
+    what = f"raised an exception, {ahead} s before rank {ranks.first + culprit.rank} did"
+    return replace(culprit, rank=first, what=what, exit_code=None)
+
+
+# --- its words --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Words:
+    lines: list[str]
+    log: Path  # the file to open
+    is_traceback: bool = False
+
+    def with_facts(self, facts: list[str]) -> list[str]:
+        """The exception's own line comes first; the last lines of something else say less than the machine does."""
+        if not facts or not self.lines:
+            return facts or self.lines
+        if self.is_traceback:
+            return [self.lines[0], *facts, *self.lines[1:]]
+        return [*facts, "its last lines:", *(f"  {line}" for line in self.lines)]
+
+
+def _all_words(spec: ProcessSpec, culprit: Culprit) -> Iterator[_Words]:
+    """What may tell why it has ended, the best first; some of it has no lines."""
+    most = LAST_LINES_OF_KILLED if culprit.exit_code == -signal.SIGKILL else LAST_LINES
+    if spec.ranks is not None and culprit.rank is not None:
+        for directory in rank_directories(spec.ranks, culprit.rank):
+            yield from _words_of_rank(directory, most)
+        yield from (_last_words(log, most) for log in spec.rank_logs[culprit.rank : culprit.rank + 1])
+    yield _last_words(spec.log, most)
+
+
+def _words_of_rank(directory: Path, most: int) -> Iterator[_Words]:
+    files = [directory / "stderr.log", directory / "stdout.log"]
+    recorded = recorded_error(directory)
+    if recorded:
+        yield replace(_words_in(recorded, most), log=next(filter(_has_text, files), files[0]))
+    found = [_last_words(file, most) for file in files]
+    yield from (words for words in found if words.is_traceback)
+    yield from found if most > LAST_LINES_OF_KILLED else sorted(found, key=_age)
+
+
+def _words_in(text: str, most: int) -> _Words:
+    traceback = find_traceback(text)
+    lines = condensed(traceback) if traceback else [line for line in text.splitlines() if line.strip()][-most:]
+    return _Words(lines, Path(), bool(traceback))
+
+
+def _last_words(log: Path, most: int) -> _Words:
+    return replace(_words_in(clean(tail(log)), most), log=log)
+
+
+def last_words(log: Path) -> str:
+    """The last traceback in a log, or else its last lines; empty when it has none."""
+    return "\n".join(_last_words(log, LAST_LINES).lines)
+
+
+def _has_text(file: Path) -> bool:
+    return bool(tail(file).strip())
+
+
+def _age(words: _Words) -> float:
+    """The file that was written last comes first."""
+    try:
+        return -words.log.stat().st_mtime
+    except OSError:
+        return 0.0

@@ -1,0 +1,62 @@
+"""Who ended a run that failed, and what is known of it."""
+
+import signal
+from dataclasses import dataclass
+
+from launcher.borders.values import AbsolutePath, Count, ExitCode, Host, Phrase, Text
+
+
+@dataclass(frozen=True)
+class Culprit:
+    """Whose ending ended the run."""
+
+    component: Phrase
+    what: Phrase
+    rank: Count | None = None  # local rank; the global one of a culprit on another node
+    exit_code: ExitCode | None = None
+    node: Count | None = None  # set if it was on another node
+    words: Text = ""  # what is known of it that stands in no log of its own
+    file: AbsolutePath | None = None  # the file to open, where it is not a log of its own
+
+    @property
+    def text(self) -> str:
+        rank = "" if self.rank is None else f" rank {self.rank}"
+        node = "" if self.node is None or self.component == f"node {self.node}" else f" on node {self.node}"
+        return f"{self.component}{rank}{node}: {self.what}"
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What the processes did when something that should move had not for too long."""
+
+    rank: int | None = None  # local rank, the one that the others wait for, if it is just one
+    lines: tuple[str, ...] = ()
+    file: AbsolutePath | None = None  # the stacks of all processes
+
+
+@dataclass(frozen=True)
+class Failure:
+    component: Phrase
+    rank: Count | None  # the global one
+    what: Phrase  # exit code or signal, or the rule that was broken
+    cause: Text  # the traceback, or the last lines of the log; may have many lines
+    log: AbsolutePath | None  # the file to open
+    collateral: tuple[Phrase, ...]
+    node: Count | None = None  # of a run on several nodes, where it was
+    host: Host | None = None
+
+
+def exit_text(exit_code: int | None) -> str:
+    """ "exit code 3", or the signal by name."""
+    if exit_code is None:
+        return "unknown exit code"
+    if exit_code >= 0:
+        return f"exit code {exit_code}"
+    try:
+        return signal.Signals(-exit_code).name
+    except ValueError:
+        return f"signal {-exit_code}"
+
+
+def received_text(number: signal.Signals) -> str:
+    return f"torchrun received {number.name}"

@@ -1,0 +1,36 @@
+"""Lets `launch stacks` see what this process does, also where ptrace is not allowed."""
+
+import ctypes
+import faulthandler
+import os
+import signal
+
+from launcher.borders.files import open_regular
+from launcher.rundir import RunDir
+
+# A real-time signal, which nobody sends by accident: SIGUSR1 and SIGUSR2 are Slurm's, and the users' own.
+STACKS_SIGNAL = signal.SIGRTMIN + 7
+
+_PR_SET_PTRACER = 0x59616D61
+_PR_SET_PTRACER_ANY = ctypes.c_ulong(-1)
+_libc = ctypes.CDLL(None)
+
+
+def make_traceable(run: RunDir) -> None:
+    """Allow py-spy to look at this process and its forks, and write all threads' stacks to a file at STACKS_SIGNAL.
+
+    That the file is there tells that the signal may be sent. What cannot be had is left away: a kernel without Yama
+    needs no permission, a run directory that cannot be written takes no file.
+    """
+    _allow_ptrace()
+    os.register_at_fork(after_in_child=_allow_ptrace)  # Yama's permission is not inherited
+    try:
+        run.all_stacks.mkdir(parents=True, exist_ok=True)
+        descriptor = open_regular(run.stacks(os.getpid()), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    except OSError:
+        return
+    faulthandler.register(STACKS_SIGNAL, file=descriptor, all_threads=True)
+
+
+def _allow_ptrace() -> None:
+    _libc.prctl(_PR_SET_PTRACER, _PR_SET_PTRACER_ANY, 0, 0, 0)

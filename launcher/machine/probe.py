@@ -1,0 +1,107 @@
+"""What this machine is: the plan's only source of facts about it."""
+
+import os
+import secrets
+import shutil
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import launcher
+from launcher.config.run import RLConfig, RunConfig, started_processes
+from launcher.config.wandb import WandbConfig, over_environment
+from launcher.errors import UserError
+from launcher.machine.env_file import read_env_file
+from launcher.machine.gpus import gpu_count
+from launcher.machine.interpreters import check_torch, find_python
+from launcher.machine.programs import check_code
+from launcher.machine.wandb_login import is_logged_in
+from launcher.plan.nodes import Nodes
+from launcher.plan.spec import Machine, Plan
+from launcher.processes.spawn import child_environment
+
+
+def probe(config: RunConfig, run_id: str | None = None, nodes: Nodes | None = None) -> Machine:
+    """The machine as the plan sees it; `run_id` is that of the run's earlier attempts, `nodes` are those it is one of.
+
+    Raises UserError for a port that is taken, and for an interpreter or file of variables that is not there.
+    """
+    processes = started_processes(config)
+    port, wandb = 0, over_environment(WandbConfig(), os.environ)
+    if isinstance(config, RLConfig) and config.inference.enabled and (nodes is None or nodes.runs("inference")):
+        if config.inference.port:
+            check_port(config.inference.host, config.inference.port)
+        else:
+            port = free_port(config.inference.host)
+    return Machine(
+        python=sys.executable,
+        cwd=Path.cwd(),
+        cpus=len(os.sched_getaffinity(0)),
+        gpus=visible_gpus(os.environ),
+        variables=frozenset(os.environ),
+        free_port=port,
+        search_paths={name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
+        torchrun_logs=Path(launcher.__file__).parent / "torchrun_logs",
+        pythons={name: find_python(name, own.python) for name, own in processes.items() if own.python},
+        env_files={name: read_env_file(name, own.env_file) for name, own in processes.items() if own.env_file},
+        run_id=run_id or secrets.token_hex(4),
+        nodes=nodes,
+        wandb=wandb,
+        wandb_login=is_logged_in(config.wandb.over(wandb)),
+    )
+
+
+def check_programs(plan: Plan, environment: Mapping[str, str]) -> None:
+    """Raises UserError for a program, its code, or a directory to run it in, that is not there."""
+    for spec in plan.processes:
+        if not spec.cwd.is_dir():
+            raise UserError(f"{spec.name}: its working directory {spec.cwd} does not exist")
+        program = spec.argv[0]
+        path = child_environment(spec, environment).get("PATH", os.defpath)
+        if not shutil.which(program if "/" not in program else spec.cwd / program, path=path):
+            raise UserError(f"{spec.name}: {program} is not a program that can be found")
+        if spec.ranks and program != sys.executable:
+            check_torch(spec, child_environment(spec, environment))
+        check_code(plan, spec, child_environment(spec, environment))
+
+
+def visible_gpus(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """The GPUs that a child could use, as CUDA_VISIBLE_DEVICES names them: indices, UUIDs or MIG names."""
+    listed = environment.get("CUDA_VISIBLE_DEVICES")
+    if listed is None:
+        return tuple(str(index) for index in range(gpu_count()))
+    names = []
+    for name in (part.strip() for part in listed.split(",")):
+        if name in ("", "-1", "NoDevFiles"):  # CUDA looks no further after an invalid one
+            break
+        names.append(name)
+    return tuple(names)
+
+
+def free_port(host: str) -> int:
+    """A port that nobody listens on. Raises UserError when the host is none of this machine's."""
+    try:
+        with _listener(host) as listener:
+            listener.bind((host, 0))
+            return int(listener.getsockname()[1])
+    except OSError as error:
+        raise UserError(f"--inference.host {host}: cannot be listened on: {error.strerror}", "try 127.0.0.1") from None
+
+
+def check_port(host: str, port: int) -> None:
+    """Raises UserError when nobody can listen there."""
+    try:
+        with _listener(host) as listener:
+            listener.bind((host, port))
+    except OSError as error:
+        raise UserError(
+            f"--inference.port {port}: {host}:{port} cannot be used: {error.strerror}",
+            "name another port, or leave the option away for a free one",
+        ) from None
+
+
+def _listener(host: str) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return listener

@@ -1,0 +1,55 @@
+"""What made a run: the command, the code it was typed in, and the versions it ran with."""
+
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from launcher.borders.masking import masked_words
+from launcher.borders.values import MOST_PROCESSES, Label, Phrase
+
+PACKAGES = ("launch-rl", "torch", "wandb", "transformers", "vllm")
+GIT_SECONDS = 2.0  # a repository on a slow file system must not hold a run up
+
+
+class Provenance(BaseModel):
+    argv: Annotated[list[Phrase], Field(max_length=MOST_PROCESSES)] = []  # of very many words the first
+    git_commit: Label | None = None
+    git_dirty: bool | None = None
+    python: Label = ""
+    packages: Annotated[dict[Label, Label], Field(max_length=MOST_PROCESSES)] = {}
+
+
+def provenance() -> Provenance:
+    """Command line, git commit and whether the tree was dirty, versions. Nothing here ever fails a run."""
+    commit = _git("rev-parse", "HEAD")
+    return Provenance(
+        argv=list(map(_text, masked_words(sys.argv)))[:MOST_PROCESSES],
+        git_commit=commit,
+        git_dirty=_git("status", "--porcelain", "--untracked-files=no") != "" if commit else None,
+        python=platform.python_version(),
+        packages={name: found for name in PACKAGES if (found := _version(name))},
+    )
+
+
+def _text(word: str) -> str:
+    r"""A byte that is no UTF-8 as \xff: JSON has no place for it."""
+    return word.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=GIT_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,110 @@
+"""What the launches of a run's nodes tell each other while it goes on: a JSON object a line, over TCP.
+
+The launch of node 0 has a link to every other, and passes on what it hears by what it becomes itself.
+"""
+
+import socket
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pydantic import TypeAdapter, ValidationError
+
+from launcher.nodes.messages import Lost, Report, Reported
+from launcher.nodes.seal import Forged, Seal
+
+if TYPE_CHECKING:
+    import asyncio
+
+LONGEST_LINE = 1 << 16  # bytes
+SEND_SECONDS = 2.0  # that a peer which reads nothing may hold us up
+_KEEPALIVE = {socket.TCP_KEEPIDLE: 10, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3, socket.TCP_USER_TIMEOUT: 25_000}
+
+
+_REPORT = TypeAdapter(Report)
+
+
+class Links:
+    """The connections of this node's launch, by the node at their other end."""
+
+    def __init__(self, sockets: Mapping[int, socket.socket], seals: Mapping[int, Seal]) -> None:
+        self._sockets, self._seals = dict(sockets), dict(seals)
+        self._unread = dict.fromkeys(sockets, b"")
+        self._told: Report | None = None
+        for each in sockets.values():
+            each.settimeout(SEND_SECONDS)
+            keep_alive(each)
+
+    def listen(self, loop: "asyncio.AbstractEventLoop", emit: Callable[[Reported | Lost], None]) -> None:
+        """From now on, `emit` is called in the loop."""
+        self._loop, self._emit = loop, emit
+        for node, each in self._sockets.items():
+            loop.add_reader(each, self._read, node)
+
+    def tell(self, report: Report) -> None:
+        """Send the report to all, unless they have it already. Who cannot be reached is noticed by reading."""
+        if report == self._told:
+            return
+        self._told = report
+        body = _dumped(report)
+        for node, each in self._sockets.items():
+            with suppress(OSError):
+                each.sendall(self._seals[node].seal(body))
+
+    def close(self) -> None:
+        """Only after `listen`, while its loop lives."""
+        for node in tuple(self._sockets):
+            self._drop(node)
+
+    def _read(self, node: int) -> None:
+        try:
+            block = self._sockets[node].recv(1 << 16, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._lose(node, f"its launch cannot be reached any more: {error.strerror or error}")
+            return
+        if not block:
+            self._lose(node, "its launch is gone")
+            return
+        *lines, self._unread[node] = (self._unread[node] + block).split(b"\n")
+        if len(self._unread[node]) > LONGEST_LINE:
+            self._lose(node, "its launch says what cannot be understood")
+            return
+        for line in lines:
+            try:
+                self._emit(Reported(node, _REPORT.validate_json(self._seals[node].open(line))))
+            except ValidationError:
+                self._lose(node, "its launch says what cannot be understood")
+                return
+            except Forged:
+                self._lose(node, "somebody else has spoken in its place")
+                return
+
+    def _lose(self, node: int, why: str) -> None:
+        self._drop(node)
+        self._emit(Lost(node, why))
+
+    def _drop(self, node: int) -> None:
+        each = self._sockets.pop(node, None)
+        if each is not None:
+            self._loop.remove_reader(each)
+            each.close()
+
+
+def _dumped(report: Report) -> bytes:
+    """The report as a line without its end, the evidence of a failure cut where it would be too long."""
+    body = _REPORT.dump_json(report)
+    if len(body) > LONGEST_LINE - 100 and report.failure:
+        short = replace(report.failure, cause=report.failure.cause[: LONGEST_LINE // 16], collateral=())
+        body = _REPORT.dump_json(replace(report, failure=short))
+    return body
+
+
+def keep_alive(each: socket.socket) -> None:
+    """Notice within half a minute that the other machine is gone without a word."""
+    each.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for option, value in _KEEPALIVE.items():
+        each.setsockopt(socket.IPPROTO_TCP, option, value)

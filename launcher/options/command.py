@@ -1,0 +1,154 @@
+"""A Typer command that takes `@ FILE`, an option for each field of a model, and `-- ARGUMENTS`."""
+
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import typer
+from typer.core import TyperCommand
+
+from launcher.config.base import Section
+from launcher.errors import UserError
+from launcher.options.fields import config_fields
+from launcher.options.flags import layer, signature
+from launcher.options.help import options_help
+from launcher.options.load import Layer, load, read_file
+
+S = TypeVar("S", bound=Section)
+
+_GIVEN = f"{__name__}.given"
+
+
+@dataclass
+class Typed:
+    """What the command line holds beside its options."""
+
+    files: list[tuple[str | None, Path]] = field(default_factory=list)  # (section, file)
+    options: list[str] = field(default_factory=list)
+    arguments: list[str] = field(default_factory=list)  # what follows --
+
+
+def split_arguments(arguments: Iterable[str], sections: frozenset[str]) -> Typed:
+    """Take `@ FILE`, `--SECTION @ FILE` and `-- ARGUMENTS` out of a command line.
+
+    Raises UserError for an `@` without a file, or behind an option that is not a section.
+    """
+    typed, rest = Typed(), list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            typed.arguments = rest
+            break
+        if not word.startswith("@"):
+            typed.options.append(word)
+            continue
+        file = word[1:] or (rest.pop(0) if rest else "")
+        if not file:
+            raise UserError("@ must be followed by a file, as in: @ configs/rl.toml")
+        typed.files.append((_section_before(typed.options, sections), Path(file)))
+    return typed
+
+
+def _section_before(options: list[str], sections: frozenset[str]) -> str | None:
+    name = options[-1].removeprefix("--").replace("_", "-") if options else ""
+    if name not in sections or not options[-1].startswith("--"):
+        return None
+    options.pop()
+    return name
+
+
+def section_names(model: type[Section]) -> frozenset[str]:
+    """The dotted names of all sections, in kebab-case."""
+    paths = [found.path for found in config_fields(model)]
+    dotted = {".".join(path[:end]) for path in paths for end in range(1, len(path))}
+    return frozenset(name.replace("_", "-") for name in dotted)
+
+
+class ConfigCommand(TyperCommand):
+    """The command of one configuration model, set by `config_command`, with `own` parameters beside its fields."""
+
+    model: type[Section]
+    own: frozenset[str]
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        typed = split_arguments(args, section_names(self.model))
+        ctx.obj = typed
+        # Typer makes a pydantic adapter for every option that it looks at, 50 ms in all: let it look at those typed.
+        _, _, given = self.make_parser(ctx).parse_args(list(typed.options))
+        ctx.meta[_GIVEN] = {parameter.name for parameter in given} | self.own
+        stray = super().parse_args(ctx, typed.options)
+        if stray:
+            raise UserError(
+                f"{stray[0]} stands there by itself", "a file is given as @ FILE, the trainer's own arguments after --"
+            )
+        return stray
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """All parameters, or, once a command line has been read, those that it names."""
+        parameters = super().get_params(ctx)
+        given = ctx.meta.get(_GIVEN)
+        return parameters if given is None else [each for each in parameters if each.name in given]
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        formatter.write(f"Usage: {ctx.command_path} [@ FILE]... [OPTIONS] [-- ARGUMENTS]\n\n")
+        formatter.write(inspect.cleandoc(self.help or "") + "\n")
+        formatter.write(options_help(self.model, [p for p in self.params if p.name in self.own]))
+
+
+class Request(Generic[S]):
+    """A command line that has been split but not yet understood: layers of configuration, the files first."""
+
+    def __init__(self, model: type[S], typed: Typed, options: dict[str, Any]) -> None:
+        self.model = model
+        self.layers = [read_file(file, section) for section, file in typed.files]
+        self.layers.append(Layer(layer(model, options)))
+        self._arguments = [_literal(word) for word in typed.arguments]
+
+    def _trainer_arguments(self) -> list[Any]:
+        """What the layers so far give the trainer; what follows -- is added to it."""
+        for one in reversed(self.layers):
+            trainer = one.values.get("trainer")
+            if isinstance(trainer, dict) and isinstance(trainer.get("args"), list):
+                return list(trainer["args"])
+        return []
+
+    def load(self) -> S:
+        """The configuration. Raises UserError."""
+        if not self._arguments:
+            return load(self.model, self.layers)
+        arguments = Layer({"trainer": {"args": [*self._trainer_arguments(), *self._arguments]}})
+        return load(self.model, [*self.layers, arguments])
+
+
+def _literal(word: str) -> str:
+    """A word that reaches the program as it was typed, from this command line and from the config.toml of a run."""
+    return word.replace("{", "{{").replace("}", "}}")
+
+
+def config_command(
+    model: type[S], run: Callable[..., int], help: str, more: Iterable[inspect.Parameter] = ()
+) -> TyperCommand:
+    """A command that calls `run(request, **more)` with what was typed; `more` are no fields of the model."""
+    more = tuple(more)
+
+    def call(ctx: typer.Context, **options: Any) -> int:
+        own = {parameter.name: options.pop(parameter.name) for parameter in more}
+        return run(Request(model, ctx.obj, options), **own)
+
+    context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+    call.__signature__ = signature(model, context, *more)  # type: ignore[attr-defined]
+    call.__annotations__ = {p.name: p.annotation for p in call.__signature__.parameters.values()}  # type: ignore[attr-defined]
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    settings = {
+        "token_normalize_func": lambda name: name.replace("_", "-"),
+        "help_option_names": ["--help", "-h"],
+        "allow_extra_args": True,  # parse_args says more of them than Typer would
+    }
+    app.command(cls=ConfigCommand, help=help, context_settings=settings)(call)
+    command = typer.main.get_command(app)
+    assert isinstance(command, ConfigCommand)
+    command.model = model
+    command.own = frozenset(parameter.name for parameter in more)
+    return command

@@ -1,0 +1,101 @@
+"""The command line of a configuration model: its Typer options, and what a user typed as a layer of configuration."""
+
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
+
+import typer
+
+from launcher.config.base import Section
+from launcher.errors import UserError
+from launcher.options.fields import ConfigField, Shape, config_fields
+
+SHORT = {
+    "trainer.nproc": ("nproc", "nproc-per-node"),
+    "trainer.torchrun.nnodes": ("nnodes", "trainer.nodes"),
+    "trainer.torchrun.node-rank": ("node-rank",),
+    "trainer.torchrun.rdzv-endpoint": ("rdzv-endpoint",),
+    "trainer.torchrun.local-ranks-filter": ("filter-rank", "local-ranks-filter"),
+    "trainer.torchrun.log-dir": ("log-dir",),
+    "trainer.torchrun.redirects": ("redirects",),
+    "trainer.torchrun.tee": ("tee",),
+}
+"""Other spellings of options that people type often; the field stays the owner of the value."""
+
+_TYPES = {Shape.FLAG: bool | None, Shape.VALUE: str | None, Shape.MANY: list[str] | None, Shape.PAIRS: list[str] | None}
+
+
+def parameter_name(field: ConfigField) -> str:
+    return "__".join(field.path).replace("-", "_")
+
+
+def option_names(field: ConfigField) -> list[str]:
+    """The field's spellings, the shortest way of writing it first."""
+    return [*SHORT.get(field.option, ()), field.option]
+
+
+def signature(model: type[Section], *more: inspect.Parameter) -> inspect.Signature:
+    """The signature of a Typer command with an option for each field of `model`, and the parameters `more`.
+
+    Every option's default is None: not set. Values stay text; the model is what understands them.
+    """
+    options = [_parameter(field) for field in config_fields(model)]
+    return inspect.Signature([*more, *options])
+
+
+def _parameter(field: ConfigField) -> inspect.Parameter:
+    names = option_names(field)
+    if field.shape is Shape.FLAG:
+        spellings = [f"--{name}/--{negative(name)}" for name in names]
+    else:
+        spellings = [f"--{name}" for name in names]
+    option = typer.Option(*spellings, help=field.help, metavar=None if field.shape is Shape.FLAG else field.metavar)
+    return inspect.Parameter(
+        parameter_name(field),
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[_TYPES[field.shape], option],
+    )
+
+
+def negative(option: str) -> str:
+    return f"no-{option}"
+
+
+def layer(model: type[Section], typed: Mapping[str, Any]) -> dict[str, Any]:
+    """The nested values that were typed, as a TOML file would have them.
+
+    Raises UserError for a KEY=VALUE option without its "=".
+    """
+    values: dict[str, Any] = {}
+    for field in config_fields(model):
+        value = typed.get(parameter_name(field))
+        if value is None or value == []:
+            continue
+        table = values
+        for key in field.path[:-1]:
+            table = table.setdefault(key, {})
+        table[field.path[-1]] = _value(field, value)
+    return values
+
+
+def _value(field: ConfigField, typed: Any) -> Any:
+    if field.shape is Shape.PAIRS:
+        return dict(_pair(field, text) for text in typed)
+    if field.metavar == "RANK[,RANK]":
+        return ",".join(typed)
+    return typed
+
+
+def _pair(field: ConfigField, text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise UserError(f"--{field.option} {text}: not of the form KEY=VALUE")
+    return key, value
+
+
+def flag_of(path: Iterable[str | int]) -> str:
+    """How the value at `path` is written on the command line."""
+    words = [str(part) for part in path if not isinstance(part, int)]
+    dotted = ".".join(words).removesuffix(".enabled").replace("_", "-")
+    return f"--{SHORT.get(dotted, (dotted,))[0]}"

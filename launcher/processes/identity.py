@@ -1,0 +1,32 @@
+"""Processes, named for good: a pid alone is used again."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from launcher.processes.process_tree import start_time, zombie_exit_code
+
+
+class ProcessId(BaseModel):
+    model_config = ConfigDict(extra="ignore")  # a newer launch may know more
+
+    pid: int = Field(gt=0, lt=2**31)  # kill takes 0 and below for a whole group
+    start_time: Annotated[int, Field(ge=0, lt=2**63)] | None  # clock ticks since boot
+
+
+def identify(pid: int) -> ProcessId:
+    return ProcessId(pid=pid, start_time=start_time(pid))
+
+
+def is_alive(process: ProcessId) -> bool:
+    """Whether this very process, not one that has its pid now, runs on this host; one not yet waited for does not."""
+    is_there = process.start_time is not None and start_time(process.pid) == process.start_time
+    return is_there and zombie_exit_code(process.pid) is None
+
+
+def boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,92 @@
+"""The signals that a supervisor hears, each with its sender, and none of which it can ever die of.
+
+They stay blocked in all threads from before the supervisor is made until it has exited, so that there is no moment at
+which one has its default action, and are read from a signalfd. What the guard receives comes through its pipe. Python
+has no signalfd, hence ctypes; its handlers get no siginfo.
+"""
+
+import asyncio
+import ctypes
+import os
+import signal
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from launcher.processes.guard import WAITED_FOR, command_line
+from launcher.processes.sender import Sender
+
+Heard = Callable[[signal.Signals, Sender | None], None]
+
+_SIGINFO = struct.Struct("=IiiII108x")  # struct signalfd_siginfo: signo, errno, code, pid, uid
+_MOST = 64  # read at a time
+
+
+class SignalInbox:
+    """Calls `heard` in the loop for each signal; `forwarded` is the guard's pipe."""
+
+    def __init__(self, forwarded: int | None, heard: Heard) -> None:
+        self._forwarded, self._heard, self._unread = forwarded, heard, b""
+        signal.pthread_sigmask(signal.SIG_BLOCK, WAITED_FOR)
+        for number in WAITED_FOR:
+            signal.signal(number, self._while_unblocked)
+        self._descriptor = _signalfd(WAITED_FOR)
+
+    def listen(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        loop.add_reader(self._descriptor, self._read_own)
+        if self._forwarded is not None:
+            loop.add_reader(self._forwarded, self._read_forwarded)
+
+    def close(self) -> None:
+        """Hear nothing more: what arrives from now on stays pending until this process has exited."""
+        self._loop.remove_reader(self._descriptor)
+        if self._forwarded is not None:
+            self._loop.remove_reader(self._forwarded)
+        self._heard = lambda *_: None
+
+    def _while_unblocked(self, number: int, _: object) -> None:
+        """A handler, for the moment in which a child is made: who has sent it is not known then."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._heard, signal.Signals(number), None)
+
+    def _read_own(self) -> None:
+        try:
+            block = os.read(self._descriptor, _MOST * _SIGINFO.size)
+        except BlockingIOError:
+            return
+        for number, _, code, pid, uid in _SIGINFO.iter_unpack(block):
+            command = b"" if number == signal.SIGCHLD else command_line(pid)
+            self._heard(signal.Signals(number), Sender(code, pid, uid, command))
+
+    def _read_forwarded(self) -> None:
+        assert self._forwarded is not None
+        block = os.read(self._forwarded, 1 << 16)
+        if not block:  # the guard is gone, as its pidfd says, too
+            self._loop.remove_reader(self._forwarded)
+        *lines, self._unread = (self._unread + block).split(b"\n")
+        for line in lines:
+            number, code, pid, uid, command = line.split(b" ", 4)
+            self._heard(signal.Signals(int(number)), Sender(int(code), int(pid), int(uid), command))
+
+
+@contextmanager
+def unblocked() -> Iterator[None]:
+    """A process that is made in here inherits no blocked signals."""
+    before = signal.pthread_sigmask(signal.SIG_UNBLOCK, WAITED_FOR)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _signalfd(numbers: frozenset[signal.Signals]) -> int:
+    """Raises OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    mask = (ctypes.c_ulong * (128 // ctypes.sizeof(ctypes.c_ulong)))()  # a sigset_t
+    for number in numbers:
+        libc.sigaddset(mask, number)
+    descriptor = libc.signalfd(-1, mask, os.O_NONBLOCK | os.O_CLOEXEC)
+    if descriptor < 0:
+        raise OSError(ctypes.get_errno(), "signalfd")
+    return int(descriptor)

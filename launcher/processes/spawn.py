@@ -1,0 +1,36 @@
+"""Starting one process of the plan."""
+
+import os
+import subprocess
+from collections.abc import Mapping
+from functools import partial
+
+from launcher.borders.files import appending
+from launcher.plan.spec import ProcessSpec
+from launcher.processes.process_tree import end_with
+from launcher.processes.proof import mark
+from launcher.processes.signals import unblocked
+
+
+def spawn(spec: ProcessSpec, environment: Mapping[str, str]) -> int:
+    """Start the process in a session of its own, its output appended to its log. Returns its pid; raises OSError."""
+    spec.log.parent.mkdir(parents=True, exist_ok=True)
+    with appending(spec.log) as log, unblocked():
+        process = subprocess.Popen(
+            spec.argv,
+            cwd=spec.cwd,
+            env=child_environment(spec, environment) | mark(os.getpid()),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=partial(end_with, os.getpid()),  # two system calls: no lock is taken
+        )
+    process.returncode = 0  # the supervisor reaps all its children itself; Popen must not try as well
+    return process.pid
+
+
+def child_environment(spec: ProcessSpec, environment: Mapping[str, str]) -> dict[str, str]:
+    """`environment` without what the child must not inherit, and with its own additions."""
+    kept = {name: value for name, value in environment.items() if name not in spec.unset}
+    return {**kept, **spec.env}

@@ -1,0 +1,233 @@
+"""Making a plan's run directory, and holding it for as long as the run lives."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from launcher.borders.files import make_directory, open_regular, write_atomically
+from launcher.borders.screen import quoted
+from launcher.checkpoints import newest_checkpoint
+from launcher.errors import UserError
+from launcher.home import user_name
+from launcher.plan.spec import Plan
+from launcher.rundir import RunDir
+from launcher.runs.state import read_state
+from launcher.runs.survivors import end_survivors, survivors_text
+from launcher.runs.trust import check_trusted
+
+PRIVATE = 0o600  # arguments and URLs may hold secrets that nobody could tell
+
+
+def prepare(
+    plan: Plan,
+    clean: bool,
+    resume: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+    trust: bool = False,
+) -> int:
+    """Create the directory with the plan's files in it; the descriptor that is returned is its lock.
+
+    The lock is flock's: whoever inherits the descriptor holds it, and it is gone with the last of them. Raises
+    UserError when the directory holds a run (`clean` replaces one that has ended, `resume` adds an attempt to it) or
+    cannot be written, or processes of an earlier attempt cannot be ended; nothing is left behind then that was not
+    there before. Those that could be ended are told to `say`.
+    """
+    run = plan.run
+    with _undone_on_error(run) as undo:
+        if not _is_made(run.own):  # whoever was faster than we are may be a stranger
+            check_trusted(run, quoted(str(run.root)), f"{plan.kind} --output-dir {quoted(str(run.root))}", trust)
+        lock = _lock(run)
+        undo.directory_is_ours()
+        if not resume:
+            check_free(run, clean)
+        if ended := end_survivors(run):
+            say(f"ended first: {survivors_text(ended)}, which had outlived the launch that started them")
+        if not resume:
+            _make_room(run, clean)
+            os.close(
+                open_regular(run.state, os.O_WRONLY | os.O_CREAT)
+            )  # first of all: should this process be killed, --clean finds a run here
+        sign(lock)
+        add_attempt(plan)
+    return lock
+
+
+def _is_made(directory: Path) -> bool:
+    """Whether there was none, and now is one of ours. Raises OSError."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir()
+    except FileExistsError:
+        return False
+    return True
+
+
+def add_attempt(plan: Plan) -> None:
+    """The directory of an attempt's logs, and the plan's files, in a run's directory that is ours. Raises OSError."""
+    plan.run.logs.mkdir(parents=True, exist_ok=True)
+    for log in plan.run.launcher_log, *(spec.log for spec in plan.processes):
+        if os.path.lexists(log):  # a link or a FIFO is refused now rather than when the component starts
+            os.close(open_regular(log, os.O_WRONLY))
+    if any("TORCH_FR_DUMP_TEMP_FILE" in spec.env for spec in plan.processes):
+        plan.run.flight_recorder.mkdir(exist_ok=True)  # torch does not
+    if not plan.run.node:  # the link belongs to node 0
+        _link(plan.run.latest_logs, plan.run.attempt_logs.name)
+    _write_files(plan)
+
+
+def prepare_by_hand(plan: Plan, clean: bool) -> None:
+    """Write the files alone, for commands that are pasted and run. Raises UserError as `prepare` does."""
+    with _undone_on_error(plan.run) as undo:
+        check_free(plan.run, clean=False)
+        undo.directory_is_ours()
+        _write_files(plan)
+
+
+def _write_files(plan: Plan) -> None:
+    """The configurations of the run and of its components."""
+    for path, text in plan.files:
+        make_directory(path.parent)
+        write_atomically(path, text, PRIVATE)  # another node may be reading it
+
+
+class _Undo:
+    """What was there before. Files are removed only after the directory has been ours: another run may write there."""
+
+    def __init__(self, run: RunDir) -> None:
+        self.run, self.there, self.is_ours = run, set[Path](), False
+        self.missing = [path for path in (run.own, *run.own.parents) if not path.exists()]
+        self.new = set() if run.lock.exists() else {run.lock}
+
+    def directory_is_ours(self) -> None:
+        self.is_ours, self.there = True, self._entries() - self.new
+
+    def undo(self) -> None:
+        for path in self._entries() - self.there if self.is_ours else ():
+            _remove(path)
+        for path in self.missing:
+            with contextlib.suppress(OSError):  # not created, or another run has begun there
+                path.rmdir()
+
+    def _entries(self) -> set[Path]:
+        try:
+            return set(self.run.own.iterdir())
+        except OSError:
+            return set()
+
+
+@contextlib.contextmanager
+def _undone_on_error(run: RunDir) -> Iterator[_Undo]:
+    try:
+        undo = _Undo(run)
+    except OSError as error:
+        raise _unwritable(run, error) from None
+    try:
+        yield undo
+    except BaseException as error:
+        undo.undo()
+        if isinstance(error, OSError):
+            raise _unwritable(run, error) from None
+        raise
+
+
+def _unwritable(run: RunDir, error: OSError) -> UserError:
+    whose = ""
+    with contextlib.suppress(OSError):
+        owner = next(path for path in (run.own, *run.own.parents) if path.exists()).stat().st_uid
+        whose = f" ({user_name(owner)}'s)" if owner != os.geteuid() and isinstance(error, PermissionError) else ""
+    where = error.filename or run.root
+    return UserError(f"{where}: cannot be written: {error.strerror}{whose}", "name another with --output-dir")
+
+
+def check_free(run: RunDir, clean: bool) -> None:
+    """Raises UserError when the directory holds a run that is not to be replaced."""
+    if run.state.exists() and not clean:
+        resume = f"continue it with: launch resume {quoted(str(run.root))}\n  " if _has_a_checkpoint(run) else ""
+        raise UserError(
+            f"{run.root}: holds a run already", f"{resume}replace it with --clean, or name another with --output-dir"
+        )
+    occupied = [path for path in _made_by_runs(run) if path.exists() and path not in _written_by_dry_run(run)]
+    if occupied and not run.state.exists():
+        raise UserError(
+            f"{run.root}: {occupied[0].name} is there, but no run.json: this is not a run's directory",
+            "name another with --output-dir",
+        )
+
+
+def _has_a_checkpoint(run: RunDir) -> bool:
+    """Whether there may be something to go on from: of a trainer that is not ours nobody knows."""
+    state = read_state(run)
+    return state is None or not state.own_checkpoints or newest_checkpoint(run) is not None
+
+
+def _make_room(run: RunDir, clean: bool) -> None:
+    for path in _made_by_runs(run) if clean and run.state.exists() else ():
+        _remove(path)
+
+
+def remove_run(run: RunDir) -> None:
+    """Everything that a run makes, and its directory if that is empty then. Raises OSError."""
+    for path in (*_made_by_runs(run), run.lock):
+        _remove(path)
+    with contextlib.suppress(OSError):
+        run.root.rmdir()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _made_by_runs(run: RunDir) -> tuple[Path, ...]:
+    """run.json last: as long as it is there, an interrupted `--clean` can be repeated."""
+    configs = (run.config, run.component_config("any").parent)
+    if run.node:
+        return (*configs, *run.all_logs.glob(f"attempt_*/{run.logs.name}"), run.reserve, run.state)
+    made = (*configs, run.all_logs, run.all_metrics, run.checkpoints, run.job_script, run.rollouts, run.all_weights)
+    return (*made, run.wandb, run.all_nodes, run.reserve, run.state)
+
+
+def _written_by_dry_run(run: RunDir) -> tuple[Path, ...]:
+    return (run.config, run.component_config("any").parent)
+
+
+def _lock(run: RunDir) -> int:
+    descriptor = open_regular(run.lock, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
+        os.close(descriptor)
+        raise UserError(
+            f"{run.root}: a run is going on there ({holder or 'it has just been started'})",
+            f"end it with: launch stop {quoted(str(run.root))}\n  or name another directory with --output-dir",
+        ) from None
+    return descriptor
+
+
+def sign(descriptor: int) -> None:
+    """Say in the lock who holds it."""
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"pid {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
+
+
+def _link(link: Path, target: str) -> None:
+    """A symbolic link that is replaced at once, so that it is never absent."""
+    beside = link.with_name(f".{link.name}.{os.getpid()}")
+    beside.symlink_to(target)
+    try:
+        beside.replace(link)
+    except OSError:
+        beside.unlink()
+        raise
+
+
+def point_latest_at(run: RunDir) -> None:
+    """`outputs/latest`, for runs in the default place; a convenience that never fails a run."""
+    with contextlib.suppress(OSError):
+        _link(run.root.parent / "latest", run.root.name)

@@ -1,0 +1,80 @@
+"""Whether a run that says it is going on really is: its state file may be older than a SIGKILL or a reboot."""
+
+import platform
+import time
+from typing import Literal
+
+from launcher.processes.identity import ProcessId, boot_id, is_alive
+from launcher.rundir import RunDir
+from launcher.runs.state import RunState, other_nodes
+
+HEARTBEAT = 10.0  # seconds between two of them
+
+
+GIVEN_UP = 300.0  # seconds after which a run of another host, a dead node or a pod that is gone, may be resumed here
+SILENCE = 3 * HEARTBEAT  # seconds after which a supervisor on another host is not taken for alive any more
+
+GOING_ON = ("queued", "starting", "running", "stopping")
+
+TrueState = Literal[
+    "queued",
+    "starting",
+    "running",
+    "stopping",
+    "finished",
+    "failed",
+    "stopped",
+    "died",
+    "silent",
+    "cancelled",
+    "timed out",
+    "preempted",
+]
+"""Slurm alone says the last three, of a run that could not say it itself; see launcher.slurm.jobs."""
+
+
+def true_state(run: RunDir, state: RunState) -> TrueState:
+    """The state as it is now: "died" when the supervisor is gone without a word, by SIGKILL or a reboot.
+
+    A run on another host of a shared file system can only be judged by its heartbeat: "silent" when that has stopped.
+    """
+    if state.state not in GOING_ON or state.state == "queued":
+        return state.state
+    if not is_local(state):
+        return state.state if last_seen(run) < SILENCE else "silent"
+    supervisor = state.supervisor or state.guard
+    return state.state if supervisor and is_alive_here(state, supervisor) else "died"
+
+
+def is_local(state: RunState) -> bool:
+    """Whether the run was started on this host."""
+    return state.host == platform.node()
+
+
+def of_this_host(run: RunDir, state: RunState) -> tuple[RunDir, RunState]:
+    """The node of the run whose processes can be reached from here; the one that was given if there is no other."""
+    if is_local(state):
+        return run, state
+    return next(((other, its) for other, its in other_nodes(run, state) if is_local(its)), (run, state))
+
+
+def is_alive_here(state: RunState, process: ProcessId) -> bool:
+    """Whether a process of the run lives; none does that was started before this host's last boot."""
+    return state.boot_id == boot_id() and is_alive(process)
+
+
+def last_seen(run: RunDir) -> float:
+    """Seconds since the supervisor last touched run.json."""
+    try:
+        return max(0.0, time.time() - run.state.stat().st_mtime)
+    except OSError:
+        return float("inf")
+
+
+def living_processes(state: RunState) -> dict[str, ProcessId]:
+    """The run's processes that are alive on this host, by name: "guard", "trainer", "trainer rank 0"…"""
+    known = {"guard": state.guard, "watcher": state.watcher, "supervisor": state.supervisor}
+    for process in state.processes:
+        known[process.name] = process.process
+        known |= {f"{process.name} rank {rank.rank}": rank.process for rank in process.ranks}
+    return {name: found for name, found in known.items() if found and is_alive_here(state, found)}

@@ -1,0 +1,82 @@
+"""Keeps run.json true: written whole, beside the file, then renamed."""
+
+import os
+import signal
+import time
+from contextlib import suppress
+
+from launcher.borders.files import overwrite, write_atomically
+from launcher.plan.spec import Plan, Role
+from launcher.rundir import RunDir
+from launcher.runs.state import FailureState, RunState, first_state, state_json
+
+TIME_LIMIT = "time limit"  # the reason of a run that Slurm's signal before its limit has stopped
+RESERVED = 128 * 1024  # bytes; the failure block is what makes run.json long
+
+
+class StateFile:
+    """run.json of this node, and the state that is in it."""
+
+    def __init__(self, run: RunDir, state: RunState) -> None:
+        self.run, self.state = run, state
+
+    def write(self) -> None:
+        """Raises OSError: a full disk must not end a run, but may stop one from starting."""
+        write_atomically(self.run.state, state_json(self.state))
+
+    def reserve_room(self) -> None:
+        """Keep room on the disk for the last write: that it is full is often why a run ends."""
+        with suppress(OSError):
+            overwrite(self.run.reserve, bytes(RESERVED))
+
+    def write_if_possible(self) -> None:
+        with suppress(OSError, ValueError):  # launcher.log has the event as well; the next change tries again
+            self.write()
+
+    def touch(self) -> None:
+        """The heartbeat: for those who look from another host, where no pid can be asked."""
+        with suppress(OSError):
+            os.utime(self.run.state)
+
+    def next_attempt(self, plan: Plan, failure: FailureState | None) -> None:
+        """The attempt has failed and another begins; servers and services, which live on, stay as they are."""
+        old = self.state
+        failed = old.model_copy(update={"state": "failed", "exit_code": 1, "ended": time.time(), "failure": failure})
+        new = first_state(plan, old.provenance, failed, old.slurm)
+        kept = {process.name: process for process in old.processes}
+        lasting = {spec.name for spec in plan.processes if spec.role is Role.SERVES}
+        processes = [kept[process.name] if process.name in lasting else process for process in new.processes]
+        same = old.model_dump(include={"supervisor", "guard", "watcher", "tmux_socket", "tmux_session", "tmux_keep"})
+        self.run = plan.run
+        self.state = new.model_copy(
+            update={
+                **same,
+                "processes": processes,
+                "state": "running",
+                "guard": old.guard,
+                "watcher": old.watcher,
+                "supervisor": old.supervisor,
+            }
+        )
+        self.write_if_possible()
+
+    def end(self, state: str, exit_code: int, failure: FailureState | None, reason: str | None = None) -> None:
+        """The run has ended; `reason` says why it was stopped, unless that is known already."""
+        with suppress(OSError):
+            self.run.reserve.unlink(missing_ok=True)
+        if state == "stopped" and self.state.reason is None:
+            self.state.reason = reason
+        if state == "failed":
+            self._settle(failure)
+        self.state = self.state.model_copy(
+            update={"state": state, "exit_code": exit_code, "failure": failure, "ended": time.time()}
+        )
+        self.write_if_possible()
+
+    def _settle(self, failure: FailureState | None) -> None:
+        """What SIGTERM has ended before anybody was stopped: torchrun has sent it, unless that is what failed."""
+        for process in self.state.processes:
+            for rank in process.ranks:
+                is_culprit = failure and (failure.component, failure.rank) == (process.name, rank.rank)
+                if rank.exit_code == -signal.SIGTERM and rank.ended_by is None and not is_culprit:
+                    rank.ended_by = "torchrun"

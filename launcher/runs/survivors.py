@@ -1,0 +1,127 @@
+"""Processes that have outlived the launch that started them: how they are known, and ended."""
+
+import os
+import select
+import signal
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from launcher.errors import UserError
+from launcher.processes.identity import ProcessId, boot_id, identify, is_alive
+from launcher.processes.process_tree import SWEEP_SECONDS, all_pids, session, start_time, variables, zombie_exit_code
+from launcher.processes.proof import STARTED_BY, names, writes_below
+from launcher.rundir import RunDir
+from launcher.runs.state import RunState, read_state
+
+
+@dataclass(frozen=True)
+class Survivor:
+    process: ProcessId
+    name: str  # its component and rank, as far as they are known
+
+
+def survivors(run: RunDir) -> list[Survivor]:
+    """Processes on this host that a launch in this directory started and that it has not lived to end.
+
+    They are known by their environment, which names the directory and a supervisor that is gone; those that have
+    overwritten it, by a session that run.json says a component or a rank has opened, and by a file of the run that they
+    write to: run.json alone proves nothing. Those of a launch that lives, on another node of the run, are not among
+    them.
+    """
+    recorded = _recorded(read_state(run))
+    found = (_look(pid, run, recorded) for pid in all_pids() if pid != os.getpid())
+    return [each for each in found if each is not None]
+
+
+def end_survivors(run: RunDir) -> list[Survivor]:
+    """SIGKILL to all of them, until there are none: those that were found. Raises UserError when some do not end."""
+    ended: dict[int, Survivor] = {}
+    deadline = time.monotonic() + SWEEP_SECONDS
+    while found := survivors(run):
+        ended |= {each.process.pid: each for each in found}
+        if time.monotonic() > deadline:
+            raise UserError(
+                f"{run.root}: processes of an earlier attempt live and cannot be ended: {survivors_text(found)}",
+                "nothing was started beside them; see what they wait for with: ps -o pid,user,stat,wchan,args -p "
+                + ",".join(str(each.process.pid) for each in found),
+            )
+        _kill([each.process for each in found], deadline)
+    return list(ended.values())
+
+
+def survivors_text(found: list[Survivor]) -> str:
+    """ "trainer (pid 12), trainer rank 0 (pid 13)"; of very many the first."""
+    shown = ", ".join(f"{each.name} (pid {each.process.pid})" for each in found[:8])
+    return shown if len(found) <= 8 else f"{shown} and {len(found) - 8} more"
+
+
+def _recorded(state: RunState | None) -> dict[int, Survivor]:
+    """What run.json says of components and ranks that this boot of this host has seen, by pid."""
+    if state is None or state.boot_id != boot_id():
+        return {}
+    known = [(process.name, process.process) for process in state.processes]
+    known += [(f"{each.name} rank {rank.rank}", rank.process) for each in state.processes for rank in each.ranks]
+    return {process.pid: Survivor(process, name) for name, process in known if process and process.start_time}
+
+
+def _look(pid: int, run: RunDir, recorded: dict[int, Survivor]) -> Survivor | None:
+    opener = recorded.get(session(pid) or 0)
+    environment = variables(pid)
+    if STARTED_BY in environment:
+        ours = names(run, environment) and _is_gone(environment[STARTED_BY])
+    else:
+        ours = opener is not None and _has_opened(opener.process, pid) and writes_below(run, pid)
+    if not ours or zombie_exit_code(pid) is not None:
+        return None
+    process = identify(pid)
+    if process.start_time is None:
+        return None
+    return Survivor(process, opener.name if opener else _name(environment))
+
+
+def _name(environment: dict[str, str]) -> str:
+    component, rank = environment.get("LAUNCH_COMPONENT", "a process"), environment.get("RANK")
+    return f"{component} rank {rank}" if rank else component
+
+
+def _is_gone(supervisor: str) -> bool:
+    """Of anybody's process, whose environment may say anything."""
+    pid, _, started = supervisor.partition(".")
+    try:
+        return not is_alive(ProcessId(pid=int(pid), start_time=int(started)))
+    except ValueError:
+        return False
+
+
+def _has_opened(opener: ProcessId, pid: int) -> bool:
+    """Whether this very process, whose pid is not used again as long as its session lasts, has opened that of `pid`."""
+    leader, own = start_time(opener.pid), start_time(pid)
+    if own is None or opener.start_time is None or own < opener.start_time or not _is_ours(pid):
+        return False
+    return leader in (None, opener.start_time)
+
+
+def _is_ours(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}").stat().st_uid == os.geteuid()
+    except OSError:
+        return False
+
+
+def _kill(processes: list[ProcessId], deadline: float) -> None:
+    """SIGKILL to these very processes at once, then wait for their ends."""
+    with ExitStack() as stack:
+        killed = []
+        for process in processes:
+            with suppress(ProcessLookupError, PermissionError):
+                descriptor = os.pidfd_open(process.pid)
+                stack.callback(os.close, descriptor)
+                if is_alive(process):
+                    signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+                    killed.append(descriptor)
+        for descriptor in killed:
+            poll = select.poll()
+            poll.register(descriptor, select.POLLIN)
+            poll.poll(max(0.0, deadline - time.monotonic()) * 1000)

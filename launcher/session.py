@@ -1,0 +1,253 @@
+"""From a plan to its exit code: where run and view are connected, for `launch rl`, `launch sft` and `launch resume`."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
+
+from launcher.config.run import RunConfig
+from launcher.errors import UserError
+from launcher.failure.cause import find_cause
+from launcher.failure.failure import Culprit, Diagnosis, Failure
+from launcher.logger import get_logger, log_to
+from launcher.machine.limits import shortage
+from launcher.machine.provenance import provenance
+from launcher.nodes.meeting import SHARED_WITHIN, Meeting
+from launcher.nodes.peers import Links
+from launcher.plan.spec import Plan, Role
+from launcher.processes.guard_fork import Guard, split
+from launcher.processes.identity import identify
+from launcher.rundir import RunDir
+from launcher.runs.directory import add_attempt, point_latest_at, prepare, sign
+from launcher.runs.on_exit import run_on_exit
+from launcher.runs.registry import register
+from launcher.runs.state import RunState, first_state, read_state
+from launcher.runs.state_file import StateFile
+from launcher.slurm.client import own_job
+from launcher.slurm.jobs import job_of_attempt, why_stopped
+from launcher.stacks.collectives import collective_lines
+from launcher.stacks.diagnosis import diagnose
+from launcher.stacks.recorders import written_records
+from launcher.supervisor.events import Event
+from launcher.supervisor.listeners.evidence import Witness
+from launcher.supervisor.listeners.log_metrics import ProgressWatch
+from launcher.supervisor.listeners.state import StateListener
+from launcher.supervisor.policy import Policy, State
+from launcher.supervisor.supervisor import Conduct, supervise
+from launcher.view.console.console import Console
+from launcher.view.console.detached import Detached, leave_terminal
+from launcher.view.console.event_log import log_event
+from launcher.view.report import failure_block, failure_state, header, resume_note, summary, typed_name
+
+if TYPE_CHECKING:
+    from launcher.view.tmux.panes import StatusLine
+
+PlanAttempt = Callable[[int], Plan]
+"""Makes the plan of an attempt, which differs from another attempt's in its paths alone."""
+
+SHARED_POLL = 0.2  # seconds between two looks at a directory that nodes share
+
+
+class Screen(Protocol):
+    """What shows a run to the person who started it."""
+
+    def __call__(self, event: Event) -> None: ...
+
+    def close(self, last_words: str, exit_code: int) -> None: ...
+
+
+def carry_out(
+    plan_attempt: PlanAttempt,
+    attempt: int,
+    config: RunConfig,
+    clean: bool,
+    detach: bool,
+    earlier: RunState | None,
+    meeting: Meeting | None = None,
+    trust: bool = False,
+) -> int:
+    """Carry out the plan of an attempt: everything from the run's directory to its summary.
+
+    `earlier` is the state of the attempts before this one, `meeting` that of the nodes of a run on several. Returns
+    launch's exit code, and raises UserError when the directory cannot be had.
+    """
+    notes: list[str] = []
+    try:
+        plan = plan_attempt(attempt)
+        if meeting and meeting.nodes.rank and plan.kind == "rl":
+            _await_shared(plan.run, meeting.welcome.run_id)
+        state = StateFile(plan.run, first_state(plan, provenance(), earlier, job_of_attempt(earlier)))
+        state.state.tmux_socket, state.state.tmux_keep = config.tmux.socket_name, config.tmux.keep
+        lock = prepare(plan, clean, resume=earlier is not None, say=notes.append, trust=trust)
+        state.state.guard = identify(os.getpid())
+        state.write_if_possible()
+    except UserError as error:
+        if meeting:
+            meeting.call_off(str(error))
+        raise
+
+    links = meeting.begin() if meeting else None
+    register(plan.run.root, plan.name)
+    state.reserve_room()
+    notes += [note for note in (_open_panes(plan, state.state, config), resume_note(plan)) if note]
+    if config.output_dir is None and earlier is None and not plan.run.node:
+        point_latest_at(plan.run)
+    pipe = _leave_terminal(plan) if detach else None
+    guard_pid = os.getpid()
+    try:
+        guard = split(plan.run.root)
+        sign(lock)
+        state.state.guard, state.state.supervisor = identify(guard_pid), identify(os.getpid())
+        state.state.watcher = identify(os.getppid())
+        return _Session(plan, plan_attempt, config, state, lock, links).run(guard, pipe, notes)
+    except Exception as error:
+        if state.state.ended is None:  # not to look like one that was killed
+            state.end("failed", 1, None)
+        if short := shortage(error):
+            raise short from None
+
+        get_logger().exception("launch itself has failed")  # stderr may be nowhere
+        raise
+
+
+def _await_shared(run: RunDir, run_id: str) -> None:
+    """Raises UserError when this node does not see what node 0 has written to the run's directory."""
+    deadline = time.monotonic() + SHARED_WITHIN
+    while (state := read_state(run.on(None))) is None or state.run_id != run_id:
+        if time.monotonic() > deadline:
+            raise UserError(
+                f"{run.root} is not the directory of node 0",
+                "rollouts and weights go through files: name a directory that all nodes share with --output-dir",
+            )
+        time.sleep(SHARED_POLL)
+
+
+def _open_panes(plan: Plan, state: RunState, config: RunConfig) -> str | None:
+    """Open the run's panes; returns why there are none, if there should be."""
+    if not config.tmux.enabled or state.slurm:  # on a node nobody attaches, and a tmux server would outlive the job
+        return None
+
+    from launcher.view.tmux.client import TmuxError, open_panes  # libtmux takes long to import
+    from launcher.view.tmux.panes import layout_of
+
+    try:
+        state.tmux_session = open_panes(layout_of(plan.run, state), config.tmux.socket_name)
+    except TmuxError as error:
+        return f"{error.message}; {error.hint}" if error.hint else error.message
+    return None
+
+
+def _status_line(plan: Plan, state: RunState) -> "StatusLine | None":
+    if state.tmux_session is None:
+        return None
+    from launcher.view.tmux.panes import StatusLine
+
+    return StatusLine(plan, state.tmux_session, state.tmux_socket)
+
+
+def _leave_terminal(plan: Plan) -> int:
+    return leave_terminal(typed_name(plan))
+
+
+class _Session:
+    """What the supervisor does from its first moment to its last."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        plan_attempt: PlanAttempt,
+        config: RunConfig,
+        state: StateFile,
+        lock: int,
+        links: Links | None,
+    ) -> None:
+        self.plan, self.plan_attempt, self.config, self.state, self.lock = plan, plan_attempt, config, state, lock
+        self.links = links
+
+    def run(self, guard: Guard, pipe: int | None, notes: list[str]) -> int:
+        log_to(self.plan.run.launcher_log)
+        for note in notes:
+            get_logger().info("{}", note)
+        state, config = self.state.state, self.config
+        state.state = "running"
+        self.state.write_if_possible()
+        screen = self._screen(header(self.plan, state.tmux_session, notes), pipe)
+        status = _status_line(self.plan, state)
+        conduct = Conduct(
+            guard=guard,
+            signals_reach_all=own_job() is not None,
+            stop_on_hangup=config.on_hangup == "stop",
+            max_restarts=config.max_restarts,
+            next_attempt=self._next_attempt,
+            watchdog=config.watchdog,
+            diagnose=self._diagnose,
+            links=self.links,
+            explain=self._failure,
+        )
+        self.witness = Witness(self.plan)
+        progress = ProgressWatch(self.plan)
+        policy = supervise(self.plan, [log_event, StateListener(self.state), screen, progress, self.witness], conduct)
+        progress.close()
+        last_words = self._end(policy, progress.troubles())
+        if status:
+            status.close(policy.state.value, config.tmux.keep)
+        get_logger().info("{}", last_words)
+        screen.close(last_words, policy.exit_code)
+        return policy.exit_code
+
+    def _screen(self, header: str, pipe: int | None) -> Screen:
+        if pipe is not None:
+            return Detached(self.plan, header, pipe)
+        log = get_logger()
+        lost = "the console is gone ({}); the run goes on"
+        return Console(self.plan, header, self.config.every_line, lambda error: log.info(lost, error))
+
+    def _next_attempt(self, policy: Policy) -> Plan:
+        """The attempt has failed: keep what it came to, and make the plan and the directory of another."""
+        failure = self._failure(policy)
+        if failure:
+            get_logger().info("{}", failure_block(self.plan, failure))
+        plan = self.plan_attempt(self.plan.run.attempt + 1)
+        lasting = {spec.name: spec for spec in self.plan.processes if spec.role is Role.SERVES}
+        failed, self.plan = (
+            self.plan,
+            replace(plan, processes=tuple(lasting.get(spec.name, spec) for spec in plan.processes)),
+        )
+        add_attempt(self.plan)
+        self.state.next_attempt(self.plan, failure_state(failed, failure))
+        log_to(self.plan.run.launcher_log)
+        if self.state.state.tmux_session is not None:
+            from launcher.view.tmux.panes import renew
+
+            renew(self.plan.run, self.state.state)
+        return self.plan
+
+    def _diagnose(self) -> Diagnosis:
+        return diagnose(self.plan.run, self.state.state)
+
+    def _failure(self, policy: Policy) -> Failure | None:
+        def facts(culprit: Culprit) -> list[str]:
+            return [*self.witness.facts(culprit), *collective_lines(written_records(self.plan), time.time())]
+
+        return find_cause(self.plan, policy.culprit, tuple(policy.collateral), policy.told, facts)
+
+    def _end(self, policy: Policy, troubles: Mapping[str, str]) -> str:
+        """Write down how the run has ended, and return what is to be said of it."""
+        failure = self._failure(policy)
+        reason = policy.stopped_by
+        if policy.state is State.STOPPED and self.state.state.reason is None:
+            reason = why_stopped(self.state.state) or reason
+        self.state.end(policy.state.value, policy.exit_code, failure_state(self.plan, failure), reason)
+        shutil.rmtree(self.plan.run.sockets, ignore_errors=True)
+        self._on_exit()
+        os.close(self.lock)  # a console that nobody reads must not hold the directory
+        words = summary(self.plan, self.state.state, troubles)
+        return failure_block(self.plan, failure) + words if failure else words
+
+    def _on_exit(self) -> None:
+        command = self.config.on_exit
+        trouble = run_on_exit(command, self.plan.run, self.state.state) if command else None
+        if trouble:
+            get_logger().warning("--on-exit {}: {}", command, trouble)

@@ -1,0 +1,179 @@
+"""Slurm's own tools. None of them ever raises or hangs here: what they cannot say is None."""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from launcher.borders.screen import in_one_line
+from launcher.errors import UserError
+from launcher.rundir import RunDir
+from launcher.runs.registry import key_of
+
+PATIENCE = 5.0  # seconds that status waits for a controller that is slow
+SUBMISSION = 120.0  # seconds that sbatch may take
+_OVERRIDING = frozenset({"SBATCH_JOB_NAME", "SBATCH_COMMENT"})  # variables that sbatch believes before the script
+WAITING = frozenset({"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT"})
+LIVING = WAITING | {
+    "CONFIGURING",
+    "RUNNING",
+    "COMPLETING",
+    "STAGE_OUT",
+    "SUSPENDED",
+    "STOPPED",
+    "SIGNALING",
+    "RESIZING",
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What Slurm says of a job: its state in Slurm's own word, and why it waits or how it ended."""
+
+    state: str
+    reason: str | None = None
+
+    @property
+    def is_living(self) -> bool:
+        return self.state in LIVING
+
+
+def own_job() -> str | None:
+    """The job whose script has called this process; None in an allocation in which a person types."""
+    job = os.environ.get("SLURM_JOB_ID")
+    return job if job == os.environ.get("LAUNCH_SLURM_JOB") else None
+
+
+def restarts() -> int:
+    """How often Slurm has requeued the job that this process is part of."""
+    text = os.environ.get("SLURM_RESTART_COUNT", "0")
+    return int(text) if text.isdecimal() else 0
+
+
+def check_installed() -> None:
+    """Raises UserError when nothing can be submitted from here."""
+    if not shutil.which("sbatch"):
+        raise UserError(
+            "--slurm: there is no Slurm on this machine (no sbatch on the PATH)",
+            "type it on the cluster's login node; --slurm --dry-run prints the script here too",
+        )
+
+
+def submit(script: str) -> tuple[str, str | None]:
+    """(job id, cluster) of the script that was submitted. Raises UserError with sbatch's own words."""
+    environment = {name: value for name, value in os.environ.items() if name not in _OVERRIDING}
+    try:
+        done = subprocess.run(
+            ["sbatch", "--parsable", script],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=SUBMISSION,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UserError(f"sbatch: {error}") from None
+    if done.returncode != 0:
+        words = done.stderr.strip().replace("sbatch: error: ", "") or f"exit code {done.returncode}"
+        raise UserError(f"sbatch has refused the job: {words}", "nothing was submitted")
+    job, _, cluster = done.stdout.strip().splitlines()[-1].partition(";")
+    return job, cluster or None
+
+
+def ask(ids: Iterable[str]) -> Mapping[str, Job] | None:
+    """What Slurm knows of the jobs, by id; those that it has forgotten are missing. None if it cannot be asked."""
+    wanted = sorted(set(ids))
+    if not wanted or not shutil.which("squeue"):
+        return None if wanted else {}
+    text = _output("squeue", "--noheader", "--states=all", f"--jobs={','.join(wanted)}", "--format=%i|%T|%r")
+    found = _table(text)
+    missing = [job for job in wanted if job not in found]
+    if missing and shutil.which("sacct"):
+        found |= _table(
+            _output("sacct", "-n", "-X", "-P", f"--jobs={','.join(missing)}", "--format=JobID,State,Reason")
+        )
+    return None if text is None and not found else found
+
+
+def _table(text: str | None) -> dict[str, Job]:
+    rows = [line.split("|") for line in (text or "").splitlines() if line.count("|") == 2]
+    words = {job: (state.split()[0] if state else "UNKNOWN", reason) for job, state, reason in rows}
+    return {job: Job(state, reason if reason not in ("", "None") else None) for job, (state, reason) in words.items()}
+
+
+def _output(*argv: str, patience: float = PATIENCE) -> str | None:
+    """What the tool prints; None if it cannot, or not in time. A job that is not known (any more) prints nothing."""
+    try:
+        done = subprocess.run(
+            argv,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=patience,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if done.returncode == 0:
+        return done.stdout
+    return "" if "nvalid job id" in done.stderr and "," not in "".join(argv[1:4]) else None
+
+
+def why_terminated(job: str) -> str:
+    """Why Slurm has sent SIGTERM to the job that this process is part of: "preempted", "timed out" or "cancelled"."""
+    text = _output("scontrol", "show", "job", "--oneliner", job) or ""
+    preempted = "JobState=PREEMPTED" in text or ("PreemptTime=" in text and "PreemptTime=None" not in text)
+    if "JobState=TIMEOUT" in text:
+        return "timed out"
+    return "preempted" if preempted else "cancelled"
+
+
+def comment_of(run: RunDir) -> str:
+    """The comment of the run's jobs, by which they prove to be its own."""
+    return f"launch:{key_of(run.root.resolve())}"
+
+
+def cancel(job: str, run: RunDir, name: str, seconds: float, now: bool) -> bool:
+    """End the run's job and wait until Slurm has no more of it, `seconds` at most; whether it is gone.
+
+    Raises UserError when the job is not the run's, or Slurm refuses, or cannot be asked.
+    """
+    found = ask([job])
+    if found is None:
+        raise UserError("Slurm cannot be asked for its jobs from here", f"on the login node, type: scancel {job}")
+    if job not in found or not found[job].is_living:
+        return True
+    _check_own(job, run, name)
+    if now:
+        _output("scancel", "--full", "--signal=KILL", job)
+    if _output("scancel", job, patience=SUBMISSION) is None:
+        raise UserError(f"scancel {job} has failed", f"look at: scontrol show job {job}")
+    return _is_gone(job, seconds)
+
+
+def _check_own(job: str, run: RunDir, name: str) -> None:
+    """Raises UserError unless the job has the run's name and comment: run.json may be anybody's, and name any job."""
+    text = _output("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%u|%j|%k")
+    rows = [line.split("|", 2) for line in (text or "").splitlines() if line.count("|") >= 2]  # several of an array
+    if not rows:
+        raise UserError(f"Slurm does not say whose job {job} is", f"look at: scontrol show job {job}")
+    for user, its_name, comment in rows:
+        if (its_name, comment) != (name, comment_of(run)):
+            raise UserError(
+                f"job {job} is not this run's: it is {in_one_line(user)}'s, called {in_one_line(its_name)}, "
+                f"with the comment {in_one_line(comment)}",
+                f"the run's has the comment {comment_of(run)}\n  to end the job all the same, type: scancel {job}",
+            )
+
+
+def _is_gone(job: str, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = ask([job])
+        if found is not None and (job not in found or not found[job].is_living):
+            return True
+        time.sleep(0.5)  # Slurm announces nothing
+    return False

@@ -1,0 +1,203 @@
+"""Takes the Python stacks of a run's processes: by py-spy, or from the process itself where ptrace is not allowed."""
+
+import os
+import shutil
+import subprocess
+import sysconfig
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import psutil
+
+from launcher.borders.files import reading
+from launcher.errors import UserError
+from launcher.instrumentation.traceable import STACKS_SIGNAL
+from launcher.processes.process_tree import children, kill_quietly, variable
+from launcher.processes.proof import proves_to_be_of
+from launcher.rundir import RunDir
+from launcher.runs.liveness import is_alive_here, is_local
+from launcher.runs.registry import call_name
+from launcher.runs.state import RunState
+from launcher.stacks.frames import PythonProcess, Stack, Thread, read_faulthandler, read_pyspy
+
+PYSPY_SECONDS = 10.0  # it takes 10 ms; one that looks for symbols on a slow file system takes longer
+REQUEST_SECONDS = 2.0
+SETTLED = 0.05  # seconds in which faulthandler has written nothing more
+AT_ONCE = 16  # py-spy processes
+REFUSED = "ptrace is not allowed"
+
+
+def take_stacks(run: RunDir, state: RunState, rank: int | None = None) -> list[Stack]:
+    """What every Python process of the run does now: components, ranks, and all below them; or one rank's.
+
+    It takes about 10 ms a process, several at a time, in which the process stands still. Processes that end meanwhile
+    are left away.
+
+    Raises:
+        UserError: the run is not going on, not on this host, or has no such rank.
+    """
+    _check_is_here(run, state)
+    processes = [process for process in python_processes(state) if rank in (None, process.rank)]
+    if not processes and rank is not None:
+        raise UserError(f"--rank {rank}: {state.name} has no such rank on this host")
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        stacks = list(pool.map(partial(_take, run), processes))
+    return [stack for stack in stacks if stack.threads or psutil.pid_exists(stack.process.pid)]
+
+
+def _check_is_here(run: RunDir, state: RunState) -> None:
+    typed = call_name(run.root, state.name)
+    if not is_local(state):
+        raise UserError(f"{state.name} runs on {state.host}", f"type it there: launch stacks {typed}")
+    if state.supervisor is None or not is_alive_here(state, state.supervisor):
+        raise UserError(f"{state.name} is not running", f"its logs: launch logs {typed}")
+    if state.supervisor.pid != os.getpid() and not proves_to_be_of(run, state.supervisor):
+        pid = state.supervisor.pid
+        raise UserError(
+            f"{state.name}: the process that run.json calls its supervisor (pid {pid}) does not hold the run's lock",
+            f"if the run is another user's, look as that user or as root; what it is: ps -o pid,user,args -p {pid}",
+        )
+
+
+# --- which processes --------------------------------------------------------------------------------------------------
+
+
+def python_processes(state: RunState) -> list[PythonProcess]:
+    """The Python processes of a run that is going on here."""
+    known = _known(state)
+    found: list[PythonProcess] = []
+    if state.supervisor is None:
+        return found
+    for pid in children(state.supervisor.pid):
+        found += _with_descendants(known.get(pid) or _orphan(pid), known)
+    return [process for process in found if is_python(process.pid)]
+
+
+def _known(state: RunState) -> dict[int, PythonProcess]:
+    known = {}
+    for component in state.processes:
+        if component.process:
+            pid = component.process.pid
+            known[pid] = PythonProcess(pid, component.name, has_ranks=bool(component.ranks))
+        for rank in component.ranks:
+            if rank.process:
+                known[rank.process.pid] = PythonProcess(rank.process.pid, component.name, rank.rank)
+    return known
+
+
+def _with_descendants(process: PythonProcess, known: dict[int, PythonProcess]) -> Iterator[PythonProcess]:
+    yield process
+    for pid in children(process.pid):
+        child = PythonProcess(pid, process.component, process.rank, is_child=True)
+        yield from _with_descendants(known.get(pid, child), known)
+
+
+def _orphan(pid: int) -> PythonProcess:
+    """A process whose parent has ended: its environment tells where it belongs."""
+    rank = variable(pid, "RANK")
+    component = variable(pid, "LAUNCH_COMPONENT") or "launch"
+    return PythonProcess(pid, component, int(rank) if rank and rank.isdecimal() else None, is_child=True)
+
+
+def is_python(pid: int) -> bool:
+    """Whether Python runs in a process, under whatever name."""
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        program = process.exe() or process.name()
+    except psutil.AccessDenied:
+        program = process.name()
+    except psutil.NoSuchProcess:
+        return False
+    return "python" in Path(program).name or _has_libpython(pid)
+
+
+def _has_libpython(pid: int) -> bool:
+    try:
+        return "/libpython3" in Path(f"/proc/{pid}/maps").read_text(errors="replace")
+    except OSError:
+        return False
+
+
+# --- its stack --------------------------------------------------------------------------------------------------------
+
+
+def _take(run: RunDir, process: PythonProcess) -> Stack:
+    threads, trouble = _from_outside(process.pid)
+    if not threads:
+        threads = _from_inside(run, process.pid)
+    return Stack(process, threads) if threads else Stack(process, trouble=trouble or "no Python code is running in it")
+
+
+def _from_outside(pid: int) -> tuple[tuple[Thread, ...], str]:
+    """(what py-spy sees, why it sees nothing). A process that cannot be paused, since it is stopped, need not be."""
+    trouble = ""
+    for options in ([], ["--nonblocking"]):
+        output, trouble = _pyspy("dump", "--json", *options, "--pid", str(pid))
+        try:
+            return read_pyspy(output, pid), ""
+        except ValueError:
+            continue
+    return (), trouble
+
+
+def _pyspy(*arguments: str) -> tuple[str, str]:
+    """What it prints, and what it complains of; its exit code is lost where the supervisor reaps all children."""
+    try:
+        done = subprocess.run(
+            [find_pyspy() or "py-spy", *arguments], capture_output=True, text=True, timeout=PYSPY_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return "", str(error)
+    return done.stdout, _first_line(done.stderr)
+
+
+def find_pyspy() -> str | None:
+    """The program that was installed with us: its directory need not be on the PATH."""
+    return shutil.which("py-spy", path=f"{sysconfig.get_path('scripts')}:{os.environ.get('PATH', os.defpath)}")
+
+
+def _first_line(complaint: str) -> str:
+    line = complaint.strip().partition("\n")[0]
+    return REFUSED if line.startswith("Permission Denied") else line.removeprefix("Error: ")
+
+
+def _from_inside(run: RunDir, pid: int) -> tuple[Thread, ...]:
+    """What the process itself writes when asked to; nothing if it is not one that can be asked."""
+    path = run.stacks(pid)
+    try:
+        start = path.stat().st_size
+    except OSError:
+        return ()
+    if not catches(pid, STACKS_SIGNAL):
+        return ()
+    kill_quietly(pid, STACKS_SIGNAL)
+    return read_faulthandler(_written_after(path, start))
+
+
+def catches(pid: int, number: int) -> bool:
+    """Whether a process has a handler for a signal, which then does not end it."""
+    try:
+        fields = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return False
+    caught = next(int(field.split()[1], 16) for field in fields if field.startswith("SigCgt:"))
+    return bool(caught >> (number - 1) & 1)
+
+
+def _written_after(path: Path, start: int) -> str:
+    """What is added to a file until nothing more comes; faulthandler does not say when it has finished."""
+    deadline = time.monotonic() + REQUEST_SECONDS
+    size = start
+    while time.monotonic() < deadline:
+        time.sleep(SETTLED)
+        before, size = size, path.stat().st_size
+        if size == before > start:
+            break
+    with reading(path) as file:
+        file.seek(start)
+        return file.read().decode(errors="replace")

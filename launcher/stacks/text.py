@@ -1,0 +1,123 @@
+"""The stacks of a run as text: who stands where, each stack once. Pure, but for the working directory."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+
+from launcher.borders.screen import in_lines, in_one_line
+from launcher.stacks.frames import Frame, PythonProcess, Stack, Thread
+from launcher.stacks.groups import Group, calling_frame, group_stacks, standing_apart, telling_frame
+
+_LIBRARY = re.compile(r"^.*/lib(?:64)?/python3[^/]*/(?:(?:site|dist)-packages/)?")
+_FUNCTION_WIDTH = 28  # columns
+
+
+def stacks_text(stacks: Sequence[Stack], collectives: Sequence[str] = (), *, every_thread: bool = False) -> str:
+    """A headline for each group and its main thread's stack, innermost frame first; then who stands apart.
+
+    Other threads take a line each, or their whole stack with `every_thread`; so does torchrun, which only waits.
+    `collectives` are lines that say who waits in which collective.
+    """
+    groups = group_stacks(stacks)
+    blocks = [list(_block(group, every_thread)) for group in groups]
+    blocks += [list(_refused(stacks)), list(collectives), list(_apart(groups))]
+    return "\n\n".join(in_lines(block) for block in blocks if block) + "\n"
+
+
+def verdict_lines(stacks: Sequence[Stack]) -> list[str]:
+    """What the stacks come to, a line for each place where a rank or a component stands; then who stands apart."""
+    groups = group_stacks(stacks)
+    first = [group.processes[0] for group in groups]
+    told = [group for group, process in zip(groups, first, strict=True) if not (process.is_child or process.has_ranks)]
+    lines = [f"{who(group.processes)} {_verb(group)} {_shortly(group.main.frames)}" for group in told]
+    return [in_one_line(line) for line in (*lines, *_refused(stacks), *_apart(groups))]
+
+
+def _block(group: Group, every_thread: bool) -> Iterator[str]:
+    yield f"{who(group.processes)} {_verb(group)} {_where(group.main.frames)}"
+    yield from _frames(group.main) if every_thread or not group.processes[0].has_ranks else ()
+    for thread in group.others:
+        yield f"  thread {thread.name}: {_where(thread.frames)}"
+        yield from _frames(thread) if every_thread else ()
+
+
+def _frames(thread: Thread) -> Iterator[str]:
+    return (f"    {_function(frame):<{_FUNCTION_WIDTH}} {_place(frame)}" for frame in thread.frames)
+
+
+def _refused(stacks: Iterable[Stack]) -> Iterator[str]:
+    for stack in stacks:
+        if stack.trouble:
+            yield f"{who([stack.process])} (pid {stack.process.pid}): {stack.trouble}"
+
+
+def _apart(groups: Sequence[Group]) -> Iterator[str]:
+    ranks = standing_apart(groups)
+    if ranks:
+        yield f"{_ranks(ranks)} {'stands' if len(ranks) == 1 else 'stand'} apart"
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
+
+
+def who(processes: Sequence[PythonProcess]) -> str:
+    """ "ranks 0-6", "orchestrator", "trainer (torchrun)", "child 4242 of rank 3": processes of one group."""
+    first = processes[0]
+    if first.is_child:
+        return _children(processes)
+    if first.rank is not None:
+        return _ranks(process.rank or 0 for process in processes)
+    return f"{first.component} (torchrun)" if first.has_ranks else first.component
+
+
+def _children(processes: Sequence[PythonProcess]) -> str:
+    first = processes[0]
+    ranks = {process.rank or 0 for process in processes}
+    parents = first.component if first.rank is None else _ranks(ranks)
+    if len(processes) == 1:
+        return f"child {first.pid} of {parents}"
+    return f"{len(processes)} children of {parents}"
+
+
+def _ranks(ranks: Iterable[int]) -> str:
+    """ "rank 3", "ranks 0-2, 5"."""
+    ordered = sorted(ranks)
+    runs = [[rank for _, rank in run] for _, run in groupby(enumerate(ordered), lambda pair: pair[1] - pair[0])]
+    spans = [str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs]
+    return f"rank{'s' if len(ordered) > 1 else ''} {', '.join(spans)}"
+
+
+def _verb(group: Group) -> str:
+    if len(group.processes) == 1:
+        return "waits in" if group.waits else "is in"
+    return "wait in" if group.waits else "are in"
+
+
+def _where(frames: Sequence[Frame]) -> str:
+    telling, caller = telling_frame(frames), calling_frame(frames)
+    if caller is None or caller == telling:
+        return f"{_function(telling)} ({_short_place(telling)})"
+    return f"{_function(telling)}, called by {_function(caller)} ({_short_place(caller)})"
+
+
+def _shortly(frames: Sequence[Frame]) -> str:
+    """What was called, and from where in the user's own code."""
+    telling = telling_frame(frames)
+    return f"{_function(telling)} ({_short_place(calling_frame(frames) or telling)})"
+
+
+def _function(frame: Frame) -> str:
+    return frame.function.replace(".<locals>", "")
+
+
+def _short_place(frame: Frame) -> str:
+    return f"{Path(frame.file).name}:{frame.line}"
+
+
+def _place(frame: Frame) -> str:
+    """File and line, as short as they are still found: from the working directory or the library on."""
+    path = Path(_LIBRARY.sub("", frame.file))
+    if path.is_relative_to(Path.cwd()):
+        path = path.relative_to(Path.cwd())
+    return f"{path}:{frame.line}"

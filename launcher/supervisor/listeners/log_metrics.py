@@ -1,0 +1,145 @@
+"""Metrics of programs that know nothing of us, read off their log lines: `progress` in their configuration.
+
+The programs themselves never notice: a thread of the supervisor's process reads what they have written.
+"""
+
+import queue
+import re
+import threading
+from pathlib import Path
+
+from launcher.borders.screen import printable
+from launcher.borders.values import MOST_STEPS
+from launcher.plan.spec import Plan, ProcessSpec
+from launcher.supervisor.events import Event, NewAttempt
+from launcher.supervisor.log_tail import LogTail
+from launcher.tracking.sinks import MetricsFile, read_steps
+
+INTERVAL = 0.5  # seconds between two looks at the logs
+
+
+class LoggedProgress:
+    """One component's log lines and the metrics file that they are turned into.
+
+    Of a torchrun component rank 0 is read. What an attempt repeats takes the place of what there was.
+    """
+
+    def __init__(self, spec: ProcessSpec, metrics: Path) -> None:
+        assert spec.progress is not None
+        self.spec, self.pattern, self.file = spec, re.compile(spec.progress), MetricsFile(metrics)
+        self._tails: dict[Path, LogTail] = {}
+        self._step = newest_step(metrics)
+        self._last: dict[str, float] = {}
+        self._is_new = True
+        self._lines, self._newest = 0, ""
+        self._has_matched = self._has_metrics = False
+
+    def look(self, is_over: bool = False) -> None:
+        """Turn the lines that were added since the last look into metrics."""
+        for path in self._logs():
+            tail = self._tails.setdefault(path, LogTail(path))
+            while lines := tail.new_lines(is_over):
+                self._lines += len(lines)
+                for line in lines:
+                    self._take(printable(line))
+
+    @property
+    def trouble(self) -> str | None:
+        """Why there are no metrics, when there are none."""
+        if self._has_metrics:
+            return None
+        if not self._newest:
+            return "progress matched nothing: its log is empty"
+        what = "matched, but found no number" if self._has_matched else "matched nothing"
+        return f"progress {what} in {self._lines} lines, such as {self._newest!r:.80}"
+
+    def _logs(self) -> list[Path]:
+        ranks = self.spec.ranks
+        rank_0 = sorted(ranks.directory.glob("attempt_*/0/std*.log")) if ranks else []
+        return rank_0 or [self.spec.log]
+
+    def _take(self, line: str) -> None:
+        match = self.pattern.search(line)
+        texts = match.groupdict() if match else {}
+        if match or (line.strip() and not self._has_matched):
+            self._newest = line
+        self._has_matched = self._has_matched or match is not None
+        found = {name: value for name, text in texts.items() if (value := _number(text)) is not None}
+        if not found or ("step" in found and found == self._last):
+            return
+        self._has_metrics = True
+        self._last = dict(found)
+        named = found.pop("step", self._step + 1)
+        if not 0 <= named <= MOST_STEPS:  # NaN is neither
+            return
+        step = int(named)
+        if self._is_new and step <= self._step:
+            self.file.rewind(step - 1)
+        self._is_new, self._step = False, step
+        self.file.log(found, step)
+
+
+class ProgressWatch:
+    """A listener that follows all components that have a `progress`; `close` takes what is still in their logs."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plans: queue.SimpleQueue[Plan | None] = queue.SimpleQueue()
+        self._followed: dict[Path, LoggedProgress] = {}
+        self._follow(plan)
+        self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+        if self._followed:
+            self._thread.start()
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, NewAttempt):
+            self._plans.put(event.plan)
+
+    def close(self) -> None:
+        """Returns when the metrics files have all that was logged."""
+        self._plans.put(None)
+        if self._followed:
+            self._thread.join()
+
+    def troubles(self) -> dict[str, str]:
+        """By component, why its `progress` has given no metrics; for after `close`."""
+        found = {followed.spec.name: followed.trouble for followed in self._followed.values()}
+        return {name: trouble for name, trouble in found.items() if trouble}
+
+    def _run(self) -> None:
+        while True:
+            try:
+                plan = self._plans.get(timeout=INTERVAL)
+            except queue.Empty:
+                self._look(is_over=False)
+                continue
+            self._look(is_over=True)
+            if plan is None:
+                return
+            self._follow(plan)
+
+    def _look(self, is_over: bool) -> None:
+        for followed in self._followed.values():
+            followed.look(is_over)
+
+    def _follow(self, plan: Plan) -> None:
+        """Servers and services, which live on in a new attempt, keep their log and what was read of it."""
+        wanted = {spec.log: spec for spec in plan.processes if spec.progress}
+        self._followed = {
+            log: self._followed.get(log) or LoggedProgress(spec, plan.run.metrics(spec.name))
+            for log, spec in wanted.items()
+        }
+
+
+def newest_step(metrics: Path) -> int:
+    """The last step of a metrics file; 0 when there is none."""
+    try:
+        return max((step for step, _ in read_steps(metrics)), default=0)
+    except OSError:
+        return 0
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text is not None else None
+    except ValueError:
+        return None

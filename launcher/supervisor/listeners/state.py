@@ -1,0 +1,56 @@
+"""Keeps run.json true while the run lives."""
+
+import signal
+
+from launcher.nodes.messages import Reported
+from launcher.processes.identity import identify
+from launcher.runs.state_file import TIME_LIMIT, StateFile
+from launcher.supervisor.events import (
+    Event,
+    Exited,
+    Heartbeat,
+    Killing,
+    RankExited,
+    RankStarted,
+    Ready,
+    Signalled,
+    Started,
+    Stopping,
+)
+
+
+class StateListener:
+    """A listener that writes each event that changes the run's state into its run.json."""
+
+    def __init__(self, file: StateFile) -> None:
+        self.file = file
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Started(name, pid):
+                process = self.file.state.process(name)
+                process.process, process.ready_after = identify(pid), None
+                process.exit_code = process.ended_by = None
+            case Ready(name, after):
+                self.file.state.process(name).ready_after = after
+            case RankStarted(name, rank, pid):
+                state = self.file.state.process(name).ranks[rank]
+                state.process, state.exit_code, state.ended_by = identify(pid), None, None
+            case RankExited(name, rank, exit_code):
+                state = self.file.state.process(name).ranks[rank]
+                state.exit_code, state.ended_by = exit_code, event.ended_by
+            case Exited(name, exit_code):
+                process = self.file.state.process(name)
+                process.exit_code, process.ended_by = exit_code, event.ended_by
+            case Heartbeat():
+                self.file.touch()
+                return
+            case Signalled(signal.SIGUSR1) if self.file.state.state != "stopping":
+                self.file.state.reason = TIME_LIMIT
+            case Reported(_, report) if report.signal == signal.SIGUSR1 and self.file.state.state != "stopping":
+                self.file.state.reason = TIME_LIMIT
+            case Stopping() | Killing():
+                self.file.state.state = "stopping"
+            case _:
+                return
+        self.file.write_if_possible()

@@ -1,0 +1,41 @@
+"""The lines that are added to a log while it is being written."""
+
+import re
+from pathlib import Path
+
+from launcher.borders.files import reading
+
+BLOCK = 1 << 20  # bytes that are read at once
+LONGEST_LINE = 1 << 16  # bytes; of a longer one only the end is kept
+_LINE_END = re.compile(rb"\r\n|\n|\r")  # a progress bar ends its lines with carriage returns
+
+
+class LogTail:
+    """A log and how far it has been read; the file need not exist yet. `skip` leaves out what is there already."""
+
+    def __init__(self, path: Path, skip: bool = False) -> None:
+        self.path = path
+        self._read = _size(path) if skip else 0  # bytes
+        self._rest = b""
+
+    def new_lines(self, is_over: bool = False) -> list[str]:
+        """The lines finished since the last call, at most a block; with `is_over` an unfinished one as well."""
+        try:
+            with reading(self.path) as file:
+                file.seek(self._read)
+                block = file.read(BLOCK)
+        except OSError:
+            return []
+        self._read += len(block)
+        *lines, rest = _LINE_END.split(self._rest + block)
+        self._rest = rest[-LONGEST_LINE:]
+        if is_over and not block and self._rest:
+            lines, self._rest = [*lines, self._rest], b""
+        return [line.decode(errors="replace") for line in lines]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

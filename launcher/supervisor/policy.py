@@ -1,0 +1,376 @@
+"""What to do when something happens to a run: decisions only, no process is touched and no clock is read here."""
+
+import signal
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+from launcher.failure.failure import Culprit, Diagnosis, Failure, exit_text, received_text
+from launcher.plan.ready import not_ready_because, silent_because
+from launcher.plan.spec import Plan, ProcessSpec, Role
+from launcher.supervisor.actions import (
+    Action,
+    Await,
+    Diagnose,
+    Drain,
+    End,
+    EndOne,
+    Kill,
+    KillAttempt,
+    StartAgain,
+    StartAttempt,
+    Stop,
+    StopAttempt,
+)
+from launcher.supervisor.events import (
+    DrainTimedOut,
+    Event,
+    Exited,
+    GraceOver,
+    GuardDied,
+    NotReady,
+    NotStarted,
+    Quiet,
+    RankExited,
+    Ready,
+    Signalled,
+    Silent,
+    Stalled,
+    Started,
+    SuspectsOverdue,
+)
+from launcher.supervisor.suspicion import Suspect, Suspicion
+
+SUSPECT_SECONDS = 5.0  # that a server which seems to be dying may take to end, before its client is named
+TERMINATED = (-signal.SIGTERM, 128 + signal.SIGTERM)  # ended by SIGTERM, or exited because of it
+
+
+class State(Enum):
+    RUNNING = "running"
+    RESTARTING = "restarting"  # between two attempts
+    FINISHED = "finished"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+@dataclass
+class Policy:
+    """The state of a run and the rules by which it ends.
+
+    A component that FINISHES ends the run when all of them have exited 0, or when one has not; one that SERVES ends it
+    by exiting at all. The first cause counts, whatever ends afterwards is collateral.
+    """
+
+    plan: Plan
+    state: State = State.RUNNING
+    culprit: Culprit | None = None
+    ended_by: signal.Signals | None = None  # the signal that ended the run
+    stopped_by: str | None = None  # and who sent it: "stopped by pid 4711 (`launch stop`, uid 1001)"
+    exits: dict[str, int] = field(default_factory=dict)
+    collateral: list[str] = field(default_factory=list)
+    signals_reach_all: bool = False  # who ends the run sends SIGTERM to each of its processes, and to us perhaps twice
+    told: dict[int, Failure] = field(default_factory=dict)  # what other nodes have found out
+    restarts: int = 0  # how many further attempts a failure of a component that finishes may have
+    _alive: set[str] = field(default_factory=set)
+    _waiting: set[str] = field(default_factory=set)  # for their start
+    _usable: set[str] = field(default_factory=set)  # ready, or started where nothing says that they are
+    _started_again: Counter[str] = field(default_factory=Counter)
+    _proven: set[str] = field(default_factory=set)  # ready once: one that never was would only fail again
+    _replaced: dict[str, str] = field(default_factory=dict)  # ended to be started again -> why
+    _held: Suspicion | None = None  # the run goes on until it is clear who is to be named
+    _all_started: bool = False
+    _attempt_is_killed: bool = False
+
+    def __post_init__(self) -> None:
+        self._waiting |= {spec.name for spec in self.plan.processes}
+
+    def next_to_start(self) -> ProcessSpec | None:
+        """A component that has not been started, and for which all that it comes after can be used; None if none is."""
+        if self.state is not State.RUNNING or self._held:
+            return None
+        waiting = (spec for spec in self.plan.processes if spec.name in self._waiting)
+        return next((spec for spec in waiting if self._usable.issuperset(spec.after)), None)
+
+    def all_started(self) -> list[Action]:
+        """Every component has been tried to start, but for those that wait for another one."""
+        self._all_started = True
+        return self._when_attempt_is_over() if self.state is State.RESTARTING else self._when_empty()
+
+    def next_attempt(self, plan: Plan) -> None:
+        """The plan of the next attempt; what the last one came to is forgotten."""
+        self.plan, self.state, self.culprit, self._attempt_is_killed = plan, State.RUNNING, None, False
+        finishing = {spec.name for spec in plan.processes if spec.role is Role.FINISHES}
+        self._waiting |= finishing
+        self._usable -= finishing
+        self.exits.clear()
+        self.collateral.clear()
+
+    def give_up(self, why: str) -> list[Action]:
+        """End a run that cannot go on, for a reason that is not one of its processes'; the first culprit stays."""
+        if self.state not in (State.RUNNING, State.RESTARTING):
+            return self._when_empty()
+        found = self.culprit
+        self.culprit = replace(found, what=f"{found.what}; {why}") if found else Culprit("launch", why)
+        return self._stop(State.FAILED, why)
+
+    def on(self, event: Event) -> list[Action]:
+        """Take note of the event; say what is to be done."""
+        match event:
+            case Started(component):
+                self._on_start(component)
+            case Ready(component):
+                self._usable.add(component)
+                self._proven.add(component)
+            case NotStarted(component, reason):
+                self._waiting.discard(component)
+                return self._fail(Culprit(component, f"could not be started: {reason}"))
+            case Exited(component, code, suspects):
+                return [*self._settle_unless_suspected(component), *self._on_exit(component, code, suspects)]
+            case SuspectsOverdue():
+                return self._settle()
+            case RankExited(component, _, code, signal.Signals() as got) if code:
+                return self._fail(Culprit(component, received_text(got)))
+            case RankExited(_, _, code) if code in TERMINATED:
+                return []  # torchrun ends its other ranks so when one has failed, which it will name itself
+            case RankExited(component, rank, code, _, suspects) if code and not self._restarts_ranks(component):
+                return self._fail(Culprit(component, exit_text(code), rank, code), suspects)
+            case NotReady(component, check, timeout, answer):
+                what = f"was not ready within {timeout:g}s: {not_ready_because(check, answer)}"
+                return self._on_no_answer(component, what)
+            case Silent(component, check, seconds, answer):
+                return self._on_no_answer(component, silent_because(check, seconds, answer))
+            case DrainTimedOut(seconds):
+                late = ", ".join(sorted(self._unfinished()))
+                return self._fail(Culprit(late, f"did not finish within {seconds:g}s of the others"))
+            case Signalled():
+                return self._on_signal(event)
+            case GuardDied():
+                return self._on_guard_death()
+            case Quiet(component, seconds):
+                return self._on_quiet(component, seconds)
+            case Stalled(component, seconds, diagnosis):
+                return self._fail(self._stalled(component, seconds, diagnosis))
+            case GraceOver() if self.state is State.RESTARTING and not self._attempt_is_killed:
+                self._attempt_is_killed = True
+                return [KillAttempt()]
+            case GraceOver() if self.state is State.RESTARTING:
+                left = ", ".join(sorted(self._finishing()))
+                return [*self.give_up(f"{left} cannot be killed, so there can be no other attempt"), Kill()]
+            case GraceOver():
+                return [Kill()]
+        return []
+
+    @property
+    def exit_code(self) -> int:
+        """What launch itself exits with."""
+        if self.ended_by is not None:
+            return 128 + self.ended_by
+        return 0 if self.state is State.FINISHED else 1
+
+    # --- rules ---
+
+    def _on_start(self, component: str) -> None:
+        self._alive.add(component)
+        self._waiting.discard(component)
+        if self._spec(component).ready is None:
+            self._usable.add(component)
+
+    def _on_exit(self, component: str, code: int, suspects: tuple[Suspect, ...]) -> list[Action]:
+        self._alive.discard(component)
+        self.exits[component] = code
+        if self.state is State.RESTARTING and self._role(component) is Role.FINISHES:
+            self.collateral.append(component)
+            return self._when_attempt_is_over()
+        if self.state not in (State.RUNNING, State.RESTARTING):
+            self.collateral.append(component)
+            return self._when_empty()
+        if self._role(component) is Role.SERVES:
+            return self._on_server_exit(self._spec(component), code)
+        actions = self._fail(Culprit(component, exit_text(code), exit_code=code), suspects) if code else []
+        if self._held:
+            self.collateral.append(component)
+            return actions
+        return actions if code else self._when_one_has_finished()
+
+    def _when_one_has_finished(self) -> list[Action]:
+        if self._unfinished():
+            return [Drain(self.plan.drain_timeout)]
+        return self._stop(State.FINISHED, "the run has finished")
+
+    def _on_server_exit(self, spec: ProcessSpec, code: int) -> list[Action]:
+        if spec.may_exit and code == 0:
+            self._usable.add(spec.name)
+            return []
+        what = exit_text(code) if code else "ended (exit code 0) while the run still needed it"
+        return self._on_server_failure(spec, self._replaced.pop(spec.name, what), code)
+
+    def _on_no_answer(self, component: str, what: str) -> list[Action]:
+        if self._is_ending() or component in self._replaced:
+            return []
+        return self._on_server_failure(self._spec(component), what)
+
+    def _on_server_failure(self, spec: ProcessSpec, what: str, code: int | None = None) -> list[Action]:
+        """Start it again if it may be, and with a client that has died of it the attempt; else the run has failed."""
+        if self._held and (suspect := self._held.against(spec.name)):
+            what = "; ".join(filter(None, (what, self._held.explain(suspect))))
+        culprit = Culprit(spec.name, what, exit_code=code)
+        if not self._may_start_again(spec) or (self._held and not self.restarts):
+            return self._fail(culprit)
+        again = self._start_again(spec, what)
+        if not self._held:
+            return [again]
+        self.culprit = culprit
+        return [again, *self._restart(culprit.text)]
+
+    def _start_again(self, spec: ProcessSpec, what: str) -> Action:
+        """What lives and cannot be used is ended first."""
+        if spec.name in self._alive:
+            self._replaced[spec.name] = what
+            return EndOne(spec.name, what)
+        self._started_again[spec.name] += 1
+        self._usable.discard(spec.name)
+        return StartAgain(spec.name, what, self._starts_left(spec))
+
+    def _on_signal(self, event: Signalled) -> list[Action]:
+        number = event.signal
+        if number is signal.SIGTERM and self.signals_reach_all and self._is_ending():
+            self._reconsider(event)
+            return []
+        if self._is_ending():
+            return [] if number is signal.SIGUSR1 else [Kill()]
+        if self._held and not (number is signal.SIGTERM and self.signals_reach_all):
+            self.restarts = 0
+            return [*self._settle(), *([Kill()] if number is signal.SIGQUIT else [])]
+        self.ended_by, self.stopped_by = number, event.stopped_by
+        if number is signal.SIGQUIT:
+            self.state = State.STOPPED
+            return [Kill(), *self._when_empty()]
+        return self._stop(State.STOPPED, event.text)
+
+    def _is_ending(self) -> bool:
+        return self.state not in (State.RUNNING, State.RESTARTING)
+
+    def _reconsider(self, event: Signalled) -> None:
+        """The SIGTERM that ended the culprit was meant for the whole run: we have only heard of it later."""
+        if self.state is State.FAILED and self.culprit and _was_terminated(self.culprit):
+            self.state, self.culprit, self.ended_by = State.STOPPED, None, signal.SIGTERM
+            self.stopped_by = event.stopped_by
+
+    def _on_quiet(self, component: str, seconds: float) -> list[Action]:
+        return [Diagnose(component, seconds)] if self.state is State.RUNNING else []
+
+    def _on_guard_death(self) -> list[Action]:
+        if self.state in (State.RUNNING, State.RESTARTING):
+            self.culprit = Culprit("launch", "its guard process was killed")
+            self.state = State.FAILED
+        return [Kill()]
+
+    def _fail(self, culprit: Culprit, suspects: tuple[Suspect, ...] = ()) -> list[Action]:
+        if not self._counts(culprit):
+            return []
+        dying = tuple(suspect for suspect in suspects if suspect.component in self._alive)
+        if dying and not self._held:
+            self._held = Suspicion(culprit, dying)
+            return [Await(dying, SUSPECT_SECONDS)]
+        self._held = None
+        self.culprit = culprit
+        reason = self._named(culprit).text
+        if self.restarts > 0 and not self._is_served_by(culprit.component):
+            return self._restart(reason)
+        return self._stop(State.FAILED, reason)
+
+    def _counts(self, culprit: Culprit) -> bool:
+        """Whether a failure can still change what becomes of the run."""
+        if self._is_ending():
+            return False
+        if self._held:
+            return self._held.against(culprit.component) is not None
+        return self.state is State.RUNNING or self._is_served_by(culprit.component)
+
+    def _settle(self) -> list[Action]:
+        """Suspects are not waited for any more: one that has certainly failed is named, else what has failed first."""
+        held = self._held
+        if held is None or self._is_ending():
+            return []
+        for suspect in held.suspects:
+            if suspect.is_certain and suspect.component in self._alive:
+                return self._on_server_failure(self._spec(suspect.component), "")
+        self._held = None
+        return self._fail(held.culprit)
+
+    def _settle_unless_suspected(self, component: str) -> list[Action]:
+        """The end of another server may be due to that of its client, and so is no reason to wait any longer."""
+        is_news = self._held and self._is_served_by(component) and not self._held.against(component)
+        return self._settle() if is_news else []
+
+    def _restart(self, reason: str) -> list[Action]:
+        self.restarts -= 1
+        self.state, self._held = State.RESTARTING, None
+        return [StopAttempt(reason), *self._when_attempt_is_over()]
+
+    def _when_attempt_is_over(self) -> list[Action]:
+        return [StartAttempt()] if self._all_started and not self._finishing() else []
+
+    def _stop(self, state: State, reason: str) -> list[Action]:
+        self.state, self._held = state, None
+        return [Stop(reason), *self._when_empty()]
+
+    def _when_empty(self) -> list[Action]:
+        return [End()] if self._has_ended() else []
+
+    def _has_ended(self) -> bool:
+        return self._all_started and self._is_ending() and not self._alive
+
+    # --- questions ---
+
+    def _stalled(self, component: str, seconds: float, diagnosis: Diagnosis) -> Culprit:
+        what = f"nothing has been logged and no step made for {seconds:g}s"
+        name = component or self._silent(diagnosis.rank)
+        spec = self.plan.process(name)
+        rank = diagnosis.rank if spec and spec.ranks else None
+        return Culprit(name, what, rank, words="\n".join(diagnosis.lines), file=diagnosis.file)
+
+    def _silent(self, rank: int | None) -> str:
+        """Whose silence it is: the one with ranks, the only one that finishes, or nobody's in particular."""
+        with_ranks = [spec.name for spec in self.plan.processes if spec.ranks is not None]
+        if rank is not None and with_ranks:
+            return with_ranks[0]
+        finishing = [spec.name for spec in self.plan.processes if spec.role is Role.FINISHES]
+        return finishing[0] if len(finishing) == 1 else "launch"
+
+    def _finishing(self) -> set[str]:
+        return {name for name in self._alive if self._role(name) is Role.FINISHES}
+
+    def _unfinished(self) -> set[str]:
+        """The components that finish and have not: those that run, and those that still wait for their start."""
+        return self._finishing() | {name for name in self._waiting if self._role(name) is Role.FINISHES}
+
+    def _named(self, culprit: Culprit) -> Culprit:
+        """The culprit, as people know it."""
+        return culprit
+
+    def _is_served_by(self, component: str) -> bool:
+        spec = self.plan.process(component)
+        return spec is not None and spec.role is Role.SERVES
+
+    def _may_start_again(self, spec: ProcessSpec) -> bool:
+        return self._starts_left(spec) > 0 and (spec.ready is None or spec.name in self._proven)
+
+    def _starts_left(self, spec: ProcessSpec) -> int:
+        return spec.restarts - self._started_again[spec.name]
+
+    def _spec(self, component: str) -> ProcessSpec:
+        spec = self.plan.process(component)
+        assert spec is not None
+        return spec
+
+    def _role(self, component: str) -> Role:
+        return self._spec(component).role
+
+    def _restarts_ranks(self, component: str) -> bool:
+        spec = self._spec(component)
+        return spec.ranks is not None and spec.ranks.restarts > 0
+
+
+def _was_terminated(culprit: Culprit) -> bool:
+    return culprit.exit_code in TERMINATED or culprit.what == received_text(signal.SIGTERM)

@@ -1,0 +1,64 @@
+"""Samples and distributions as rows of W&B tables, bounded in memory however long a run is."""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from typing import Any
+
+from launcher.tracking.sinks import Number, json_number
+
+ROWS_PER_STEP = 1_000
+"""A step with more has evenly spaced ones taken."""
+MAX_ROWS = 10_000
+"""Of the final table; the oldest rows fall out."""
+MAX_CHARACTERS = 50_000_000
+"""Of all text in the final table; the oldest rows fall out."""
+MAX_CELL = 10_000
+"""Characters of a cell; a longer text is cut."""
+
+Cell = str | float | int | bool | None
+Row = list[Cell]
+
+
+class BoundedTable:
+    """The newest rows; the columns are `step` and the names in the first record."""
+
+    def __init__(self) -> None:
+        self.columns: list[str] = []
+        self._rows: deque[Row] = deque()
+        self._characters = 0
+
+    @property
+    def rows(self) -> list[Row]:
+        return list(self._rows)
+
+    def add(self, step: int, records: Sequence[Mapping[str, Any]]) -> list[Row]:
+        """Add one step's records, and return them as rows."""
+        if not records:
+            return []
+        self.columns = self.columns or ["step", *records[0]]
+        taken = records[:: -(-len(records) // ROWS_PER_STEP)]
+        rows: list[Row] = [[step, *(_cell(record.get(name)) for name in self.columns[1:])] for record in taken]
+        self._rows.extend(rows)
+        self._characters += sum(map(_characters, rows))
+        while len(self._rows) > MAX_ROWS or self._characters > MAX_CHARACTERS:
+            self._characters -= _characters(self._rows.popleft())
+        return rows
+
+
+def distribution_records(distributions: Mapping[str, Sequence[Number]]) -> list[dict[str, Number | None]]:
+    """One record for each index; a distribution that is shorter than the longest has None at the end."""
+    return [dict(zip(distributions, values, strict=True)) for values in zip_longest(*distributions.values())]
+
+
+def _cell(value: Any) -> Cell:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str | Mapping | list | tuple):
+        text = str(value)
+        return text if len(text) <= MAX_CELL else text[: MAX_CELL - 1] + "…"
+    return json_number(value)
+
+
+def _characters(row: Row) -> int:
+    return sum(len(cell) for cell in row if isinstance(cell, str))

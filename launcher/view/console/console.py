@@ -1,0 +1,204 @@
+"""What a person sees while a run goes on: the events, the log of the component that is followed, and the progress.
+
+It runs in a thread of its own: a terminal that is held with Ctrl-S, or a pipe that nobody reads, blocks this thread and
+never the supervisor.
+"""
+
+import os
+import queue
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from rich.console import Console as Terminal
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.text import Text
+
+from launcher.numbers import duration, three_digits
+from launcher.plan.spec import Plan
+from launcher.runs.state import read_state
+from launcher.runs.waits import read_waits, waits_text
+from launcher.supervisor.events import (
+    Awaiting,
+    EndingOne,
+    Event,
+    Heartbeat,
+    NewAttempt,
+    Ready,
+    Restarting,
+    Started,
+    StartingAgain,
+    Stopping,
+)
+from launcher.view.console.event_log import describe
+from launcher.view.last_words import emphasised, fitted
+from launcher.view.logs.followed_file import FollowedLog
+from launcher.view.metrics import MetricsReader, metric_text
+from launcher.view.terminal import shows_colours
+
+SHORTEST_WAIT, LONGEST_WAIT = 0.05, 2.0  # seconds between two looks at the log: grows while nothing happens
+SILENCE = 30.0  # seconds without a word, after which it says what the run waits for; then after twice as many
+_LEVELS = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red", "DEBUG": "dim", "TRACE": "dim"}
+
+
+class Console:
+    """A listener that shows the run on stdout: `header` first, `close` last. `lost` is called when stdout is gone."""
+
+    def __init__(self, plan: Plan, header: str, every_line: bool, lost: Callable[[OSError], None]) -> None:
+        self.plan, self.header, self.every_line, self.lost = plan, header, every_line, lost
+        self._last_words = ""
+        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._log = FollowedLog(plan.followed, every_line)
+        self._metrics = MetricsReader(plan.run.metrics(plan.progress.component))
+        self._stopping = False
+        self._last_shown, self._patience = time.monotonic(), SILENCE
+        self._screen: _Screen = _TerminalScreen(plan) if sys.stdout.isatty() else _Screen()
+        self._thread = threading.Thread(target=self._run, name="console", daemon=True)
+        self._thread.start()
+
+    def __call__(self, event: Event) -> None:
+        if not isinstance(event, Heartbeat):  # which is nothing to wake up for
+            self._events.put(event)
+
+    def close(self, last_words: str, exit_code: int) -> None:
+        """Show what is still in the log, then `last_words`; returns when the console has taken them."""
+        self._last_words = last_words
+        self._events.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._screen.line(self.header)
+            self._show_until_closed()
+            self._screen.close()
+            sys.stdout.write(self._screen.last_words(self._last_words))
+            sys.stdout.flush()
+        except OSError as error:
+            devnull = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(devnull, sys.stdout.fileno())  # the interpreter flushes it at its exit
+            self.lost(error)
+
+    def _show_until_closed(self) -> None:
+        wait, closing = SHORTEST_WAIT, False
+        while not closing:
+            events = self._next_events(wait)
+            for event in events:
+                self._show_event(event)
+            closing = None in events
+            wait = SHORTEST_WAIT if events else min(2 * wait, LONGEST_WAIT)
+            has_moved = self._show_log(closing) | self._show_metrics()
+            if has_moved:
+                wait = SHORTEST_WAIT
+            self._show_waits(has_moved or bool(events))
+            self._screen.flush()
+
+    def _show_waits(self, has_shown: bool) -> None:
+        """Say what the run waits for when nothing else has been said for a while, if that is known."""
+        now = time.monotonic()
+        if has_shown:
+            self._last_shown, self._patience = now, SILENCE
+        elif now - self._last_shown >= self._patience and not self._stopping:
+            self._patience *= 2
+            state = read_state(self.plan.run)
+            text = waits_text(read_waits(self.plan.run, state)) if state else ""
+            if text:
+                self._screen.line(f"launch | {text}")
+
+    def _next_events(self, wait: float) -> list[Event | None]:
+        """All that have happened, before the log is looked at again: they say what to show of it."""
+        events = []
+        with suppress(queue.Empty):
+            events.append(self._events.get(timeout=wait))
+            while True:
+                events.append(self._events.get_nowait())
+        return events
+
+    def _show_event(self, event: Event | None) -> None:
+        self._stopping = self._stopping or isinstance(event, (Stopping, Restarting))
+        if isinstance(event, NewAttempt):
+            self._show_log(closing=True)
+            self._stopping = False
+            self._log = FollowedLog(event.plan.followed, self.every_line)
+            self._metrics = MetricsReader(event.plan.run.metrics(event.plan.progress.component))
+        if isinstance(event, (Started, Ready, Awaiting, EndingOne, StartingAgain, Stopping, Restarting, NewAttempt)):
+            self._screen.line(f"launch | {describe(event)[1]}")
+
+    def _show_log(self, closing: bool) -> bool:
+        lines = self._log.new_lines(closing)
+        for line in lines:
+            if not self._stopping or self._is_said_by_a_rank(line):
+                self._screen.line(line)
+        return bool(lines) or self._log.holds
+
+    def _is_said_by_a_rank(self, line: str) -> bool:
+        """Unlike what torchrun says of a SIGTERM: 30 lines of traceback, which stay in the file."""
+        return self.plan.followed.ranks is None or line.startswith("[")
+
+    def _show_metrics(self) -> bool:
+        steps = self._metrics.new_lines()
+        if steps:
+            self._screen.progress(steps[-1])
+        return bool(steps)
+
+
+class _Screen:
+    """A pipe or a file: lines, and nothing else."""
+
+    def line(self, text: str) -> None:
+        sys.stdout.write(f"{text}\n")
+
+    def flush(self) -> None:
+        """Once for many lines: a flood would cost a whole core otherwise, which the workers need."""
+        sys.stdout.flush()
+
+    def last_words(self, text: str) -> str:
+        return text
+
+    def progress(self, step: dict[str, Any]) -> None:
+        """Nothing: a progress line is for terminals."""
+
+    def close(self) -> None:
+        sys.stdout.flush()
+
+
+class _TerminalScreen(_Screen):
+    """A terminal: colours, and a line at the bottom with step, metric, rate and time left."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.terminal = Terminal(highlight=False, soft_wrap=True)
+        columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.description}"))
+        self.bar = Progress(*columns, console=self.terminal, auto_refresh=False, transient=True, redirect_stdout=False)
+        self.task = self.bar.add_task("", total=plan.progress.max_steps)
+        self.first: tuple[int, float] | None = None  # (step, when) since which the rate is taken
+
+    def line(self, text: str) -> None:
+        level = re.search(r"\| ([A-Z]+) +\|", text[:60])
+        self.terminal.print(Text(text, style=_LEVELS.get(level.group(1), "") if level else ""))
+
+    def last_words(self, text: str) -> str:
+        cut = fitted(text, self.terminal.width, self.terminal.height)
+        return emphasised(cut, shows_colours())
+
+    def progress(self, step: dict[str, Any]) -> None:
+        number, now = int(step["step"]), time.monotonic()
+        if self.first is None:
+            self.first = (number, now)
+            self.bar.start()
+        metric = metric_text(self.plan.progress.metric, step)
+        words = [metric] if metric else []
+        done, seconds = number - self.first[0], now - self.first[1]
+        if done > 0 and seconds > 0:
+            words.append(f"{three_digits(done / seconds)} steps/s")
+            if total := self.plan.progress.max_steps:
+                words.append(f"{duration(max(0.0, (total - number) * seconds / done))} left")
+        self.bar.update(self.task, completed=number, description="  ".join(words))
+        self.bar.refresh()
+
+    def close(self) -> None:
+        self.bar.stop()
+        super().close()

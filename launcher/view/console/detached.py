@@ -1,0 +1,92 @@
+"""`--detach`: what the terminal is told before it gets its prompt back, and the run its peace."""
+
+import os
+import sys
+import threading
+from contextlib import suppress
+
+from launcher.plan.spec import Plan
+from launcher.supervisor.events import Event, Exited, RankStarted, Ready, Started, Stopping
+from launcher.view.last_words import emphasised
+from launcher.view.report import typed_name
+from launcher.view.terminal import shows_colours
+
+SETTLED = 1.0  # seconds that everything must have been up: what cannot be imported dies sooner
+_SEPARATOR = b"\0"  # between the text for the terminal and launch's exit code
+
+
+def leave_terminal(run: str) -> int:
+    """Return in a new process without a terminal, with a pipe to the one that was called.
+
+    That one waits until the run is under way, shows what came through the pipe, and exits; Ctrl-C ends its waiting and
+    nothing else. `run` is how a person names the run. Raises OSError.
+    """
+    read_end, write_end = os.pipe()
+    sys.stdout.flush()
+    if os.fork():
+        os.close(write_end)
+        _relay(read_end, run)
+    os.setsid()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for stream in range(3):
+        os.dup2(nothing, stream)
+    return write_end
+
+
+def _relay(read_end: int, run: str) -> None:
+    try:
+        with os.fdopen(read_end, "rb") as pipe:
+            text, _, code = pipe.read().partition(_SEPARATOR)
+        words, exit_code = text.decode(errors="surrogateescape"), int(code or b"1")
+    except KeyboardInterrupt:
+        words, exit_code = f"\nthe run goes on in the background; end it with: launch stop {run}\n", 130
+    with suppress(OSError):  # the run does not depend on it
+        sys.stdout.write(emphasised(words, shows_colours()) or f"launch itself has failed; see: launch status {run}\n")
+        sys.stdout.flush()
+    os._exit(exit_code)
+
+
+class Detached:
+    """A screen that lives until everything has started: all components, their ranks, and the servers ready."""
+
+    def __init__(self, plan: Plan, header: str, pipe: int) -> None:
+        self.header = header
+        self._run = typed_name(plan)
+        self._pipe: int | None = pipe
+        self._lock = threading.Lock()
+        self._timer = threading.Timer(SETTLED, self._it_is_up)
+        self._timer.daemon = True
+        self._awaited: set[tuple[str, object]] = {(spec.name, "started") for spec in plan.processes}
+        self._awaited |= {(spec.name, "ready") for spec in plan.processes if spec.ready}
+        self._awaited |= {(spec.name, rank) for spec in plan.processes for rank in range(len(spec.rank_logs))}
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Started(name, _):
+                self._awaited.discard((name, "started"))
+            case Ready(name, _):
+                self._awaited.discard((name, "ready"))
+            case RankStarted(name, rank, _):
+                self._awaited.discard((name, rank))
+            case Exited(name, _):  # with 0, as it may: any other end is the run's
+                self._awaited -= {(name, "started"), (name, "ready")}
+        if isinstance(event, Stopping):
+            self._timer.cancel()
+        elif not self._awaited and self._timer.ident is None:
+            self._timer.start()
+
+    def close(self, last_words: str, exit_code: int) -> None:
+        """The run has ended; who still waits for its start is told why."""
+        self._timer.cancel()
+        self._say(f"{self.header}\n{last_words}", exit_code)
+
+    def _it_is_up(self) -> None:
+        self._say(f"{self.header}\nit goes on in the background; end it with: launch stop {self._run}\n", 0)
+
+    def _say(self, text: str, exit_code: int) -> None:
+        """The first word counts; the pipe is closed behind it."""
+        with self._lock:
+            pipe, self._pipe = self._pipe, None
+        if pipe is not None:
+            with suppress(OSError), os.fdopen(pipe, "wb") as stream:  # the terminal may not have waited
+                stream.write(text.encode(errors="surrogateescape") + _SEPARATOR + str(exit_code).encode())

@@ -1,0 +1,129 @@
+"""launcher.log: what the supervisor did and saw, line by line."""
+
+from launcher.borders.screen import printable
+from launcher.failure.failure import exit_text
+from launcher.logger import get_logger
+from launcher.nodes.messages import Lost, Report, Reported
+from launcher.plan.ready import not_ready_because, silent_because
+from launcher.supervisor.events import (
+    Awaiting,
+    DrainTimedOut,
+    EndingOne,
+    Event,
+    Exited,
+    GraceOver,
+    GuardDied,
+    Heartbeat,
+    HungUp,
+    Killing,
+    Moving,
+    NewAttempt,
+    NodesOverdue,
+    NotReady,
+    NotStarted,
+    Quiet,
+    RankExited,
+    RankStarted,
+    Ready,
+    Restarting,
+    Signalled,
+    Silent,
+    Stalled,
+    Started,
+    StartingAgain,
+    Stopping,
+    SuspectsOverdue,
+    WatcherDied,
+    ending_text,
+)
+
+
+def log_event(event: Event) -> None:
+    """A listener; where the lines go is the logger's business."""
+    if not isinstance(event, Heartbeat):
+        level, text = describe(event)
+        get_logger().log(level, "{}", text)
+
+
+def describe(event: Event) -> tuple[str, str]:
+    """(level, one sentence)."""
+    level, text = _describe(event)
+    return level, printable(text)
+
+
+def _describe(event: Event) -> tuple[str, str]:
+    match event:
+        case Started(name, pid):
+            return "INFO", f"{name}: started, pid {pid}"
+        case NotStarted(name, reason):
+            return "ERROR", f"{name}: could not be started: {reason}"
+        case Ready(name, after):
+            return "INFO", f"{name}: ready after {after:.1f}s"
+        case NotReady(name, check, timeout, answer):
+            return "ERROR", f"{name}: not ready within {timeout:g}s: {not_ready_because(check, answer)}"
+        case Silent(name, check, seconds, answer):
+            return "ERROR", f"{name}: {silent_because(check, seconds, answer)}"
+        case EndingOne(name, why):
+            return "WARNING", f"{name}: ending it, to start it again: {why}"
+        case StartingAgain(name, what, left):
+            return "WARNING", f"{name}: {what}; starting it again, {left} more times at most"
+        case RankStarted(name, rank, pid):
+            return "INFO", f"{name}: rank {rank} started, pid {pid}"
+        case RankExited(name, rank, exit_code):
+            return _ended(f"{name}: rank {rank}", exit_code, event.ended_by)
+        case Exited(name, exit_code):
+            return _ended(f"{name}:", exit_code, event.ended_by)
+        case Awaiting(suspects, seconds):
+            seen = ", ".join(f"{suspect.component} seems to be dying ({suspect.why})" for suspect in suspects)
+            return "WARNING", f"{seen}: waiting up to {seconds:g}s for its end"
+        case SuspectsOverdue():
+            return "WARNING", "what seemed to be dying has not ended"
+        case Signalled():
+            return "INFO", event.text
+        case Heartbeat():
+            return "TRACE", "alive"
+        case HungUp():
+            return "INFO", "the terminal has gone away; the run goes on without it"
+        case GuardDied():
+            return "ERROR", "the guard process was killed"
+        case WatcherDied():
+            return "WARNING", "the watcher process was killed; guard and supervisor go on without it"
+        case DrainTimedOut(seconds):
+            return "ERROR", f"what remains has not finished within {seconds:g}s of the others"
+        case Quiet(component, seconds):
+            whose = f"{component}: " if component else ""
+            return "WARNING", f"{whose}nothing has been logged and no step made here for {seconds:g}s"
+        case Moving(component):
+            return "INFO", f"{component or 'the run'}: it moves again"
+        case Stalled(_, _, diagnosis):
+            where = [f"all stacks are in {diagnosis.file}"] if diagnosis.file else []
+            return "ERROR", "\n".join(["what the processes do:", *diagnosis.lines, *where])
+        case Restarting(reason):
+            return "WARNING", f"ending this attempt: {reason}"
+        case NewAttempt(plan):
+            return "INFO", f"attempt {plan.run.attempt} begins"
+        case GraceOver():
+            return "WARNING", "the grace is over"
+        case Stopping(reason, grace):
+            return "INFO", f"stopping: {reason}; grace {grace:g}s"
+        case Reported(node, report):
+            return "INFO" if report.state in ("running", "finished") else "WARNING", f"node {node}: {_progress(report)}"
+        case Lost(node, why):
+            return "WARNING", f"node {node}: {why}"
+        case NodesOverdue():
+            return "ERROR", "other nodes have not ended in time, and are not waited for"
+        case Killing(names):
+            return "WARNING", f"killing {', '.join(names)}"
+
+
+def _ended(who: str, exit_code: int | None, ended_by: str | None) -> tuple[str, str]:
+    if ended_by:
+        return "INFO", f"{who} {ending_text(exit_code, ended_by)}"
+    return "INFO" if exit_code == 0 else "WARNING", f"{who} ended, {exit_text(exit_code)}"
+
+
+def _progress(report: Report) -> str:
+    """What a report has beyond the ordinary, in words."""
+    words = [report.state] + ([report.culprit.text] if report.culprit else [])
+    words += [text for holds, text in ((report.done, "all there has exited with 0"), (report.ended, "ended")) if holds]
+    return ", ".join(words)

@@ -1,0 +1,92 @@
+"""What is added to the log that the console follows: whole lines, and what several ranks log alike only once."""
+
+import time
+from pathlib import Path
+
+from launcher.borders.files import reading
+from launcher.borders.screen import printable
+from launcher.plan.spec import ProcessSpec
+from launcher.view.logs.fold import Fold
+from launcher.view.logs.lines import KEY_WIDTH, MARK, key_at, key_of
+from launcher.view.logs.rank_lines import Line, RankLines
+
+LARGEST_BACKLOG = 1 << 18  # bytes; a console is for reading, and a flood is in the file
+_LABEL = b"%06d"  # of a local rank, for the fold
+_LABEL_WIDTH = 6
+
+
+class LogFile:
+    """The bytes that were added to a log since the last look; the file need not exist yet."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._position = 0
+
+    def new_bytes(self) -> bytes:
+        try:
+            if self.path.stat().st_size == self._position:  # a third of the cost of opening it, once a second for days
+                return b""
+            with reading(self.path) as file:
+                size = file.seek(0, 2)
+                start = self._position if self._position <= size else 0  # it has become shorter
+                skipped = max(0, size - start - LARGEST_BACKLOG)
+                file.seek(start + skipped)
+                block = file.read(size - start - skipped)  # and not on and on, while it grows
+        except OSError:
+            return b""
+        self._position = start + skipped + len(block)
+        note = f"\n... {skipped} bytes are left out here, they are in {self.path}\n" if skipped else ""
+        return note.encode(errors="backslashreplace") + block
+
+
+class FollowedLog:
+    """Reads a component's log. Lines of several ranks are held for a second, and shown once if others log the same."""
+
+    def __init__(self, spec: ProcessSpec, every_line: bool = False) -> None:
+        self._file = LogFile(spec.log)
+        self._rest = b""
+        self._role, shown = ("", ()) if spec.ranks is None else (spec.ranks.role, spec.ranks.shown)
+        self._ranks = RankLines(self._role, shown) if shown else None
+        labels = {_LABEL % rank: (spec.name, rank) for rank in shown}
+        self._fold = Fold(_LABEL_WIDTH, labels, self._shown_once) if len(shown) > 1 and not every_line else None
+
+    def new_lines(self, closing: bool) -> list[str]:
+        """The lines to show now; with `closing` all that are left."""
+        lines = self._new_lines(closing)
+        if self._fold is None:
+            return [self._text(*line) for line in lines]
+        now, year = time.monotonic(), time.localtime().tm_year
+        entries = self._fold.add_new(([_entry(*line, year)] for line in lines), now)
+        if closing:
+            entries += self._fold.end()
+        return [self._text_of(entry) for entry in entries]
+
+    @property
+    def holds(self) -> bool:
+        """Whether there are lines that are shown soon."""
+        return self._fold is not None and self._fold.holds
+
+    def _new_lines(self, closing: bool) -> list[Line]:
+        data = self._rest + self._file.new_bytes()
+        end = len(data) if closing or len(data) > 2 * LARGEST_BACKLOG else data.rfind(b"\n") + 1
+        block, self._rest = data[:end], data[end:]
+        if self._ranks is None:
+            return [(None, line) for line in block.removesuffix(b"\n").split(b"\n")] if block else []
+        return [*self._ranks.add(block), *(self._ranks.end() if closing else ())]
+
+    def _text(self, rank: int | None, line: bytes) -> str:
+        mark = "" if rank is None else f"[{self._role}{rank}]:"
+        return mark + printable(line.decode(errors="replace"))
+
+    def _shown_once(self, entry: bytes, _: str, ranks: str) -> bytes:
+        before = _LABEL_WIDTH + KEY_WIDTH
+        return b" " * _LABEL_WIDTH + entry[_LABEL_WIDTH : before + 1] + ranks.encode() + b":" + entry[before + 1 :]
+
+    def _text_of(self, entry: bytes) -> str:
+        label, line = entry[:_LABEL_WIDTH].strip(), entry[_LABEL_WIDTH + KEY_WIDTH + 1 :]
+        return self._text(int(label) if label.isdigit() else None, line)
+
+
+def _entry(rank: int | None, line: bytes, year: int) -> bytes:
+    label = b"-" * _LABEL_WIDTH if rank is None else _LABEL % rank
+    return label + (key_of(line, year) or key_at(time.time())) + MARK + line.replace(MARK, b"")

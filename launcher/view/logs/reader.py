@@ -1,0 +1,210 @@
+"""Reads one log piece by piece, as entries: a line with a time, and the lines below it that have none.
+
+An entry begins with its key. Where the line itself does not begin so, the key and MARK are put before it, to be taken
+away again after the merge, when INNER_END becomes the end of a line again.
+"""
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from launcher.borders.files import reading
+from launcher.view.clocks import key_of_clock
+from launcher.view.logs.lines import (
+    INNER_END,
+    KEY_WIDTH,
+    LEVELS,
+    MARK,
+    TRACEBACK,
+    clean,
+    clock_of,
+    has_stamp,
+    key_at,
+    key_of,
+    level_of,
+    plain_entries,
+)
+from launcher.view.logs.long_lines import LongLines
+from launcher.view.logs.rank_lines import RankLines
+from launcher.view.logs.sources import Source
+
+BLOCK = 32 * 1024  # bytes read at once
+LARGEST_ENTRY = 1 << 20  # bytes; a longer one may be shown in parts
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What entries are shown: all, unless something is given."""
+
+    level: int = 0
+    since: bytes = b""  # a key
+    text: re.Pattern[bytes] | None = None
+
+    @property
+    def is_all(self) -> bool:
+        return not (self.level or self.since or self.text)
+
+    def __call__(self, key: bytes, entry: bytes, level: int) -> bool:
+        """`level` is that of an entry that names none."""
+        if key < self.since or (self.level and level_of(entry, level) < self.level):
+            return False
+        return self.text is None or self.text.search(entry) is not None
+
+
+class LogReader:
+    """A log and how far it has been read. The file need not exist yet, and may be truncated, replaced or deleted."""
+
+    def __init__(self, source: Source, wanted: Wanted) -> None:
+        self.source, self.wanted = source, wanted
+        self.label = b""  # put before each entry; of one width for all that are merged
+        self._level = LEVELS["ERROR" if source.is_stderr else "INFO"]  # what is on stderr may be why it died
+        self.trouble: str | None = None  # why nothing of it is shown
+        self._file: tuple[int, int] | None = None  # device and inode
+        self._position = 0
+        self._rest = b""  # read, but perhaps not complete
+        self._long_lines = LongLines(source.path)
+        if source.part:
+            self._rank_lines = RankLines(source.part.role, source.part.shown)
+        self._is_quiet = False
+        self._changed = 0.0  # seconds since the epoch
+        self._key = b""  # of the last line that had one
+        self._is_shown = True  # the last entry
+
+    def next_entries(self, final: bool) -> list[bytes] | None:
+        """The next entries that are wanted, each behind `label`; None if there are none for now.
+
+        The last entry is held back as long as more of it may come: until nothing was added between two calls, or
+        `final` says that nothing will be.
+        """
+        block = self._of_part(self._next_block(final), final)
+        if block is None:
+            return None
+        plain = plain_entries(block, self.label if self.wanted.is_all else b"")
+        if plain is not None:
+            return self._plain(plain)
+        lines = clean(block).split(b"\n")[:-1]
+        return [self._labelled(key, entry) for key, entry in self._entries(lines) if self._is_wanted(key, entry)]
+
+    # --- blocks ---
+
+    def _of_part(self, block: bytes | None, final: bool) -> bytes | None:
+        """The lines that are meant of a console that has those of several ranks."""
+        part = self.source.part
+        if part is None or (block is None and not final):
+            return block
+        lines = self._rank_lines.end() if block is None else self._rank_lines.add(block)
+        found = b"".join(text + b"\n" for rank, text in lines if rank == part.rank)
+        return found if found or block is not None else None
+
+    def _next_block(self, final: bool) -> bytes | None:
+        """Whole lines, if possible whole entries."""
+        added = self._read(max(BLOCK, len(self._rest)))
+        data = self._rest + (self._long_lines.add(added) if added or not final else self._long_lines.end())
+        was_quiet, self._is_quiet = self._is_quiet, not added
+        if added:
+            cut = self._last_entry(data)
+        elif final or was_quiet:
+            cut = len(data) if final else data.rfind(b"\n") + 1
+        else:
+            cut = 0
+        if not added and not cut:
+            return None
+        block, self._rest = data[:cut], data[cut:]
+        return block if block.endswith(b"\n") or not block else block + b"\n"
+
+    def _read(self, size: int) -> bytes:
+        try:
+            if self._file is None:
+                self.source.bounds.check(self.source.path)
+            with reading(self.source.path, follow=True) as file:
+                self._look_for_another_file(file.fileno())
+                file.seek(self._position)
+                data = file.read(size)
+        except OSError as error:
+            self._file = None
+            if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+                self.trouble = error.strerror
+            return b""
+        self._position += len(data)
+        return data
+
+    def _look_for_another_file(self, descriptor: int) -> None:
+        """Raises OSError for one that lies where none of the run's does."""
+        status = os.fstat(descriptor)
+        file = (status.st_dev, status.st_ino)
+        if file != self._file:
+            self.source.bounds.check_open(descriptor, self.source.path)
+        if file != self._file or status.st_size < self._position:
+            self._file, self._position, self._rest = file, 0, b""
+            self._long_lines = LongLines(self.source.path)
+        self._changed = status.st_mtime
+
+    def _last_entry(self, data: bytes) -> int:
+        """Where the last entry begins; where the last line ends if none has a time, or the entry is too large."""
+        end = start = data.rfind(b"\n") + 1
+        while start > 0 and end - start < LARGEST_ENTRY:
+            start = data.rfind(b"\n", 0, start - 1) + 1
+            if has_stamp(data, start):
+                return start
+        return end
+
+    # --- entries ---
+
+    def _plain(self, entries: list[bytes]) -> list[bytes]:
+        """Those that are wanted of a block whose lines are entries, each with its key."""
+        if self.wanted.is_all:
+            self._key = entries[-1][len(self.label) :][:KEY_WIDTH]
+            return entries
+        before, self._key = self._key, entries[-1][:KEY_WIDTH]
+        if max(before, self._key) < self.wanted.since:
+            entries.clear()
+        last = entries[-1:]
+        entries = [entry for entry in entries if self.wanted(entry[:KEY_WIDTH], entry, self._level)]
+        self._is_shown = entries[-1:] == last != []
+        return [self.label + entry for entry in entries]
+
+    def _entries(self, lines: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
+        """(key, text) of each entry in a block of any form."""
+        year = time.localtime(self._changed).tm_year
+        stamps = list(self._stamps(lines, year))
+        # Before a log's first stamp its lines are as old as that, or in a log without any as its last change.
+        early = next(filter(None, stamps), key_at(self._changed))
+        entry: list[bytes] = []
+        for line, stamp in zip(lines, stamps, strict=True):
+            if entry and not self._continues(entry, line, stamp):
+                yield self._key or early, b"\n".join(entry)
+                entry = []
+            entry.append(line)
+            self._key = stamp or self._key
+        if entry:
+            yield self._key or early, b"\n".join(entry)
+
+    def _stamps(self, lines: list[bytes], year: int) -> Iterator[bytes | None]:
+        """The key of each line that says when it was written."""
+        last = self._key
+        for line in lines:
+            stamp = key_of(line, year)
+            if stamp is None and (clock := clock_of(line)):
+                stamp = key_of_clock(clock, last, self.source.begun, self._changed)
+            last = stamp or last
+            yield stamp
+
+    def _continues(self, entry: list[bytes], line: bytes, stamp: bytes | None) -> bool:
+        """Whether the line belongs to the entry. In a log without stamps only what is indented does, and an error."""
+        if stamp or self._key:
+            return stamp is None
+        return line[:1].isspace() or (entry[-1][:1].isspace() and entry[0].startswith(b"Traceback"))
+
+    def _is_wanted(self, key: bytes, entry: bytes) -> bool:
+        if self.wanted.is_all:
+            return True
+        is_rest = self._key != b"" and not has_stamp(entry, 0)  # of an entry that was too large, or came in parts
+        if not is_rest or TRACEBACK in entry:
+            self._is_shown = (is_rest and self._is_shown) or self.wanted(key, entry, self._level)
+        return self._is_shown
+
+    def _labelled(self, key: bytes, entry: bytes) -> bytes:
+        mark = b"" if entry.startswith(key) else key + MARK
+        return self.label + mark + entry.replace(b"\n", INNER_END)

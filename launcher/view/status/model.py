@@ -1,0 +1,206 @@
+"""What there is to know of the runs, and of one in full. `launch status --json` is just this: see docs/status.md."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from launcher.checkpoints import newest_checkpoint
+from launcher.rundir import RunDir
+from launcher.runs.inspection import ComponentStatus, ProcessStatus, inspect_processes
+from launcher.runs.liveness import GOING_ON, TrueState, is_local, last_seen, true_state
+from launcher.runs.registry import every_run, project_runs, recorded
+from launcher.runs.state import AttemptState, RunState, load_state, other_nodes, trouble_of
+from launcher.runs.waits import Wait, read_waits
+from launcher.slurm.client import Job
+from launcher.slurm.jobs import ask_for, known_state
+from launcher.tracking.wandb_links import WandbLink, read_wandb_links
+from launcher.view.metrics import newest_values, read_newest, series
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """What a line of the table shows. All times are in seconds since the epoch."""
+
+    name: str
+    directory: str
+    kind: str
+    state: TrueState
+    reason: str | None  # why it waits, or was stopped, where that is known
+    job: str | None  # its id in Slurm's queue
+    attempt: int
+    host: str
+    is_local: bool  # whether it was started on this host
+    started: float
+    ended: float | None
+    last_seen: float | None  # when its supervisor was last known to live; None once the run has ended
+    duration: float  # seconds, of this attempt
+    exit_code: int | None
+    step: int | None
+    max_steps: int | None  # None: unknown
+    component: str  # that logs the metric
+    metric: str
+    value: float | None  # of the metric, the newest one
+    recent: list[float]  # its newest values, the newest last
+
+    @property
+    def is_over(self) -> bool:
+        return self.state not in (*GOING_ON, "silent")
+
+
+@dataclass(frozen=True)
+class AttemptStatus:
+    """An attempt before this one."""
+
+    attempt: int
+    state: str
+    started: float
+    ended: float | None
+    exit_code: int | None
+    reason: str | None  # why it was stopped, where that is known
+
+
+@dataclass(frozen=True)
+class WandbStatus:
+    component: str | None  # None: a program has made it as it liked
+    name: str
+    id: str
+    url: str | None
+    sync_command: str | None  # what uploads the rest; None as long as the run goes on
+
+
+@dataclass(frozen=True)
+class NodeStatus:
+    """Another node of the run."""
+
+    node: int
+    host: str
+    state: TrueState
+    components: tuple[ComponentStatus, ...]
+
+
+@dataclass(frozen=True)
+class RunDetails(RunStatus):
+    """One run in full."""
+
+    node: int | None  # rank of the node that all of this is of; None: the run has one node
+    node_count: int
+    other_nodes: list[NodeStatus]  # those that share the directory
+    earlier: list[AttemptStatus]
+    launchers: tuple[ProcessStatus, ...]  # launch's own: supervisor and guard
+    components: tuple[ComponentStatus, ...]
+    metrics: dict[str, dict[str, float]]  # the newest ones of each component
+    wandb: list[WandbStatus]
+    waits: list[Wait]  # what the run waits for, the longest wait first
+    logs: str
+    checkpoint: int | None  # step of the newest one, as far as launch knows of any
+    failure: dict[str, Any] | None  # the failure block, as run.json keeps it
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Those of a project, or all: the one that was started last comes first."""
+
+    shown: list[RunStatus]
+    unreadable: dict[Path, str]  # a run.json, and what is wrong with it
+
+
+def all_runs(everywhere: bool = False) -> Runs:
+    """The runs of this project or, if asked for, every one that is known of."""
+    read: list[tuple[RunDir, RunState]] = []
+    unreadable: dict[Path, str] = {}
+    for root in every_run() if everywhere else project_runs():
+        run = recorded(root) or RunDir(root)
+        try:
+            read.append((run, load_state(run)))
+        except (OSError, ValueError) as error:
+            unreadable[run.state] = trouble_of(error)
+    jobs = ask_for(state for _, state in read)
+    found = [run_status(run, state, jobs) for run, state in read]
+    return Runs(sorted(found, key=lambda status: status.started, reverse=True), unreadable)
+
+
+def run_status(run: RunDir, state: RunState, jobs: Mapping[str, Job] | None = None) -> RunStatus:
+    """`jobs` is what Slurm says of them; without it run.json alone is believed."""
+    known = known_state(run, state, jobs)
+    truth = known.word
+    steps = read_newest(run.metrics(state.progress.component))
+    values = series(steps, state.progress.metric)
+    seen = None if state.ended else _last_seen(run, state)
+    return RunStatus(
+        name=state.name,
+        directory=str(run.root),
+        kind=state.kind,
+        state=truth,
+        reason=known.reason,
+        job=state.slurm.job if state.slurm else None,
+        attempt=state.attempt,
+        host=state.host,
+        is_local=is_local(state),
+        started=state.started,
+        ended=state.ended,
+        last_seen=seen,
+        duration=_end(state, truth, seen) - state.started,
+        exit_code=state.exit_code,
+        step=steps[-1]["step"] if steps else None,
+        max_steps=state.progress.max_steps,
+        component=state.progress.component,
+        metric=state.progress.metric,
+        value=values[-1] if values else None,
+        recent=values,
+    )
+
+
+def _last_seen(run: RunDir, state: RunState) -> float:
+    return max(state.started, time.time() - last_seen(run))
+
+
+def _end(state: RunState, truth: TrueState, seen: float | None) -> float:
+    """Until when the attempt has gone on, as far as is known."""
+    return time.time() if truth in GOING_ON else state.ended or seen or state.started
+
+
+def run_details(run: RunDir, state: RunState) -> RunDetails:
+    """Takes a moment longer than `run_status`, since the processes are looked at."""
+    status = run_status(run, state, ask_for([state]))
+    found = inspect_processes(state, status.state)
+    metrics = {process.name: newest_values(read_newest(run.metrics(process.name))) for process in state.processes}
+    return RunDetails(
+        **vars(status),
+        node=state.node,
+        node_count=state.nodes,
+        other_nodes=[_node(other, its) for other, its in other_nodes(run, state)],
+        earlier=[_attempt(earlier) for earlier in state.earlier],
+        launchers=found.launchers,
+        components=found.components,
+        metrics={name: values for name, values in metrics.items() if values},
+        wandb=[_wandb(link, status.is_over) for link in read_wandb_links(run, state.foreign_wandb)],
+        waits=_waits(run, state) if status.state in GOING_ON else [],
+        logs=str(run.logs),
+        checkpoint=newest_checkpoint(run),
+        failure=state.failure.model_dump(mode="json") if state.failure else None,
+    )
+
+
+def _waits(run: RunDir, state: RunState) -> list[Wait]:
+    """On all nodes that share the directory."""
+    everywhere = [(run, state), *other_nodes(run, state)]
+    waits = [wait for each, its in everywhere for wait in read_waits(each.of(its.attempt), its)]
+    return sorted(waits, key=lambda wait: wait.since)
+
+
+def _node(run: RunDir, state: RunState) -> NodeStatus:
+    assert run.node is not None
+    truth = true_state(run, state)
+    return NodeStatus(run.node, state.host, truth, inspect_processes(state, truth).components)
+
+
+def _attempt(earlier: AttemptState) -> AttemptStatus:
+    """One that never said that it had ended has died, since there is a later one."""
+    died = earlier.state in GOING_ON
+    return AttemptStatus(**earlier.model_dump() | ({"state": "died"} if died else {}))
+
+
+def _wandb(link: WandbLink, is_over: bool) -> WandbStatus:
+    return WandbStatus(link.component, link.name, link.id, link.url, link.sync_command if is_over else None)

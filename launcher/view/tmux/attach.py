@@ -1,0 +1,71 @@
+"""Brings the terminal that a person types in to the panes of a run."""
+
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from libtmux import Server
+
+from launcher.errors import UserError
+from launcher.view.tmux.client import Command, TmuxError, ask_tmux, closing, tmux_server
+
+
+def attach(
+    session: str, run: str, socket_name: str | None = None, window: str | None = None, *, closes: bool = False
+) -> None:
+    """Show the session of a run: inside tmux the client switches to it, outside this process becomes `tmux attach`.
+
+    `run` is what to type for the run. With `closes` the session is closed as soon as nobody looks at it.
+
+    Raises:
+        UserError: there is no such window, no terminal, or tmux has refused.
+    """
+    server = tmux_server(socket_name)
+    target = _target(server, session, window)
+    then = closing(session) if closes else ()
+    if _is_inside(server):
+        _checked(server, "switch-client", "-t", target, *_chained(then))
+    elif sys.stdin.isatty() and sys.stdout.isatty():
+        _become_tmux(socket_name, target, then)
+    else:
+        raise UserError("there is no terminal to attach to", f"`launch logs {run}` prints the logs, -f follows them")
+
+
+def _target(server: Server, session: str, window: str | None) -> str:
+    if window is None:
+        return f"={session}:"
+    names = _checked(server, "list-windows", "-t", f"={session}:", "-F", "#W").splitlines()
+    if window not in names:
+        raise UserError(f"the run has no window {window!r}", f"its windows: {', '.join(names)}")
+    return f"={session}:={window}"
+
+
+def _is_inside(server: Server) -> bool:
+    """Whether this runs in a pane of that very server; a client cannot switch to another server."""
+    here = os.environ.get("TMUX", "").split(",")[0]
+    there = _checked(server, "display-message", "-p", "#{socket_path}")
+    return here != "" and Path(here).resolve() == Path(there).resolve()
+
+
+def _checked(server: Server, *command: str) -> str:
+    """What the command prints.
+
+    Raises:
+        TmuxError: tmux has refused.
+    """
+    done = ask_tmux(server, *command)
+    if done.returncode != 0:
+        raise TmuxError(f"tmux has refused: {done.stderr.strip()}")
+    return done.stdout.rstrip("\n")
+
+
+def _chained(command: Command) -> Command:
+    """The command after another one; once a client is attached, so that the session is not closed before."""
+    return (";", *command) if command else ()
+
+
+def _become_tmux(socket_name: str | None, target: str, then: Command) -> NoReturn:
+    environment = {name: value for name, value in os.environ.items() if name not in ("TMUX", "TMUX_PANE")}
+    socket = [f"-L{socket_name}"] if socket_name else []
+    os.execvpe("tmux", ["tmux", *socket, "attach-session", "-t", target, *_chained(then)], environment)

@@ -1,0 +1,113 @@
+"""What stands in a run's tmux session: windows, panes and the command of each. Pure; view/tmux.py opens it.
+
+`tmux.sh` builds the same panes without Python; tests/test_tmux_sh.py holds it to this description.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from launcher.borders.screen import printable
+
+PANES_PER_WINDOW = 8
+COLOURS = Path(__file__).with_name("pane.sed")
+
+_BACKLOG = 10_000  # lines: more than a screen needs, and drawn within a second however long the log is
+# tail uses inotify only if the file is there when it starts, and polls for good otherwise; -s is for file systems
+# that have none. Ctrl-C in a pane must not close it. Without nice a flood that is shown slows the program that writes
+# it several times over. The file is an argument, so that no shell reads its name.
+_FOLLOW = f"""trap '' INT
+until [ -e "$1" ]; do sleep 0.2; done
+nice tail -n {_BACKLOG} -s 0.2 -F -- "$1" 2>/dev/null | LC_ALL=C nice sed -E -f "$2"
+"""
+
+
+_SAY = """trap '' INT
+printf '%s\\n' "$1"
+exec tail -f /dev/null
+"""
+
+
+@dataclass(frozen=True)
+class PaneSource:
+    """A log to look at, which need not exist yet: the real file of one attempt, never below `logs/latest`."""
+
+    title: str
+    file: Path
+    trouble: str | None = None  # why it is not shown
+
+
+@dataclass(frozen=True)
+class Pane:
+    title: str
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Window:
+    name: str
+    panes: tuple[Pane, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The session of one run. `root`, the run's directory, tells it from another run's session of the same name."""
+
+    session: str
+    root: Path
+    windows: tuple[Window, ...]
+
+
+def session_name(run: str) -> str:
+    """`launch-<run>`, with all replaced that tmux or a shell could read as anything but a name."""
+    return "launch-" + re.sub("[^A-Za-z0-9_-]", "_", run)
+
+
+def follow(source: PaneSource) -> Pane:
+    """The pane that shows a log as it grows, in colour, or says why it does not."""
+    if source.trouble:
+        return Pane(source.title, ("/bin/sh", "-c", _SAY, "say", printable(source.trouble)))
+    return Pane(source.title, ("/bin/sh", "-c", _FOLLOW, "follow", str(source.file), str(COLOURS)))
+
+
+def charts(wandb: Path, python: str) -> tuple[str, ...]:
+    """The program that draws W&B's charts in the terminal, as soon as W&B has made its directory.
+
+    `python` is an interpreter that has wandb: the tmux server may have been started without it on the PATH.
+    """
+    script = 'until [ -d "$1" ]; do sleep 1; done; exec "$2" -P -m wandb leet "$1"'
+    return ("/bin/sh", "-c", script, "charts", str(wandb), python)
+
+
+def run_layout(
+    run: str,
+    root: Path,
+    components: Sequence[PaneSource],
+    ranks: Sequence[PaneSource],
+    launcher_log: Path,
+    metrics: tuple[str, ...] | None = None,
+) -> Layout:
+    """The layout of one attempt.
+
+    Args:
+        components: one log for each component; with `--tee 0` the trainer's are its ranks' files.
+        ranks: one log for each rank of this node.
+        metrics: argv of a program that draws the metrics, for a window of its own.
+    """
+    windows = (
+        *_windows("logs", [follow(source) for source in components]),
+        *_windows("ranks", [follow(source) for source in ranks]),
+        *_windows("launcher", [follow(PaneSource("launcher", launcher_log))]),
+        *_windows("metrics", [Pane("metrics", metrics)] if metrics else []),
+    )
+    return Layout(session_name(run), root, windows)
+
+
+def _windows(name: str, panes: Sequence[Pane]) -> list[Window]:
+    """The panes on as few windows as hold them: `ranks`, `ranks-2`, `ranks-3`…"""
+    starts = range(0, len(panes), PANES_PER_WINDOW)
+    return [
+        Window(name if number == 1 else f"{name}-{number}", tuple(panes[start : start + PANES_PER_WINDOW]))
+        for number, start in enumerate(starts, 1)
+    ]

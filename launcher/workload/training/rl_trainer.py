@@ -1,0 +1,198 @@
+"""The RL trainer: a batch from the orchestrator, one update of the policy, the new weights to the inference server.
+
+The loss is the policy gradient with importance ratios against the policy that sampled, clipped as in PPO (Schulman et
+al., 2017, eq. 7) with the asymmetric bounds of DAPO (Yu et al., 2025, eq. 10), and, as there, the mean over all tokens
+of the batch. Two terms keep the policy exploring: an entropy bonus, and the cross-entropy from the uniform
+distribution. The bonus pulls at a token in proportion to its probability, so a letter that went unrewarded early would
+be lost for good; the second term never lets go. Left out: a value function, several epochs over one batch, a reference
+policy.
+"""
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.distributed.elastic.multiprocessing.errors import record
+
+from launcher.borders.screen import quoted
+from launcher.checkpoints import steps_in
+from launcher.config.workload import PolicyLossConfig, RLTrainerConfig
+from launcher.errors import UserError
+from launcher.instrumentation.waiting import waiting_for
+from launcher.logger import get_logger
+from launcher.monitor import get_monitor
+from launcher.numbers import three_digits
+from launcher.rundir import RunDir
+from launcher.workload.entry import Stop, quick_imports, run_dir
+from launcher.workload.files import appearing, clear, is_restarted, remove
+from launcher.workload.ranks import Ranks, join_ranks
+from launcher.workload.rollout.handover import ATTEMPT, Batch, has_batch, read_batch
+from launcher.workload.training.learner import Learner
+from launcher.workload.weights import save_model
+
+POLL = 0.005  # seconds between looks at the directory of the batches
+SLACK = 60.0  # seconds that ranks wait for each other beyond the wait for a batch
+
+
+@record
+def train(config: RLTrainerConfig) -> int:
+    """Do what is left of `max_steps` updates; the process's exit code comes back.
+
+    Raises UserError when no batch comes, when the run's checkpoint cannot be continued, or when torchrun --max-restarts
+    has restarted the ranks: the orchestrator does not go back with them.
+    """
+    if is_restarted():
+        resume = f"launch resume {quoted(str(run_dir(config).root))}"
+        raise UserError("torchrun has restarted the ranks of an RL run", f"continue it instead with: {resume}")
+    stop, run = Stop(), run_dir(config)
+    with join_ranks(config.model.device, config.batch_timeout + SLACK) as ranks:
+        with quick_imports():  # torch's optimizers import as much again
+            learner = Learner(config, ranks)
+        if ranks.is_first:
+            clear(run.all_weights)
+            publish(learner)
+        while learner.step < config.max_steps:
+            started = time.perf_counter()
+            batch = next_batch(run, learner.step + 1, ranks, stop, config.batch_timeout)
+            if batch is None:
+                get_logger().info("asked to end after {} updates", learner.step)
+                learner.save_checkpoint()
+                return stop.exit_code
+            waited = time.perf_counter() - started
+            metrics = learn(learner, batch, config.loss)
+            if ranks.is_first:
+                publish(learner)
+                remove_passed(run, learner.step, batch.policy_step)
+            if learner.is_checkpoint_due:
+                learner.save_checkpoint()
+            report(learner, batch, metrics, waited, time.perf_counter() - started)
+        learner.save_checkpoint()
+    return 0
+
+
+# --- hand-over --------------------------------------------------------------------------------------------------------
+
+
+def publish(learner: Learner) -> None:
+    """Write the policy for the inference server."""
+    with appearing(learner.run.weights(learner.step)) as draft:
+        save_model(learner.model, draft, step=learner.step, **{ATTEMPT: learner.run.attempt})
+
+
+def remove_passed(run: RunDir, step: int, policy_step: int) -> None:
+    """Remove the batch that was just learned from, and weights older than those that sampled it.
+
+    The orchestrator never goes back, so it has no more use for them. Those that sampled it stay for a server that was
+    started again.
+    """
+    remove(run.rollout(step))
+    for old in steps_in(run.all_weights):
+        if old < policy_step:
+            remove(run.weights(old))
+
+
+def next_batch(run: RunDir, step: int, ranks: Ranks, stop: Stop, timeout: float) -> Batch | None:
+    """Wait for the batch of one update; None when the process was asked to end. Raises UserError after `timeout`."""
+    deadline = time.monotonic() + timeout
+    if ranks.is_first:
+        with waiting_for(f"batch {step}"):
+            while not (has_batch(run, step) or stop.requested or time.monotonic() > deadline):
+                time.sleep(POLL)
+    late = ranks.is_first and not has_batch(run, step)
+    outcome = ranks.highest(2 if stop.requested else 1 if late else 0)
+    if outcome == 1:
+        raise UserError(f"no batch {step} after {timeout:g} s", "is the orchestrator alive? see its log")
+    return read_batch(run, step) if outcome == 0 else None
+
+
+# --- one update -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one rank learns from."""
+
+    tokens: Tensor  # (B, T)
+    learned: Tensor  # (B, T) 1 for the tokens of the completion, 0 elsewhere
+    logprobs: Tensor  # (B, T) with which they were sampled
+    advantages: Tensor  # (B,)
+
+
+def share_of(batch: Batch, ranks: Ranks) -> Share:
+    """This rank's samples of the batch. Raises UserError when there are fewer samples than ranks."""
+    if len(batch.tokens) < ranks.count:
+        raise UserError(f"a batch of {len(batch.tokens)} samples is too small for {ranks.count} ranks")
+    arrays = (batch.tokens, batch.learned, batch.logprobs, batch.advantages)
+    mine = (torch.from_numpy(array[ranks.rank :: ranks.count]).to(ranks.device) for array in arrays)
+    tokens, learned, logprobs, advantages = mine
+    return Share(tokens.long(), learned.float(), logprobs, advantages)
+
+
+def learn(learner: Learner, batch: Batch, config: PolicyLossConfig) -> dict[str, float]:
+    """Update the policy once; the means over all tokens of the batch come back."""
+    ranks, share = learner.ranks, share_of(batch, learner.ranks)
+    first = int(batch.learned.argmax(1).min())  # column of the first token that is learned
+    logits = learner.parallel(share.tokens[:, :-1], first - 1).float() / batch.temperature  # (B, T - first, V)
+    terms = token_terms(
+        logits, share.tokens[:, first:], share.logprobs[:, first:], share.advantages[:, None], config
+    )  # each (B, T - first)
+    learned, count = share.learned[:, first:], int(batch.learned.sum())
+    loss = (terms["loss"] * learned).sum() / count
+    norm = learner.update(loss)
+    sums = torch.stack([(term.detach() * learned).sum() for term in terms.values()])
+    means = dict(zip(terms, (ranks.sum(sums) / count).tolist(), strict=True))
+    if get_monitor().wants_extras(learner.step):
+        entropies = terms["policy/entropy"].detach()[learned > 0]
+        get_monitor().log_distributions(learner.step, {"entropy": entropies.tolist()})
+    return means | {"optimizer/grad_norm": norm}
+
+
+def token_terms(
+    logits: Tensor, tokens: Tensor, sampled: Tensor, advantages: Tensor, config: PolicyLossConfig
+) -> dict[str, Tensor]:
+    """What every token adds to the loss and to the metrics, each (B, T).
+
+    `sampled` (B, T) are the log-probabilities under the policy that sampled, `advantages` (B, 1). The KL divergence to
+    that policy is estimated as r - 1 - log r of the ratio r (Schulman, 2020, "Approximating KL divergence", k3).
+    """
+    logprobs = logits.log_softmax(-1)  # (B, T, V)
+    log_ratio = logprobs.gather(2, tokens[..., None])[..., 0] - sampled
+    ratio = log_ratio.exp()
+    gain, clipped = ratio * advantages, ratio.clamp(1 - config.clip_low, 1 + config.clip_high) * advantages
+    entropy = -(logprobs.exp() * logprobs).sum(-1)
+    return {
+        "loss": -torch.minimum(gain, clipped) - config.entropy * entropy - config.exploration * logprobs.mean(-1),
+        "policy/ratio": ratio,
+        "policy/clip_fraction": (clipped < gain).float(),
+        "policy/entropy": entropy,
+        "policy/kl": ratio - 1 - log_ratio,
+    }
+
+
+def report(learner: Learner, batch: Batch, metrics: dict[str, float], waited: float, seconds: float) -> None:
+    """Log the step, on the console in one line."""
+    step, lag = learner.step, learner.step - 1 - batch.policy_step
+    tokens = int(batch.learned.sum())
+    get_monitor().log(
+        metrics
+        | {
+            "optimizer/lr": learner.learning_rate,
+            "policy/lag": lag,
+            "perf/step_s": seconds,
+            "perf/wait_for_batch_s": waited,
+            "perf/tokens_per_s": tokens / seconds,
+        },
+        step,
+    )
+    get_logger().info(
+        "step {} | loss {} | ratio {} | entropy {} | grad {} | lag {} | {:.2f} s, waited {:.2f} s",
+        step,
+        three_digits(metrics["loss"]),
+        three_digits(metrics["policy/ratio"]),
+        three_digits(metrics["policy/entropy"]),
+        three_digits(metrics["optimizer/grad_norm"]),
+        lag,
+        seconds,
+        waited,
+    )

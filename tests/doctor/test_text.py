@@ -1,0 +1,34 @@
+"""What doctor has found, as a person reads it."""
+
+import pytest
+
+from launcher.doctor.check import Check
+from launcher.doctor.text import check_tmux, doctor_text
+
+TORCH = Check("rl, sft", "torch", "fail", "No module named 'torch'", "pip install torch")
+LOGIN = Check("W&B", "login", "warn", "nobody is logged in: " + "--wandb logs offline " * 5, "wandb login")
+PORT = Check("rl", "port", "ok", "127.0.0.1:1234 is free")
+
+
+def test_checks_stand_in_their_groups_with_what_mends_them_below() -> None:
+    assert doctor_text([LOGIN, TORCH]).splitlines()[:3] == [
+        "rl, sft",
+        "  fail  torch         No module named 'torch'",
+        "                      -> pip install torch",
+    ]
+
+
+def test_nothing_is_wider_than_a_terminal() -> None:
+    assert max(map(len, doctor_text([TORCH, LOGIN, PORT]).splitlines())) <= 80
+
+
+def test_the_last_line_says_whether_a_run_can_start() -> None:
+    assert doctor_text([LOGIN, PORT]).endswith("\n\na run can start here\n")
+    assert doctor_text([TORCH, PORT]).endswith("\n\na run cannot start here: torch\n")
+
+
+def test_a_machine_without_tmux_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    check = check_tmux()
+    assert check.state == "warn"
+    assert "apt install tmux" in check.mend

@@ -1,0 +1,121 @@
+"""Facts about the machine."""
+
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from launcher.errors import UserError
+from launcher.machine.probe import check_port, check_programs, free_port, probe, visible_gpus
+from tests.plans import machine, plan_of, rl, sft
+
+
+@pytest.mark.parametrize(
+    ("listed", "gpus"),
+    [
+        ("0", ("0",)),
+        ("0,1,2", ("0", "1", "2")),
+        (" 3 , 1 ", ("3", "1")),
+        ("", ()),
+        ("-1", ()),
+        ("0,-1,2", ("0",)),  # CUDA looks no further
+        ("NoDevFiles", ()),
+        ("GPU-8932f937-d72c", ("GPU-8932f937-d72c",)),
+        ("MIG-GPU-8932f937/1/0,MIG-7c0e", ("MIG-GPU-8932f937/1/0", "MIG-7c0e")),
+    ],
+)
+def test_gpus_are_those_that_cuda_would_see(listed: str, gpus: tuple[str, ...]) -> None:
+    assert visible_gpus({"CUDA_VISIBLE_DEVICES": listed}) == gpus
+
+
+@pytest.mark.skipif(Path("/proc/driver/nvidia").exists(), reason="this machine has GPUs")
+def test_a_machine_without_a_driver_has_no_gpus() -> None:
+    assert visible_gpus({}) == ()
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port that somebody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+def test_a_port_that_is_taken_is_refused(taken: int) -> None:
+    with pytest.raises(UserError, match=f"--inference.port {taken}: 127.0.0.1:{taken} cannot be used: Address already"):
+        check_port("127.0.0.1", taken)
+
+
+def test_a_free_port_can_be_used() -> None:
+    check_port("127.0.0.1", free_port("127.0.0.1"))
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "256.0.0.1", "nowhere.invalid"])
+def test_a_host_that_is_not_this_machine_is_refused(host: str) -> None:
+    with pytest.raises(UserError, match=f"--inference.host {host}: cannot be listened on"):
+        free_port(host)
+    with pytest.raises(UserError, match=f"{host}:80 cannot be used"):
+        check_port(host, 80)
+
+
+def test_the_machine_is_where_we_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
+    monkeypatch.setenv("PET_NNODES", "2")
+    found = probe(rl())
+    assert (found.python, found.cwd, found.gpus) == (sys.executable, tmp_path, ("1", "0"))
+    assert "PET_NNODES" in found.variables
+    assert found.cpus >= 1
+    assert found.free_port > 0
+
+
+@pytest.mark.parametrize(
+    "config",
+    [sft(), rl("--no-inference", "--orchestrator.inference-url", "http://x"), rl("--inference.port", "1")],
+    ids=["sft", "server elsewhere", "port given"],
+)
+def test_a_free_port_is_looked_for_only_where_one_is_needed(config: object) -> None:
+    assert probe(config).free_port == 0  # type: ignore[arg-type]
+
+
+def test_a_port_that_was_asked_for_is_tried(taken: int) -> None:
+    with pytest.raises(UserError, match="cannot be used"):
+        probe(rl("--inference.port", str(taken)))
+
+
+# --- programs ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> Path:
+    """A directory with a program, and a file that is none."""
+    (tmp_path / "run me").write_text("#!/bin/sh\n")
+    (tmp_path / "run me").chmod(0o755)
+    (tmp_path / "only data").write_text("")
+    return tmp_path
+
+
+def checked(where: Path, program: str, *arguments: str, path: str = "/usr/bin:/bin") -> None:
+    config = sft(f"--trainer.command={program}", *arguments)
+    check_programs(plan_of(config, machine(cwd=where)), {"PATH": path})
+
+
+@pytest.mark.parametrize("program", ["sh", "/bin/sh", "./run me"])
+def test_a_program_is_found_on_the_path_or_where_it_is_to_run(programs: Path, program: str) -> None:
+    checked(programs, program)
+
+
+def test_a_program_is_found_on_the_path_that_its_component_is_given(programs: Path) -> None:
+    checked(programs, "run me", f"--trainer.env=PATH={programs}")
+
+
+@pytest.mark.parametrize("program", ["no-such-program", "/no/such/program", "./only data", "./missing", "run me", ""])
+def test_a_program_that_cannot_be_found_is_refused(programs: Path, program: str) -> None:
+    with pytest.raises(UserError, match=r"trainer: .*is not a program that can be found"):
+        checked(programs, program)
+
+
+def test_a_working_directory_that_does_not_exist_is_refused(programs: Path) -> None:
+    with pytest.raises(UserError, match=f"trainer: its working directory {programs}/missing does not exist"):
+        checked(programs, "sh", "--trainer.cwd=missing")

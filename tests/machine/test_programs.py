@@ -1,0 +1,134 @@
+"""Code that is not there is found before anything starts, and none of it is imported for that."""
+
+import os
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from launcher.config.run import RLConfig, SFTConfig
+from launcher.errors import UserError
+from launcher.machine.probe import check_programs
+from tests.plans import machine, plan_of, rl, sft
+
+BOMB = "raise SystemExit('imported')\n"
+FILES = ("pack/__init__.py", "pack/train.py", "pack/whole/__init__.py", "pack/whole/__main__.py", "names/deep/a.py")
+PREPARED = """
+[services.get]
+command = ["true"]
+may_exit = true
+[trainer]
+after = ["get"]
+script = "new.py"
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """A directory with packages and modules; importing any of them would show."""
+    for name in FILES:
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(BOMB)
+    (tmp_path / "moving").mkdir()
+    (tmp_path / "moving" / "__init__.py").write_text("__path__ = ['/elsewhere']\n")
+    (tmp_path / "tasks.py").write_text(f"{BOMB}\nclass Mine: ...\nfrom os import path as Borrowed\n")
+    (tmp_path / "any.py").write_text("from os.path import *\n")
+    with zipfile.ZipFile(tmp_path / "packed.zip", "w") as packed:
+        packed.writestr("inside/__init__.py", BOMB)
+        packed.writestr("inside/train.py", BOMB)
+    return tmp_path
+
+
+def check(config: SFTConfig | RLConfig, here: Path) -> None:
+    plan = plan_of(config, machine(cwd=here, python=sys.executable), root=here / "run")
+    check_programs(plan, dict(os.environ))
+
+
+@pytest.mark.parametrize("module", ["pack.train", "pack.whole", "names.deep.a", "moving.somewhere", "http.server"])
+def test_a_module_that_is_there_is_found_without_being_imported(here: Path, module: str) -> None:
+    check(sft("--trainer.module", module), here)
+
+
+@pytest.mark.parametrize(
+    ("module", "trouble"),
+    [
+        ("nowhere", "there is no module nowhere"),
+        ("pack.trian", "there is no module pack.trian"),
+        ("nowhere.train", "there is no module nowhere"),
+        ("names.deep.b", "there is no module names.deep.b"),
+        ("pack", "pack has no __main__ to run"),
+        ("tasks.more", "tasks is a module, and no package"),
+    ],
+)
+def test_a_module_that_is_not_there_is_refused(here: Path, module: str, trouble: str) -> None:
+    with pytest.raises(UserError, match=f"trainer: {trouble}") as caught:
+        check(sft("--trainer.module", module), here)
+    assert str(here) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["orchestrator", "inference"])
+def test_the_module_of_each_component_is_looked_for(here: Path, name: str) -> None:
+    with pytest.raises(UserError, match=f"{name}: there is no module nowhere"):
+        check(rl(f"--{name}.module", "nowhere", "--inference.takes-weights"), here)
+
+
+def test_a_module_of_a_command_is_looked_for_as_well(here: Path) -> None:
+    def command(*words: str) -> SFTConfig:
+        return sft(*(f"--trainer.command={word}" for word in words))
+
+    check(command("{python}", "-u", "-m", "pack.train"), here)
+    check(command("{python}", "-c", "pass"), here)
+    with pytest.raises(UserError, match=r"there is no module nowhere"):
+        check(command("{python}", "-m", "nowhere"), here)
+    with pytest.raises(UserError, match=r"there is no script nowhere.py"):
+        check(command("{python}", "nowhere.py"), here)
+
+
+def test_a_module_is_found_on_the_path_that_its_component_is_given(here: Path) -> None:
+    config = ("--trainer.module", "inside.train", "--trainer.env", f"PYTHONPATH={here / 'packed.zip'}")
+    check(sft(*config), here)
+    with pytest.raises(UserError, match=r"there is no module inside"):
+        check(sft(*config[:2]), here)
+
+
+@pytest.mark.parametrize("name", ["trainer", "orchestrator", "inference"])
+def test_a_script_that_is_not_there_is_refused(here: Path, name: str) -> None:
+    with pytest.raises(UserError, match=f"{name}: there is no script train.py in {here}"):
+        check(rl(f"--{name}.script", "train.py", "--inference.takes-weights"), here)
+    (here / "train.py").touch()
+    check(rl(f"--{name}.script", "train.py", "--inference.takes-weights"), here)
+
+
+def test_a_script_is_looked_for_where_it_is_to_run(here: Path) -> None:
+    (here / "sub dir").mkdir()
+    (here / "sub dir" / "train.py").touch()
+    check(sft("--trainer.script", "train.py", "--trainer.cwd", "sub dir"), here)
+
+
+def test_what_a_component_before_it_may_prepare_is_not_looked_for(here: Path) -> None:
+    file = here / "request.toml"
+    file.write_text(PREPARED)
+    check(sft("@", str(file)), here)
+
+
+@pytest.mark.parametrize("task", ["tasks:Mine", "tasks:Borrowed", "any:Thing", "moving.x:Thing"])
+def test_a_task_that_is_there_or_may_be_is_taken(here: Path, task: str) -> None:
+    check(rl("--task.target", task), here)
+
+
+@pytest.mark.parametrize(
+    ("task", "trouble"),
+    [
+        ("tasks:Yours", "the module tasks has no Yours"),
+        ("nowhere:Mine", "there is no module nowhere"),
+        ("tasks", "not of the form module:Class"),
+        ("tasks:", "not of the form module:Class"),
+    ],
+)
+def test_a_task_that_is_not_there_is_refused(here: Path, task: str, trouble: str) -> None:
+    for config in (rl("--task.target", task), sft("--task.target", task)):
+        with pytest.raises(UserError, match=f"task.target = '{task}': {trouble}"):
+            check(config, here)
+    check(sft("--task.target", task, "--trainer.module", "pack.train"), here)

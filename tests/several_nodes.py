@@ -1,0 +1,65 @@
+"""Runs on several nodes, all of them on this host: one `launch` for each, which meet on loopback."""
+
+import os
+import socket
+from itertools import count
+from pathlib import Path
+
+from launcher.rundir import RunDir
+from launcher.runs.state import RunState, read_state
+from tests.launching import Launched, Launcher
+
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_PORTS = count(21000 + os.getpid() % 100 * 100 + _WORKER % 10 * 10, 2)
+
+
+def free_endpoint() -> str:
+    """HOST:PORT on loopback, where this port and the next one are free, also for processes that start later."""
+    for port in _PORTS:
+        try:
+            for each in (port, port + 1):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", each))
+        except OSError:
+            continue
+        return f"127.0.0.1:{port}"
+    raise AssertionError
+
+
+class Nodes:
+    """The launches of one run, node 0 first. `shared` is whether they write to one directory."""
+
+    def __init__(self, launch: Launcher, *arguments: str, count: int = 2, shared: bool = True) -> None:
+        self.launch, self.arguments, self.shared = launch, arguments, shared
+        self.endpoint = free_endpoint()
+        self.launched = [self.start(node) for node in range(count)]
+
+    def start(self, node: int) -> Launched:
+        where = ("--output-dir", self.directory(node).name)
+        return self.type(node, *self.arguments, *where)
+
+    def resume(self, *arguments: str) -> None:
+        """The next attempt, on all of them."""
+        nodes = range(len(self.launched))
+        self.launched = [self.type(node, "resume", str(self.directory(node)), *arguments) for node in nodes]
+
+    def type(self, node: int, *arguments: str) -> Launched:
+        meeting = ("--node-rank", str(node), "--rdzv-endpoint", self.endpoint)
+        return self.launch(*arguments, "--no-tmux", *meeting)
+
+    def directory(self, node: int) -> Path:
+        return self.launch.directory / ("run" if self.shared else f"run_{node}")
+
+    def run(self, node: int) -> RunDir:
+        return RunDir(self.directory(node), node=node)
+
+    def state(self, node: int) -> RunState:
+        state = read_state(self.run(node))
+        assert state is not None, self.outputs()
+        return state
+
+    def exit_codes(self, seconds: float = 60) -> list[int]:
+        return [launched.exit_code(seconds) for launched in self.launched]
+
+    def outputs(self) -> str:
+        return "\n".join(f"== node {node}\n{each.output[-3000:]}" for node, each in enumerate(self.launched))

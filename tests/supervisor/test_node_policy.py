@@ -1,0 +1,287 @@
+"""Runs on several nodes, as histories of events and reports: no process, no connection, no clock."""
+
+import random
+import signal
+from collections import deque
+from pathlib import Path
+
+import pytest
+
+from launcher.failure.failure import Culprit, Failure
+from launcher.nodes.messages import Lost, Report, Reported
+from launcher.plan.nodes import Nodes
+from launcher.plan.spec import Plan, ProcessSpec, Progress, Ranks, Role
+from launcher.processes.sender import Sender
+from launcher.rundir import RunDir
+from launcher.supervisor.actions import Action, AwaitNodes, Diagnose, Drain, End, Kill, Stop
+from launcher.supervisor.events import (
+    Event,
+    Exited,
+    GraceOver,
+    Moving,
+    NodesOverdue,
+    Quiet,
+    RankExited,
+    Signalled,
+    Started,
+)
+from launcher.supervisor.node_policy import NodePolicy
+from launcher.supervisor.policy import State
+
+HERE = Path("/runs/otter")
+RUNNING = Report("running")
+DONE = Report("running", done=True)
+
+
+def policy(node: int = 0, trainer: int = 2, inference: int = 0) -> NodePolicy:
+    """The policy of one node, whose component has started: a trainer of two ranks, or a server."""
+    nodes = Nodes(node, trainer, inference, "gpu01", 29500)
+    ranks = Ranks(2, (0,), HERE, first=2 * node)
+    spec = (
+        ProcessSpec("trainer", ("true",), Role.FINISHES, HERE, HERE / "log", ranks=ranks)
+        if nodes.runs("trainer")
+        else ProcessSpec("inference", ("true",), Role.SERVES, HERE, HERE / "log")
+    )
+    progress = Progress("trainer", "loss", 10)
+    plan = Plan("sft", "otter", RunDir(HERE, 1, node), (spec,), (), progress, 30.0, 600.0, nodes=nodes)
+    found = NodePolicy(plan)
+    assert found.on(Started(spec.name, 100)) == []
+    assert found.all_started() == []
+    return found
+
+
+def replay(on: NodePolicy, *events: Event) -> list[Action]:
+    return [action for event in events for action in on.on(event)]
+
+
+FAILED_ON_1 = Culprit("trainer", "exit code 1", 3, 1, node=1)
+
+
+# --- a run that stands still -----------------------------------------------------------------------------------------
+
+
+def quiet(*components: str) -> Report:
+    return Report("running", quiet=tuple((name, 60.0) for name in components))
+
+
+def test_a_run_stands_still_only_when_all_of_its_nodes_are_quiet() -> None:
+    run = policy()
+    assert replay(run, Quiet("", 60.0)) == []
+    assert replay(run, Reported(1, quiet(""))) == [Diagnose("", 60.0)]
+
+
+def test_a_node_that_logs_again_keeps_the_run_going() -> None:
+    run = policy()
+    assert replay(run, Reported(1, quiet("")), Reported(1, RUNNING), Quiet("", 60.0)) == []
+    assert replay(run, Moving(""), Reported(1, quiet(""))) == []
+    assert replay(run, Quiet("", 60.0)) == [Diagnose("", 60.0)]
+
+
+def test_a_component_is_looked_for_on_the_nodes_that_run_it() -> None:
+    run = policy(trainer=2, inference=1)
+    assert replay(run, Quiet("trainer", 60.0)) == []
+    assert replay(run, Reported(1, quiet("trainer"))) == [Diagnose("trainer", 60.0)]
+    assert replay(policy(trainer=2, inference=1), Reported(2, quiet("inference"))) == [Diagnose("inference", 60.0)]
+
+
+def test_another_node_only_tells_that_it_is_quiet() -> None:
+    run = policy(node=1)
+    assert replay(run, Quiet("trainer", 60.0)) == []
+    assert run.report() == quiet("trainer")
+    assert replay(run, Moving("trainer")) == []
+    assert run.report() == RUNNING
+
+
+# --- finishing --------------------------------------------------------------------------------------------------------
+
+
+def test_node_0_has_finished_when_every_node_of_the_trainer_is_done() -> None:
+    run = policy()
+    assert replay(run, Exited("trainer", 0)) == [Drain(600.0)]
+    assert run.state is State.RUNNING
+    assert replay(run, Reported(1, DONE)) == [Stop("the run has finished"), AwaitNodes()]
+    assert run.report() == Report("finished", done=True)
+    assert replay(run, Reported(1, Report("finished", done=True, ended=True))) == [End()]
+    assert run.report().ended
+    assert run.exit_code == 0
+
+
+def test_another_node_that_is_done_waits_until_node_0_says_that_the_run_has_finished() -> None:
+    run = policy(node=1)
+    assert replay(run, Exited("trainer", 0)) == [Drain(600.0)]
+    assert run.report() == DONE
+    assert replay(run, Reported(0, Report("finished", done=True))) == [Stop("the run has finished"), AwaitNodes()]
+    assert run.report().ended
+    assert replay(run, Reported(0, Report("finished", ended=True))) == [End()]
+
+
+def test_a_node_that_only_serves_is_not_waited_for() -> None:
+    run = policy(trainer=1, inference=1)
+    replay(run, Reported(1, DONE))
+    assert run.state is State.RUNNING
+    assert replay(run, Exited("trainer", 0)) == [Stop("the run has finished"), AwaitNodes()]
+
+
+def test_a_node_that_only_serves_stays_until_node_0_says_so() -> None:
+    run = policy(node=1, trainer=1, inference=1)
+    assert run.report() == DONE
+    assert replay(run, Reported(0, RUNNING)) == []
+    assert replay(run, Reported(0, Report("finished"))) == [Stop("the run has finished")]
+
+
+def test_the_same_report_twice_does_not_begin_the_drain_again() -> None:
+    run = policy(trainer=3)
+    assert replay(run, Reported(1, DONE)) == [Drain(600.0)]
+    assert replay(run, Reported(1, DONE)) == []
+
+
+# --- failing ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_rank_that_fails_is_told_with_its_node_and_its_number_among_all() -> None:
+    run = policy(node=1)
+    assert replay(run, RankExited("trainer", 1, 1)) == [Stop("trainer rank 3 on node 1: exit code 1")]
+    assert run.report().culprit == FAILED_ON_1
+
+
+def test_a_failure_elsewhere_ends_this_node_and_goes_on_to_the_others() -> None:
+    run = policy(trainer=3)
+    stop = Stop("trainer rank 3 on node 1: exit code 1")
+    assert replay(run, Reported(1, Report("failed", culprit=FAILED_ON_1))) == [stop]
+    assert (run.report().state, run.report().culprit) == ("failed", FAILED_ON_1)
+    assert run.exit_code == 1
+
+
+def test_what_node_0_hears_last_does_not_change_who_was_first() -> None:
+    run = policy()
+    replay(run, RankExited("trainer", 0, 7), Reported(1, Report("failed", culprit=FAILED_ON_1)))
+    assert run.culprit == Culprit("trainer", "exit code 7", 0, 7)
+
+
+def test_a_node_that_is_lost_is_the_culprit_by_its_name() -> None:
+    run = policy()
+    assert replay(run, Lost(1, "its launch is gone")) == [Stop("node 1: its launch is gone")]
+    assert run.culprit == Culprit("node 1", "its launch is gone", node=1)
+    assert replay(run, Exited("trainer", -15)) == [End()]
+
+
+def test_a_node_that_has_ended_may_go() -> None:
+    run = policy()
+    replay(run, Reported(1, Report("failed", culprit=FAILED_ON_1, ended=True)), Exited("trainer", -15))
+    assert replay(run, Lost(1, "its launch is gone")) == []
+
+
+def test_the_words_of_a_failure_are_kept_by_who_has_told_them() -> None:
+    run, failure = policy(), Failure("trainer", 3, "exit code 1", "boom", None, (), 1, "gpu02")
+    replay(run, Reported(1, Report("failed", culprit=FAILED_ON_1, ended=True, failure=failure)))
+    assert run.told == {1: failure}
+
+
+# --- being stopped ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_to_one_node_is_the_exit_code_of_all(number: signal.Signals) -> None:
+    here, there = policy(), policy(node=1)
+    replay(here, Signalled(number))
+    assert replay(there, Reported(0, here.report())) == [Stop(f"node 0 was stopped by {number.name}")]
+    assert here.exit_code == there.exit_code == 128 + number
+
+
+def test_who_has_stopped_the_run_is_known_on_every_node_and_where_that_was() -> None:
+    first, middle, last = policy(node=1), policy(), policy(node=2)
+    replay(first, Signalled(signal.SIGTERM, Sender(0, 4711, 1001, b"launch\0stop\0")))
+    replay(middle, Reported(1, first.report()))
+    replay(last, Reported(0, middle.report()))
+    assert last.stopped_by == middle.stopped_by == "stopped by pid 4711 (`launch stop`, uid 1001) on node 1"
+
+
+def test_a_second_ctrl_c_kills_on_all_nodes_and_once() -> None:
+    here, there = policy(), policy(node=1)
+    replay(here, Signalled(signal.SIGINT))
+    replay(there, Reported(0, here.report()))
+    assert replay(here, Signalled(signal.SIGINT)) == [Kill()]
+    assert replay(there, Reported(0, here.report())) == [Kill()]
+    assert replay(there, Reported(0, here.report())) == []
+
+
+def test_the_end_of_the_grace_on_one_node_is_not_that_of_the_others() -> None:
+    run = policy()
+    replay(run, Signalled(signal.SIGTERM), GraceOver())
+    assert not run.report().kill
+
+
+def test_nodes_that_never_end_are_not_waited_for_without_end() -> None:
+    run = policy()
+    assert replay(run, Signalled(signal.SIGINT), Exited("trainer", 1))[-1] == AwaitNodes()
+    assert replay(run, NodesOverdue()) == [End()]
+    assert run.report().ended
+
+
+# --- all of them together ---------------------------------------------------------------------------------------------
+
+
+class Together:
+    """Nodes that hear each other's reports, each link in order and all of them in any."""
+
+    def __init__(self, count: int, draws: random.Random) -> None:
+        self.draws = draws
+        self.nodes = [policy(node, trainer=count - 1, inference=1) for node in range(count)]
+        self.ended: set[int] = set()
+        self.links = {(a, b): deque[Report]() for a in range(count) for b in self._peers(a)}
+        self.told: dict[int, Report] = {}
+
+    def _peers(self, node: int) -> tuple[int, ...]:
+        nodes = self.nodes[node].plan.nodes
+        assert nodes is not None
+        return nodes.peers
+
+    def happen(self, node: int, event: Event) -> None:
+        if node in self.ended:
+            return
+        actions = self.nodes[node].on(event)
+        report = self.nodes[node].report()
+        if self.told.get(node) != report:
+            self.told[node] = report
+            for peer in self._peers(node):
+                self.links[node, peer].append(report)
+        if End() in actions:
+            self.ended.add(node)
+
+    def deliver(self) -> bool:
+        """One report, of any link that has one."""
+        waiting = [link for link, reports in self.links.items() if reports]
+        if waiting:
+            sender, receiver = self.draws.choice(waiting)
+            self.happen(receiver, Reported(sender, self.links[sender, receiver].popleft()))
+        return bool(waiting)
+
+    def end_what_was_stopped(self) -> bool:
+        for node, run in enumerate(self.nodes):
+            if run.state is not State.RUNNING and run._alive:
+                self.happen(node, Exited(next(iter(run._alive)), -signal.SIGTERM))
+                return True
+        return False
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_whatever_happens_in_whatever_order_all_nodes_end_alike(seed: int) -> None:
+    draws = random.Random(seed)
+    together = Together(4, draws)
+    accident = draws.choice(
+        [None, RankExited("trainer", 0, 1), Signalled(signal.SIGINT), Signalled(signal.SIGTERM), Exited("trainer", 3)]
+    )
+    events: list[tuple[int, Event]] = [(node, Exited("trainer", 0)) for node in range(3)]
+    if accident:
+        node = draws.randrange(3)
+        events[node] = (node, accident)  # in place of its end: without it the run cannot finish
+    draws.shuffle(events)
+    while events or together.deliver() or together.end_what_was_stopped():
+        if events and draws.random() < 0.3:
+            together.happen(*events.pop())
+        together.deliver()
+    assert together.ended == {0, 1, 2, 3}
+    stopped = isinstance(accident, Signalled)
+    expected = State.STOPPED if stopped else State.FAILED if accident else State.FINISHED
+    assert {run.state for run in together.nodes} == {expected}
+    assert len({run.exit_code for run in together.nodes}) == 1

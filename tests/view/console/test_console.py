@@ -1,0 +1,46 @@
+"""What the console says while nothing else is said."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from launcher.instrumentation import waiting
+from launcher.runs.state import first_state
+from launcher.runs.state_file import StateFile
+from launcher.supervisor.events import Started
+from launcher.supervisor.listeners.state import StateListener
+from launcher.view.console import console
+from launcher.view.console.console import Console
+from tests.plans import plan_of, rl
+from tests.waiting import until
+
+
+def test_after_a_while_of_silence_it_says_what_the_run_waits_for_and_then_more_rarely(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(console, "SILENCE", 0.5)
+    monkeypatch.setattr(waiting, "SHORT", 0.05)
+    plan = plan_of(rl(), root=tmp_path)
+    plan.run.logs.mkdir(parents=True)
+    tell = StateListener(StateFile(plan.run, first_state(plan, {})))
+    tell(Started("orchestrator", os.getpid()))
+    waiting.report_waits(plan.run, "orchestrator", None)
+    shown = Console(plan, "header", every_line=False, lost=lambda error: None)
+    said: list[str] = []
+
+    def heard() -> list[str]:
+        said.extend(line for line in capsys.readouterr().out.splitlines() if "waits" in line)
+        return said
+
+    try:
+        with waiting.waiting_for("weights 12"):
+            until(heard)
+            begun = time.monotonic()
+            until(lambda: len(heard()) == 2)
+            assert time.monotonic() - begun > 0.4
+    finally:
+        shown.close("", 0)
+        waiting.report_waits(None, None, None)
+    assert said[0].startswith("launch | orchestrator waits for weights 12 since ")

@@ -1,0 +1,152 @@
+import json
+import math
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from launcher.checkpoints import steps_in
+from launcher.config.workload import CheckpointConfig, PolicyLossConfig, RLTrainerConfig
+from launcher.errors import UserError
+from launcher.rundir import RunDir
+from launcher.workload.generate import Wanted, generate
+from launcher.workload.metrics import RL_TRAINER
+from launcher.workload.rollout.handover import Sample, make_batch, write_batch
+from launcher.workload.tokens import END, encode
+from launcher.workload.training.rl_trainer import token_terms, train
+from launcher.workload.weights import build_model
+from tests.waiting import until
+from tests.workload.conftest import Run
+from tests.workload.running import TINY, TINY_MODEL, finished, has_step, started
+
+NO_BONUS = PolicyLossConfig(entropy=0, exploration=0)
+
+
+def terms(new: float, old: float, advantage: float, config: PolicyLossConfig = NO_BONUS) -> dict[str, float]:
+    """Those of one token with a new and an old probability, in a vocabulary of two."""
+    logits = torch.tensor([[[math.log(new), math.log(1 - new)]]])
+    token, sampled = torch.tensor([[0]]), torch.tensor([[math.log(old)]])
+    found = token_terms(logits, token, sampled, torch.tensor([[advantage]]), config)
+    return {name: float(value) for name, value in found.items()}
+
+
+def test_on_policy_the_ratio_is_one_and_the_loss_the_negative_advantage() -> None:
+    found = terms(0.3, 0.3, 2.0)
+    assert found["policy/ratio"] == pytest.approx(1) and found["policy/kl"] == pytest.approx(0, abs=1e-6)
+    assert found["loss"] == pytest.approx(-2) and found["policy/clip_fraction"] == 0
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "advantage", "loss", "clipped"),
+    [
+        (0.6, 0.3, 1.0, -1.28, 1),  # ratio 2 earns no more than 1.28
+        (0.6, 0.3, -1.0, 2.0, 0),  # but costs all of it
+        (0.3, 0.6, -1.0, 0.8, 1),  # ratio 0.5 is forgiven no less than 0.8
+        (0.3, 0.6, 1.0, -0.5, 0),
+    ],
+)
+def test_ratios_are_clipped_where_clipping_is_pessimistic(
+    new: float, old: float, advantage: float, loss: float, clipped: int
+) -> None:
+    found = terms(new, old, advantage)
+    assert found["loss"] == pytest.approx(loss) and found["policy/clip_fraction"] == clipped
+
+
+def test_both_exploration_terms_reward_the_uniform_distribution() -> None:
+    entropy, exploration = PolicyLossConfig(entropy=1, exploration=0), PolicyLossConfig(entropy=0, exploration=1)
+    for config in (entropy, exploration):
+        assert terms(0.5, 0.5, 0.0, config)["loss"] < terms(0.9, 0.9, 0.0, config)["loss"]
+    assert terms(0.5, 0.5, 0.0, entropy)["loss"] == pytest.approx(-math.log(2))
+
+
+# --- as processes -----------------------------------------------------------------------------------------------------
+
+
+def write_rollouts(run: RunDir, steps: int, samples: int = 12) -> None:
+    """Batches of the first policy's samples, of very different lengths, with advantages of no meaning."""
+    model, luck = build_model(TINY, seed=0), random.Random(0)
+    prompts = [[END, *encode("p" * luck.randint(1, 9))] for _ in range(samples)]
+    wanted = [Wanted(prompt, 1.0, torch.rand(luck.randint(1, 12), dtype=torch.float64)) for prompt in prompts]
+    sampled = generate(model, wanted)
+    rows = [Sample(one.prompt, made.tokens, made.logprobs) for one, made in zip(wanted, sampled, strict=True)]
+    for step in range(1, steps + 1):
+        advantages = [luck.gauss(0, 1) for _ in rows]
+        write_batch(run, step, make_batch(rows, advantages, policy_step=step - 1, temperature=1.0))
+
+
+def metrics(run: RunDir) -> list[dict[str, float]]:
+    return [json.loads(line) for line in run.metrics("trainer").read_text().splitlines()]
+
+
+def config(run: RunDir, **settings: Any) -> RLTrainerConfig:
+    return RLTrainerConfig(output_dir=run.root, attempt=run.attempt, model=TINY, **settings)
+
+
+@pytest.mark.slow
+def test_two_ranks_learn_what_one_learns(tmp_path: Path, run_here: Run) -> None:
+    one, two = RunDir(tmp_path / "one"), RunDir(tmp_path / "two")
+    for run in (one, two):
+        write_rollouts(run, 3)
+    run_here(train, config(one, max_steps=3))
+    finished("rl", "--output-dir", two.root, "--max-steps", 3, *TINY_MODEL, ranks=2)
+    for name, weights in load_file(one.checkpoint(3) / "model.safetensors").items():
+        torch.testing.assert_close(load_file(two.checkpoint(3) / "model.safetensors")[name], weights)
+    for ours, theirs in zip(metrics(one), metrics(two), strict=True):
+        for name in ("loss", "policy/ratio", "policy/entropy", "policy/kl", "optimizer/grad_norm"):
+            assert ours[name] == pytest.approx(theirs[name], abs=1e-5), name
+
+
+def test_what_everybody_has_passed_is_removed(tmp_path: Path, run_here: Run) -> None:
+    run = RunDir(tmp_path)
+    write_rollouts(run, 4)
+    run_here(train, config(run, max_steps=4, checkpoint=CheckpointConfig(interval=1, keep=2)))
+    assert steps_in(run.rollouts) == []
+    assert steps_in(run.all_weights) == [3, 4]  # batch 4 was sampled by policy 3
+    assert steps_in(run.checkpoints) == [3, 4]
+
+
+def test_every_metric_is_documented(tmp_path: Path, run_here: Run) -> None:
+    run = RunDir(tmp_path)
+    write_rollouts(run, 1)
+    run_here(train, config(run, max_steps=1))
+    assert metrics(run)[0].keys() - {"step", "time"} == RL_TRAINER.keys()
+
+
+def test_no_batch_is_an_error_that_points_to_the_orchestrator(tmp_path: Path, run_here: Run) -> None:
+    with pytest.raises(UserError, match=r"no batch 1 after 0\.1 s") as late:
+        run_here(train, config(RunDir(tmp_path), batch_timeout=0.1))
+    assert "is the orchestrator alive?" in str(late.value)
+
+
+def test_the_stale_batches_of_an_earlier_attempt_are_not_learned_from(tmp_path: Path, run_here: Run) -> None:
+    write_rollouts(RunDir(tmp_path, attempt=1), 1)
+    with pytest.raises(UserError, match="no batch 1"):
+        run_here(train, config(RunDir(tmp_path, attempt=2), batch_timeout=0.1))
+
+
+def test_ranks_that_torchrun_has_restarted_point_to_resume(
+    tmp_path: Path, run_here: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    with pytest.raises(UserError, match="launch resume"):
+        run_here(train, config(RunDir(tmp_path)))
+
+
+def test_sigterm_while_waiting_writes_a_checkpoint_that_the_next_attempt_continues(
+    tmp_path: Path, run_here: Run
+) -> None:
+    run, again = RunDir(tmp_path), RunDir(tmp_path, attempt=2)
+    write_rollouts(run, 3)
+    with started("rl", "--output-dir", tmp_path, "--checkpoint.interval", 0, *TINY_MODEL) as process:
+        until(lambda: has_step(run.metrics("trainer"), 3), deadline=30)
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=5)
+    assert process.returncode == 143, output
+    assert steps_in(run.checkpoints) == [3]
+    write_rollouts(again, 4)
+    run_here(train, config(again, max_steps=4))
+    assert [line["step"] for line in metrics(run)] == [1, 2, 3, 4]

@@ -1,0 +1,141 @@
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from launcher.config.workload import CheckpointConfig, DataConfig, SFTTrainerConfig
+from launcher.errors import UserError
+from launcher.rundir import RunDir
+from launcher.workload.metrics import SFT_TRAINER
+from launcher.workload.ranks import Ranks
+from launcher.workload.training import sft_trainer
+from launcher.workload.training.sft_trainer import train
+from launcher.workload.weights import build_model, save_model
+from tests.waiting import until
+from tests.workload.conftest import Run
+from tests.workload.running import TINY, TINY_MODEL, finished, has_step, model_bytes, started
+
+DATA = DataConfig(train_pairs=200, validation_pairs=5)
+SMALL = ("--batch-size", 6, "--data.train-pairs", 200, "--data.validation-pairs", 5, *TINY_MODEL)
+
+
+def config(run: RunDir, **settings: Any) -> SFTTrainerConfig:
+    small: dict[str, Any] = {"model": TINY, "data": DATA, "batch_size": 6}
+    return SFTTrainerConfig(output_dir=run.root, attempt=run.attempt, **(small | settings))
+
+
+def metrics(run: RunDir) -> list[dict[str, float]]:
+    return [json.loads(line) for line in run.metrics("trainer").read_text().splitlines()]
+
+
+def write_pairs(path: Path) -> None:
+    """Pairs of very different lengths, so that ranks have different numbers of tokens."""
+    pairs = [{"prompt": f"{n}>", "completion": "x" * (n % 20)} for n in range(50)]
+    path.write_text("\n".join(json.dumps(pair) for pair in pairs))
+
+
+def test_a_killed_run_that_is_continued_ends_with_the_same_bytes(tmp_path: Path, run_here: Run) -> None:
+    whole, killed = RunDir(tmp_path / "whole"), RunDir(tmp_path / "killed")
+    run_here(train, config(whole, max_steps=300))
+    arguments = ("--max-steps", 300, "--checkpoint.interval", 50, *SMALL)
+    with started("sft", "--output-dir", killed.root, *arguments) as process:
+        until(lambda: has_step(killed.metrics("trainer"), 70), deadline=30)
+        process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=5)
+    assert not killed.checkpoint(300).exists()
+    run_here(train, config(RunDir(killed.root, attempt=2), max_steps=300))
+    assert model_bytes(killed, 300) == model_bytes(whole, 300)
+    assert [line["step"] for line in metrics(killed)] == [line["step"] for line in metrics(whole)]
+
+
+@pytest.mark.slow
+def test_sigterm_ends_every_rank_with_a_checkpoint_of_the_step_in_hand(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    with started("sft", "--output-dir", tmp_path, "--max-steps", 100_000, *SMALL, ranks=2) as process:
+        until(lambda: has_step(run.metrics("trainer"), 5), deadline=30)
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=10)
+    last = metrics(run)[-1]["step"]
+    assert process.returncode != 0 and f"asked to end after {last} updates" in output
+    assert (run.checkpoint(int(last)) / "model.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_two_ranks_learn_what_one_learns_when_their_token_counts_differ(tmp_path: Path, run_here: Run) -> None:
+    one, two, pairs = RunDir(tmp_path / "one"), RunDir(tmp_path / "two"), tmp_path / "pairs.jsonl"
+    write_pairs(pairs)
+    run_here(train, config(one, data=DataConfig(path=pairs), max_steps=4, batch_size=7))
+    arguments = ("--data.path", pairs, "--max-steps", 4, "--batch-size", 7, *TINY_MODEL)
+    finished("sft", "--output-dir", two.root, *arguments, ranks=2)
+    for name, weights in load_file(one.checkpoint(4) / "model.safetensors").items():
+        torch.testing.assert_close(load_file(two.checkpoint(4) / "model.safetensors")[name], weights)
+    for ours, theirs in zip(metrics(one), metrics(two), strict=True):
+        for name in {"loss", "validation/loss", "optimizer/grad_norm", "data/tokens"} & set(ours):
+            assert ours[name] == pytest.approx(theirs[name], abs=1e-5), name
+
+
+def test_the_validation_loss_falls_and_every_metric_is_documented(tmp_path: Path, run_here: Run) -> None:
+    run = RunDir(tmp_path)
+    run_here(train, config(run, max_steps=30, validation_interval=10))
+    losses = [line["validation/loss"] for line in metrics(run) if "validation/loss" in line]
+    assert len(losses) == 4 and losses == sorted(losses, reverse=True)
+    assert metrics(run)[-1].keys() - {"step", "time"} == SFT_TRAINER.keys()
+
+
+def test_an_attempt_that_starts_anew_logs_every_step_once(tmp_path: Path, run_here: Run) -> None:
+    first, second = RunDir(tmp_path), RunDir(tmp_path, attempt=2)
+    first.all_metrics.mkdir()
+    first.metrics("trainer").write_text('{"step": 0, "time": 1}\n{"step": 1, "time": 2}\n{"step')
+    run_here(train, config(second, max_steps=2))
+    assert [line["step"] for line in metrics(second)] == [0, 1, 2]
+
+
+def test_only_the_newest_checkpoints_stay(tmp_path: Path, run_here: Run) -> None:
+    run_here(train, config(RunDir(tmp_path), max_steps=7, checkpoint=CheckpointConfig(interval=2, keep=3)))
+    assert sorted(path.name for path in RunDir(tmp_path).checkpoints.iterdir()) == ["step_4", "step_6", "step_7"]
+
+
+def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path, run_here: Run) -> None:
+    run = RunDir(tmp_path)
+    run_here(train, config(run, max_steps=2))
+    assert run_here(train, config(RunDir(tmp_path, attempt=2), max_steps=2)) == 0
+    assert [line["step"] for line in metrics(run)] == [0, 1, 2]
+
+
+def test_fewer_sequences_than_ranks_are_refused(tmp_path: Path, run_here: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def first_of_eight(*_: object) -> Iterator[Ranks]:
+        yield Ranks(0, 8, torch.device("cpu"))
+
+    monkeypatch.setattr(sft_trainer, "join_ranks", first_of_eight)
+    with pytest.raises(UserError, match="batch_size 6 is too small for 8 ranks"):
+        run_here(train, config(RunDir(tmp_path)))
+
+
+def test_a_first_attempt_does_not_write_over_checkpoints_that_are_there(tmp_path: Path, run_here: Run) -> None:
+    RunDir(tmp_path).checkpoint(5).mkdir(parents=True)
+    with pytest.raises(UserError, match="checkpoints of an earlier run") as refused:
+        run_here(train, config(RunDir(tmp_path)))
+    assert "--attempt 2" in str(refused.value)
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused_with_both_shapes(tmp_path: Path, run_here: Run) -> None:
+    save_model(build_model(TINY.model_copy(update={"dim": 32}), 0), RunDir(tmp_path).checkpoint(5))
+    with pytest.raises(UserError, match=r"cannot continue from .*step_5.*dim=32.*dim=16"):
+        run_here(train, config(RunDir(tmp_path, attempt=2)))
+
+
+@pytest.mark.parametrize("left", [None, b"", b"no pickle"])
+def test_a_checkpoint_without_its_optimizer_is_refused(tmp_path: Path, run_here: Run, left: bytes | None) -> None:
+    checkpoint = RunDir(tmp_path).checkpoint(5)
+    save_model(build_model(TINY, 0), checkpoint)
+    if left is not None:
+        (checkpoint / "optimizer.pt").write_bytes(left)
+    with pytest.raises(UserError, match=r"cannot continue from .*optimizer\.pt"):
+        run_here(train, config(RunDir(tmp_path, attempt=2)))
