@@ -30,6 +30,7 @@ from launcher.slurm.jobs import job_of_attempt, why_stopped
 from launcher.stacks.collectives import collective_lines
 from launcher.stacks.diagnosis import diagnose
 from launcher.stacks.recorders import written_records
+from launcher.supervisor.actions import Action
 from launcher.supervisor.events import Event
 from launcher.supervisor.listeners.evidence import Witness
 from launcher.supervisor.listeners.log_metrics import ProgressWatch
@@ -53,7 +54,7 @@ SHARED_POLL = 0.2  # seconds between two looks at a directory that nodes share
 class Screen(Protocol):
     """What shows a run to the person who started it."""
 
-    def __call__(self, event: Event) -> None: ...
+    def __call__(self, event: Event | Action) -> None: ...
 
     def close(self, last_words: str, exit_code: int) -> None: ...
 

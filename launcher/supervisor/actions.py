@@ -1,15 +1,25 @@
-"""What a policy can ask of the supervisor."""
+"""What a policy can ask of the supervisor. Some fields say no more than is shown to people, and are not compared."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
+from launcher.supervisor.events import Event
 from launcher.supervisor.suspicion import Suspect
 
 
 @dataclass(frozen=True)
+class Start:
+    """Start a component that has not been started in this attempt."""
+
+    component: str
+
+
+@dataclass(frozen=True)
 class Stop:
-    """Ask every component to end, and kill what is left after the grace."""
+    """Ask every component to end, and kill those that live after the grace."""
 
     reason: str
+    grace: float = field(default=0.0, compare=False)  # seconds
 
 
 @dataclass(frozen=True)
@@ -47,8 +57,17 @@ class EndOne:
 
 
 @dataclass(frozen=True)
+class KillOne:
+    """Kill a component that was asked to end alone."""
+
+    component: str
+
+
+@dataclass(frozen=True)
 class Kill:
     """Kill everything at once."""
+
+    components: tuple[str, ...] = field(default=(), compare=False)  # that live
 
 
 @dataclass(frozen=True)
@@ -91,10 +110,14 @@ Action = (
     | Stop
     | StopAttempt
     | KillAttempt
+    | Start
     | StartAttempt
     | StartAgain
     | EndOne
     | Kill
+    | KillOne
     | Drain
     | End
 )
+Listener = Callable[[Event | Action], None]
+"""Is told everything: first what has happened, then each thing that is done about it."""

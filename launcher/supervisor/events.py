@@ -1,7 +1,6 @@
 """What happens in a run, as the supervisor tells whoever listens."""
 
 import signal
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from launcher.failure.failure import Diagnosis, exit_text
@@ -55,23 +54,6 @@ class Silent:
 
 
 @dataclass(frozen=True)
-class EndingOne:
-    """A component that serves is ended by itself, to be started again."""
-
-    component: str
-    why: str
-
-
-@dataclass(frozen=True)
-class StartingAgain:
-    """A component that serves has failed, and gets another chance while the run goes on."""
-
-    component: str
-    what: str
-    left: int  # how many more there will be
-
-
-@dataclass(frozen=True)
 class RankStarted:
     component: str
     rank: int  # local rank
@@ -94,14 +76,6 @@ class Exited:
     exit_code: int  # negative: the signal
     suspects: tuple[Suspect, ...] = ()  # servers that were dying then
     ended_by: Ender | None = None
-
-
-@dataclass(frozen=True)
-class Awaiting:
-    """What has failed may be the client of a dying server, which is waited for before anything is ended."""
-
-    suspects: tuple[Suspect, ...]
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -182,10 +156,10 @@ class Stalled:
 
 
 @dataclass(frozen=True)
-class Restarting:
-    """The components that failed, or depend on those, are ended, and started again as the next attempt."""
+class Diagnosed:
+    """This node's processes have been looked at, because another node has found that the run stands still."""
 
-    reason: str
+    diagnosis: Diagnosis
 
 
 @dataclass(frozen=True)
@@ -196,23 +170,22 @@ class NewAttempt:
 
 
 @dataclass(frozen=True)
+class CannotContinue:
+    """The run has to end for a reason that is not one of its processes'."""
+
+    why: str
+
+
+@dataclass(frozen=True)
 class GraceOver:
     pass
 
 
 @dataclass(frozen=True)
-class Stopping:
-    """The run is being ended."""
+class OneOverdue:
+    """A component that was ended alone still lives after the grace, or after it was killed."""
 
-    reason: str
-    grace: float  # seconds until what is left is killed
-
-
-@dataclass(frozen=True)
-class Killing:
-    """What is left is killed."""
-
-    components: tuple[str, ...]
+    component: str
 
 
 @dataclass(frozen=True)
@@ -226,12 +199,9 @@ Event = (
     | Ready
     | NotReady
     | Silent
-    | EndingOne
-    | StartingAgain
     | RankStarted
     | RankExited
     | Exited
-    | Awaiting
     | SuspectsOverdue
     | Signalled
     | HungUp
@@ -242,16 +212,15 @@ Event = (
     | Quiet
     | Moving
     | Stalled
-    | Restarting
+    | Diagnosed
     | NewAttempt
+    | CannotContinue
     | GraceOver
-    | Stopping
-    | Killing
+    | OneOverdue
     | Reported
     | Lost
     | NodesOverdue
 )
-Listener = Callable[[Event], None]
 
 
 def ending_text(exit_code: int | None, ended_by: str | None) -> str:

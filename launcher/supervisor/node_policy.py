@@ -32,8 +32,7 @@ class NodePolicy(Policy):
         self._nodes |= set(self.plan.nodes.peers)
         self._busy_nodes |= {node for node in self._nodes if self.plan.nodes.finishes(node)}
 
-    def on(self, event: Event) -> list[Action]:
-        """Take note of the event; say what is to be done."""
+    def _decide(self, event: Event) -> list[Action]:
         match event:
             case Moving(component):
                 self._quiet.pop(component, None)
@@ -45,7 +44,7 @@ class NodePolicy(Policy):
             case NodesOverdue():
                 self._nodes.clear()
                 return self._when_empty()
-        return super().on(event)
+        return super()._decide(event)
 
     def report(self) -> Report:
         """How far this node is, for the others."""
@@ -55,7 +54,7 @@ class NodePolicy(Policy):
             signal=self.ended_by,
             stopped_by=self.stopped_by,
             culprit=self._named(self.culprit) if self.culprit else None,
-            done=self._all_started and not super()._unfinished(),
+            done=not (self._starting or super()._unfinished()),
             kill=self._is_killing,
             ended=self._has_ended() and is_last_to_end,
             quiet=tuple(sorted(self._quiet.items())),
@@ -72,7 +71,7 @@ class NodePolicy(Policy):
         actions = self._follow(node, report) or self._when_all_are_quiet()
         if report.kill and not self._is_killing:
             self._is_killing = True
-            actions.append(Kill())
+            actions.append(self._kill())
         return [*actions, *self._when_empty()]
 
     def _follow(self, node: int, report: Report) -> list[Action]:

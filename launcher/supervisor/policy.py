@@ -17,19 +17,24 @@ from launcher.supervisor.actions import (
     EndOne,
     Kill,
     KillAttempt,
+    KillOne,
+    Start,
     StartAgain,
     StartAttempt,
     Stop,
     StopAttempt,
 )
 from launcher.supervisor.events import (
+    CannotContinue,
     DrainTimedOut,
     Event,
     Exited,
     GraceOver,
     GuardDied,
+    NewAttempt,
     NotReady,
     NotStarted,
+    OneOverdue,
     Quiet,
     RankExited,
     Ready,
@@ -77,27 +82,32 @@ class Policy:
     _started_again: Counter[str] = field(default_factory=Counter)
     _proven: set[str] = field(default_factory=set)  # ready once: one that never was would only fail again
     _replaced: dict[str, str] = field(default_factory=dict)  # ended to be started again -> why
+    _cannot_die: set[str] = field(default_factory=set)  # of those replaced, killed after their grace
     _held: Suspicion | None = None  # the run goes on until it is clear who is to be named
-    _all_started: bool = False
+    _starting: str | None = None  # the component that is being started
     _attempt_is_killed: bool = False
 
     def __post_init__(self) -> None:
         self._waiting |= {spec.name for spec in self.plan.processes}
 
-    def next_to_start(self) -> ProcessSpec | None:
-        """A component that has not been started, and for which all that it comes after can be used; None if none is."""
-        if self.state is not State.RUNNING or self._held:
-            return None
+    def begin(self) -> list[Action]:
+        """What is to be done first."""
+        return self._start_next()
+
+    def _start_next(self) -> list[Action]:
+        """Start a component for which all that it comes after can be used, if there is one: one after the other."""
+        if self.state is not State.RUNNING or self._held or self._starting:
+            return []
         waiting = (spec for spec in self.plan.processes if spec.name in self._waiting)
-        return next((spec for spec in waiting if self._usable.issuperset(spec.after)), None)
+        found = next((spec for spec in waiting if self._usable.issuperset(spec.after)), None)
+        if found is None:
+            return []
+        self._starting = found.name
+        self._waiting.discard(found.name)
+        return [Start(found.name)]
 
-    def all_started(self) -> list[Action]:
-        """Every component has been tried to start, but for those that wait for another one."""
-        self._all_started = True
-        return self._when_attempt_is_over() if self.state is State.RESTARTING else self._when_empty()
-
-    def next_attempt(self, plan: Plan) -> None:
-        """The plan of the next attempt; what the last one came to is forgotten."""
+    def _on_new_attempt(self, plan: Plan) -> None:
+        """What the last attempt came to is forgotten."""
         self.plan, self.state, self.culprit, self._attempt_is_killed = plan, State.RUNNING, None, False
         finishing = {spec.name for spec in plan.processes if spec.role is Role.FINISHES}
         self._waiting |= finishing
@@ -105,8 +115,8 @@ class Policy:
         self.exits.clear()
         self.collateral.clear()
 
-    def give_up(self, why: str) -> list[Action]:
-        """End a run that cannot go on, for a reason that is not one of its processes'; the first culprit stays."""
+    def _give_up(self, why: str) -> list[Action]:
+        """End the run for a reason that is not one of its processes'; the first culprit stays."""
         if self.state not in (State.RUNNING, State.RESTARTING):
             return self._when_empty()
         found = self.culprit
@@ -115,19 +125,25 @@ class Policy:
 
     def on(self, event: Event) -> list[Action]:
         """Take note of the event; say what is to be done."""
+        return [*self._decide(event), *self._start_next()]
+
+    def _decide(self, event: Event) -> list[Action]:
         match event:
             case Started(component):
                 self._on_start(component)
+                return self._when_over()
             case Ready(component):
                 self._usable.add(component)
                 self._proven.add(component)
             case NotStarted(component, reason):
-                self._waiting.discard(component)
-                return self._fail(Culprit(component, f"could not be started: {reason}"))
+                self._starting = None
+                return self._fail(Culprit(component, f"could not be started: {reason}")) or self._when_over()
             case Exited(component, code, suspects):
                 return [*self._settle_unless_suspected(component), *self._on_exit(component, code, suspects)]
             case SuspectsOverdue():
                 return self._settle()
+            case RankExited(ended_by="launch"):
+                return []
             case RankExited(component, _, code, signal.Signals() as got) if code:
                 return self._fail(Culprit(component, received_text(got)))
             case RankExited(_, _, code) if code in TERMINATED:
@@ -150,14 +166,20 @@ class Policy:
                 return self._on_quiet(component, seconds)
             case Stalled(component, seconds, diagnosis):
                 return self._fail(self._stalled(component, seconds, diagnosis))
+            case NewAttempt(plan) if self.state is State.RESTARTING:
+                self._on_new_attempt(plan)
+            case CannotContinue(why):
+                return self._give_up(why)
+            case OneOverdue(component) if component in self._replaced:
+                return self._on_one_overdue(component)
             case GraceOver() if self.state is State.RESTARTING and not self._attempt_is_killed:
                 self._attempt_is_killed = True
                 return [KillAttempt()]
             case GraceOver() if self.state is State.RESTARTING:
                 left = ", ".join(sorted(self._finishing()))
-                return [*self.give_up(f"{left} cannot be killed, so there can be no other attempt"), Kill()]
-            case GraceOver():
-                return [Kill()]
+                return [*self._give_up(f"{left} cannot be killed, so there can be no other attempt"), self._kill()]
+            case GraceOver() if self._is_ending():
+                return [self._kill()]
         return []
 
     @property
@@ -171,7 +193,7 @@ class Policy:
 
     def _on_start(self, component: str) -> None:
         self._alive.add(component)
-        self._waiting.discard(component)
+        self._starting = None
         if self._spec(component).ready is None:
             self._usable.add(component)
 
@@ -202,6 +224,7 @@ class Policy:
             self._usable.add(spec.name)
             return []
         what = exit_text(code) if code else "ended (exit code 0) while the run still needed it"
+        self._cannot_die.discard(spec.name)
         return self._on_server_failure(spec, self._replaced.pop(spec.name, what), code)
 
     def _on_no_answer(self, component: str, what: str) -> list[Action]:
@@ -237,15 +260,26 @@ class Policy:
             self._reconsider(event)
             return []
         if self._is_ending():
-            return [] if number is signal.SIGUSR1 else [Kill()]
+            return [] if number is signal.SIGUSR1 else [self._kill()]
         if self._held and not (number is signal.SIGTERM and self.signals_reach_all):
             self.restarts = 0
-            return [*self._settle(), *([Kill()] if number is signal.SIGQUIT else [])]
+            return [*self._settle(), *([self._kill()] if number is signal.SIGQUIT else [])]
         self.ended_by, self.stopped_by = number, event.stopped_by
         if number is signal.SIGQUIT:
             self.state = State.STOPPED
-            return [Kill(), *self._when_empty()]
+            return [self._kill(), *self._when_empty()]
         return self._stop(State.STOPPED, event.text)
+
+    def _kill(self) -> Kill:
+        return Kill(tuple(spec.name for spec in self.plan.processes if spec.name in self._alive))
+
+    def _on_one_overdue(self, component: str) -> list[Action]:
+        if self._is_ending():
+            return []
+        if component in self._cannot_die:
+            return self._give_up(f"{component} cannot be killed, so it cannot be started again")
+        self._cannot_die.add(component)
+        return [KillOne(component)]
 
     def _is_ending(self) -> bool:
         return self.state not in (State.RUNNING, State.RESTARTING)
@@ -263,7 +297,7 @@ class Policy:
         if self.state in (State.RUNNING, State.RESTARTING):
             self.culprit = Culprit("launch", "its guard process was killed")
             self.state = State.FAILED
-        return [Kill()]
+        return [self._kill()]
 
     def _fail(self, culprit: Culprit, suspects: tuple[Suspect, ...] = ()) -> list[Action]:
         if not self._counts(culprit):
@@ -308,18 +342,21 @@ class Policy:
         self.state, self._held = State.RESTARTING, None
         return [StopAttempt(reason), *self._when_attempt_is_over()]
 
+    def _when_over(self) -> list[Action]:
+        return self._when_attempt_is_over() if self.state is State.RESTARTING else self._when_empty()
+
     def _when_attempt_is_over(self) -> list[Action]:
-        return [StartAttempt()] if self._all_started and not self._finishing() else []
+        return [StartAttempt()] if not (self._starting or self._finishing()) else []
 
     def _stop(self, state: State, reason: str) -> list[Action]:
         self.state, self._held = state, None
-        return [Stop(reason), *self._when_empty()]
+        return [Stop(reason, self.plan.grace), *self._when_empty()]
 
     def _when_empty(self) -> list[Action]:
         return [End()] if self._has_ended() else []
 
     def _has_ended(self) -> bool:
-        return self._all_started and self._is_ending() and not self._alive
+        return self._is_ending() and not (self._starting or self._alive)
 
     # --- questions ---
 
@@ -343,7 +380,8 @@ class Policy:
 
     def _unfinished(self) -> set[str]:
         """The components that finish and have not: those that run, and those that still wait for their start."""
-        return self._finishing() | {name for name in self._waiting if self._role(name) is Role.FINISHES}
+        unstarted = self._waiting | ({self._starting} if self._starting else set())
+        return self._finishing() | {name for name in unstarted if self._role(name) is Role.FINISHES}
 
     def _named(self, culprit: Culprit) -> Culprit:
         """The culprit, as people know it."""

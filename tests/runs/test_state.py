@@ -13,7 +13,8 @@ from launcher.processes.identity import ProcessId, identify, is_alive
 from launcher.rundir import RunDir
 from launcher.runs.state import FailureState, RunState, first_state, read_state
 from launcher.runs.state_file import StateFile
-from launcher.supervisor.events import Event, Exited, Killing, RankExited, RankStarted, Ready, Started, Stopping
+from launcher.supervisor.actions import Action, Kill, Stop
+from launcher.supervisor.events import Event, Exited, RankExited, RankStarted, Ready, Started
 from launcher.supervisor.listeners.state import StateListener
 from tests.plans import machine, plan_of, rl, sft
 from tests.waiting import until
@@ -35,7 +36,7 @@ def stored(file: StateFile) -> RunState:
     return state
 
 
-def after(file: StateFile, *events: Event) -> RunState:
+def after(file: StateFile, *events: Event | Action) -> RunState:
     for event in events:
         StateListener(file)(event)
     return stored(file)
@@ -92,8 +93,8 @@ def test_a_rank_that_sigterm_has_ended_in_a_failed_run_was_ended_by_torchrun_unl
     assert [rank.ended_by for rank in stored(file).processes[0].ranks] == ["torchrun", None]
 
 
-@pytest.mark.parametrize("event", [Stopping("reason", 30.0), Killing(("trainer",))])
-def test_a_run_that_is_being_ended_says_so(file: StateFile, event: Event) -> None:
+@pytest.mark.parametrize("event", [Stop("reason"), Kill()])
+def test_a_run_that_is_being_ended_says_so(file: StateFile, event: Event | Action) -> None:
     assert after(file, event).state == "stopping"
 
 

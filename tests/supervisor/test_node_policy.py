@@ -13,7 +13,7 @@ from launcher.plan.nodes import Nodes
 from launcher.plan.spec import Plan, ProcessSpec, Progress, Ranks, Role
 from launcher.processes.sender import Sender
 from launcher.rundir import RunDir
-from launcher.supervisor.actions import Action, AwaitNodes, Diagnose, Drain, End, Kill, Stop
+from launcher.supervisor.actions import Action, AwaitNodes, Diagnose, Drain, End, Kill, Start, Stop
 from launcher.supervisor.events import (
     Event,
     Exited,
@@ -45,8 +45,8 @@ def policy(node: int = 0, trainer: int = 2, inference: int = 0) -> NodePolicy:
     progress = Progress("trainer", "loss", 10)
     plan = Plan("sft", "otter", RunDir(HERE, 1, node), (spec,), (), progress, 30.0, 600.0, nodes=nodes)
     found = NodePolicy(plan)
+    assert found.begin() == [Start(spec.name)]
     assert found.on(Started(spec.name, 100)) == []
-    assert found.all_started() == []
     return found
 
 

@@ -21,20 +21,25 @@ from launcher.supervisor.actions import (
     EndOne,
     Kill,
     KillAttempt,
+    KillOne,
+    Start,
     StartAgain,
     StartAttempt,
     Stop,
     StopAttempt,
 )
 from launcher.supervisor.events import (
+    CannotContinue,
     DrainTimedOut,
     Event,
     Exited,
     GraceOver,
     GuardDied,
     HungUp,
+    NewAttempt,
     NotReady,
     NotStarted,
+    OneOverdue,
     Quiet,
     RankExited,
     RankStarted,
@@ -75,15 +80,27 @@ def policy(components: tuple[str, ...] = RL, restarts: int = 0) -> Policy:
 def running(components: tuple[str, ...] = RL, restarts: int = 0) -> Policy:
     """The policy of a run whose components have all been started."""
     found = policy(components, restarts)
-    for pid, name in enumerate(components, start=100):
-        assert found.on(Started(name, pid)) == []
-    assert found.all_started() == []
+    assert start_all(found) == list(components)
     return found
 
 
+def start_all(run: Policy, *events: Event) -> list[str]:
+    """What is started at the beginning, or because of these events; every start succeeds."""
+    actions = [action for event in events for action in run.on(event)] if events else run.begin()
+    started = []
+    while names := [action.component for action in actions if isinstance(action, Start)]:
+        started += names
+        actions = [action for name in names for action in run.on(Started(name, 100 + len(started)))]
+    return started
+
+
 def replay(on: Policy, *events: Event) -> list[Action]:
-    """What is to be done after all of these."""
-    return [action for event in events for action in on.on(event)]
+    """What is to be done after all of these, beside the starts, which succeed."""
+    done: list[Action] = []
+    for event in events:
+        for action in on.on(event):
+            done += replay(on, Started(action.component, 100)) if isinstance(action, Start) else [action]
+    return done
 
 
 def kinds(actions: list[Action]) -> list[type]:
@@ -227,9 +244,9 @@ def test_what_happens_while_the_run_is_being_stopped_is_not_its_cause(late: Even
 
 def test_a_component_that_cannot_be_started_fails_the_run() -> None:
     run = policy()
-    replay(run, Started("trainer", 100))
+    run.begin()
+    assert run.on(Started("trainer", 100)) == [Start("orchestrator")]
     assert kinds(replay(run, NotStarted("orchestrator", "Permission denied"))) == [Stop]
-    assert run.all_started() == []
     assert replay(run, died("trainer", TERMINATED)) == [End()]
     assert run.culprit == Culprit("orchestrator", "could not be started: Permission denied")
     assert run.exit_code == 1
@@ -237,15 +254,15 @@ def test_a_component_that_cannot_be_started_fails_the_run() -> None:
 
 def test_a_run_of_which_nothing_could_be_started_ends_at_once() -> None:
     run = policy(SFT)
-    assert kinds(replay(run, NotStarted("trainer", "No such file"))) == [Stop]
-    assert run.all_started() == [End()]
+    assert run.begin() == [Start("trainer")]
+    assert kinds(replay(run, NotStarted("trainer", "No such file"))) == [Stop, End]
 
 
 def test_a_component_that_ends_while_others_are_still_started_does_not_end_the_run_too_early() -> None:
     run = policy()
-    actions = replay(run, Started("trainer", 100), died("trainer", 1), Started("orchestrator", 101))
-    assert kinds(actions) == [Stop]
-    assert run.all_started() == []
+    run.begin()
+    assert run.on(Started("trainer", 100)) == [Start("orchestrator")]
+    assert kinds(replay(run, died("trainer", 1), Started("orchestrator", 101))) == [Stop]
     assert replay(run, died("orchestrator", TERMINATED)) == [End()]
 
 
@@ -395,8 +412,9 @@ def test_a_signal_while_the_run_is_already_ending_only_hurries_it(before: list[E
 
 def test_a_signal_before_everything_has_started_ends_what_has() -> None:
     run = policy()
-    assert kinds(replay(run, Started("trainer", 100), Signalled(signal.SIGTERM))) == [Stop]
-    assert run.all_started() == []
+    run.begin()
+    assert kinds(run.on(Signalled(signal.SIGTERM))) == [Stop]
+    assert replay(run, Started("trainer", 100)) == []
     assert replay(run, died("trainer", TERMINATED)) == [End()]
 
 
@@ -424,15 +442,6 @@ def planned(**changes: dict[str, Any]) -> Policy:
     return Policy(replace(plan, processes=specs))
 
 
-def start_all(run: Policy) -> list[str]:
-    """Start what can be started; the names, in order."""
-    started = []
-    while spec := run.next_to_start():
-        started.append(spec.name)
-        run.on(Started(spec.name, 100 + len(started)))
-    return started
-
-
 def test_without_an_order_all_are_started_at_once_as_planned() -> None:
     assert start_all(planned()) == [*RL, "reward"]
 
@@ -440,8 +449,7 @@ def test_without_an_order_all_are_started_at_once_as_planned() -> None:
 def test_a_component_waits_until_the_other_is_ready_and_the_rest_does_not() -> None:
     run = planned(trainer={"after": ("inference",)}, inference={"ready": "tcp://h:1"})
     assert start_all(run) == ["orchestrator", "inference", "reward"]
-    run.on(Ready("inference", 1.0))
-    assert start_all(run) == ["trainer"]
+    assert start_all(run, Ready("inference", 1.0)) == ["trainer"]
 
 
 def test_what_has_no_readiness_is_waited_for_until_it_is_started() -> None:
@@ -460,8 +468,6 @@ def test_nothing_is_started_any_more_once_the_run_is_being_stopped() -> None:
     run = planned(trainer={"after": ("inference",)}, inference={"ready": "tcp://h:1"})
     start_all(run)
     replay(run, Signalled(signal.SIGINT), Ready("inference", 1.0))
-    assert start_all(run) == []
-    run.all_started()
     assert kinds(replay(run, *(died(name, TERMINATED) for name in ("orchestrator", "inference", "reward")))) == [End]
 
 
@@ -542,6 +548,23 @@ def test_a_run_that_is_stopped_while_a_silent_server_ends_does_not_start_it_agai
     assert kinds(replay(run, Signalled(signal.SIGINT), died("inference", TERMINATED), SILENT)) == [Stop]
 
 
+def test_a_silent_server_that_cannot_be_killed_ends_the_run() -> None:
+    run = planned(inference={"restarts": 2, "ready": "tcp://h:1"})
+    start_all(run)
+    assert kinds(replay(run, Ready("inference", 1.0), SILENT)) == [EndOne]
+    assert replay(run, OneOverdue("inference")) == [KillOne("inference")]
+    assert kinds(replay(run, OneOverdue("inference"))) == [Stop]
+    assert run.culprit == Culprit("launch", "inference cannot be killed, so it cannot be started again")
+
+
+def test_a_silent_server_that_was_killed_is_started_again() -> None:
+    run = planned(inference={"restarts": 2, "ready": "tcp://h:1"})
+    start_all(run)
+    replay(run, Ready("inference", 1.0), SILENT, OneOverdue("inference"))
+    assert kinds(replay(run, died("inference", -signal.SIGKILL))) == [StartAgain]
+    assert replay(run, OneOverdue("inference")) == []
+
+
 def test_what_comes_after_a_server_that_is_started_again_waits_for_it() -> None:
     run = planned(trainer={"after": ("inference",)}, inference={"restarts": 2, "ready": "tcp://h:1"})
     run.restarts = 1
@@ -549,10 +572,8 @@ def test_what_comes_after_a_server_that_is_started_again_waits_for_it() -> None:
     replay(run, Ready("inference", 1.0))
     start_all(run)
     replay(run, died("inference"), Started("inference", 7), died("orchestrator"), died("trainer", TERMINATED))
-    run.next_attempt(run.plan)
-    assert start_all(run) == ["orchestrator"]
-    run.on(Ready("inference", 1.0))
-    assert start_all(run) == ["trainer"]
+    assert start_all(run, NewAttempt(run.plan)) == ["orchestrator"]
+    assert start_all(run, Ready("inference", 1.0)) == ["trainer"]
 
 
 def test_a_server_that_ends_while_the_run_is_being_stopped_stays_ended() -> None:
@@ -574,8 +595,7 @@ def test_a_service_may_end_with_0_where_it_is_said_but_not_fail() -> None:
 def test_what_comes_after_a_service_that_prepares_and_ends_is_started_then() -> None:
     run = planned(trainer={"after": ("reward",)}, reward={"may_exit": True, "ready": "log:done"})
     assert "trainer" not in start_all(run)
-    replay(run, done("reward"))
-    assert start_all(run) == ["trainer"]
+    assert start_all(run, done("reward")) == ["trainer"]
 
 
 # --- the server, not its client ---------------------------------------------------------------------------------------
@@ -693,7 +713,6 @@ def test_a_dying_server_that_is_started_again_and_the_attempt_of_its_client_go_o
     run = planned(inference={"restarts": 1})
     run.restarts = 1
     start_all(run)
-    run.all_started()
     assert kinds(replay(run, lost_its(CLOSED), died("inference"))) == [Await, StartAgain, StopAttempt]
     replay(run, Started("inference", 7))
     assert replay(run, died("trainer", TERMINATED)) == [StartAttempt()]
@@ -775,7 +794,7 @@ def test_a_failure_with_attempts_left_ends_what_finishes_and_starts_it_again() -
     run = restartable()
     assert replay(run, died("trainer")) == [StopAttempt("trainer: exit code 1")]
     assert replay(run, died("orchestrator", TERMINATED)) == [StartAttempt()]
-    run.next_attempt(run.plan)
+    replay(run, NewAttempt(run.plan))
     assert (run.state, run.culprit, run.exits, run.collateral) == (State.RUNNING, None, {}, [])
 
 
@@ -812,7 +831,7 @@ def test_an_attempt_that_cannot_be_killed_fails_the_run() -> None:
 def test_each_attempt_has_a_grace_of_its_own() -> None:
     run = restartable(attempts=2)
     replay(run, died("trainer"), GraceOver(), died("orchestrator", -signal.SIGKILL))
-    run.next_attempt(run.plan)
+    replay(run, NewAttempt(run.plan))
     replay(run, Started("trainer", 1), Started("orchestrator", 2), died("trainer"))
     assert replay(run, GraceOver()) == [KillAttempt()]
 
@@ -827,16 +846,30 @@ def test_a_signal_between_two_attempts_ends_the_run() -> None:
 def test_the_last_attempts_failure_ends_the_run() -> None:
     run = restartable(attempts=1)
     replay(run, died("trainer"), died("orchestrator", TERMINATED))
-    run.next_attempt(run.plan)
+    replay(run, NewAttempt(run.plan))
     replay(run, Started("trainer", 1), Started("orchestrator", 2))
     assert kinds(replay(run, died("orchestrator"))) == [Stop]
     assert run.state is State.FAILED
 
 
+def test_an_attempt_that_comes_after_a_signal_is_not_started() -> None:
+    run = restartable()
+    replay(run, died("trainer"), died("orchestrator", TERMINATED), Signalled(signal.SIGINT))
+    assert replay(run, NewAttempt(run.plan)) == []
+    assert start_all(run, NewAttempt(run.plan)) == []
+    assert (run.state, run.exit_code) == (State.STOPPED, 130)
+
+
+def test_the_deadline_of_an_attempt_that_is_over_does_nothing_to_the_next() -> None:
+    run = restartable()
+    replay(run, died("trainer"), died("orchestrator", TERMINATED), NewAttempt(run.plan))
+    assert replay(run, GraceOver()) == []
+
+
 def test_an_attempt_that_cannot_be_made_fails_the_run() -> None:
     run = restartable()
     replay(run, died("trainer"), died("orchestrator"))
-    assert kinds(run.give_up("the disk is full")) == [Stop]
+    assert kinds(replay(run, CannotContinue("the disk is full"))) == [Stop]
     assert (run.state, run.culprit) == (State.FAILED, Culprit("trainer", "exit code 1; the disk is full", exit_code=1))
 
 

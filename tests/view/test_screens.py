@@ -20,7 +20,8 @@ from launcher.rundir import RunDir
 from launcher.runs.state import AttemptState, FailureState, ProcessState, ProgressState, RunState, first_state
 from launcher.stacks.frames import Frame, PythonProcess, Stack, Thread
 from launcher.stacks.text import stacks_text, verdict_lines
-from launcher.supervisor.events import NotStarted, Stopping
+from launcher.supervisor.actions import Stop
+from launcher.supervisor.events import NotStarted
 from launcher.tracking.wandb_links import WandbLink
 from launcher.view.console.event_log import describe
 from launcher.view.report import failure_block, header, summary
@@ -123,8 +124,10 @@ def test_stacks_checks_and_events() -> None:
     check(stacks_text(stacks, [NASTY], every_thread=True))
     check("\n".join(verdict_lines(stacks)))
     check(doctor_text([Check("rl", LINES, "fail", NASTY, NASTY)]))
-    check(describe(Stopping(LINES, 3.0))[1])
-    check(describe(NotStarted(NASTY, LINES))[1])
+    for happening in (Stop(LINES, 3.0), NotStarted(NASTY, LINES)):
+        described = describe(happening)
+        assert described
+        check(described[1])
 
 
 # --- commands, with a run.json that somebody has made -----------------------------------------------------------------

@@ -13,6 +13,7 @@ from launcher.failure.failure import Culprit
 from launcher.failure.oom import KernelLog, MemoryGroup, machine_oom_kills
 from launcher.machine.gpus import XidErrors
 from launcher.plan.spec import Plan
+from launcher.supervisor.actions import Action
 from launcher.supervisor.events import Event, Exited, Heartbeat, NewAttempt, RankExited, RankStarted, Started
 
 FULL = 64 * 1024  # bytes; a disk with less is full
@@ -46,7 +47,7 @@ class Witness:
         self._full: list[str] = []  # disks, when the first process failed
         self._ended: float | None = None  # when that was, monotonic
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: Event | Action) -> None:
         match event:
             case Started(name, pid):
                 self._meet((name, None), pid)

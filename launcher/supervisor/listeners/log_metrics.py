@@ -11,6 +11,7 @@ from pathlib import Path
 from launcher.borders.screen import printable
 from launcher.borders.values import MOST_STEPS
 from launcher.plan.spec import Plan, ProcessSpec
+from launcher.supervisor.actions import Action
 from launcher.supervisor.events import Event, NewAttempt
 from launcher.supervisor.log_tail import LogTail
 from launcher.tracking.sinks import MetricsFile, read_steps
@@ -90,7 +91,7 @@ class ProgressWatch:
         if self._followed:
             self._thread.start()
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: Event | Action) -> None:
         if isinstance(event, NewAttempt):
             self._plans.put(event.plan)
 

@@ -5,17 +5,16 @@ import signal
 from launcher.nodes.messages import Reported
 from launcher.processes.identity import identify
 from launcher.runs.state_file import TIME_LIMIT, StateFile
+from launcher.supervisor.actions import Action, Kill, Stop
 from launcher.supervisor.events import (
     Event,
     Exited,
     Heartbeat,
-    Killing,
     RankExited,
     RankStarted,
     Ready,
     Signalled,
     Started,
-    Stopping,
 )
 
 
@@ -25,7 +24,7 @@ class StateListener:
     def __init__(self, file: StateFile) -> None:
         self.file = file
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: Event | Action) -> None:
         match event:
             case Started(name, pid):
                 process = self.file.state.process(name)
@@ -49,7 +48,7 @@ class StateListener:
                 self.file.state.reason = TIME_LIMIT
             case Reported(_, report) if report.signal == signal.SIGUSR1 and self.file.state.state != "stopping":
                 self.file.state.reason = TIME_LIMIT
-            case Stopping() | Killing():
+            case Stop() | Kill():
                 self.file.state.state = "stopping"
             case _:
                 return

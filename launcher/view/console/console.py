@@ -22,17 +22,13 @@ from launcher.numbers import duration, three_digits
 from launcher.plan.spec import Plan
 from launcher.runs.state import read_state
 from launcher.runs.waits import read_waits, waits_text
+from launcher.supervisor.actions import Action, Await, EndOne, StartAgain, Stop, StopAttempt
 from launcher.supervisor.events import (
-    Awaiting,
-    EndingOne,
     Event,
     Heartbeat,
     NewAttempt,
     Ready,
-    Restarting,
     Started,
-    StartingAgain,
-    Stopping,
 )
 from launcher.view.console.event_log import describe
 from launcher.view.last_words import emphasised, fitted
@@ -51,7 +47,7 @@ class Console:
     def __init__(self, plan: Plan, header: str, every_line: bool, lost: Callable[[OSError], None]) -> None:
         self.plan, self.header, self.every_line, self.lost = plan, header, every_line, lost
         self._last_words = ""
-        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[Event | Action | None] = queue.SimpleQueue()
         self._log = FollowedLog(plan.followed, every_line)
         self._metrics = MetricsReader(plan.run.metrics(plan.progress.component))
         self._stopping = False
@@ -60,7 +56,7 @@ class Console:
         self._thread = threading.Thread(target=self._run, name="console", daemon=True)
         self._thread.start()
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: Event | Action) -> None:
         if not isinstance(event, Heartbeat):  # which is nothing to wake up for
             self._events.put(event)
 
@@ -108,7 +104,7 @@ class Console:
             if text:
                 self._screen.line(f"launch | {text}")
 
-    def _next_events(self, wait: float) -> list[Event | None]:
+    def _next_events(self, wait: float) -> list[Event | Action | None]:
         """All that have happened, before the log is looked at again: they say what to show of it."""
         events = []
         with suppress(queue.Empty):
@@ -117,15 +113,19 @@ class Console:
                 events.append(self._events.get_nowait())
         return events
 
-    def _show_event(self, event: Event | None) -> None:
-        self._stopping = self._stopping or isinstance(event, (Stopping, Restarting))
+    def _show_event(self, event: Event | Action | None) -> None:
+        self._stopping = self._stopping or isinstance(event, (Stop, StopAttempt))
         if isinstance(event, NewAttempt):
             self._show_log(closing=True)
             self._stopping = False
             self._log = FollowedLog(event.plan.followed, self.every_line)
             self._metrics = MetricsReader(event.plan.run.metrics(event.plan.progress.component))
-        if isinstance(event, (Started, Ready, Awaiting, EndingOne, StartingAgain, Stopping, Restarting, NewAttempt)):
-            self._screen.line(f"launch | {describe(event)[1]}")
+        if isinstance(event, (Started, Ready, Await, EndOne, StartAgain, Stop, StopAttempt, NewAttempt)):
+            self._show_described(event)
+
+    def _show_described(self, event: Event | Action) -> None:
+        if described := describe(event):
+            self._screen.line(f"launch | {described[1]}")
 
     def _show_log(self, closing: bool) -> bool:
         lines = self._log.new_lines(closing)

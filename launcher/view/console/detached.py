@@ -6,7 +6,8 @@ import threading
 from contextlib import suppress
 
 from launcher.plan.spec import Plan
-from launcher.supervisor.events import Event, Exited, RankStarted, Ready, Started, Stopping
+from launcher.supervisor.actions import Action, Stop
+from launcher.supervisor.events import Event, Exited, RankStarted, Ready, Started
 from launcher.view.last_words import emphasised
 from launcher.view.report import typed_name
 from launcher.view.terminal import shows_colours
@@ -60,7 +61,7 @@ class Detached:
         self._awaited |= {(spec.name, "ready") for spec in plan.processes if spec.ready}
         self._awaited |= {(spec.name, rank) for spec in plan.processes for rank in range(len(spec.rank_logs))}
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: Event | Action) -> None:
         match event:
             case Started(name, _):
                 self._awaited.discard((name, "started"))
@@ -70,7 +71,7 @@ class Detached:
                 self._awaited.discard((name, rank))
             case Exited(name, _):  # with 0, as it may: any other end is the run's
                 self._awaited -= {(name, "started"), (name, "ready")}
-        if isinstance(event, Stopping):
+        if isinstance(event, Stop):
             self._timer.cancel()
         elif not self._awaited and self._timer.ident is None:
             self._timer.start()

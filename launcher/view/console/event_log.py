@@ -5,17 +5,16 @@ from launcher.failure.failure import exit_text
 from launcher.logger import get_logger
 from launcher.nodes.messages import Lost, Report, Reported
 from launcher.plan.ready import not_ready_because, silent_because
+from launcher.supervisor.actions import Action, Await, EndOne, Kill, KillOne, StartAgain, Stop, StopAttempt
 from launcher.supervisor.events import (
-    Awaiting,
+    CannotContinue,
+    Diagnosed,
     DrainTimedOut,
-    EndingOne,
     Event,
     Exited,
     GraceOver,
     GuardDied,
-    Heartbeat,
     HungUp,
-    Killing,
     Moving,
     NewAttempt,
     NodesOverdue,
@@ -25,33 +24,30 @@ from launcher.supervisor.events import (
     RankExited,
     RankStarted,
     Ready,
-    Restarting,
     Signalled,
     Silent,
     Stalled,
     Started,
-    StartingAgain,
-    Stopping,
     SuspectsOverdue,
     WatcherDied,
     ending_text,
 )
 
 
-def log_event(event: Event) -> None:
+def log_event(happening: Event | Action) -> None:
     """A listener; where the lines go is the logger's business."""
-    if not isinstance(event, Heartbeat):
-        level, text = describe(event)
+    if described := describe(happening):
+        level, text = described
         get_logger().log(level, "{}", text)
 
 
-def describe(event: Event) -> tuple[str, str]:
-    """(level, one sentence)."""
-    level, text = _describe(event)
-    return level, printable(text)
+def describe(happening: Event | Action) -> tuple[str, str] | None:
+    """(level, one sentence); None for what need not be told."""
+    described = _describe(happening)
+    return (described[0], printable(described[1])) if described else None
 
 
-def _describe(event: Event) -> tuple[str, str]:
+def _describe(event: Event | Action) -> tuple[str, str] | None:
     match event:
         case Started(name, pid):
             return "INFO", f"{name}: started, pid {pid}"
@@ -63,9 +59,9 @@ def _describe(event: Event) -> tuple[str, str]:
             return "ERROR", f"{name}: not ready within {timeout:g}s: {not_ready_because(check, answer)}"
         case Silent(name, check, seconds, answer):
             return "ERROR", f"{name}: {silent_because(check, seconds, answer)}"
-        case EndingOne(name, why):
+        case EndOne(name, why):
             return "WARNING", f"{name}: ending it, to start it again: {why}"
-        case StartingAgain(name, what, left):
+        case StartAgain(name, what, left):
             return "WARNING", f"{name}: {what}; starting it again, {left} more times at most"
         case RankStarted(name, rank, pid):
             return "INFO", f"{name}: rank {rank} started, pid {pid}"
@@ -73,15 +69,13 @@ def _describe(event: Event) -> tuple[str, str]:
             return _ended(f"{name}: rank {rank}", exit_code, event.ended_by)
         case Exited(name, exit_code):
             return _ended(f"{name}:", exit_code, event.ended_by)
-        case Awaiting(suspects, seconds):
+        case Await(suspects, seconds):
             seen = ", ".join(f"{suspect.component} seems to be dying ({suspect.why})" for suspect in suspects)
             return "WARNING", f"{seen}: waiting up to {seconds:g}s for its end"
         case SuspectsOverdue():
             return "WARNING", "what seemed to be dying has not ended"
         case Signalled():
             return "INFO", event.text
-        case Heartbeat():
-            return "TRACE", "alive"
         case HungUp():
             return "INFO", "the terminal has gone away; the run goes on without it"
         case GuardDied():
@@ -95,16 +89,16 @@ def _describe(event: Event) -> tuple[str, str]:
             return "WARNING", f"{whose}nothing has been logged and no step made here for {seconds:g}s"
         case Moving(component):
             return "INFO", f"{component or 'the run'}: it moves again"
-        case Stalled(_, _, diagnosis):
+        case Stalled(diagnosis=diagnosis) | Diagnosed(diagnosis):
             where = [f"all stacks are in {diagnosis.file}"] if diagnosis.file else []
             return "ERROR", "\n".join(["what the processes do:", *diagnosis.lines, *where])
-        case Restarting(reason):
+        case StopAttempt(reason):
             return "WARNING", f"ending this attempt: {reason}"
         case NewAttempt(plan):
             return "INFO", f"attempt {plan.run.attempt} begins"
         case GraceOver():
             return "WARNING", "the grace is over"
-        case Stopping(reason, grace):
+        case Stop(reason, grace):
             return "INFO", f"stopping: {reason}; grace {grace:g}s"
         case Reported(node, report):
             return "INFO" if report.state in ("running", "finished") else "WARNING", f"node {node}: {_progress(report)}"
@@ -112,8 +106,13 @@ def _describe(event: Event) -> tuple[str, str]:
             return "WARNING", f"node {node}: {why}"
         case NodesOverdue():
             return "ERROR", "other nodes have not ended in time, and are not waited for"
-        case Killing(names):
+        case KillOne(name):
+            return "WARNING", f"killing {name}"
+        case Kill(names) if names:
             return "WARNING", f"killing {', '.join(names)}"
+        case CannotContinue(why):
+            return "ERROR", why
+    return None
 
 
 def _ended(who: str, exit_code: int | None, ended_by: str | None) -> tuple[str, str]:

@@ -1,0 +1,126 @@
+"""The processes of a plan's components: started, signalled, waited for. What becomes of them is posted as events."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from launcher.plan.spec import ProcessSpec, Role
+from launcher.processes.process_tree import kill_orphans_of, signal_group, sweep, zombie_exit_code
+from launcher.processes.spawn import spawn
+from launcher.supervisor.events import Event, Exited, NotStarted, RankExited, Started
+from launcher.supervisor.rank_watch import RankWatch
+from launcher.supervisor.serving import Watch
+
+Post = Callable[[Event], None]
+
+
+class Components:
+    """Those that live, with the ranks below them. Needs a running loop, in a process that is a subreaper."""
+
+    def __init__(self, post: Post) -> None:
+        self.post = post
+        self.living: dict[int, ProcessSpec] = {}  # by pid
+        self.watches: dict[str, Watch] = {}  # component -> what asks whether it can be used
+        self._asked: set[int] = set()  # pids of components that lived when they were asked to end
+        self._orphans: dict[int, RankExited] = {}  # pids of ranks that outlived their torchrun, and have to end now
+        self._ranks: dict[str, RankWatch] = {}
+
+    def start(self, spec: ProcessSpec) -> None:
+        watch = Watch(spec) if spec.ready or spec.alive else None
+        try:
+            pid = spawn(spec, os.environ)
+        except OSError as error:
+            self.post(NotStarted(spec.name, str(error)))
+            return
+        self.living[pid] = spec
+        self.post(Started(spec.name, pid))
+        if spec.ranks:
+            self._ranks[spec.name] = RankWatch(spec, pid, self.post)
+        if watch:
+            self.watches[spec.name] = watch
+            watch.task = asyncio.get_running_loop().create_task(watch.run(self.post))
+
+    def pids(self, component: str | None = None, role: Role | None = None) -> list[int]:
+        """Of those that live: all, one component, or those of one role."""
+        return [
+            pid for pid, spec in self.living.items() if component in (None, spec.name) and role in (None, spec.role)
+        ]
+
+    def serving(self) -> Iterator[tuple[ProcessSpec, Watch | None]]:
+        return ((spec, self.watches.get(spec.name)) for spec in self.living.values() if spec.role is Role.SERVES)
+
+    # --- what ends them ---
+
+    def send(self, pids: list[int], number: signal.Signals) -> None:
+        """Send a signal to each of these, and to its process group."""
+        for pid in pids:
+            if zombie_exit_code(pid) is None:
+                self._asked.add(pid)
+            signal_group(pid, number)
+
+    def ask_to_end(self, pids: list[int]) -> None:
+        self.send(pids, signal.SIGTERM)
+        for pid in pids:
+            signal_group(pid, signal.SIGCONT)  # what is stopped would not hear it
+
+    def hurry(self) -> None:
+        """The ranks are expected to end, and torchrun after them."""
+        for watch in self._ranks.values():
+            watch.hurry()
+
+    def kill(self) -> None:
+        """Kill everything. Nothing that can be killed is left when this returns."""
+        self.send(self.pids(), signal.SIGKILL)
+        self.hurry()
+        self.sweep()
+        for pid in tuple(self.living):  # it hangs in the kernel, for as long as a driver or a file server likes
+            self._ended(pid, -signal.SIGKILL)
+
+    def sweep(self) -> None:
+        """Kill every descendant, and wait for it."""
+        for pid, status in sweep().items():
+            self._ended(pid, os.waitstatus_to_exitcode(status))
+
+    def forget_orphans(self) -> None:
+        """A new attempt is not told of ranks of the last one."""
+        self._orphans.clear()
+
+    # --- how they end ---
+
+    def reap(self) -> None:
+        """Wait for every child that has ended: components, and orphans that fell to us."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            self._ended(pid, os.waitstatus_to_exitcode(status))
+
+    def _ended(self, pid: int, exit_code: int) -> None:
+        spec = self.living.pop(pid, None)
+        if spec is None:
+            if orphan := self._orphans.pop(pid, None):
+                self.post(replace(orphan, exit_code=exit_code))
+            return
+        if spec.name in self._ranks:
+            orphans = self._ranks.pop(spec.name).close(exit_code)
+            self._orphans |= {
+                pid: RankExited(spec.name, rank, None, ended_by="launch") for pid, rank in orphans.items()
+            }
+        if watch := self.watches.pop(spec.name, None):
+            watch.close()
+        kill_orphans_of(spec.name, self.living)
+        self.post(Exited(spec.name, exit_code, ended_by="launch" if pid in self._asked else None))
+        self._asked.discard(pid)
+
+    def close(self) -> None:
+        """The run has ended: nothing is watched any more, and nothing lives on."""
+        for watch in self.watches.values():
+            watch.close()
+        for ranks in self._ranks.values():
+            ranks.close(-signal.SIGKILL)
+        self.sweep()
