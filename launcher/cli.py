@@ -3,7 +3,7 @@
 import sys
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -95,12 +95,26 @@ class Commands(TyperGroup):
         formatter.write(f"Usage: launch COMMAND [OPTIONS]\n\n{HELP}\nCommands:\n")
         width = max(map(len, COMMANDS)) + 2
         formatter.write("".join(f"  {name:<{width}}{text}\n" for name, text in COMMANDS.items()))
-        formatter.write("\nlaunch COMMAND --help shows every option.\n")
+        formatter.write("\nlaunch COMMAND --help shows every option, launch --version the version.\n")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version  # takes as long as all of the help
+
+        print(f"launch {version('launch-rl')}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True)] = False,
+) -> None:
+    """The options of `launch` itself."""
 
 
 def _make_app() -> Any:
     group = typer.Typer(cls=Commands, add_completion=False, rich_markup_mode=None, no_args_is_help=True)
-    group.callback(context_settings={"help_option_names": ["--help", "-h"]})(lambda: None)
+    group.callback(context_settings={"help_option_names": ["--help", "-h"]})(_options)
     return typer.main.get_command(group)
 
 

@@ -29,3 +29,8 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60}m {whole % 60:02}s"
     return f"{whole // 3600}h {whole % 3600 // 60:02}m"
+
+
+def plural(count: int, word: str) -> str:
+    """1 rank, 2 ranks."""
+    return f"{count} {word}{'s' if count != 1 else ''}"

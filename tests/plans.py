@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from launcher.config.base import Section
 from launcher.config.run import RLConfig, SFTConfig
-from launcher.options.command import Request, config_command
+from launcher.options.command import RunRequest, config_command
 from launcher.plan.build import make_plan
 from launcher.plan.nodes import plan_nodes
 from launcher.plan.spec import Machine, Plan, ProcessSpec
@@ -26,7 +26,7 @@ def typed(model: type[S], *arguments: str, more: Iterable[inspect.Parameter] = (
     """The configuration that a command with these arguments would be called with."""
     loaded: list[S] = []
 
-    def keep(request: Request[S], **own: Any) -> int:
+    def keep(request: RunRequest[S], **own: Any) -> int:
         loaded.append(request.load())
         return 0
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -188,6 +189,10 @@ def test_every_command_stands_in_the_help(terminal: Terminal) -> None:
 
     text = terminal.type("--help").stdout
     assert {name for name in COMMANDS if re.search(rf"^  {name} ", text, re.MULTILINE)} == set(COMMANDS)
+
+
+def test_the_version_is_that_of_the_package(terminal: Terminal) -> None:
+    assert terminal.type("--version").stdout == f"launch {version('launch-rl')}\n"
 
 
 def test_launch_alone_shows_what_there_is(terminal: Terminal) -> None:

@@ -17,7 +17,7 @@ from launcher.config.run import RLConfig, SFTConfig
 from launcher.errors import UserError
 from launcher.machine.limits import check_limits
 from launcher.machine.probe import check_programs, probe
-from launcher.options.command import Request
+from launcher.options.command import RunRequest
 from launcher.options.load import read_config_of_run
 from launcher.plan.build import make_plan
 from launcher.plan.nodes import plan_nodes
@@ -51,7 +51,7 @@ def resume(ctx: typer.Context) -> int:
     name = arguments.pop(0) if arguments and arguments[0][:1] not in ("-", "@") else None
     run, state = find_run(name, "resume")
 
-    def call(request: Request[RLConfig] | Request[SFTConfig], dry_run: bool, detach: bool, trust: bool) -> int:
+    def call(request: RunRequest[RLConfig] | RunRequest[SFTConfig], dry_run: bool, detach: bool, trust: bool) -> int:
         check_trusted(run, state.name, "resume", trust or own_job() is not None)
         return go_on(request, run, settled(run, submitted(run, state)), dry_run, detach, trust)
 
@@ -60,7 +60,7 @@ def resume(ctx: typer.Context) -> int:
 
 
 def go_on(
-    request: Request[RLConfig] | Request[SFTConfig],
+    request: RunRequest[RLConfig] | RunRequest[SFTConfig],
     run: RunDir,
     state: RunState,
     dry_run: bool,

@@ -8,7 +8,7 @@ import typer
 
 from launcher.commands.common import TRUST
 from launcher.config.run import RLConfig, SFTConfig
-from launcher.options.command import Request, config_command
+from launcher.options.command import RunRequest, config_command
 
 RUN_OPTIONS = {
     "dry_run": "print the complete plan and start nothing",
@@ -31,7 +31,7 @@ def _flag(name: str, help: str) -> inspect.Parameter:
 
 
 def start_run(
-    request: Request[RLConfig] | Request[SFTConfig], dry_run: bool, clean: bool, detach: bool, trust: bool
+    request: RunRequest[RLConfig] | RunRequest[SFTConfig], dry_run: bool, clean: bool, detach: bool, trust: bool
 ) -> int:
     """`launch rl` and `launch sft`."""
     from launcher.commands.start import start  # not for the help, which is typed a hundred times a day

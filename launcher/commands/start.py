@@ -9,7 +9,7 @@ from launcher.commands.attempt import carry_out, directory_of, process_count
 from launcher.config.run import RLConfig, RunConfig, SFTConfig
 from launcher.machine.limits import check_limits
 from launcher.machine.probe import check_programs, probe
-from launcher.options.command import Request
+from launcher.options.command import RunRequest
 from launcher.plan.build import make_plan
 from launcher.plan.nodes import plan_nodes
 from launcher.plan.render import render
@@ -21,7 +21,7 @@ from launcher.slurm.submit import submit
 
 
 def start(
-    request: Request[RLConfig] | Request[SFTConfig], dry_run: bool, clean: bool, detach: bool, trust: bool
+    request: RunRequest[RLConfig] | RunRequest[SFTConfig], dry_run: bool, clean: bool, detach: bool, trust: bool
 ) -> int:
     """`launch rl` and `launch sft`: a new run, and its first attempt. Returns the exit code, and raises UserError."""
     config = request.load()

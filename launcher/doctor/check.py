@@ -15,7 +15,7 @@ class Check:
     name: str
     state: Literal["ok", "warn", "fail"]
     found: str
-    mend: str = ""  # the command, or what else to do
+    fix: str = ""  # the command, or what else to do
 
 
 def ask(*command: str, seconds: float = 2.0) -> str | None:
@@ -25,7 +25,3 @@ def ask(*command: str, seconds: float = 2.0) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
-
-
-def plural(count: int, word: str) -> str:
-    return f"{count} {word}{'s' if count != 1 else ''}"

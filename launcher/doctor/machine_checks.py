@@ -11,10 +11,11 @@ from pathlib import Path
 
 import psutil
 
-from launcher.doctor.check import Check, ask, plural
+from launcher.doctor.check import Check, ask
 from launcher.home import user_name
 from launcher.machine.gpus import gpu_processes
 from launcher.machine.probe import visible_gpus
+from launcher.numbers import plural
 
 GIB = 1 << 30
 SHARED_MEMORY = GIB  # data loaders and NCCL take some hundred MB each; containers give 64 MB
@@ -61,8 +62,8 @@ def check_shared_memory(directory: Path = Path("/dev/shm")) -> Iterator[Check]:
         return
     found = f"{usage.free / GIB:.1f} of {usage.total / GIB:.1f} GiB free"
     if usage.total < SHARED_MEMORY:
-        mend = f"docker run --shm-size 8g, or: mount -o remount,size=8g {directory}"
-        yield Check("rl, sft", "shared memory", "warn", f"{found}: data loaders may die of SIGBUS", mend)
+        fix = f"docker run --shm-size 8g, or: mount -o remount,size=8g {directory}"
+        yield Check("rl, sft", "shared memory", "warn", f"{found}: data loaders may die of SIGBUS", fix)
     elif usage.free < usage.total / 2:
         yield Check("rl, sft", "shared memory", "warn", found, _how_to_free(directory))
     else:
@@ -124,8 +125,8 @@ def check_logout() -> Iterator[Check]:
     kills = ask("loginctl", "show-session", "-p", "KillUserProcesses", "--value") == "yes"
     excluded = (ask("loginctl", "show-session", "-p", "KillExcludeUsers", "--value") or "").split()
     if kills and user_name() not in excluded:
-        mend = "loginctl enable-linger, then: systemd-run --user --scope launch ... --detach"
-        yield Check("detach", "logout", "warn", "systemd ends a run at logout (KillUserProcesses)", mend)
+        fix = "loginctl enable-linger, then: systemd-run --user --scope launch ... --detach"
+        yield Check("detach", "logout", "warn", "systemd ends a run at logout (KillUserProcesses)", fix)
     else:
         yield Check("detach", "logout", "ok", "systemd leaves a run alone")
 

@@ -53,8 +53,8 @@ def check_installation() -> Iterator[Check]:
     if "launch" in entry_points(group="torchrun.logs_specs").names:
         yield Check("rl, sft", "torchrun", "ok", "its logs go to documented paths")
     else:
-        mend = f"{sys.executable} -m pip install launch-rl"
-        yield Check("rl, sft", "torchrun", "fail", "does not know launch: the package is not installed", mend)
+        fix = f"{sys.executable} -m pip install launch-rl"
+        yield Check("rl, sft", "torchrun", "fail", "does not know launch: the package is not installed", fix)
 
 
 def check_environment() -> Iterator[Check]:
@@ -93,8 +93,8 @@ def check_slurm() -> Iterator[Check]:
 
 def check_pyspy() -> Iterator[Check]:
     if not find_pyspy():
-        mend = f"{sys.executable} -m pip install py-spy"
-        yield Check("stacks", "py-spy", "warn", "not installed: only processes that call setup_logger answer", mend)
+        fix = f"{sys.executable} -m pip install py-spy"
+        yield Check("stacks", "py-spy", "warn", "not installed: only processes that call setup_logger answer", fix)
     elif ptrace_scope() and os.geteuid() != 0:
         found = f"is {ptrace_scope()}: only processes that call setup_logger can be looked into"
         yield Check("stacks", "ptrace_scope", "warn", found, NO_PTRACE_SCOPE)

@@ -21,7 +21,7 @@ def check_tmux() -> Check:
 
 
 def doctor_text(checks: Iterable[Check]) -> str:
-    """The checks by group, a line or two each, with what mends what is not well below it; then the verdict."""
+    """The checks by group, a line or two each, with what fixes what is not well below it; then the verdict."""
     checks = list(checks)
     lines = [line for group in get_args(Group) for line in _group(group, checks)]
     return in_lines([*lines, "", _verdict(checks)]) + "\n"
@@ -33,8 +33,8 @@ def _group(group: Group, checks: Iterable[Check]) -> Iterator[str]:
         yield group
     for check in own:
         yield from _wrapped(f"  {check.state:<5} {check.name:<14}", check.found)
-        if check.mend:
-            yield from _wrapped(" " * 22 + "-> ", check.mend)
+        if check.fix:
+            yield from _wrapped(" " * 22 + "-> ", check.fix)
 
 
 def _wrapped(start: str, text: str) -> list[str]:

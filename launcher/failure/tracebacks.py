@@ -7,6 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 import launcher
+from launcher.numbers import plural
 
 LONGEST = 25  # lines of a traceback
 LONGEST_MESSAGE = 6  # lines of an exception's message
@@ -211,7 +212,7 @@ def _folded(frames: Iterable[Frame], is_short: bool) -> Iterator[list[str]]:
             yield from (_lines(frame, is_short) for frame in together)
         else:
             count = len(together) + sum(frame.repeated for frame in together)
-            yield [f"  ... {whose}, {count} frame{'s' if count > 1 else ''}"]
+            yield [f"  ... {whose}, {plural(count, 'frame')}"]
 
 
 def _whose(frame: Frame, with_own: bool, is_short: bool) -> str | None:
@@ -229,7 +230,7 @@ def _whose(frame: Frame, with_own: bool, is_short: bool) -> str | None:
 def _lines(frame: Frame, is_short: bool) -> list[str]:
     with_carets = not is_short or not frame.function
     lines = [line for line in frame.lines if with_carets or not _CARETS.fullmatch(line)]
-    times = f"{frame.repeated} more time{'s' if frame.repeated > 1 else ''}"
+    times = plural(frame.repeated, "more time")
     return [*lines, f"    (the same {times})"] if frame.repeated else lines
 
 

@@ -97,7 +97,7 @@ class ConfigCommand(TyperCommand):
         formatter.write(options_help(self.model, [p for p in self.params if p.name in self.own]))
 
 
-class Request(Generic[S]):
+class RunRequest(Generic[S]):
     """A command line that has been split but not yet understood: layers of configuration, the files first."""
 
     def __init__(self, model: type[S], typed: Typed, options: dict[str, Any]) -> None:
@@ -135,7 +135,7 @@ def config_command(
 
     def call(ctx: typer.Context, **options: Any) -> int:
         own = {parameter.name: options.pop(parameter.name) for parameter in more}
-        return run(Request(model, ctx.obj, options), **own)
+        return run(RunRequest(model, ctx.obj, options), **own)
 
     context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
     call.__signature__ = signature(model, context, *more)  # type: ignore[attr-defined]

@@ -8,7 +8,7 @@ from typer.exceptions import TyperException
 from launcher.borders.screen import printable
 from launcher.config.base import Section
 from launcher.errors import UserError
-from launcher.options.command import Request, config_command
+from launcher.options.command import RunRequest, config_command
 
 S = TypeVar("S", bound=Section)
 
@@ -20,7 +20,7 @@ def load_component(model: type[S], arguments: list[str]) -> S:
     """
     loaded: list[S] = []
 
-    def keep(request: Request[S]) -> int:
+    def keep(request: RunRequest[S]) -> int:
         loaded.append(request.load())
         return 0
 

@@ -13,7 +13,7 @@ from launcher.config.base import Directory, Duration, Section, Switch
 from launcher.config.torchrun import Ranks
 
 
-class Shape(Enum):
+class Form(Enum):
     """How a field is written on the command line."""
 
     FLAG = "--x / --no-x"
@@ -30,7 +30,7 @@ class ConfigField:
     """
 
     path: tuple[str, ...]
-    shape: Shape
+    shape: Form
     metavar: str
     default: Any
     help: str
@@ -69,16 +69,16 @@ def section_type(info: FieldInfo) -> type[Section] | None:
     return kind if isinstance(kind, type) and issubclass(kind, Section) else None
 
 
-def _shape(annotation: Any) -> Shape | None:
+def _shape(annotation: Any) -> Form | None:
     kind = _without_none(annotation)
     if kind is bool:
-        return Shape.FLAG
+        return Form.FLAG
     if get_origin(kind) is tuple:
-        return Shape.MANY
+        return Form.MANY
     if get_origin(kind) is dict:
         values = get_args(kind)[1]
-        return None if isinstance(values, type) and issubclass(values, Section) else Shape.PAIRS
-    return Shape.VALUE
+        return None if isinstance(values, type) and issubclass(values, Section) else Form.PAIRS
+    return Form.VALUE
 
 
 def _without_none(annotation: Any) -> Any:

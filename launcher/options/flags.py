@@ -8,7 +8,7 @@ import typer
 
 from launcher.config.base import Section
 from launcher.errors import UserError
-from launcher.options.fields import ConfigField, Shape, config_fields
+from launcher.options.fields import ConfigField, Form, config_fields
 
 SHORT = {
     "trainer.nproc": ("nproc", "nproc-per-node"),
@@ -22,7 +22,7 @@ SHORT = {
 }
 """Other spellings of options that people type often; the field stays the owner of the value."""
 
-_TYPES = {Shape.FLAG: bool | None, Shape.VALUE: str | None, Shape.MANY: list[str] | None, Shape.PAIRS: list[str] | None}
+_TYPES = {Form.FLAG: bool | None, Form.VALUE: str | None, Form.MANY: list[str] | None, Form.PAIRS: list[str] | None}
 
 
 def parameter_name(field: ConfigField) -> str:
@@ -45,11 +45,11 @@ def signature(model: type[Section], *more: inspect.Parameter) -> inspect.Signatu
 
 def _parameter(field: ConfigField) -> inspect.Parameter:
     names = option_names(field)
-    if field.shape is Shape.FLAG:
+    if field.shape is Form.FLAG:
         spellings = [f"--{name}/--{negative(name)}" for name in names]
     else:
         spellings = [f"--{name}" for name in names]
-    option = typer.Option(*spellings, help=field.help, metavar=None if field.shape is Shape.FLAG else field.metavar)
+    option = typer.Option(*spellings, help=field.help, metavar=None if field.shape is Form.FLAG else field.metavar)
     return inspect.Parameter(
         parameter_name(field),
         inspect.Parameter.KEYWORD_ONLY,
@@ -80,7 +80,7 @@ def layer(model: type[Section], typed: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _value(field: ConfigField, typed: Any) -> Any:
-    if field.shape is Shape.PAIRS:
+    if field.shape is Form.PAIRS:
         return dict(_pair(field, text) for text in typed)
     if field.metavar == "RANK[,RANK]":
         return ",".join(typed)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from launcher.config.base import Section
-from launcher.options.fields import ConfigField, Shape, config_fields
+from launcher.options.fields import ConfigField, Form, config_fields
 from launcher.options.flags import negative, option_names
 
 WIDTH = 78  # columns
@@ -37,7 +37,7 @@ def by_section(fields: Iterable[ConfigField]) -> dict[str, list[ConfigField]]:
 def usage(field: ConfigField) -> str:
     """The option's spellings, with what they take."""
     names = option_names(field)
-    if field.shape is Shape.FLAG:
+    if field.shape is Form.FLAG:
         return ", ".join(f"--{name} / --{negative(name)}" for name in names)
     return ", ".join(f"--{name}" for name in names) + f" {field.metavar}"
 
@@ -51,9 +51,9 @@ def default_text(field: ConfigField) -> str:
     """The default as a person would write it; empty where there is none, or where it is inherited from the run."""
     if field.default in (None, (), {}) or field.inherited:
         return ""
-    if field.shape is Shape.FLAG:
+    if field.shape is Form.FLAG:
         return "on" if field.default else "off"
-    if field.shape is Shape.MANY:
+    if field.shape is Form.MANY:
         return ",".join(str(part) for part in field.default)
     return f"{field.default:g}s" if field.metavar == "DURATION" else str(field.default)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from launcher.errors import UserError
+from launcher.numbers import plural
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def _are(gpus: tuple[str, ...]) -> str:
 
 
 def _count(gpus: tuple[str, ...]) -> str:
-    return f"{len(gpus)} GPU{'s' if len(gpus) != 1 else ''}"
+    return plural(len(gpus), "GPU")
 
 
 def _left(left: tuple[str, ...]) -> str:

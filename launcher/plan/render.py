@@ -6,6 +6,7 @@ from pathlib import Path
 
 from launcher.borders.masking import MASK, masked_value, masked_words
 from launcher.borders.screen import in_one_line, printable, quoted
+from launcher.numbers import plural
 from launcher.plan.ready import ready_when
 from launcher.plan.spec import Plan, ProcessSpec
 
@@ -28,7 +29,7 @@ def _comment(text: str) -> str:
 
 
 def _about(spec: ProcessSpec) -> Iterator[str]:
-    ranks = f", {spec.ranks.count} rank{'s' if spec.ranks.count > 1 else ''} under torchrun" if spec.ranks else ""
+    ranks = f", {plural(spec.ranks.count, 'rank')} under torchrun" if spec.ranks else ""
     gpus = f"GPU {','.join(spec.gpus)}" if spec.gpus else "no GPU"
     yield f"{spec.name}: {gpus}{ranks}"
     yield f"  log {spec.log}"

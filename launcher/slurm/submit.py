@@ -12,6 +12,7 @@ from launcher.config.run import RLConfig, SFTConfig
 from launcher.errors import UserError
 from launcher.machine.probe import check_programs, probe
 from launcher.machine.provenance import provenance
+from launcher.numbers import plural
 from launcher.plan.build import make_plan
 from launcher.plan.nodes import TORCHRUN_PORT, node_count, nodes_at
 from launcher.plan.spec import Machine, Plan
@@ -113,7 +114,7 @@ def _undo(run: RunDir, earlier: RunState | None) -> None:
 
 def _submitted(plan: Plan, job: SlurmState, nodes: int) -> str:
     typed = call_name(plan.run.root, plan.name)
-    where = f"{nodes} node{'s' if nodes > 1 else ''}" + (f" of {job.cluster}" if job.cluster else "")
+    where = plural(nodes, "node") + (f" of {job.cluster}" if job.cluster else "")
     lines = [f"{plan.kind} run {plan.name}: submitted as job {job.job}, {where}", f"  directory  {plan.run.root}"]
     lines += [f"  note       {note}" for note in plan.notes]
     commands = [f"status {typed}", f"logs {typed} -f", f"attach {typed}", f"stop {typed}"]

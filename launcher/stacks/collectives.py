@@ -121,7 +121,7 @@ def collective_lines(recordings: Sequence[Recording], now: float) -> list[str]:
     lines = [_sentence(finding, now) for finding in find(recordings)]
     troubles = sorted((recording.trouble, recording.rank) for recording in recordings if recording.trouble)
     for trouble, pairs in groupby(troubles, lambda pair: pair[0]):
-        lines.append(f"collectives of {named([rank for _, rank in pairs])}: unknown, {trouble}")
+        lines.append(f"collectives of {ranks_text([rank for _, rank in pairs])}: unknown, {trouble}")
     return lines
 
 
@@ -132,18 +132,18 @@ def _sentence(finding: Finding, now: float) -> str:
     if finding.missing:
         never = "never enqueued" if now - finding.since >= SETTLED else "has not enqueued"
         never = never.replace("has", "have") if len(finding.missing) > 1 else never
-        return f"{named(finding.missing)} {never} {what}; {named(finding.waiting)} {wait}"
+        return f"{ranks_text(finding.missing)} {never} {what}; {ranks_text(finding.waiting)} {wait}"
     if finding.instead:
         others = [
-            f"{named([rank for rank, operation in finding.instead.items() if operation == each])} enqueued {each}"
+            f"{ranks_text([rank for rank, operation in finding.instead.items() if operation == each])} enqueued {each}"
             for each in sorted(set(finding.instead.values()))
         ]
-        return f"{', '.join(others)} in place of {what}; {named(finding.waiting)} {wait}"
+        return f"{', '.join(others)} in place of {what}; {ranks_text(finding.waiting)} {wait}"
     wait = wait.replace("in it", f"in {what}")
-    return f"{named(finding.waiting)} {wait}; every rank that could be read has enqueued it"
+    return f"{ranks_text(finding.waiting)} {wait}; every rank that could be read has enqueued it"
 
 
-def named(ranks: Sequence[int]) -> str:
+def ranks_text(ranks: Iterable[int]) -> str:
     """ "rank 1", "ranks 0 and 2", "ranks 0-3, 5 and 7"."""
     ordered = sorted(ranks)
     spans = []

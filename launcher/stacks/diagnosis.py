@@ -9,7 +9,7 @@ from launcher.runs.state import RunState
 from launcher.runs.waits import read_waits, waits_text
 from launcher.stacks.collectives import Recording, collective_lines, find
 from launcher.stacks.frames import Stack
-from launcher.stacks.groups import group_stacks, standing_apart
+from launcher.stacks.groups import group_stacks, stragglers
 from launcher.stacks.recorders import read_recorders
 from launcher.stacks.stacks import take_stacks
 from launcher.stacks.text import stacks_text, verdict_lines
@@ -36,6 +36,6 @@ def _awaited_rank(state: RunState, recordings: list[Recording], stacks: list[Sta
     """The local rank that all others wait for, if it is one: by its collectives or else by its stack."""
     findings = find(recordings)
     awaited = findings[0].culprits if findings else ()
-    awaited = awaited or standing_apart(group_stacks(stacks))
+    awaited = awaited or stragglers(group_stacks(stacks))
     first = min((rank.rank for process in state.processes for rank in process.ranks), default=0)
     return awaited[0] - first if len(awaited) == 1 else None

@@ -1,4 +1,4 @@
-"""Who stands where: processes whose main threads are at the same place, and who stands apart. Pure."""
+"""Who stands where: processes whose main threads are at the same place, and which ranks are stragglers. Pure."""
 
 import re
 from collections import defaultdict
@@ -13,7 +13,7 @@ _WRAPPERS = frozenset({"wrapper", "inner", "decorate_context", "_fn", "_call_imp
 
 
 @dataclass(frozen=True)
-class Group:
+class StackGroup:
     """Processes of one kind that stand at the very same place."""
 
     processes: tuple[PythonProcess, ...]
@@ -30,7 +30,7 @@ class Group:
         return first.rank is not None and not first.is_child
 
 
-def group_stacks(stacks: Iterable[Stack]) -> list[Group]:
+def group_stacks(stacks: Iterable[Stack]) -> list[StackGroup]:
     """Ranks come first, the largest group of them leading; then the other components, then children."""
     together = defaultdict(list)
     for stack in stacks:
@@ -46,20 +46,20 @@ def _places(thread: Thread) -> tuple[tuple[str, int], ...]:
     return tuple((frame.file, frame.line) for frame in thread.frames)
 
 
-def _group(members: Sequence[Stack]) -> Group:
+def _group(members: Sequence[Stack]) -> StackGroup:
     mains = [stack.threads[0] for stack in members]
     main = Thread(mains[0].name, mains[0].frames, all(thread.waits for thread in mains))
     others = {_places(thread): thread for stack in members for thread in stack.threads[1:]}
     processes = sorted((stack.process for stack in members), key=lambda process: (process.rank or 0, process.pid))
-    return Group(tuple(processes), main, tuple(others.values()))
+    return StackGroup(tuple(processes), main, tuple(others.values()))
 
 
-def _order(group: Group) -> tuple[bool, bool, int, int]:
+def _order(group: StackGroup) -> tuple[bool, bool, int, int]:
     first = group.processes[0]
     return first.is_child, first.rank is None, -len(group.processes), first.rank or 0
 
 
-def standing_apart(groups: Iterable[Group]) -> tuple[int, ...]:
+def stragglers(groups: Iterable[StackGroup]) -> tuple[int, ...]:
     """The ranks that are not where the others are: outside the collective that the others wait in.
 
     Where none, or all, are in a collective it is those outside the largest group; empty when nobody stands out.

@@ -2,39 +2,39 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
 from pathlib import Path
 
 from launcher.borders.screen import in_lines, in_one_line
+from launcher.stacks.collectives import ranks_text
 from launcher.stacks.frames import Frame, PythonProcess, Stack, Thread
-from launcher.stacks.groups import Group, calling_frame, group_stacks, standing_apart, telling_frame
+from launcher.stacks.groups import StackGroup, calling_frame, group_stacks, stragglers, telling_frame
 
 _LIBRARY = re.compile(r"^.*/lib(?:64)?/python3[^/]*/(?:(?:site|dist)-packages/)?")
 _FUNCTION_WIDTH = 28  # columns
 
 
 def stacks_text(stacks: Sequence[Stack], collectives: Sequence[str] = (), *, every_thread: bool = False) -> str:
-    """A headline for each group and its main thread's stack, innermost frame first; then who stands apart.
+    """A headline for each group and its main thread's stack, innermost frame first; then the stragglers.
 
     Other threads take a line each, or their whole stack with `every_thread`; so does torchrun, which only waits.
     `collectives` are lines that say who waits in which collective.
     """
     groups = group_stacks(stacks)
     blocks = [list(_block(group, every_thread)) for group in groups]
-    blocks += [list(_refused(stacks)), list(collectives), list(_apart(groups))]
+    blocks += [list(_refused(stacks)), list(collectives), list(_stragglers(groups))]
     return "\n\n".join(in_lines(block) for block in blocks if block) + "\n"
 
 
 def verdict_lines(stacks: Sequence[Stack]) -> list[str]:
-    """What the stacks come to, a line for each place where a rank or a component stands; then who stands apart."""
+    """What the stacks come to, a line for each place where a rank or a component stands; then the stragglers."""
     groups = group_stacks(stacks)
     first = [group.processes[0] for group in groups]
     told = [group for group, process in zip(groups, first, strict=True) if not (process.is_child or process.has_ranks)]
     lines = [f"{who(group.processes)} {_verb(group)} {_shortly(group.main.frames)}" for group in told]
-    return [in_one_line(line) for line in (*lines, *_refused(stacks), *_apart(groups))]
+    return [in_one_line(line) for line in (*lines, *_refused(stacks), *_stragglers(groups))]
 
 
-def _block(group: Group, every_thread: bool) -> Iterator[str]:
+def _block(group: StackGroup, every_thread: bool) -> Iterator[str]:
     yield f"{who(group.processes)} {_verb(group)} {_where(group.main.frames)}"
     yield from _frames(group.main) if every_thread or not group.processes[0].has_ranks else ()
     for thread in group.others:
@@ -52,10 +52,10 @@ def _refused(stacks: Iterable[Stack]) -> Iterator[str]:
             yield f"{who([stack.process])} (pid {stack.process.pid}): {stack.trouble}"
 
 
-def _apart(groups: Sequence[Group]) -> Iterator[str]:
-    ranks = standing_apart(groups)
+def _stragglers(groups: Sequence[StackGroup]) -> Iterator[str]:
+    ranks = stragglers(groups)
     if ranks:
-        yield f"{_ranks(ranks)} {'stands' if len(ranks) == 1 else 'stand'} apart"
+        yield f"{'straggler' if len(ranks) == 1 else 'stragglers'}: {ranks_text(ranks)}"
 
 
 # --- words ------------------------------------------------------------------------------------------------------------
@@ -67,28 +67,20 @@ def who(processes: Sequence[PythonProcess]) -> str:
     if first.is_child:
         return _children(processes)
     if first.rank is not None:
-        return _ranks(process.rank or 0 for process in processes)
+        return ranks_text(process.rank or 0 for process in processes)
     return f"{first.component} (torchrun)" if first.has_ranks else first.component
 
 
 def _children(processes: Sequence[PythonProcess]) -> str:
     first = processes[0]
     ranks = {process.rank or 0 for process in processes}
-    parents = first.component if first.rank is None else _ranks(ranks)
+    parents = first.component if first.rank is None else ranks_text(ranks)
     if len(processes) == 1:
         return f"child {first.pid} of {parents}"
     return f"{len(processes)} children of {parents}"
 
 
-def _ranks(ranks: Iterable[int]) -> str:
-    """ "rank 3", "ranks 0-2, 5"."""
-    ordered = sorted(ranks)
-    runs = [[rank for _, rank in run] for _, run in groupby(enumerate(ordered), lambda pair: pair[1] - pair[0])]
-    spans = [str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs]
-    return f"rank{'s' if len(ordered) > 1 else ''} {', '.join(spans)}"
-
-
-def _verb(group: Group) -> str:
+def _verb(group: StackGroup) -> str:
     if len(group.processes) == 1:
         return "waits in" if group.waits else "is in"
     return "wait in" if group.waits else "are in"

@@ -7,7 +7,7 @@ from pathlib import Path
 from launcher.borders.screen import in_lines
 from launcher.checkpoints import newest_checkpoint
 from launcher.failure.failure import Failure, exit_text
-from launcher.numbers import duration, three_digits
+from launcher.numbers import duration, plural, three_digits
 from launcher.plan.spec import ForeignRun, Plan, ProcessSpec, Progress
 from launcher.rundir import RunDir
 from launcher.runs.registry import call_name
@@ -15,7 +15,7 @@ from launcher.runs.state import FailureState, ProcessState, ProgressState, RunSt
 from launcher.slurm.client import own_job
 from launcher.supervisor.events import ending_text
 from launcher.tracking.wandb_links import read_wandb_links
-from launcher.view.metrics import newest_values, read_curve, read_newest
+from launcher.view.metric_curves import newest_values, read_curve, read_newest
 from launcher.view.plot import plot
 
 
@@ -31,7 +31,7 @@ def header(plan: Plan, session: str | None, notes: Sequence[str] = ()) -> str:
 
 
 def _component(spec: ProcessSpec) -> str:
-    ranks = f"{spec.ranks.count} rank{'s' if spec.ranks.count > 1 else ''}, " if spec.ranks else ""
+    ranks = f"{plural(spec.ranks.count, 'rank')}, " if spec.ranks else ""
     gpus = f"GPU {','.join(spec.gpus)}" if spec.gpus else "CPU"
     return f"{ranks}{gpus}"
 

@@ -20,7 +20,7 @@ from launcher.rundir import RunDir
 C = TypeVar("C", bound=Handed)
 
 
-class Stop:
+class StopRequest:
     """Whether SIGTERM or SIGINT has asked this process to end; a loop looks at it between its steps."""
 
     def __init__(self) -> None:

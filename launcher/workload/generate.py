@@ -15,7 +15,7 @@ COLD = 1e-5  # temperatures below would overflow
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SamplingRequest:
     """One completion to sample. `draws` (max_tokens,) decide it: one number in [0, 1) a token."""
 
     prompt: list[int]  # with END in front
@@ -28,7 +28,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Completions(Sequence[Wanted]):
+class Completions(Sequence[SamplingRequest]):
     """`n` completions of each prompt, made one by one when they are looked at: one request may want thousands."""
 
     prompts: list[list[int]]
@@ -40,15 +40,15 @@ class Completions(Sequence[Wanted]):
         return len(self.prompts) * self.n
 
     @overload
-    def __getitem__(self, at: int) -> Wanted: ...
+    def __getitem__(self, at: int) -> SamplingRequest: ...
     @overload
-    def __getitem__(self, at: slice) -> list[Wanted]: ...
-    def __getitem__(self, at: int | slice) -> Wanted | list[Wanted]:
+    def __getitem__(self, at: slice) -> list[SamplingRequest]: ...
+    def __getitem__(self, at: int | slice) -> SamplingRequest | list[SamplingRequest]:
         if isinstance(at, slice):
             return [self[index] for index in range(*at.indices(len(self)))]
         if not 0 <= at < len(self):
             raise IndexError(at)
-        return Wanted(self.prompts[at // self.n], self.temperature, self.draws[at])
+        return SamplingRequest(self.prompts[at // self.n], self.temperature, self.draws[at])
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,9 @@ class Sampled:
 
 
 @torch.inference_mode()
-def generate(model: Transformer, wanted: list[Wanted], is_awaited: Callable[[], bool] = lambda: True) -> list[Sampled]:
+def generate(
+    model: Transformer, wanted: list[SamplingRequest], is_awaited: Callable[[], bool] = lambda: True
+) -> list[Sampled]:
     """Sample what is wanted, in the same order; temperatures and lengths may differ.
 
     Log-probabilities are those of the tempered distribution that was sampled from, at temperature 0 the model's own.
@@ -111,7 +113,7 @@ def _sample(logits: Tensor, temperature: Tensor, draw: Tensor) -> tuple[Tensor, 
     return token[:, 0], logprobs.gather(1, token)[:, 0]
 
 
-def _cut(tokens: list[list[int]], logprobs: list[list[float]], wanted: Sequence[Wanted]) -> list[Sampled]:
+def _cut(tokens: list[list[int]], logprobs: list[list[float]], wanted: Sequence[SamplingRequest]) -> list[Sampled]:
     """Each row up to its END or its own limit."""
     sampled = []
     for row, row_logprobs, one in zip(tokens, logprobs, wanted, strict=True):

@@ -14,7 +14,7 @@ from launcher.workload.tokens import VOCABULARY
 
 
 @dataclass(frozen=True)
-class Shape:
+class ModelShape:
     """What decides which weights a model has; `config.json` of a checkpoint."""
 
     layers: int
@@ -26,7 +26,7 @@ class Shape:
 class Cache:
     """Keys and values of all tokens seen so far, for one batch of sequences that grow together."""
 
-    def __init__(self, shape: Shape, batch: int, length: int, like: Tensor) -> None:
+    def __init__(self, shape: ModelShape, batch: int, length: int, like: Tensor) -> None:
         size = (shape.layers, batch, shape.heads, length, shape.dim // shape.heads)
         self.keys, self.values = like.new_zeros(size), like.new_zeros(size)  # (L, B, H, S, D)
         self.used = 0
@@ -42,7 +42,7 @@ class Cache:
 class Attention(nn.Module):
     """Causal self-attention, (B, T, C) to (B, T, C)."""
 
-    def __init__(self, shape: Shape, layer: int) -> None:
+    def __init__(self, shape: ModelShape, layer: int) -> None:
         super().__init__()
         self.heads, self.layer = shape.heads, layer
         self.qkv = nn.Linear(shape.dim, 3 * shape.dim, bias=False)
@@ -61,7 +61,7 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """Attention and a feed-forward layer, each added to the residual stream (B, T, C)."""
 
-    def __init__(self, shape: Shape, layer: int) -> None:
+    def __init__(self, shape: ModelShape, layer: int) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.RMSNorm(shape.dim), nn.RMSNorm(shape.dim)
         self.attention = Attention(shape, layer)
@@ -76,7 +76,7 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """Tokens (B, T) to the logits (B, T, V) of the tokens that follow them."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: ModelShape) -> None:
         super().__init__()
         self.shape = shape
         self.token = nn.Embedding(VOCABULARY, shape.dim)

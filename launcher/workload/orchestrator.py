@@ -23,8 +23,8 @@ from launcher.numbers import three_digits
 from launcher.options.entry import load_component
 from launcher.workload.entry import forget_metrics, run_component, run_dir
 from launcher.workload.files import clear, resume_step
-from launcher.workload.rollout.client import InferenceServers, Request, ServerLost
-from launcher.workload.rollout.groups import Group, group_metrics, score
+from launcher.workload.rollout.client import CompletionRequest, InferenceServers, ServerLost
+from launcher.workload.rollout.groups import RolloutGroup, group_metrics, score
 from launcher.workload.rollout.handover import Sample, make_batch, newest_weights, write_batch
 from launcher.workload.task import Task, load_task
 
@@ -121,7 +121,7 @@ class Orchestrator:
             except ServerLost as lost:
                 await self.recover(lost)
 
-    async def ask(self, request: Request) -> list[list[Sample]]:
+    async def ask(self, request: CompletionRequest) -> list[list[Sample]]:
         """The samples. A server that is lost meanwhile is asked again for all, since its policy may be a newer one."""
         for _ in range(LOSSES):
             try:
@@ -150,12 +150,14 @@ class Orchestrator:
         self.policy_step = step
         get_logger().info("inference at {} is back, with the weights of step {}", self.client.url, step)
 
-    async def sample(self, step: int) -> list[Group]:
+    async def sample(self, step: int) -> list[RolloutGroup]:
         """The scored groups of one step."""
         count, sampling = self.config.prompts_per_step, self.config.sampling
         prompts = self.task.prompts(self.config.seed, (step - 1) * count, count)
         seed = self.config.seed * 1_000_003 + step
-        asked = Request(prompts, self.config.samples_per_prompt, sampling.temperature, sampling.max_tokens, seed)
+        asked = CompletionRequest(
+            prompts, self.config.samples_per_prompt, sampling.temperature, sampling.max_tokens, seed
+        )
         with waiting_for(f"samples of batch {step} from inference"):
             samples = await self.ask(asked)
         return [score(self.task, prompt, group) for prompt, group in zip(prompts, samples, strict=True)]
@@ -170,7 +172,7 @@ class Orchestrator:
     async def evaluate(self) -> dict[str, float]:
         """The mean reward of the likeliest completion of each held-out prompt."""
         prompts = self.task.held_out(self.config.evaluation_prompts)
-        asked = Request(prompts, n=1, temperature=0.0, max_tokens=self.config.sampling.max_tokens, seed=0)
+        asked = CompletionRequest(prompts, n=1, temperature=0.0, max_tokens=self.config.sampling.max_tokens, seed=0)
         with waiting_for("samples of an evaluation from inference"):
             samples = await self.ask(asked)
         groups = [score(self.task, *pair) for pair in zip(prompts, samples, strict=True)]
@@ -181,7 +183,7 @@ class Orchestrator:
 
     # --- what people see ---
 
-    def report(self, step: int, groups: list[Group], metrics: dict[str, float]) -> None:
+    def report(self, step: int, groups: list[RolloutGroup], metrics: dict[str, float]) -> None:
         """Log the step, on the console in one line."""
         metrics = group_metrics(groups) | metrics | {"policy/lag": step - 1 - self.policy_step}
         monitor = get_monitor()

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Ranks:
+class World:
     """All ranks of the trainer, seen from one of them."""
 
     rank: int
@@ -54,7 +54,7 @@ class Ranks:
 
 
 @contextmanager
-def join_ranks(device: Device, timeout: float) -> Iterator[Ranks]:
+def join_ranks(device: Device, timeout: float) -> Iterator[World]:
     """Meet the other ranks that torchrun has started; without torchrun there is one rank.
 
     `timeout` (seconds) is how long a rank waits for the others. Raises UserError when there is no such device.
@@ -64,7 +64,7 @@ def join_ranks(device: Device, timeout: float) -> Iterator[Ranks]:
     if count > 1:
         with waiting_for(f"the other {count - 1} ranks"):
             dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=timedelta(seconds=timeout))
-    yield Ranks(rank, count, chosen)
+    yield World(rank, count, chosen)
     # not after an error: the others may be anywhere, and the exit of the process tells them
     if count > 1:
         dist.destroy_process_group()

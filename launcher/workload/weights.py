@@ -16,7 +16,7 @@ from launcher.checkpoints import steps_in
 from launcher.config.workload import ModelConfig
 from launcher.errors import UserError
 from launcher.rundir import RunDir
-from launcher.workload.model import Shape, Transformer
+from launcher.workload.model import ModelShape, Transformer
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 LARGEST_CONFIG = 64 * 1024  # bytes
@@ -29,13 +29,13 @@ def save_model(model: Transformer, directory: Path, **about: Any) -> None:
     (directory / CONFIG).write_text(json.dumps(asdict(model.shape) | about, indent=2) + "\n")
 
 
-def read_shape(directory: Path) -> Shape:
+def read_shape(directory: Path) -> ModelShape:
     """The shape that a checkpoint says it has. Raises UserError when it does not say."""
     try:
         config = json.loads(read_bytes(directory / CONFIG, LARGEST_CONFIG, follow=True))
-        return Shape(**{field.name: int(config[field.name]) for field in fields(Shape)})
+        return ModelShape(**{field.name: int(config[field.name]) for field in fields(ModelShape)})
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        hint = f"{CONFIG} must have {', '.join(field.name for field in fields(Shape))}"
+        hint = f"{CONFIG} must have {', '.join(field.name for field in fields(ModelShape))}"
         raise UserError(f"cannot read the model's shape from {directory / CONFIG}: {error}", hint) from error
 
 
@@ -109,9 +109,9 @@ def build_model(config: ModelConfig, seed: int) -> Transformer:
     return _new(configured_shape(config), config)
 
 
-def configured_shape(config: ModelConfig) -> Shape:
+def configured_shape(config: ModelConfig) -> ModelShape:
     """The shape of a model that starts from no checkpoint."""
-    return Shape(config.layers, config.dim, config.heads, config.context)
+    return ModelShape(config.layers, config.dim, config.heads, config.context)
 
 
 def load_model(directory: Path, config: ModelConfig) -> Transformer:
@@ -121,7 +121,7 @@ def load_model(directory: Path, config: ModelConfig) -> Transformer:
     return model
 
 
-def _new(shape: Shape, config: ModelConfig) -> Transformer:
+def _new(shape: ModelShape, config: ModelConfig) -> Transformer:
     if shape.dim % shape.heads:
         raise UserError(f"model.dim {shape.dim} is not a multiple of model.heads {shape.heads}")
     return Transformer(shape).to(dtype=getattr(torch, config.dtype))

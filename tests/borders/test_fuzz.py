@@ -15,7 +15,7 @@ from launcher.nodes.meeting import ANSWER, CHALLENGE, HELLO
 from launcher.nodes.messages import Report
 from launcher.rundir import RunDir
 from launcher.runs.state import ProcessState, ProgressState, RunState, load_state, trouble_of
-from launcher.view.metrics import MetricsReader, newest_values, progress_text, read_newest, series
+from launcher.view.metric_curves import MetricsReader, newest_values, progress_text, read_newest, series
 from launcher.view.plot import plot, sparkline
 from launcher.view.status.model import all_runs, run_details
 from launcher.view.status.page import run_page

@@ -7,7 +7,7 @@ import pytest
 from launcher.config.base import LONGEST_DURATION, Section
 from launcher.config.run import RLConfig, SFTConfig
 from launcher.errors import UserError
-from launcher.options.fields import ConfigField, Shape, config_fields
+from launcher.options.fields import ConfigField, Form, config_fields
 from launcher.options.flags import flag_of
 from launcher.plan.nodes import plan_nodes
 from tests.plans import typed
@@ -56,7 +56,7 @@ def test_every_option_that_takes_a_number_says_so() -> None:
     """By which the tests above find it."""
     for model in (SFTConfig, RLConfig):
         for field in config_fields(model):
-            if field.shape is not Shape.FLAG and isinstance(field.default, (int, float)):
+            if field.shape is not Form.FLAG and isinstance(field.default, (int, float)):
                 assert field.metavar in NUMBERS, field
 
 

@@ -10,7 +10,7 @@ from launcher.config.base import Section, set_fields
 from launcher.config.run import RLConfig, RunConfig, SFTConfig
 from launcher.config.toml import to_toml
 from launcher.config.workload import InferenceConfig, OrchestratorConfig, RLTrainerConfig
-from launcher.options.fields import ConfigField, Shape, config_fields
+from launcher.options.fields import ConfigField, Form, config_fields
 from launcher.options.flags import option_names
 from launcher.options.load import Layer, load
 from tests.plans import component, machine, plan_of, rl, sft, typed
@@ -99,12 +99,12 @@ BY_METAVAR = {
 def words(field: ConfigField, chance: random.Random) -> list[str]:
     """The field's option with some value, as it could be typed."""
     name = chance.choice(option_names(field))
-    if field.shape is Shape.FLAG:
+    if field.shape is Form.FLAG:
         return [f"--{chance.choice(['', 'no-'])}{name}"]
     choices = field.metavar.split("|") if "|" in field.metavar else [BY_METAVAR.get(field.metavar, "")]
     last = field.option.rpartition(".")[2]
     value = SPECIAL.get(field.option) or BY_NAME.get(last) or chance.choice(choices)
-    times = chance.choice([1, 2]) if field.shape is Shape.MANY else 1
+    times = chance.choice([1, 2]) if field.shape is Form.MANY else 1
     return [f"--{name}={value}"] * times
 
 

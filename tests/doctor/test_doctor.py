@@ -36,14 +36,14 @@ def test_this_machine_can_start_a_run() -> None:
 
 
 def test_everything_that_is_not_well_says_what_mends_it_or_why_nothing_does() -> None:
-    assert [check for check in examine() if check.state == "warn" and not check.mend] == []
+    assert [check for check in examine() if check.state == "warn" and not check.fix] == []
 
 
 def test_a_python_without_torch_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(software_checks, "_TORCH", "import no_such_torch")
     check = only(software_checks.check_torch())
     assert (check.state, check.found) == ("fail", "ModuleNotFoundError: No module named 'no_such_torch'")
-    assert check.mend == f"{sys.executable} -m pip install torch"
+    assert check.fix == f"{sys.executable} -m pip install torch"
 
 
 def test_a_torch_in_the_working_directory_which_may_be_a_strangers_is_not_executed(
@@ -88,14 +88,14 @@ def test_variables_of_another_launcher_are_named_and_none_are_no_news(monkeypatc
     monkeypatch.setattr(os, "environ", {"PATH": "/bin"})
     assert list(software_checks.check_environment()) == []
     monkeypatch.setattr(os, "environ", {"RANK": "0", "PET_TEE": "3"})
-    assert only(software_checks.check_environment()).mend == "unset PET_TEE RANK"
+    assert only(software_checks.check_environment()).fix == "unset PET_TEE RANK"
 
 
 def test_nobody_logged_in_to_wandb_is_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    assert only(software_checks.check_wandb()).mend == "wandb login"
+    assert only(software_checks.check_wandb()).fix == "wandb login"
     monkeypatch.setenv("WANDB_API_KEY", "secret")
     check = only(software_checks.check_wandb())
     assert check.state == "ok"
@@ -111,7 +111,7 @@ def test_slurm_that_does_not_answer_is_a_warning(monkeypatch: pytest.MonkeyPatch
 def test_ptrace_scope_is_a_warning_unless_one_is_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(software_checks, "ptrace_scope", lambda: 1)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert only(software_checks.check_pyspy()).mend == "sudo sysctl kernel.yama.ptrace_scope=0"
+    assert only(software_checks.check_pyspy()).fix == "sudo sysctl kernel.yama.ptrace_scope=0"
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert only(software_checks.check_pyspy()).state == "ok"
 
@@ -124,14 +124,14 @@ def test_processes_that_hold_a_gpu_are_named(monkeypatch: pytest.MonkeyPatch) ->
     assert memory.state == "warn"
     assert f"(pid {os.getpid()}, " in memory.found
     assert memory.found.endswith("3.0 GiB")
-    assert memory.mend == f"if they are leftovers: kill {os.getpid()}"
+    assert memory.fix == f"if they are leftovers: kill {os.getpid()}"
 
 
 def test_the_shared_memory_of_a_container_is_too_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", disk_usage(total=1 / 16, free=1 / 16))
     check = only(machine_checks.check_shared_memory())
     assert check.state == "warn"
-    assert "--shm-size 8g" in check.mend
+    assert "--shm-size 8g" in check.fix
 
 
 def test_who_holds_the_shared_memory_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_who_holds_the_shared_memory_is_named(monkeypatch: pytest.MonkeyPatch, t
         check = only(machine_checks.check_shared_memory(tmp_path))
         holder.communicate(b"\n")
     assert check.state == "warn"
-    assert f"(pid {holder.pid}, " in check.mend
+    assert f"(pid {holder.pid}, " in check.fix
 
 
 def test_a_full_disk_fails_and_little_space_warns(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_a_directory_that_cannot_be_written_fails(monkeypatch: pytest.MonkeyPatc
 
 def test_a_low_limit_of_open_files_is_a_warning_and_a_high_one_no_news(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda limit: (1024, 65536))
-    assert only(machine_checks.check_open_files()).mend == "ulimit -n 65536"
+    assert only(machine_checks.check_open_files()).fix == "ulimit -n 65536"
     monkeypatch.setattr(resource, "getrlimit", lambda limit: (65536, 65536))
     assert list(machine_checks.check_open_files()) == []
 

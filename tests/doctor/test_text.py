@@ -31,4 +31,4 @@ def test_a_machine_without_tmux_is_told_how_to_get_it(monkeypatch: pytest.Monkey
     monkeypatch.setenv("PATH", "/nowhere")
     check = check_tmux()
     assert check.state == "warn"
-    assert "apt install tmux" in check.mend
+    assert "apt install tmux" in check.fix

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from launcher.runs.state import read_state
-from launcher.view.metrics import read_metrics
+from launcher.view.metric_curves import read_metrics
 from tests.launching import LAUNCH, Launched, Launcher
 from tests.waiting import until
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from launcher.view.metrics import read_metrics, series
+from launcher.view.metric_curves import read_metrics, series
 from tests.launching import LAUNCH, Launched, Launcher
 from tests.waiting import until
 from tests.wandb_files import history

@@ -10,7 +10,7 @@ import pytest
 
 from launcher.rundir import RunDir
 from launcher.runs.state import read_state
-from launcher.view.metrics import read_metrics, series
+from launcher.view.metric_curves import read_metrics, series
 from tests.launching import Launched, Launcher
 from tests.waiting import until
 from tests.wandb_files import history

@@ -54,7 +54,7 @@ def test_a_rank_that_the_others_wait_for_is_named(launch: Launcher) -> None:
     assert "rank 0 waits in all_reduce, called by <module> (script.py:12)" in text
     assert "rank 1 waits in load_batch (script.py:7)" in text
     assert "trainer (torchrun) waits in" in text
-    assert text.endswith("rank 1 stands apart\n")
+    assert text.endswith("straggler: rank 1\n")
     code, text = stacks(launch, "run", "--rank", "1")
     assert code == 0
     assert "all_reduce" not in text
@@ -95,7 +95,7 @@ def test_the_watchdog_names_the_collective_that_a_rank_never_enqueued_and_the_fi
     assert block[3:6] == [
         "  ranks 0, 2-3 wait in all_reduce (script.py:14)",
         "  rank 1 waits in <module> (script.py:13)",
-        "  rank 1 stands apart",
+        "  straggler: rank 1",
     ]
     assert block[7] == "  log         run/logs/attempt_1/stacks.txt"
     assert "Traceback" not in "\n".join(block)

@@ -7,7 +7,7 @@ import pytest
 from launcher.config.base import Section
 from launcher.config.run import RLConfig, SFTConfig
 from launcher.config.workload import InferenceConfig, OrchestratorConfig, RLTrainerConfig, SFTTrainerConfig
-from launcher.options.fields import ConfigField, Shape, config_fields
+from launcher.options.fields import ConfigField, Form, config_fields
 from launcher.options.flags import option_names, parameter_name
 
 MODELS = [RLConfig, SFTConfig, RLTrainerConfig, SFTTrainerConfig, OrchestratorConfig, InferenceConfig]
@@ -22,7 +22,7 @@ def found(model: type[Section], option: str) -> ConfigField:
 def test_no_two_fields_share_an_option_or_a_parameter(model: type[Section]) -> None:
     fields = list(config_fields(model))
     names = Counter(name for field in fields for name in option_names(field))
-    names.update(f"no-{name}" for field in fields if field.shape is Shape.FLAG for name in option_names(field))
+    names.update(f"no-{name}" for field in fields if field.shape is Form.FLAG for name in option_names(field))
     assert [name for name, count in names.items() if count > 1] == []
     assert len({parameter_name(field) for field in fields}) == len(fields)
 
@@ -35,27 +35,27 @@ def test_every_field_has_a_description(model: type[Section]) -> None:
 @pytest.mark.parametrize(
     ("option", "shape", "metavar"),
     [
-        ("wandb", Shape.FLAG, "TEXT"),
-        ("wandb.log-extras", Shape.FLAG, "TEXT"),
-        ("trainer.wandb.log-extras.distributions", Shape.FLAG, "TEXT"),
-        ("orchestrator.wandb.log-extras.interval", Shape.VALUE, "INTEGER"),
-        ("inference", Shape.FLAG, "TEXT"),
-        ("tmux", Shape.FLAG, "TEXT"),
-        ("grace", Shape.VALUE, "DURATION"),
-        ("log.json", Shape.FLAG, "TEXT"),
-        ("on-hangup", Shape.VALUE, "continue|stop"),
-        ("trainer.args", Shape.MANY, "TEXT"),
-        ("trainer.env", Shape.PAIRS, "KEY=VALUE"),
-        ("trainer.nproc", Shape.VALUE, "INTEGER"),
-        ("trainer.script", Shape.VALUE, "PATH"),
-        ("trainer.torchrun.local-ranks-filter", Shape.MANY, "RANK[,RANK]"),
-        ("trainer.optimizer.lr", Shape.VALUE, "NUMBER"),
+        ("wandb", Form.FLAG, "TEXT"),
+        ("wandb.log-extras", Form.FLAG, "TEXT"),
+        ("trainer.wandb.log-extras.distributions", Form.FLAG, "TEXT"),
+        ("orchestrator.wandb.log-extras.interval", Form.VALUE, "INTEGER"),
+        ("inference", Form.FLAG, "TEXT"),
+        ("tmux", Form.FLAG, "TEXT"),
+        ("grace", Form.VALUE, "DURATION"),
+        ("log.json", Form.FLAG, "TEXT"),
+        ("on-hangup", Form.VALUE, "continue|stop"),
+        ("trainer.args", Form.MANY, "TEXT"),
+        ("trainer.env", Form.PAIRS, "KEY=VALUE"),
+        ("trainer.nproc", Form.VALUE, "INTEGER"),
+        ("trainer.script", Form.VALUE, "PATH"),
+        ("trainer.torchrun.local-ranks-filter", Form.MANY, "RANK[,RANK]"),
+        ("trainer.optimizer.lr", Form.VALUE, "NUMBER"),
     ],
 )
-def test_a_field_is_written_as_its_type_suggests(option: str, shape: Shape, metavar: str) -> None:
+def test_a_field_is_written_as_its_type_suggests(option: str, shape: Form, metavar: str) -> None:
     field = found(RLConfig, option)
     assert field.shape is shape
-    assert shape is Shape.FLAG or field.metavar == metavar
+    assert shape is Form.FLAG or field.metavar == metavar
 
 
 def test_a_section_that_may_be_absent_has_its_own_name_as_its_option() -> None:

@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from launcher.stacks.collectives import DEFAULT, Call, Position, Recording, collective_lines, find, named, recording_of
+from launcher.stacks.collectives import (
+    DEFAULT,
+    Call,
+    Position,
+    Recording,
+    collective_lines,
+    find,
+    ranks_text,
+    recording_of,
+)
 
 SINCE = 1_795_000_000.0
 CLOCK = time.strftime("%H:%M:%S", time.localtime(SINCE))
@@ -96,7 +105,7 @@ def test_what_cannot_be_read_is_said_and_not_compared() -> None:
     [([1], "rank 1"), ([2, 0], "ranks 0 and 2"), ([0, 1, 2, 3, 5, 7], "ranks 0-3, 5 and 7"), ([0, 1], "ranks 0 and 1")],
 )
 def test_ranks_are_listed_as_one_says_them(which: list[int], text: str) -> None:
-    assert named(which) == text
+    assert ranks_text(which) == text
 
 
 # --- from torch -------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from launcher.stacks.frames import Frame, Stack
-from launcher.stacks.groups import calling_frame, group_stacks, standing_apart, telling_frame
+from launcher.stacks.groups import calling_frame, group_stacks, stragglers, telling_frame
 from tests.hanging_programs import ALL_REDUCE, COMPUTING, LOADING, STDLIB, TORCHRUN, child, component, rank
 
 
@@ -70,4 +70,4 @@ def test_code_of_the_users_own_is_neither_installed_nor_pythons() -> None:
 )
 def test_who_stands_apart_is_who_the_others_wait_for(where: list[tuple[Frame, ...]], apart: tuple[int, ...]) -> None:
     stacks = [rank(number, frames) for number, frames in enumerate(where)]
-    assert standing_apart(group_stacks([*stacks, component("orchestrator", COMPUTING)])) == apart
+    assert stragglers(group_stacks([*stacks, component("orchestrator", COMPUTING)])) == apart

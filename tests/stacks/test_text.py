@@ -35,7 +35,7 @@ rank 7 waits in _BaseDataLoaderIter.__next__, called by <module> (train.py:28)
     _BaseDataLoaderIter.__next__ torch/utils/data/dataloader.py:701
     <module>                     train.py:28
 
-rank 7 stands apart
+straggler: rank 7
 """
     )
 

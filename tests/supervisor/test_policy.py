@@ -876,11 +876,11 @@ def test_an_attempt_that_cannot_be_made_fails_the_run() -> None:
 def test_a_stalled_run_fails_with_the_rank_that_stands_apart() -> None:
     run = running(SFT)
     assert replay(run, Quiet("", 600.0)) == [Diagnose("", 600.0)]
-    found = Diagnosis(1, ("rank 0 waits in all_reduce", "rank 1 stands apart"), Path("/runs/stacks.txt"))
+    found = Diagnosis(1, ("rank 0 waits in all_reduce", "straggler: rank 1"), Path("/runs/stacks.txt"))
     assert kinds(replay(run, Stalled("", 600.0, found))) == [Stop]
     assert run.culprit is not None
     assert (run.culprit.component, run.culprit.rank) == ("trainer", 1)
-    assert run.culprit.words == "rank 0 waits in all_reduce\nrank 1 stands apart"
+    assert run.culprit.words == "rank 0 waits in all_reduce\nstraggler: rank 1"
     assert run.culprit.file == Path("/runs/stacks.txt")
 
 

@@ -1,6 +1,6 @@
 import torch
 
-from launcher.workload.generate import Sampled, Wanted, generate
+from launcher.workload.generate import Sampled, SamplingRequest, generate
 from launcher.workload.tokens import END, encode
 from launcher.workload.weights import build_model
 from tests.workload.running import TINY
@@ -8,12 +8,12 @@ from tests.workload.running import TINY
 MODEL = build_model(TINY, seed=0).eval()
 
 
-def wanted(prompt: str, max_tokens: int, temperature: float = 1.0, seed: int = 0) -> Wanted:
+def wanted(prompt: str, max_tokens: int, temperature: float = 1.0, seed: int = 0) -> SamplingRequest:
     draws = torch.rand(max_tokens, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-    return Wanted([END, *encode(prompt)], temperature, draws)
+    return SamplingRequest([END, *encode(prompt)], temperature, draws)
 
 
-def logprobs_without_cache(one: Wanted, sampled: Sampled) -> torch.Tensor:
+def logprobs_without_cache(one: SamplingRequest, sampled: Sampled) -> torch.Tensor:
     tokens = torch.tensor([one.prompt + sampled.tokens])  # (1, T)
     logits = MODEL(tokens[:, :-1], len(one.prompt) - 1)[0] / (one.temperature or 1.0)
     return logits.log_softmax(-1).gather(1, tokens[0, len(one.prompt) :, None])[:, 0]

@@ -9,7 +9,7 @@ import pytest
 from launcher.checkpoints import steps_in
 from launcher.rundir import RunDir
 from launcher.workload.files import appearing
-from launcher.workload.metrics import ORCHESTRATOR
+from launcher.workload.metric_names import ORCHESTRATOR
 from launcher.workload.rollout.handover import ATTEMPT, Sample, has_batch, make_batch, read_batch, write_batch
 from launcher.workload.weights import build_model, save_model
 from tests.waiting import until

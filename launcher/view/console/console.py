@@ -33,7 +33,7 @@ from launcher.supervisor.events import (
 from launcher.view.console.event_log import describe
 from launcher.view.last_words import emphasised, fitted
 from launcher.view.logs.followed_file import FollowedLog
-from launcher.view.metrics import MetricsReader, metric_text
+from launcher.view.metric_curves import MetricsReader, metric_text
 from launcher.view.terminal import shows_colours
 
 SHORTEST_WAIT, LONGEST_WAIT = 0.05, 2.0  # seconds between two looks at the log: grows while nothing happens

@@ -35,7 +35,7 @@ LARGEST_ENTRY = 1 << 20  # bytes; a longer one may be shown in parts
 
 
 @dataclass(frozen=True)
-class Wanted:
+class EntryFilter:
     """What entries are shown: all, unless something is given."""
 
     level: int = 0
@@ -56,7 +56,7 @@ class Wanted:
 class LogReader:
     """A log and how far it has been read. The file need not exist yet, and may be truncated, replaced or deleted."""
 
-    def __init__(self, source: Source, wanted: Wanted) -> None:
+    def __init__(self, source: Source, wanted: EntryFilter) -> None:
         self.source, self.wanted = source, wanted
         self.label = b""  # put before each entry; of one width for all that are merged
         self._level = LEVELS["ERROR" if source.is_stderr else "INFO"]  # what is on stderr may be why it died

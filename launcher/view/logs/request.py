@@ -11,7 +11,7 @@ from launcher.errors import UserError
 from launcher.rundir import RunDir
 from launcher.runs.state import ProcessState, RunState, other_nodes
 from launcher.view.logs.lines import LEVELS, key_at
-from launcher.view.logs.reader import Wanted
+from launcher.view.logs.reader import EntryFilter
 from launcher.view.logs.sources import Source, attempts, sources
 
 
@@ -35,7 +35,7 @@ class Selection:
     state: RunState
     component: str | None
     ranks: tuple[int, ...]
-    wanted: Wanted
+    wanted: EntryFilter
 
     @property
     def has_several_ranks(self) -> bool:
@@ -60,7 +60,7 @@ def select(run: RunDir, state: RunState, request: LogRequest) -> Selection:
     _check_component(state.name, processes, component)
     _check_ranks(state.name, processes, component, request.ranks)
     run = run.of(_attempt(run, state, request.attempt))
-    wanted = Wanted(_level(request.level), _since(request.since), _pattern(request.grep))
+    wanted = EntryFilter(_level(request.level), _since(request.since), _pattern(request.grep))
     return Selection(run, state, component, request.ranks, wanted)
 
 

@@ -16,7 +16,7 @@ from launcher.runs.waits import Wait, read_waits
 from launcher.slurm.client import Job
 from launcher.slurm.jobs import ask_for, known_state
 from launcher.tracking.wandb_links import WandbLink, read_wandb_links
-from launcher.view.metrics import newest_values, read_newest, series
+from launcher.view.metric_curves import newest_values, read_newest, series
 
 
 @dataclass(frozen=True)

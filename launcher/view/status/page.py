@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from launcher.borders.screen import in_lines
-from launcher.numbers import duration
+from launcher.numbers import duration, plural
 from launcher.rundir import RunDir
 from launcher.runs.inspection import ComponentStatus, ProcessStatus
 from launcher.runs.registry import call_name
@@ -13,7 +13,7 @@ from launcher.runs.state import RunState
 from launcher.runs.waits import waits_text
 from launcher.supervisor.events import ending_text
 from launcher.view.last_words import emphasised
-from launcher.view.metrics import steps_text
+from launcher.view.metric_curves import steps_text
 from launcher.view.report import metrics_lines, shown, wandb_lines
 from launcher.view.status.model import AttemptStatus, NodeStatus, RunDetails
 from launcher.view.status.table import state_word, whereabouts
@@ -95,7 +95,7 @@ def _processes(details: RunDetails) -> Iterator[str]:
 def _what(node: NodeStatus) -> str:
     """ "trainer with 8 ranks"."""
     ranks = [len(component.ranks) for component in node.components]
-    count = [f" with {number} rank{'s' if number > 1 else ''}" if number else "" for number in ranks]
+    count = [f" with {plural(number, 'rank')}" if number else "" for number in ranks]
     return ", ".join(component.name + its for component, its in zip(node.components, count, strict=True))
 
 

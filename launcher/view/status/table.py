@@ -10,7 +10,7 @@ from launcher.borders.screen import in_one_line
 from launcher.numbers import duration, three_digits
 from launcher.rundir import RunDir
 from launcher.runs.registry import every_run
-from launcher.view.metrics import read_curve, steps_text
+from launcher.view.metric_curves import read_curve, steps_text
 from launcher.view.plot import sparkline
 from launcher.view.report import shown as shown_path
 from launcher.view.status.model import Runs, RunStatus

@@ -11,7 +11,7 @@ from launcher.rundir import RunDir
 from launcher.runs.liveness import true_state
 from launcher.runs.state import ProcessState, ProgressState, RunState, other_nodes
 from launcher.view.logs.bounds import trouble_with
-from launcher.view.metrics import MetricsReader, progress_text, read_newest
+from launcher.view.metric_curves import MetricsReader, progress_text, read_newest
 from launcher.view.tmux.client import PATIENCE, close_panes, renew_panes, set_status
 from launcher.view.tmux.layout import Layout, PaneSource, charts, run_layout
 

@@ -36,7 +36,7 @@ class ServerLost(UserError):
 
 
 @dataclass(frozen=True)
-class Request:
+class CompletionRequest:
     """What is to be sampled: `n` completions of each prompt."""
 
     prompts: list[str]
@@ -77,7 +77,7 @@ class InferenceClient:
             await asyncio.sleep(POLL)
         raise UserError(f"the inference server at {self.url} was not ready after {timeout:g} s: {last}")
 
-    async def sample(self, request: Request) -> list[list[Sample]]:
+    async def sample(self, request: CompletionRequest) -> list[list[Sample]]:
         """The completions of each prompt, in order."""
         body = {
             "model": self.model,
@@ -156,7 +156,7 @@ class InferenceServers:
         """Return once all answer."""
         await _together(client.wait_until_ready(timeout) for client in self._clients)
 
-    async def sample(self, request: Request) -> list[list[Sample]]:
+    async def sample(self, request: CompletionRequest) -> list[list[Sample]]:
         """The completions of each prompt, in order."""
         size = -(-len(request.prompts) // len(self._clients))
         shares = [

@@ -15,7 +15,7 @@ TINY = 1e-4  # in place of a standard deviation of zero
 
 
 @dataclass(frozen=True)
-class Group:
+class RolloutGroup:
     """The samples of one prompt."""
 
     prompt: str
@@ -45,15 +45,15 @@ class Group:
         return [of_all | {"completion": text, "reward": reward, "advantage": gain} for text, reward, gain in rows]
 
 
-def score(task: Task, prompt: str, samples: list[Sample]) -> Group:
+def score(task: Task, prompt: str, samples: list[Sample]) -> RolloutGroup:
     """A prompt's samples with the rewards that the task gives them. Raises UserError when one is no finite number."""
     rewards = [float(task.reward(prompt, decode(sample.completion))) for sample in samples]
     if not all(map(math.isfinite, rewards)):
         raise UserError(f"the task's reward for the prompt {prompt!r} is no finite number: {rewards}")
-    return Group(prompt, samples, rewards)
+    return RolloutGroup(prompt, samples, rewards)
 
 
-def group_metrics(groups: list[Group]) -> dict[str, float]:
+def group_metrics(groups: list[RolloutGroup]) -> dict[str, float]:
     """The metrics of one step's groups."""
     rewards = [reward for group in groups for reward in group.rewards]
     return {

@@ -36,7 +36,7 @@ class Batch:
     """What one update learns from: N samples, padded with END to one length T."""
 
     tokens: NDArray[np.int32]  # (N, T) prompt and completion
-    learned: NDArray[np.bool_]  # (N, T) true for the tokens of the completion
+    loss_mask: NDArray[np.bool_]  # (N, T) true for the tokens of the completion
     logprobs: NDArray[np.float32]  # (N, T) with which they were sampled, 0 elsewhere
     advantages: NDArray[np.float32]  # (N,)
     policy_step: int  # updates of the policy that sampled them
@@ -47,19 +47,19 @@ def make_batch(samples: list[Sample], advantages: list[float], policy_step: int,
     """Pad the samples; `advantages` has one value for each."""
     size = (len(samples), max(len(sample.prompt) + len(sample.completion) for sample in samples))
     tokens = np.full(size, END, np.int32)
-    learned, logprobs = np.zeros(size, np.bool_), np.zeros(size, np.float32)
+    loss_mask, logprobs = np.zeros(size, np.bool_), np.zeros(size, np.float32)
     for row, sample in enumerate(samples):
         start, end = len(sample.prompt), len(sample.prompt) + len(sample.completion)
         tokens[row, :end] = sample.prompt + sample.completion
-        learned[row, start:end] = True
+        loss_mask[row, start:end] = True
         logprobs[row, start:end] = sample.logprobs
-    return Batch(tokens, learned, logprobs, np.array(advantages, np.float32), policy_step, temperature)
+    return Batch(tokens, loss_mask, logprobs, np.array(advantages, np.float32), policy_step, temperature)
 
 
 def write_batch(run: RunDir, step: int, batch: Batch) -> None:
     arrays = {
         "tokens": batch.tokens,
-        "learned": batch.learned,
+        "loss_mask": batch.loss_mask,
         "logprobs": batch.logprobs,
         "advantages": batch.advantages,
     }

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from launcher.errors import UserError
-from launcher.workload.generate import Sampled, Wanted, generate
+from launcher.workload.generate import Sampled, SamplingRequest, generate
 from launcher.workload.model import Transformer
 from launcher.workload.weights import read_update
 
@@ -29,7 +29,7 @@ class Closing(Exception):
 class _Asked:
     """The completions of one request, and how many of them are still to be sampled."""
 
-    wanted: Sequence[Wanted]
+    wanted: Sequence[SamplingRequest]
     answer: "asyncio.Future[None]"
     sampled: list[Sampled] = field(default_factory=list)
     taken: int = 0  # completions that are in a generation, or have been
@@ -40,7 +40,7 @@ class _Asked:
         return len(self.wanted) - self.taken
 
 
-_Share = tuple[_Asked, Sequence[Wanted]]
+_Share = tuple[_Asked, Sequence[SamplingRequest]]
 """A request and what a generation makes of it."""
 
 
@@ -61,7 +61,7 @@ class Engine:
         self._idle = asyncio.Lock()
         self._updating = asyncio.Lock()
 
-    async def generate(self, wanted: Sequence[Wanted]) -> tuple[list[Sampled], int]:
+    async def generate(self, wanted: Sequence[SamplingRequest]) -> tuple[list[Sampled], int]:
         """What is wanted, in order, and the step of the policy; the oldest, if the weights changed on the way.
 
         A cancelled call leaves the queue. Raises QueueFull and Closing.

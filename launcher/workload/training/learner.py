@@ -18,7 +18,7 @@ from launcher.logger import get_logger
 from launcher.workload.entry import forget_metrics, run_dir
 from launcher.workload.files import appearing, clear_drafts, remove, resume_step
 from launcher.workload.model import Transformer
-from launcher.workload.ranks import Ranks
+from launcher.workload.ranks import World
 from launcher.workload.weights import build_model, configured_shape, load_model, read_shape, save_model
 
 OPTIMIZER = "optimizer.pt"
@@ -31,7 +31,7 @@ class Learner:
     Raises UserError when there is a checkpoint where none may be, or one that does not fit.
     """
 
-    def __init__(self, config: RLTrainerConfig | SFTTrainerConfig, ranks: Ranks) -> None:
+    def __init__(self, config: RLTrainerConfig | SFTTrainerConfig, ranks: World) -> None:
         self.config, self.ranks, self.run = config, ranks, run_dir(config)
         self.step = self._saved = ranks.from_first(lambda: resume_step(self.run))  # updates so far
         if not self.step and ranks.is_first and steps_in(self.run.checkpoints):

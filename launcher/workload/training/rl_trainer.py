@@ -24,9 +24,9 @@ from launcher.logger import get_logger
 from launcher.monitor import get_monitor
 from launcher.numbers import three_digits
 from launcher.rundir import RunDir
-from launcher.workload.entry import Stop, quick_imports, run_dir
+from launcher.workload.entry import StopRequest, quick_imports, run_dir
 from launcher.workload.files import appearing, clear, is_restarted, remove
-from launcher.workload.ranks import Ranks, join_ranks
+from launcher.workload.ranks import World, join_ranks
 from launcher.workload.rollout.handover import ATTEMPT, Batch, has_batch, read_batch
 from launcher.workload.training.learner import Learner
 from launcher.workload.weights import save_model
@@ -45,7 +45,7 @@ def train(config: RLTrainerConfig) -> int:
     if is_restarted():
         resume = f"launch resume {quoted(str(run_dir(config).root))}"
         raise UserError("torchrun has restarted the ranks of an RL run", f"continue it instead with: {resume}")
-    stop, run = Stop(), run_dir(config)
+    stop, run = StopRequest(), run_dir(config)
     with join_ranks(config.model.device, config.batch_timeout + SLACK) as ranks:
         with quick_imports():  # torch's optimizers import as much again
             learner = Learner(config, ranks)
@@ -92,7 +92,7 @@ def remove_passed(run: RunDir, step: int, policy_step: int) -> None:
             remove(run.weights(old))
 
 
-def next_batch(run: RunDir, step: int, ranks: Ranks, stop: Stop, timeout: float) -> Batch | None:
+def next_batch(run: RunDir, step: int, ranks: World, stop: StopRequest, timeout: float) -> Batch | None:
     """Wait for the batch of one update; None when the process was asked to end. Raises UserError after `timeout`."""
     deadline = time.monotonic() + timeout
     if ranks.is_first:
@@ -114,36 +114,36 @@ class Share:
     """What one rank learns from."""
 
     tokens: Tensor  # (B, T)
-    learned: Tensor  # (B, T) 1 for the tokens of the completion, 0 elsewhere
+    loss_mask: Tensor  # (B, T) 1 for the tokens of the completion, 0 elsewhere
     logprobs: Tensor  # (B, T) with which they were sampled
     advantages: Tensor  # (B,)
 
 
-def share_of(batch: Batch, ranks: Ranks) -> Share:
+def share_of(batch: Batch, ranks: World) -> Share:
     """This rank's samples of the batch. Raises UserError when there are fewer samples than ranks."""
     if len(batch.tokens) < ranks.count:
         raise UserError(f"a batch of {len(batch.tokens)} samples is too small for {ranks.count} ranks")
-    arrays = (batch.tokens, batch.learned, batch.logprobs, batch.advantages)
+    arrays = (batch.tokens, batch.loss_mask, batch.logprobs, batch.advantages)
     mine = (torch.from_numpy(array[ranks.rank :: ranks.count]).to(ranks.device) for array in arrays)
-    tokens, learned, logprobs, advantages = mine
-    return Share(tokens.long(), learned.float(), logprobs, advantages)
+    tokens, loss_mask, logprobs, advantages = mine
+    return Share(tokens.long(), loss_mask.float(), logprobs, advantages)
 
 
 def learn(learner: Learner, batch: Batch, config: PolicyLossConfig) -> dict[str, float]:
     """Update the policy once; the means over all tokens of the batch come back."""
     ranks, share = learner.ranks, share_of(batch, learner.ranks)
-    first = int(batch.learned.argmax(1).min())  # column of the first token that is learned
+    first = int(batch.loss_mask.argmax(1).min())  # column of the first token that is learned
     logits = learner.parallel(share.tokens[:, :-1], first - 1).float() / batch.temperature  # (B, T - first, V)
     terms = token_terms(
         logits, share.tokens[:, first:], share.logprobs[:, first:], share.advantages[:, None], config
     )  # each (B, T - first)
-    learned, count = share.learned[:, first:], int(batch.learned.sum())
-    loss = (terms["loss"] * learned).sum() / count
+    loss_mask, count = share.loss_mask[:, first:], int(batch.loss_mask.sum())
+    loss = (terms["loss"] * loss_mask).sum() / count
     norm = learner.update(loss)
-    sums = torch.stack([(term.detach() * learned).sum() for term in terms.values()])
+    sums = torch.stack([(term.detach() * loss_mask).sum() for term in terms.values()])
     means = dict(zip(terms, (ranks.sum(sums) / count).tolist(), strict=True))
     if get_monitor().wants_extras(learner.step):
-        entropies = terms["policy/entropy"].detach()[learned > 0]
+        entropies = terms["policy/entropy"].detach()[loss_mask > 0]
         get_monitor().log_distributions(learner.step, {"entropy": entropies.tolist()})
     return means | {"optimizer/grad_norm": norm}
 
@@ -173,7 +173,7 @@ def token_terms(
 def report(learner: Learner, batch: Batch, metrics: dict[str, float], waited: float, seconds: float) -> None:
     """Log the step, on the console in one line."""
     step, lag = learner.step, learner.step - 1 - batch.policy_step
-    tokens = int(batch.learned.sum())
+    tokens = int(batch.loss_mask.sum())
     get_monitor().log(
         metrics
         | {

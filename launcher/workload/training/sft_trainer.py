@@ -16,8 +16,8 @@ from launcher.errors import UserError
 from launcher.logger import get_logger
 from launcher.monitor import get_monitor
 from launcher.numbers import three_digits
-from launcher.workload.entry import Stop, quick_imports
-from launcher.workload.generate import Wanted, generate
+from launcher.workload.entry import StopRequest, quick_imports
+from launcher.workload.generate import SamplingRequest, generate
 from launcher.workload.ranks import join_ranks
 from launcher.workload.tokens import END, decode
 from launcher.workload.training.learner import Learner
@@ -32,7 +32,7 @@ def train(config: SFTTrainerConfig) -> int:
 
     Raises UserError when the pairs are no use, or when the run's checkpoint cannot be continued.
     """
-    stop = Stop()
+    stop = StopRequest()
     with join_ranks(config.model.device, PATIENCE) as ranks:
         if config.batch_size < ranks.count:
             raise UserError(f"batch_size {config.batch_size} is too small for {ranks.count} ranks")
@@ -63,8 +63,8 @@ def learn(learner: Learner, pairs: list[Pair]) -> dict[str, float]:
     """Update the model once on a batch, of which this rank takes its share."""
     ranks = learner.ranks
     count = sum(len(pair.completion_tokens) for pair in pairs)
-    tokens, learned = collate(pairs[ranks.rank :: ranks.count], ranks.device)  # both (B, T)
-    losses = token_losses(learner.parallel(tokens[:, :-1]), tokens, learned)  # (B, T - 1)
+    tokens, loss_mask = collate(pairs[ranks.rank :: ranks.count], ranks.device)  # both (B, T)
+    losses = token_losses(learner.parallel(tokens[:, :-1]), tokens, loss_mask)  # (B, T - 1)
     loss = losses.sum() / count
     norm = learner.update(loss)
     return {
@@ -79,20 +79,20 @@ def collate(pairs: list[Pair], device: torch.device) -> tuple[Tensor, Tensor]:
     """Tokens (B, T), padded with END, and a mask (B, T) that is 1 for the tokens of the completions."""
     rows = [pair.prompt_tokens + pair.completion_tokens for pair in pairs]
     tokens = torch.full((len(rows), max(map(len, rows))), END)
-    learned = torch.zeros(tokens.shape)
+    loss_mask = torch.zeros(tokens.shape)
     for index, (row, pair) in enumerate(zip(rows, pairs, strict=True)):
         tokens[index, : len(row)] = torch.tensor(row)
-        learned[index, len(pair.prompt_tokens) : len(row)] = 1
-    return tokens.to(device), learned.to(device)
+        loss_mask[index, len(pair.prompt_tokens) : len(row)] = 1
+    return tokens.to(device), loss_mask.to(device)
 
 
-def token_losses(logits: Tensor, tokens: Tensor, learned: Tensor) -> Tensor:
+def token_losses(logits: Tensor, tokens: Tensor, loss_mask: Tensor) -> Tensor:
     """The negative log-likelihood of each token but the first (B, T - 1), 0 where it is not learned.
 
     `logits` (B, T - 1, V) are those after each token but the last.
     """
     losses = F.cross_entropy(logits.float().transpose(1, 2), tokens[:, 1:], reduction="none")
-    return losses * learned[:, 1:]
+    return losses * loss_mask[:, 1:]
 
 
 # --- held-out pairs ---------------------------------------------------------------------------------------------------
@@ -104,11 +104,11 @@ def evaluate(learner: Learner, held_out: list[Pair]) -> dict[str, float]:
     ranks, mine = learner.ranks, held_out[learner.ranks.rank :: learner.ranks.count]
     sums = torch.zeros(3, device=ranks.device)  # loss, tokens, pairs that match
     if mine:
-        tokens, learned = collate(mine, ranks.device)
-        loss = token_losses(learner.model(tokens[:, :-1]), tokens, learned).sum()
+        tokens, loss_mask = collate(mine, ranks.device)
+        loss = token_losses(learner.model(tokens[:, :-1]), tokens, loss_mask).sum()
         texts = complete(learner, mine)
         matches = sum(text == pair.completion for text, pair in zip(texts, mine, strict=True))
-        sums = torch.stack([loss, learned.sum(), loss.new_tensor(matches)])
+        sums = torch.stack([loss, loss_mask.sum(), loss.new_tensor(matches)])
         log_samples(learner.step, mine, texts)
     loss_sum, count, matches = ranks.sum(sums).tolist()
     metrics = {"validation/loss": loss_sum / count, "evaluation/exact_match": matches / len(held_out)}
@@ -123,7 +123,7 @@ def evaluate(learner: Learner, held_out: list[Pair]) -> dict[str, float]:
 def complete(learner: Learner, pairs: list[Pair]) -> list[str]:
     """The model's likeliest completions of the pairs' prompts, each at most as long as the true one."""
     no_luck = [torch.zeros(len(pair.completion_tokens), dtype=torch.float64) for pair in pairs]
-    wanted = [Wanted(pair.prompt_tokens, 0.0, draws) for pair, draws in zip(pairs, no_luck, strict=True)]
+    wanted = [SamplingRequest(pair.prompt_tokens, 0.0, draws) for pair, draws in zip(pairs, no_luck, strict=True)]
     sampled = generate(learner.model, wanted)
     return [decode(one.tokens) for one in sampled]
 

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from launcher.errors import UserError
-from launcher.workload.rollout.client import InferenceClient, InferenceServers, Request, ServerLost
+from launcher.workload.rollout.client import CompletionRequest, InferenceClient, InferenceServers, ServerLost
 from launcher.workload.serving.engine import Engine
 from launcher.workload.serving.server import bind
 from launcher.workload.tokens import END, encode
 from launcher.workload.weights import build_model, save_model
 from tests.workload.running import TINY, serving
 
-ASKED = Request(["ab>", "cd>"], n=3, temperature=1.0, max_tokens=6, seed=0)
+ASKED = CompletionRequest(["ab>", "cd>"], n=3, temperature=1.0, max_tokens=6, seed=0)
 
 
 async def ask(url: str) -> Any:

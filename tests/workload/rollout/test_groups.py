@@ -3,7 +3,7 @@ import math
 import pytest
 
 from launcher.errors import UserError
-from launcher.workload.rollout.groups import Group, group_metrics, score
+from launcher.workload.rollout.groups import RolloutGroup, group_metrics, score
 from launcher.workload.rollout.handover import Sample
 from launcher.workload.task import ReverseText
 from launcher.workload.tokens import END, encode
@@ -13,8 +13,8 @@ def samples(*texts: str) -> list[Sample]:
     return [Sample([END], [*encode(text), END], [-1.0] * (len(text) + 1)) for text in texts]
 
 
-def group(*rewards: float) -> Group:
-    return Group("p", samples(*["x" * 3] * len(rewards)), list(rewards))
+def group(*rewards: float) -> RolloutGroup:
+    return RolloutGroup("p", samples(*["x" * 3] * len(rewards)), list(rewards))
 
 
 def test_advantages_are_relative_to_the_group() -> None:

@@ -31,14 +31,14 @@ def test_a_batch_comes_back_as_it_was_written(tmp_path: Path) -> None:
     write_batch(run, 4, batch)
     read = read_batch(run, 4)
     assert (read.policy_step, read.temperature) == (3, 0.7)
-    for name in ("tokens", "learned", "logprobs", "advantages"):
+    for name in ("tokens", "loss_mask", "logprobs", "advantages"):
         np.testing.assert_array_equal(getattr(read, name), getattr(batch, name))
 
 
 def test_samples_of_different_length_are_padded_at_the_end() -> None:
     batch = make_batch(SAMPLES, [0.0, 0.0], 0, 1.0)
     assert batch.tokens.tolist() == [[END, 1, 2, END, END, END], [END, 1, 1, 3, 4, END]]
-    assert batch.learned.tolist() == [[0, 0, 1, 1, 0, 0], [0, 0, 0, 1, 1, 1]]
+    assert batch.loss_mask.tolist() == [[0, 0, 1, 1, 0, 0], [0, 0, 0, 1, 1, 1]]
     assert batch.logprobs.tolist() == [[0, 0, -0.5, -0.25, 0, 0], [0, 0, 0, -1, -2, -3]]
 
 

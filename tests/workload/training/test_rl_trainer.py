@@ -13,8 +13,8 @@ from launcher.checkpoints import steps_in
 from launcher.config.workload import CheckpointConfig, PolicyLossConfig, RLTrainerConfig
 from launcher.errors import UserError
 from launcher.rundir import RunDir
-from launcher.workload.generate import Wanted, generate
-from launcher.workload.metrics import RL_TRAINER
+from launcher.workload.generate import SamplingRequest, generate
+from launcher.workload.metric_names import RL_TRAINER
 from launcher.workload.rollout.handover import Sample, make_batch, write_batch
 from launcher.workload.tokens import END, encode
 from launcher.workload.training.rl_trainer import token_terms, train
@@ -70,7 +70,7 @@ def write_rollouts(run: RunDir, steps: int, samples: int = 12) -> None:
     """Batches of the first policy's samples, of very different lengths, with advantages of no meaning."""
     model, luck = build_model(TINY, seed=0), random.Random(0)
     prompts = [[END, *encode("p" * luck.randint(1, 9))] for _ in range(samples)]
-    wanted = [Wanted(prompt, 1.0, torch.rand(luck.randint(1, 12), dtype=torch.float64)) for prompt in prompts]
+    wanted = [SamplingRequest(prompt, 1.0, torch.rand(luck.randint(1, 12), dtype=torch.float64)) for prompt in prompts]
     sampled = generate(model, wanted)
     rows = [Sample(one.prompt, made.tokens, made.logprobs) for one, made in zip(wanted, sampled, strict=True)]
     for step in range(1, steps + 1):

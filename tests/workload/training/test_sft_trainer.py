@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from launcher.config.workload import CheckpointConfig, DataConfig, SFTTrainerConfig
 from launcher.errors import UserError
 from launcher.rundir import RunDir
-from launcher.workload.metrics import SFT_TRAINER
-from launcher.workload.ranks import Ranks
+from launcher.workload.metric_names import SFT_TRAINER
+from launcher.workload.ranks import World
 from launcher.workload.training import sft_trainer
 from launcher.workload.training.sft_trainer import train
 from launcher.workload.weights import build_model, save_model
@@ -110,8 +110,8 @@ def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path, run_here: Run) ->
 
 def test_fewer_sequences_than_ranks_are_refused(tmp_path: Path, run_here: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     @contextmanager
-    def first_of_eight(*_: object) -> Iterator[Ranks]:
-        yield Ranks(0, 8, torch.device("cpu"))
+    def first_of_eight(*_: object) -> Iterator[World]:
+        yield World(0, 8, torch.device("cpu"))
 
     monkeypatch.setattr(sft_trainer, "join_ranks", first_of_eight)
     with pytest.raises(UserError, match="batch_size 6 is too small for 8 ranks"):

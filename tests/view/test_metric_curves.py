@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from launcher.plan.spec import Progress
-from launcher.view.metrics import (
+from launcher.view.metric_curves import (
     TAIL,
     MetricsReader,
     newest_values,
