@@ -1,7 +1,8 @@
-"""Opening files of a run, whose directory somebody else may have filled.
+"""Opens the files of a run safely: another user may have written to its directory.
 
-Only regular files are opened: no symbolic link as the last part of a path is followed, no FIFO, device or socket holds
-up who opens it. What is read is bounded, and what is written anew is created, never an existing file taken.
+Only regular files are opened. A symbolic link as the last part of a path is not followed, and a FIFO, device or socket
+cannot block the reader. Reads are limited in size. A file is replaced by a new
+one that is renamed.
 """
 
 import errno
@@ -20,9 +21,9 @@ _SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def open_regular(path: Path, flags: int = os.O_RDONLY, mode: int = 0o666, follow: bool = False) -> int:
-    """A descriptor of a regular file. Raises OSError, which says it when there is something else.
+    """A descriptor of a regular file. Raises OSError for anything else.
 
-    With `follow` a link is followed: for files that the user has named, which may be links, as in a cache of models.
+    `follow` allows a symbolic link, for a file that the user has named (a model cache is full of links).
     """
     descriptor = _open(path, flags, mode, follow)
     status = os.fstat(descriptor)
@@ -37,12 +38,12 @@ def open_regular(path: Path, flags: int = os.O_RDONLY, mode: int = 0o666, follow
 
 
 def open_directory(path: Path) -> int:
-    """A descriptor of a directory, which is no link. Raises OSError."""
+    """A descriptor of a directory. Raises OSError, also for a symbolic link."""
     return _open(path, os.O_RDONLY | os.O_DIRECTORY)
 
 
 def open_pipe(path: Path) -> int:
-    """A descriptor to write to a FIFO that somebody reads; writing never waits. Raises OSError."""
+    """A descriptor to write to a FIFO that has a reader. Writing never blocks. Raises OSError."""
     descriptor = _open(path, os.O_WRONLY)
     if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -57,7 +58,7 @@ def _open(path: Path, flags: int, mode: int = 0o666, follow: bool = False) -> in
     except OSError as error:
         if error.errno == errno.ELOOP and path.is_symlink():
             raise OSError(errno.ELOOP, "is a symbolic link, which is not followed", str(path)) from None
-        if error.errno == errno.ENXIO:  # a FIFO that nobody reads, or a socket
+        if error.errno == errno.ENXIO:  # a FIFO without a reader, or a socket
             raise _not_regular(path) from None
         raise
 
@@ -68,24 +69,24 @@ def _not_regular(path: Path) -> OSError:
 
 @dataclass(frozen=True)
 class Bounds:
-    """Where a file must lie, whatever links lead there: below a directory, and with `owner` (a uid) be that user's."""
+    """After all links, a file must be below `directory` and, if `owner` (a uid) is set, belong to that user."""
 
     directory: Path  # without links in it
     owner: int | None = None
 
     def has(self, path: Path) -> bool:
-        """Whether the path leads below the directory; the file need not exist yet."""
+        """Whether the path leads below the directory. The file need not exist yet."""
         return Path(os.path.realpath(path)).is_relative_to(self.directory)
 
     def check(self, path: Path) -> None:
-        """Raises OSError when what the path leads to may not be opened. It is not opened here."""
+        """Raises OSError if the file must not be opened. Does not open it."""
         if not self.has(path):
             raise OSError(errno.EXDEV, f"leads outside {self.directory}", str(path))
-        if self.owner is not None and os.path.exists(path):  # noqa: PTH110 (Path.exists raises where one may not look)
+        if self.owner is not None and os.path.exists(path):  # noqa: PTH110 (Path.exists raises without permission)
             self._check_owner(path.stat(), path)
 
     def check_open(self, descriptor: int, path: Path) -> None:
-        """The same for what was opened by that path: the kernel says what it is."""
+        """The same check for an open file: the kernel says which file it really is."""
         if not Path(os.readlink(f"/proc/self/fd/{descriptor}")).is_relative_to(self.directory):  # noqa: PTH115
             raise OSError(errno.EXDEV, f"leads outside {self.directory}", str(path))
         self._check_owner(os.fstat(descriptor), path)
@@ -96,23 +97,23 @@ class Bounds:
 
 
 def reading(path: Path, follow: bool = False) -> BinaryIO:
-    """Open for reading, unbuffered; with `follow`, which is for who checks `Bounds`, through links. Raises OSError."""
+    """Open for reading, unbuffered. A caller that passes `follow` must check `Bounds`. Raises OSError."""
     return os.fdopen(open_regular(path, follow=follow), "rb", buffering=0)
 
 
 def appending(path: Path) -> BinaryIO:
-    """Open for appending, unbuffered; created if it is not there. Raises OSError."""
+    """Open for appending, unbuffered. Creates a missing file. Raises OSError."""
     return os.fdopen(open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab", buffering=0)
 
 
 def read_bytes(path: Path, limit: int = SMALL, follow: bool = False) -> bytes:
-    """All of a small file. Raises OSError, also when it is longer than `limit`."""
+    """The whole of a small file. Raises OSError, also if it is longer than `limit`."""
     with os.fdopen(open_regular(path, follow=follow), "rb") as file:
         return _all_of(file, limit, path)
 
 
 def read_named(path: Path, limit: int = SMALL) -> bytes:
-    """The same of a file that the user has named, which may be a pipe, as `<(command)` is: it is waited for."""
+    """The same for a file that the user has named. For a pipe such as `<(command)` this waits for the writer."""
     with path.open("rb") as file:
         return _all_of(file, limit, path)
 
@@ -125,7 +126,7 @@ def _all_of(file: BinaryIO, limit: int, path: Path) -> bytes:
 
 
 def lines_of(file: BinaryIO, longest: int) -> Iterator[bytes]:
-    """The lines of a file, with their ends; those that are longer are left out, and never in memory."""
+    """The lines of a file, with their newlines. Longer lines are skipped and never held in memory."""
     is_rest = False
     while piece := file.readline(longest):
         is_whole = piece.endswith(b"\n") or len(piece) < longest
@@ -135,21 +136,21 @@ def lines_of(file: BinaryIO, longest: int) -> Iterator[bytes]:
 
 
 def overwrite(path: Path, content: bytes) -> None:
-    """Write to the file itself, which is created if it is not there. Raises OSError."""
+    """Write to the file in place. Creates a missing file. Raises OSError."""
     with os.fdopen(open_regular(path, os.O_WRONLY | os.O_CREAT), "wb") as file:
         file.truncate()
         file.write(content)
 
 
 def write_atomically(path: Path, text: str, mode: int = 0o666) -> None:
-    """Replace the file, or the link, of this name: nobody ever reads half of it. Raises OSError."""
+    """Replace the file or link of this name in one step: no reader ever sees half of it. Raises OSError."""
     with replacing(path, mode) as file:
-        file.write(text.encode(errors="surrogateescape"))  # bytes of a word or a path
+        file.write(text.encode(errors="surrogateescape"))  # an argument or a path need not be UTF-8
 
 
 @contextmanager
 def replacing(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
-    """The same for what is written piece by piece: it takes the place of the other at the end. Raises OSError."""
+    """The same for a file written in pieces: the new file replaces the old one at the end. Raises OSError."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     try:
         with os.fdopen(open_regular(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
@@ -160,7 +161,7 @@ def replacing(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
 
 
 def make_directory(path: Path) -> None:
-    """A directory of ours. Raises OSError when a symbolic link is in its place: it could lead anywhere."""
+    """Create a directory. Raises OSError for a symbolic link, which could lead anywhere."""
     path.mkdir(parents=True, exist_ok=True)
     if path.is_symlink():
         raise OSError(errno.ELOOP, "is a symbolic link, which is not followed", str(path))

@@ -1,4 +1,4 @@
-"""Secrets are masked wherever they are shown or stored: by the names of variables and options, in URLs and headers."""
+"""Masks secrets before they are shown or stored. Found by variable and option names, and in URLs and headers."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -10,13 +10,13 @@ _SECRET = re.compile(
     r"|(PASS|PASSWORD|PWD)$",
     re.IGNORECASE,
 )
-_DIRECTORIES = frozenset({"PWD", "OLDPWD"})  # which every shell sets
-_IN_TEXT = (  # what stands before a secret, and the secret
+_DIRECTORIES = frozenset({"PWD", "OLDPWD"})  # set by every shell, and no passwords
+_IN_TEXT = (  # the text before a secret, and the secret
     re.compile(r"(?P<before>[A-Za-z][A-Za-z0-9+.-]{0,30}://[^\s/:@]*:)(?P<secret>[^\s/]+)(?=@)"),
-    re.compile(  # over HTTP a user without a password is a token; `git` is what every server of git takes
+    re.compile(  # https://TOKEN@host: a user without a password is a token, except the common `git@`
         r"(?P<before>\b(?:[a-z]{1,20}\+)?https?://)(?!git@)(?P<secret>[^\s/:@?#\"']+)(?=@)", re.IGNORECASE
     ),
-    re.compile(  # a header, also one in JSON
+    re.compile(  # a header, also in JSON
         r"(?P<before>(?:(?:Proxy-)?Authorization|(?:Set-)?Cookie|(?:[a-z]{1,20}-){0,4}API-?Key|Subscription-Key"
         r"|(?:X-(?:[a-z]{1,20}-){0,4}|Private-|Auth-|Access-|Refresh-|Session-)(?:Token|Key|Secret|Password))"
         r"[\"']?\s*:\s*[\"']?(?:(?:Bearer|Basic|Digest|Negotiate|Token|API-?Key)\s+)?)(?P<secret>[^\s\"'][^\"'\n]*)",
@@ -34,19 +34,19 @@ def is_secret(name: str) -> bool:
 
 
 def masked_value(name: str, value: str) -> str:
-    """The value of a variable, or of an option, as it may be shown."""
+    """The value of a variable or option, safe to show."""
     return MASK if is_secret(name) else _masked_text(value)
 
 
 def _masked_text(text: str) -> str:
-    """The text without passwords and tokens in URLs, and without what a header would prove who asks."""
+    """The text without passwords and tokens in URLs and headers."""
     for pattern in _IN_TEXT:
         text = pattern.sub(rf"\g<before>{MASK}", text)
     return text
 
 
 def is_masked(name: str, value: str) -> bool:
-    """Whether this was written in place of a secret."""
+    """Whether this value is a masked secret."""
     if value == MASK:
         return is_secret(name)
     return any(found["secret"] == MASK for pattern in _IN_TEXT for found in pattern.finditer(value))
@@ -57,7 +57,7 @@ def masked_variables(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def masked_words(words: Iterable[str]) -> list[str]:
-    """A command line: `NAME=value` of a secret, what follows an option of that kind, and what is secret in a text."""
+    """A command line without secrets, as in `API_KEY=***`, `--api-key ***` and `https://user:***@host`."""
     shown: list[str] = []
     follows_secret = False
     for word in words:
@@ -67,7 +67,7 @@ def masked_words(words: Iterable[str]) -> list[str]:
 
 
 def masked_word(word: str) -> str:
-    """One word of a command line; printable whatever it holds."""
+    """One word of a command line, always valid UTF-8."""
     name, equals, _ = word.partition("=")
     if equals and is_secret(name.lstrip("-")):
         return f"{name}={MASK}".encode("utf-8", "replace").decode()
@@ -76,7 +76,7 @@ def masked_word(word: str) -> str:
 
 
 def _without_assigned(text: str) -> str:
-    """The text without what is assigned to names of secrets in it."""
+    """The text with each `SECRET_NAME=value` in it masked."""
     shown, at = [], 0
     for found in _NAME.finditer(text):
         if found.start() >= at and is_secret(found[1].lstrip("-")) and (value := _VALUE.match(text, found.end())):
@@ -86,7 +86,7 @@ def _without_assigned(text: str) -> str:
 
 
 def masked(values: Any) -> Any:
-    """A copy of nested `values` in which secrets are replaced: text below a secret's name, and in texts."""
+    """A copy of nested `values` with secrets masked: strings under a secret's name, and secrets inside strings."""
     if isinstance(values, dict):
         return {
             name: MASK if isinstance(value, str) and is_secret(name) else masked(value)

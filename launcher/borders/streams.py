@@ -1,4 +1,4 @@
-"""stdout and stderr as they come: closed, full, of any encoding. Writing to them never ends in a traceback."""
+"""stdout and stderr may be closed, full or of any encoding. Writing to them never ends in a traceback."""
 
 import codecs
 import os
@@ -12,16 +12,16 @@ _UPPER_DOTS, _LOWER_DOTS = 0x01 | 0x02 | 0x08 | 0x10, 0x04 | 0x20 | 0x40 | 0x80
 
 
 def prepare_streams() -> None:
-    """Open what is closed (by `>&-`), and let any text be written in any encoding."""
+    """Reopen closed streams (`>&-`), and let every text be written in every encoding."""
     codecs.register_error("launch", _replaced)
     for name in STREAMS:
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 (for good)
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 (stays open)
         getattr(sys, name).reconfigure(errors="launch")
 
 
 def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:
-    """A byte of a path that is not UTF-8 as it is, what we draw as something like it, all else escaped."""
+    """For text that the encoding lacks: a path's raw byte is kept, our graphics become ASCII, the rest is escaped."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     character = error.object[error.start]
@@ -38,9 +38,9 @@ def _in_ascii(character: str) -> str:
 
 
 def trouble_with_stdout(writes: bytes = b"") -> OSError | None:
-    """Why stdout takes nothing more, if that is so; from then on it is /dev/null, so that the exit is quiet.
+    """The error, if stdout can no longer be written. It then becomes /dev/null, so that the exit is quiet.
 
-    Without a buffer (PYTHONUNBUFFERED) only something that it `writes` can tell.
+    An unbuffered stdout (PYTHONUNBUFFERED) shows the error only when it `writes` something.
     """
     try:
         sys.stdout.flush()

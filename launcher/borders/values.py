@@ -1,4 +1,4 @@
-"""What may come from outside, from files and from other nodes: types for the models that read it, and write it too."""
+"""Types of values from outside (files, other nodes). The models that read and write them use these types."""
 
 import math
 import os
@@ -16,25 +16,25 @@ MOST_COUNT = 1_000_000
 MOST_PORT = 65535
 MOST_PROCESSES = 1000  # components of a run on one node
 MOST_RANKS = 4096  # of a component on one node
-MOST_ATTEMPTS = 1000  # that are remembered
+MOST_ATTEMPTS = 1000  # kept in run.json
 MOST_STEPS = 10**15  # a float holds each of them exactly
-LONGEST_PATH = 4096  # bytes, Linux's own
+LONGEST_PATH = 4096  # bytes, Linux's own limit
 ENDING = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGTERM})
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
 
 
 def _cut(length: int) -> BeforeValidator:
-    """Text from elsewhere is cleaned and shortened; it is no reason to lose the rest of what was said."""
+    """Text from elsewhere is cleaned and shortened, not rejected: the rest of the record is still useful."""
     return BeforeValidator(lambda value: _utf8(printable(value))[:length] if isinstance(value, str) else value)
 
 
 def _utf8(text: str) -> str:
-    """JSON has no place for a byte that is not UTF-8."""
+    """JSON can hold only UTF-8."""
     return text.encode("utf-8", "replace").decode()
 
 
 def _cut_line(length: int) -> BeforeValidator:
-    """The same for what stands in a line."""
+    """The same for a text in one line."""
     return BeforeValidator(lambda value: _utf8(in_one_line(value))[:length] if isinstance(value, str) else value)
 
 
@@ -45,21 +45,21 @@ def _absolute(path: Path) -> Path:
 
 
 def local_path(path: Path) -> Path:
-    """To be opened, so nothing of it may be changed; whoever shows it cleans it."""
+    """A path that is opened, so it is kept unchanged. Clean it before it is shown."""
     if not path.is_absolute():
         raise ValueError("not an absolute path")
     return openable(path)
 
 
 def openable(path: Path) -> Path:
-    """What Linux takes for a path, absolute or not."""
+    """A path that Linux accepts, absolute or not."""
     if "\0" in str(path) or len(os.fsencode(path)) > LONGEST_PATH:
         raise ValueError("not a path of this machine")
     return path
 
 
 def _socket(name: str) -> str:
-    """As tmux -L takes it: beside the user's other sockets, and never another user's."""
+    """A name for `tmux -L`. Without a '/' the socket is always in the user's own directory."""
     if not name or "/" in name or name.startswith(".") or len(name) > 64 or name != printable(name):
         raise ValueError("a socket's name has no '/', does not begin with '.', and is at most 64 long")
     return name
@@ -74,13 +74,13 @@ def is_number(value: object) -> TypeGuard[float]:
 
 
 def whole_number(text: str, most: int = MOST_COUNT) -> int | None:
-    """The number that the text is; None if it is none, or a larger one."""
+    """The text as a number. None if it is not a number, or larger than `most`."""
     number = int(text) if re.fullmatch("[0-9]{1,18}", text) else None
     return number if number is None or number <= most else None
 
 
 def step_of(record: object) -> int | None:
-    """The step of a metrics line; None if it is not one."""
+    """The step of a metrics line. None if the record is not one."""
     step = record.get("step") if isinstance(record, dict) else None
     return step if type(step) is int and 0 <= step <= MOST_STEPS else None
 
@@ -100,9 +100,9 @@ Url = Annotated[str, StringConstraints(pattern=r"^https?://[!-~]{1,2000}$")]
 Label = Annotated[str, _cut_line(255)]  # a host, a GPU, a metric
 Phrase = Annotated[str, _cut(1000)]
 Text = Annotated[str, _cut(64_000)]
-AbsolutePath = Annotated[Path, AfterValidator(_absolute)]  # to be shown
-LocalPath = Annotated[Path, AfterValidator(local_path)]  # to be opened
-AnyPath = Annotated[Path, AfterValidator(openable)]  # to be opened, also from a directory that is known
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]  # shown
+LocalPath = Annotated[Path, AfterValidator(local_path)]  # opened
+AnyPath = Annotated[Path, AfterValidator(openable)]  # opened, also relative to a known directory
 Port = Annotated[int, Field(ge=0, le=MOST_PORT)]
 Count = Annotated[int, Field(ge=0, le=MOST_COUNT)]  # nodes, ranks, attempts
 Step = Annotated[int, Field(ge=0, le=MOST_STEPS)]
