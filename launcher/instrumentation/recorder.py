@@ -1,7 +1,7 @@
-"""Lets launch ask this rank which collectives it has enqueued, also while it hangs in one.
+"""Lets launch ask this rank which collectives it has enqueued, even while it hangs in one.
 
-torch answers on a Unix socket, in a thread of its own that needs no GIL. The socket stands in a directory of the run
-that nobody else may enter. Programs that never import torch pay nothing for this, and torch is not imported for it.
+torch answers on a Unix socket, in its own thread without the GIL. The socket is in a directory of the run that only
+this user can enter. This never imports torch: a program without torch pays nothing.
 """
 
 import ctypes
@@ -19,11 +19,11 @@ from types import ModuleType
 from launcher.borders.files import open_directory
 from launcher.rundir import RunDir
 
-_NOTE = b"Server listening to UNIX"  # what torch writes to stderr, where people look for the cause of a death
+_NOTE = b"Server listening to UNIX"  # torch writes it to stderr, where users look for the cause of a crash
 
 
 def open_recorder(run: RunDir) -> None:
-    """Under torchrun, answer questions for this rank's collectives: at once, or as soon as torch has been imported."""
+    """Under torchrun, answer questions about this rank's collectives, as soon as torch is imported."""
     if "RANK" not in os.environ or os.environ.get("WORLD_SIZE", "1") == "1":
         return
     if "torch" in sys.modules:
@@ -33,21 +33,21 @@ def open_recorder(run: RunDir) -> None:
 
 
 def _serve(run: RunDir) -> None:
-    """Whatever is missing (an old torch, a file system without sockets), the rank goes on without."""
+    """If something is missing (an old torch, a file system without sockets), the rank runs without a recorder."""
     with suppress(ImportError, OSError, RuntimeError), private_directory(run.sockets) as directory:
         from torch._C._distributed_c10d import _WorkerServer  # not in every build of torch
 
         name = str(os.getpid())
         with suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=directory)  # of a process that had this pid before
+            os.unlink(name, dir_fd=directory)  # left by an earlier process with this pid
         with _without_note():
             server = _WorkerServer(f"/proc/self/fd/{directory}/{name}")  # a Unix socket's path has at most 107 bytes
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(server))  # its destructor writes to stderr, last of all
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(server))  # never destroyed: its destructor writes to stderr
 
 
 @contextmanager
 def private_directory(path: Path) -> Iterator[int]:
-    """A descriptor of a directory that is this user's alone. Raises OSError if it cannot be, or is not."""
+    """A descriptor of a directory that only this user can enter. Raises OSError if there is none."""
     with suppress(FileExistsError):
         path.mkdir(mode=0o700, parents=True)
     descriptor = open_directory(path)
@@ -62,7 +62,7 @@ def private_directory(path: Path) -> Iterator[int]:
 
 @contextmanager
 def _without_note() -> Iterator[None]:
-    """Keep torch's note off stderr; what other threads write meanwhile follows when it is over."""
+    """Keep torch's note off stderr. What other threads write meanwhile appears afterwards."""
     stderr, kept = os.dup(2), os.memfd_create("stderr")
     os.dup2(kept, 2)
     try:
@@ -78,7 +78,7 @@ def _without_note() -> Iterator[None]:
 
 
 class _AfterTorch(MetaPathFinder):
-    """Does something once torch has been imported, then is gone."""
+    """An import hook that calls `then` once torch is imported, and removes itself."""
 
     def __init__(self, then: Callable[[], None]) -> None:
         self._then = then

@@ -1,4 +1,4 @@
-"""Lets `launch stacks` see what this process does, also where ptrace is not allowed."""
+"""Lets `launch stacks` read this process's stacks, even where ptrace is not allowed."""
 
 import ctypes
 import faulthandler
@@ -8,7 +8,7 @@ import signal
 from launcher.borders.files import open_regular
 from launcher.rundir import RunDir
 
-# A real-time signal, which nobody sends by accident: SIGUSR1 and SIGUSR2 are Slurm's, and the users' own.
+# A real-time signal is never sent by accident. SIGUSR1 and SIGUSR2 are used by Slurm and by users.
 STACKS_SIGNAL = signal.SIGRTMIN + 7
 
 _PR_SET_PTRACER = 0x59616D61
@@ -17,10 +17,10 @@ _libc = ctypes.CDLL(None)
 
 
 def make_traceable(run: RunDir) -> None:
-    """Allow py-spy to look at this process and its forks, and write all threads' stacks to a file at STACKS_SIGNAL.
+    """Allow py-spy to read this process and its forks. On STACKS_SIGNAL, write all threads' stacks to a file.
 
-    That the file is there tells that the signal may be sent. What cannot be had is left away: a kernel without Yama
-    needs no permission, a run directory that cannot be written takes no file.
+    The signal may be sent only if the file exists. Unavailable parts are skipped: the permission on a kernel without
+    Yama, the file in a run directory that is not writable.
     """
     _allow_ptrace()
     os.register_at_fork(after_in_child=_allow_ptrace)  # Yama's permission is not inherited

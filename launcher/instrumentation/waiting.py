@@ -1,4 +1,4 @@
-"""Says what this component waits for, to `launch status`, the console and the watchdog.
+"""Tells `launch status`, the console and the watchdog what this component waits for.
 
     from launcher import setup_logger, waiting_for
 
@@ -6,7 +6,7 @@
     with waiting_for("batch 13"):
         batch = queue.get()
 
-A wait of less than a second costs no more than a timer; a longer one is a small file in the run's directory, written
+A wait of less than a second costs only a timer. A longer one is a small file in the run's directory, written
 atomically and removed when the wait is over.
 """
 
@@ -21,20 +21,20 @@ from pathlib import Path
 from launcher.borders.files import write_atomically
 from launcher.rundir import RunDir
 
-SHORT = 1.0  # seconds; of a shorter wait nobody hears
+SHORT = 1.0  # seconds; a shorter wait is not reported
 
-_file: Path | None = None  # of the component that this process is
+_file: Path | None = None  # of this process's component
 
 
 def report_waits(run: RunDir | None, component: str | None, rank: int | None) -> None:
-    """From now on, `waiting_for` reports for this component; of a torchrun component the first rank alone does."""
+    """From now on, `waiting_for` reports for this component. Under torchrun, only rank 0 reports."""
     global _file
     _file = run.wait(component or "trainer") if run and rank in (None, 0) else None
 
 
 @contextmanager
 def waiting_for(what: str) -> Iterator[None]:
-    """The block is a wait for `what`: "weights 12", "the dataset". Outside a run nothing is reported."""
+    """Reports that the block waits for `what`, such as "weights 12" or "the dataset". Outside a run it does nothing."""
     if _file is None:
         yield
         return
