@@ -1,10 +1,9 @@
-"""The process that the shell started, once the run is on its way: it forwards signals and outlives the supervisor.
+"""The guard: the process that the shell started. It forwards signals to the supervisor and outlives it.
 
-Run as `python -I -S guard.py SUPERVISOR_PID WATCHER_PID PIPE` by `launcher.processes.guard_fork`, with every signal
-below already blocked and this process already a subreaper, so that it costs nothing while it waits. If supervisor and
-watcher die, whatever had been started becomes a child of this process and is killed. A signal is forwarded as a line in
-the pipe, together with who sent it: kill() would name this process as the sender. Imports nothing but the standard
-library's smallest parts.
+`launcher.processes.guard_fork` runs `python -I -S guard.py SUPERVISOR_PID WATCHER_PID PIPE`. By then the signals below
+are blocked and this process is a subreaper. If supervisor and watcher die, the run's processes become children of the
+guard, and it kills them. A signal is forwarded as a line in the pipe that names its sender: kill() would name the guard
+instead. To stay small, it imports only light parts of the standard library.
 """
 
 import os
@@ -16,7 +15,7 @@ from contextlib import suppress
 FORWARDED = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1})
 WAITED_FOR = FORWARDED | {signal.SIGCHLD}
 SWEEP_SECONDS = 5.0
-LONGEST_COMMAND = 1000  # bytes; a line stays below what a pipe takes in one piece
+LONGEST_COMMAND = 1000  # bytes; the line stays below PIPE_BUF, so the write is atomic
 
 
 def main() -> int:
@@ -34,18 +33,18 @@ def main() -> int:
 
 
 def forward(received: signal.struct_siginfo, supervisor: int, pipe: int) -> None:
-    """Hand the signal and its sender on, and wake a supervisor that is stopped."""
+    """Pass on the signal and its sender, and wake a stopped supervisor."""
     numbers = (received.si_signo, received.si_code, received.si_pid, received.si_uid)
     line = b"%d %d %d %d " % numbers + command_line(received.si_pid).replace(b"\n", b" ") + b"\n"
-    with suppress(BlockingIOError, BrokenPipeError):  # it has unread signals enough, or it has ended
+    with suppress(BlockingIOError, BrokenPipeError):  # the pipe is full of unread signals, or the supervisor has ended
         os.write(pipe, line)
     with suppress(ProcessLookupError):
         os.kill(supervisor, signal.SIGCONT)
 
 
 def command_line(pid: int) -> bytes:
-    """Its words, each ended by a NUL; empty when the process is gone, hidden, or in another container (pid 0)."""
-    for name in ("cmdline", "comm"):  # the name alone of one that has ended and was not waited for, or is in its exec
+    """The command line, each word ended by a NUL. Empty for a process that is gone, hidden or in another container."""
+    for name in ("cmdline", "comm"):  # a zombie, or a process inside exec, has only its name
         with suppress(OSError), open(f"/proc/{pid}/{name}", "rb") as file:  # noqa: PTH123 (as below)
             if words := file.read(LONGEST_COMMAND).rstrip(b"\n"):
                 return words
@@ -53,9 +52,9 @@ def command_line(pid: int) -> bytes:
 
 
 def reap(supervisor: int, watcher: int) -> int | None:
-    """The supervisor's wait status once it has ended and is ours, when the watcher between us is gone.
+    """The supervisor's wait status, once it has ended and, after the watcher's end, is our child. Until then None.
 
-    Whatever else falls to the first process of a container goes. A watcher that somebody stops is woken up.
+    Also reaps other orphans, which pid 1 of a container gets. A stopped watcher is woken.
     """
     while True:
         pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
@@ -67,7 +66,7 @@ def reap(supervisor: int, watcher: int) -> int | None:
 
 
 def kill_the_rest() -> None:
-    """SIGKILL to all children until there are none; their own children become ours as they die."""
+    """SIGKILL all children until there are none. Their children become ours when they die."""
     deadline = time.monotonic() + SWEEP_SECONDS
     while time.monotonic() < deadline:
         try:
@@ -83,7 +82,7 @@ def kill_the_rest() -> None:
 
 
 def report(exit_code: int) -> int:
-    """The run's exit code; says so when the supervisor did not live to report it."""
+    """The run's exit code. Prints a message if the supervisor was killed before it could report the end."""
     if exit_code >= 0:
         return exit_code
     name = signal.Signals(-exit_code).name

@@ -1,4 +1,4 @@
-"""One process becomes three: the guard, which the shell knows, below it the watcher, and below that the supervisor."""
+"""One process becomes three: the guard (the shell's child), its child the watcher, and its child the supervisor."""
 
 import os
 import signal
@@ -13,25 +13,25 @@ from launcher.processes.proof import GUARDS
 
 @dataclass(frozen=True)
 class Guard:
-    """What the supervisor has of the processes above it."""
+    """The supervisor's handles on guard and watcher."""
 
     life: int  # a pidfd that becomes readable when the guard dies
-    watcher: int  # the same of the watcher
-    signals: int  # the end of a pipe: the signals that the guard receives, see `launcher.processes.signals`
+    watcher: int  # the same for the watcher
+    signals: int  # a pipe with the guard's signals, see `launcher.processes.signals`
 
 
 def split(root: Path) -> Guard:
-    """Return in the supervisor of the run in this directory.
+    """Fork guard, watcher and supervisor for the run in this directory. Returns in the supervisor only.
 
-    The guard's signals are blocked from then on, for good: one that comes before the supervisor listens for it is not
-    lost, and one that comes after the run's end changes nothing.
+    The calling process becomes the guard and never returns. From now on its signals stay blocked. So a signal before
+    the supervisor listens is not lost, and a signal after the run's end changes nothing.
 
-    The calling process itself turns into the guard and never returns. Nothing that must outlive the run (a tmux server)
-    may be started after this: it would be a descendant, and killed as one. Raises OSError.
+    Start nothing after this that must outlive the run, such as a tmux server: all descendants are killed. Raises
+    OSError.
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, as some parents leave it, nobody could be waited for
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # some parents ignore it; then no child could be waited for
     become_subreaper()
     signal.pthread_sigmask(signal.SIG_BLOCK, guard.WAITED_FOR)
     life = os.pidfd_open(os.getpid())
@@ -55,7 +55,7 @@ def split(root: Path) -> Guard:
 
 
 def _watch(root: Path, guard_life: int, told: int) -> int:
-    """Turn into the watcher, which tells the guard the supervisor's pid; return its pidfd in the supervisor."""
+    """Turn into the watcher and tell the guard the supervisor's pid. In the supervisor, return the watcher's pidfd."""
     try:
         os.setsid()
         become_subreaper()
@@ -65,11 +65,11 @@ def _watch(root: Path, guard_life: int, told: int) -> int:
             os.set_inheritable(guard_life, True)
             _become(root, watcher.__file__, str(guard_life), str(supervisor))
     except OSError:
-        os._exit(1)  # the guard is told by the end of the pipe, or lives on as the supervisor's only parent
+        os._exit(1)  # the guard sees the pipe close, or becomes the supervisor's parent
     return own_life
 
 
 def _become(root: Path, script: str, *arguments: str) -> None:
-    """Turn into another program of ours, as small as Python can be, that shows whose it is. Raises OSError."""
+    """Exec another small script of ours, marked with the run's directory. Raises OSError."""
     environment = {**os.environ, GUARDS: str(root)}
     os.execve(sys.executable, [sys.executable, "-I", "-S", str(Path(script)), *arguments], environment)

@@ -1,4 +1,4 @@
-"""Processes, named for good: a pid alone is used again."""
+"""Identifies a process for good. A pid alone can be reused."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,9 +9,9 @@ from launcher.processes.process_tree import start_time, zombie_exit_code
 
 
 class ProcessId(BaseModel):
-    model_config = ConfigDict(extra="ignore")  # a newer launch may know more
+    model_config = ConfigDict(extra="ignore")  # a newer launch may add fields
 
-    pid: int = Field(gt=0, lt=2**31)  # kill takes 0 and below for a whole group
+    pid: int = Field(gt=0, lt=2**31)  # kill() reads 0 and below as a process group
     start_time: Annotated[int, Field(ge=0, lt=2**63)] | None  # clock ticks since boot
 
 
@@ -20,7 +20,7 @@ def identify(pid: int) -> ProcessId:
 
 
 def is_alive(process: ProcessId) -> bool:
-    """Whether this very process, not one that has its pid now, runs on this host; one not yet waited for does not."""
+    """Whether exactly this process runs on this host. False for a later process with its pid, and for a zombie."""
     is_there = process.start_time is not None and start_time(process.pid) == process.start_time
     return is_there and zombie_exit_code(process.pid) is None
 

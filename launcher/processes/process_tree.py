@@ -1,4 +1,4 @@
-"""Linux's view of processes: who is below whom, and how to become the one that orphans fall to."""
+"""Linux's process tree: parents, children, signals, and the subreaper that inherits orphans."""
 
 import contextlib
 import ctypes
@@ -12,10 +12,10 @@ from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
-_PIDFD_INFO = struct.Struct("Q 52x i")  # the mask, what nobody asks for here, the wait status
+_PIDFD_INFO = struct.Struct("Q 52x i")  # the mask, unused fields, the wait status
 _PIDFD_INFO_EXIT = 1 << 3
 _PIDFD_GET_INFO = 3 << 30 | _PIDFD_INFO.size << 16 | 0xFF << 8 | 11  # _IOWR(0xFF, 11, struct pidfd_info)
-SWEEP_SECONDS = 5.0  # a process in uninterruptible sleep may outlive its SIGKILL; do not wait for it for ever
+SWEEP_SECONDS = 5.0  # a process in uninterruptible sleep survives SIGKILL; do not wait for ever
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -28,9 +28,9 @@ def become_subreaper() -> None:
 
 
 def end_with(parent: int) -> None:
-    """In a child between fork and exec: SIGTERM to it when its parent dies, to what is executed then as well."""
+    """For a child between fork and exec: when the parent dies, this process gets SIGTERM, also after the exec."""
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != parent:  # it has died already
+    if os.getppid() != parent:  # the parent has died already
         os._exit(1)
 
 
@@ -41,7 +41,7 @@ def children(pid: int) -> list[int]:
         for task in Path(f"/proc/{pid}/task").iterdir():
             found += [int(child) for child in (task / "children").read_text().split()]
     except OSError:
-        pass  # it, or one of its threads, has just ended
+        pass  # the process or one of its threads has just ended
     return found
 
 
@@ -53,7 +53,7 @@ def descendants(pid: int) -> Iterator[int]:
 
 
 def start_time(pid: int) -> int | None:
-    """In clock ticks since boot: together with the pid it names a process for good. None when it is gone."""
+    """In clock ticks since boot. With the pid it identifies a process for good. None when it is gone."""
     fields = _stat(pid)
     return int(fields[19]) if fields else None
 
@@ -68,7 +68,7 @@ def owner(pid: int) -> int | None:
 
 
 def zombie_exit_code(pid: int) -> int | None:
-    """The exit code of a process that has ended and was not waited for; negative for a signal, None if it is gone."""
+    """The exit code of a zombie: negative for a signal. None if the process is gone."""
     fields = _stat(pid)
     if not fields or fields[0] not in ("Z", "X"):
         return None
@@ -76,7 +76,7 @@ def zombie_exit_code(pid: int) -> int | None:
 
 
 def reaped_exit_code(descriptor: int) -> int | None:
-    """The exit code of a process that its parent has waited for, by its pidfd; None before Linux 6.15."""
+    """The exit code of a process that its parent has reaped, by its pidfd. None before Linux 6.15."""
     info = bytearray(_PIDFD_INFO.size)
     _PIDFD_INFO.pack_into(info, 0, _PIDFD_INFO_EXIT, 0)
     try:
@@ -88,7 +88,7 @@ def reaped_exit_code(descriptor: int) -> int | None:
 
 
 def _stat(pid: int) -> list[str]:
-    """/proc/PID/stat from its third field (the state) on: the second is a name that may hold anything."""
+    """/proc/PID/stat from the third field (the state). The second, the name, may contain spaces and brackets."""
     try:
         return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].decode().split()
     except OSError:
@@ -96,19 +96,19 @@ def _stat(pid: int) -> list[str]:
 
 
 def session(pid: int) -> int | None:
-    """The session of a process, which is the pid of the process that opened it; None when it is gone."""
+    """The session of a process: the pid of the process that opened it. None when it is gone."""
     fields = _stat(pid)
     return int(fields[3]) if fields else None
 
 
 def parent(pid: int) -> int | None:
-    """The process that it is a child of now; None when it is gone."""
+    """The pid of its present parent. None when it is gone."""
     fields = _stat(pid)
     return int(fields[1]) if fields else None
 
 
 def all_pids() -> list[int]:
-    """Every process that is to be seen here."""
+    """Every process visible from here."""
     return [int(path.name) for path in Path("/proc").glob("[0-9]*")]
 
 
@@ -119,7 +119,7 @@ def variables(pid: int) -> dict[str, str]:
     except OSError:
         return {}
     pairs = (os.fsdecode(entry).partition("=") for entry in block.split(b"\0"))
-    return {name: value for name, _, value in reversed(list(pairs))}  # of two of a name the first counts
+    return {name: value for name, _, value in reversed(list(pairs))}  # if a name occurs twice, the first counts
 
 
 def variable(pid: int, name: str) -> str | None:
@@ -139,10 +139,10 @@ def signal_group(pid: int, number: int) -> None:
 
 
 def sweep(seconds: float = SWEEP_SECONDS) -> dict[int, int]:
-    """Kill every descendant of this subreaper and wait for it: pids and wait statuses of what was reaped.
+    """Kill and reap every descendant of this subreaper. Returns wait statuses by pid.
 
-    Only direct children are killed, which cannot be reused pids as long as they are not waited for; what was below them
-    falls to us and is killed in the next round.
+    Each round kills direct children only: their pids cannot be reused before we reap them. Their own children then
+    become ours, and the next round kills those.
     """
     reaped: dict[int, int] = {}
     deadline = time.monotonic() + seconds
@@ -161,9 +161,9 @@ def sweep(seconds: float = SWEEP_SECONDS) -> dict[int, int]:
 
 
 def kill_orphans_of(component: str, living: Collection[int]) -> None:
-    """Kill what a component has left to this subreaper: it is of no use without it, and may hold a GPU.
+    """Kill the orphans of a component that has ended: they are useless without it, and may hold a GPU.
 
-    `living` are the pids of the components that run.
+    `living` are the pids of the running components.
     """
     for pid in children(os.getpid()):
         if pid not in living and variable(pid, "LAUNCH_COMPONENT") == component:
@@ -171,7 +171,7 @@ def kill_orphans_of(component: str, living: Collection[int]) -> None:
 
 
 def end_orphans(living: Mapping[int, str]) -> None:
-    """Kill and wait for what does not belong to the components that run, pid -> name, and what that leaves in turn."""
+    """Kill and reap all orphans, and theirs in turn. `living` (pid -> name) are the running components, which stay."""
     deadline = time.monotonic() + SWEEP_SECONDS
     while time.monotonic() < deadline:
         orphans = [pid for pid in children(os.getpid()) if pid not in living]

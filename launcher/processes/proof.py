@@ -1,7 +1,7 @@
-"""Which processes prove to be of a run, so that they may be signalled: run.json may be anybody's, and name anything.
+"""Proves that a process belongs to a run before it is signalled. run.json alone proves nothing: anybody can write one.
 
-The kernel is asked, not a file: what launch starts has the run's directory in its environment as it was at the exec,
-guard and watcher have it as well, and whoever holds the run's lock is its supervisor.
+The proof comes from the kernel. Every process that launch starts, guard and watcher too, has the run's directory in its
+environment at exec. The holder of the run's lock is its supervisor.
 """
 
 import os
@@ -14,20 +14,20 @@ from launcher.processes.identity import ProcessId, is_alive
 from launcher.processes.process_tree import parent, start_time, variable, variables
 from launcher.rundir import RunDir
 
-STARTED_BY = "LAUNCH_SUPERVISOR"  # in the environment of all that a supervisor starts: its PID.START_TIME
+STARTED_BY = "LAUNCH_SUPERVISOR"  # PID.START_TIME of the supervisor, in the environment of its processes
 
 
-GUARDS = "LAUNCH_GUARDS"  # in the environment of guard and watcher: the run's directory
+GUARDS = "LAUNCH_GUARDS"  # the run's directory, in the environment of guard and watcher
 
 
 def proves_to_be_of(run: RunDir, process: ProcessId) -> bool:
-    """Whether this very process is the run's, and it can be seen that it is; another user's cannot, but by root."""
+    """Whether exactly this process is proven to be the run's. For another user's process only root can tell."""
     pid = process.pid
     return (names(run, variables(pid)) or holds_lock(run, pid) or _is_below_guards(run, pid)) and is_alive(process)
 
 
 def open_proven(run: RunDir, process: ProcessId) -> int | None:
-    """A pidfd of the process, which no other can take the place of; None if it is gone, or is not the run's."""
+    """A pidfd, safe from reuse of the pid. None if the process is gone or is not the run's."""
     try:
         descriptor = os.pidfd_open(process.pid)
     except OSError:
@@ -45,17 +45,17 @@ def names(run: RunDir, environment: dict[str, str]) -> bool:
 
 
 def _is_below_guards(run: RunDir, pid: int) -> bool:
-    """Whether guard or watcher is its parent: they have no children but the run's."""
+    """Whether its parent is guard or watcher, whose children all belong to the run."""
     above = parent(pid)
     root = variable(above, GUARDS) if above else None
     return root is not None and os.path.realpath(root) == os.path.realpath(run.root)
 
 
 def holds_lock(run: RunDir, pid: int) -> bool:
-    """Whether the process has the run's lock, by the descriptor with which it, or its parent, has taken it."""
+    """Whether the process holds the run's lock, by a descriptor that it or its parent has locked."""
     try:
         lock = run.lock.lstat()
-        if not stat.S_ISREG(lock.st_mode) or lock.st_nlink != 1:  # a second name of a file that others lock
+        if not stat.S_ISREG(lock.st_mode) or lock.st_nlink != 1:  # a hard link to a file that others lock
             return False
     except OSError:
         return False
@@ -63,7 +63,7 @@ def holds_lock(run: RunDir, pid: int) -> bool:
 
 
 def writes_below(run: RunDir, pid: int) -> bool:
-    """Whether the process has a file of the run open for writing, as its stdout is."""
+    """Whether the process has a file of the run open for writing, such as its stdout."""
     root = os.path.realpath(run.root) + "/"
     files = (name for name, status in _open_files(pid) if stat.S_ISREG(status.st_mode) and status.st_nlink <= 1)
     return any(_path(pid, name).startswith(root) and _is_writable(pid, name) for name in files)
@@ -72,7 +72,7 @@ def writes_below(run: RunDir, pid: int) -> bool:
 def _open_files(pid: int) -> Iterator[tuple[str, os.stat_result]]:
     try:
         descriptors = os.listdir(f"/proc/{pid}/fd")  # noqa: PTH208 (names alone)
-    except OSError:  # it has ended, or is not ours to look at
+    except OSError:  # it has ended, or we may not look
         return
     for name in descriptors:
         with suppress(OSError):  # it has just been closed
@@ -81,7 +81,7 @@ def _open_files(pid: int) -> Iterator[tuple[str, os.stat_result]]:
 
 def _path(pid: int, descriptor: str) -> str:
     try:
-        return os.readlink(f"/proc/{pid}/fd/{descriptor}")  # noqa: PTH115 (the kernel's words, not a path of ours)
+        return os.readlink(f"/proc/{pid}/fd/{descriptor}")  # noqa: PTH115 (may be no path, such as "pipe:[1234]")
     except OSError:
         return ""
 
@@ -103,5 +103,5 @@ def _is_writable(pid: int, descriptor: str) -> bool:
 
 
 def mark(supervisor: int) -> dict[str, str]:
-    """What tells a process of a run from one that somebody else gave the same environment."""
+    """The variable that marks a supervisor's processes. A copy of the run's other variables proves nothing."""
     return {STARTED_BY: f"{supervisor}.{start_time(supervisor)}"}

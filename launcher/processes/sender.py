@@ -1,4 +1,4 @@
-"""Who sent a signal, as the kernel's siginfo tells, in words."""
+"""Who sent a signal, from the kernel's siginfo, in words."""
 
 import shlex
 import signal
@@ -25,7 +25,7 @@ class Sender:
     code: int  # si_code
     pid: int  # 0: outside this container
     uid: int
-    command: bytes = b""  # of the process, as /proc has it; empty if it had gone before that could be read
+    command: bytes = b""  # as in /proc/PID/cmdline; empty if the process was gone too soon
 
     @property
     def is_a_process(self) -> bool:
@@ -43,7 +43,7 @@ def sender_text(number: signal.Signals, sender: Sender) -> str:
 
 
 def command_text(command: bytes) -> str:
-    """A command line as a person would have typed it: no interpreter, no directory of the program, no secrets."""
+    """A command line as a user types it: without interpreter, program directory and secrets."""
     words = masked_words(command.decode(errors="replace").rstrip("\0").split("\0"))
     if len(words) > 1 and PurePath(words[0]).name.startswith("python") and not words[1].startswith("-"):
         words = words[1:]

@@ -1,8 +1,7 @@
-"""The signals that a supervisor hears, each with its sender, and none of which it can ever die of.
+"""The supervisor's signals, each with its sender. None of them can kill the supervisor.
 
-They stay blocked in all threads from before the supervisor is made until it has exited, so that there is no moment at
-which one has its default action, and are read from a signalfd. What the guard receives comes through its pipe. Python
-has no signalfd, hence ctypes; its handlers get no siginfo.
+They are blocked in all threads, from before the fork of the supervisor until its exit, and read from a signalfd. The
+guard's signals come through its pipe. ctypes is needed because Python has no signalfd, and its handlers get no siginfo.
 """
 
 import asyncio
@@ -23,7 +22,7 @@ _MOST = 64  # read at a time
 
 
 class SignalInbox:
-    """Calls `heard` in the loop for each signal; `forwarded` is the guard's pipe."""
+    """Calls `heard` in the loop for each signal. `forwarded` is the guard's pipe."""
 
     def __init__(self, forwarded: int | None, heard: Heard) -> None:
         self._forwarded, self._heard, self._unread = forwarded, heard, b""
@@ -39,14 +38,14 @@ class SignalInbox:
             loop.add_reader(self._forwarded, self._read_forwarded)
 
     def close(self) -> None:
-        """Hear nothing more: what arrives from now on stays pending until this process has exited."""
+        """Stop listening. Later signals stay pending until this process exits."""
         self._loop.remove_reader(self._descriptor)
         if self._forwarded is not None:
             self._loop.remove_reader(self._forwarded)
         self._heard = lambda *_: None
 
     def _while_unblocked(self, number: int, _: object) -> None:
-        """A handler, for the moment in which a child is made: who has sent it is not known then."""
+        """The handler for a signal while a child is being started. Its sender is unknown."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._heard, signal.Signals(number), None)
 
@@ -62,7 +61,7 @@ class SignalInbox:
     def _read_forwarded(self) -> None:
         assert self._forwarded is not None
         block = os.read(self._forwarded, 1 << 16)
-        if not block:  # the guard is gone, as its pidfd says, too
+        if not block:  # the guard is gone; its pidfd says so, too
             self._loop.remove_reader(self._forwarded)
         *lines, self._unread = (self._unread + block).split(b"\n")
         for line in lines:
@@ -72,7 +71,7 @@ class SignalInbox:
 
 @contextmanager
 def unblocked() -> Iterator[None]:
-    """A process that is made in here inherits no blocked signals."""
+    """A process that is started in this block inherits no blocked signals."""
     before = signal.pthread_sigmask(signal.SIG_UNBLOCK, WAITED_FOR)
     try:
         yield
@@ -81,7 +80,7 @@ def unblocked() -> Iterator[None]:
 
 
 def _signalfd(numbers: frozenset[signal.Signals]) -> int:
-    """Raises OSError."""
+    """A descriptor that reports these signals. Raises OSError."""
     libc = ctypes.CDLL(None, use_errno=True)
     mask = (ctypes.c_ulong * (128 // ctypes.sizeof(ctypes.c_ulong)))()  # a sigset_t
     for number in numbers:

@@ -13,7 +13,7 @@ from launcher.processes.signals import unblocked
 
 
 def spawn(spec: ProcessSpec, environment: Mapping[str, str]) -> int:
-    """Start the process in a session of its own, its output appended to its log. Returns its pid; raises OSError."""
+    """Start the process in its own session, with its output appended to its log. Returns the pid. Raises OSError."""
     spec.log.parent.mkdir(parents=True, exist_ok=True)
     with appending(spec.log) as log, unblocked():
         process = subprocess.Popen(
@@ -24,13 +24,13 @@ def spawn(spec: ProcessSpec, environment: Mapping[str, str]) -> int:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            preexec_fn=partial(end_with, os.getpid()),  # two system calls: no lock is taken
+            preexec_fn=partial(end_with, os.getpid()),  # safe after fork: two system calls, no lock
         )
-    process.returncode = 0  # the supervisor reaps all its children itself; Popen must not try as well
+    process.returncode = 0  # Popen must not reap it: the supervisor reaps all children
     return process.pid
 
 
 def child_environment(spec: ProcessSpec, environment: Mapping[str, str]) -> dict[str, str]:
-    """`environment` without what the child must not inherit, and with its own additions."""
+    """`environment` without the variables that the child must not inherit, plus its own."""
     kept = {name: value for name, value in environment.items() if name not in spec.unset}
     return {**kept, **spec.env}

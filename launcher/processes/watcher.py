@@ -1,9 +1,9 @@
-"""The process between guard and supervisor: what the supervisor has started falls to it, whatever became of the guard.
+"""The watcher: the process between guard and supervisor. It kills the supervisor's orphans, even if the guard is dead.
 
-Run as `python -I -S watcher.py GUARD_FD SUPERVISOR_PID` by `launcher.processes.guard_fork`: a subreaper in a session of
-its own, the supervisor's parent and the guard's child, with the guard's signals blocked. It sleeps in poll until one of
-the two ends. It never reaps the supervisor: that falls to the guard, which reports how it ended, when this process is
-gone.
+`launcher.processes.guard_fork` runs `python -I -S watcher.py GUARD_FD SUPERVISOR_PID`. The watcher is the guard's child
+and the supervisor's parent, a subreaper in its own session, with the guard's signals blocked. It sleeps in poll until
+guard or supervisor ends. It never reaps the supervisor: the guard does that after the watcher's exit, and reports how
+the supervisor ended.
 """
 
 import os
@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 
-PATIENCE = 2.0  # seconds from one way to end a supervisor that was stopped to the next
+PATIENCE = 2.0  # seconds between SIGCONT, SIGQUIT and SIGKILL to a stopped supervisor
 SWEEP_SECONDS = 5.0
 
 
@@ -23,12 +23,12 @@ def main() -> int:
         outlive_guard(supervisor, ended)
     kill_the_rest(supervisor)
     if was_killed(supervisor) and not ends_within(guard, 0):
-        signal.pidfd_send_signal(guard, signal.SIGCONT)  # it has to say so, also if somebody has stopped it
+        signal.pidfd_send_signal(guard, signal.SIGCONT)  # wake a stopped guard: it must report this
     return 0
 
 
 def first_to_end(guard: int, supervisor: int) -> bool:
-    """Wait until one of them ends; whether that is, or includes, the supervisor. Both are pidfds."""
+    """Wait until one of these pidfds' processes ends. True if the supervisor has ended."""
     poll = select.poll()
     poll.register(guard, select.POLLIN)
     poll.register(supervisor, select.POLLIN)
@@ -36,7 +36,7 @@ def first_to_end(guard: int, supervisor: int) -> bool:
 
 
 def outlive_guard(supervisor: int, ended: int) -> None:
-    """Wait until the supervisor has ended the run. One that is stopped is woken up, and then has little time."""
+    """Wait until the supervisor has ended the run. A stopped supervisor is woken and gets little time."""
     found = os.waitid(os.P_PID, supervisor, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
     if found is not None and found.si_code == os.CLD_STOPPED:
         for number in (signal.SIGCONT, signal.SIGQUIT, signal.SIGKILL):
@@ -50,7 +50,7 @@ def ends_within(pidfd: int, seconds: float) -> bool:
 
 
 def kill_the_rest(supervisor: int) -> None:
-    """SIGKILL to all children but the supervisor, which is dead; their own children become ours as they die."""
+    """SIGKILL all children except the dead supervisor. Their children become ours when they die."""
     deadline = time.monotonic() + SWEEP_SECONDS
     while time.monotonic() < deadline:
         with open(f"/proc/self/task/{os.getpid()}/children") as file:  # noqa: PTH123 (pathlib takes 15 ms to import)
