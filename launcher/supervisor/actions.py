@@ -1,4 +1,4 @@
-"""What a policy can ask of the supervisor. Some fields say no more than is shown to people, and are not compared."""
+"""What a policy can ask of the supervisor. Fields with `compare=False` are only shown to people."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Stop:
-    """Ask every component to end, and kill those that live after the grace."""
+    """Ask every component to end. Kill those that are still alive after the grace."""
 
     reason: str
     grace: float = field(default=0.0, compare=False)  # seconds
@@ -24,7 +24,7 @@ class Stop:
 
 @dataclass(frozen=True)
 class StopAttempt:
-    """Ask the components that finish to end, and kill them after the grace; servers and services stay."""
+    """Ask the components that finish to end, and kill them after the grace. Servers and services keep running."""
 
     reason: str
 
@@ -41,16 +41,16 @@ class StartAttempt:
 
 @dataclass(frozen=True)
 class StartAgain:
-    """Start one component that serves again; everything else goes on."""
+    """Restart one component that serves. Everything else keeps running."""
 
     component: str
-    what: str  # how it has ended
-    left: int  # how many more times that may be
+    what: str  # how it ended
+    left: int  # restarts it has left
 
 
 @dataclass(frozen=True)
 class EndOne:
-    """Ask one component that serves to end, and kill it after the grace; everything else goes on."""
+    """Ask one component that serves to end, and kill it after the grace. Everything else keeps running."""
 
     component: str
     why: str
@@ -58,7 +58,7 @@ class EndOne:
 
 @dataclass(frozen=True)
 class KillOne:
-    """Kill a component that was asked to end alone."""
+    """Kill a component that did not end after EndOne."""
 
     component: str
 
@@ -67,12 +67,12 @@ class KillOne:
 class Kill:
     """Kill everything at once."""
 
-    components: tuple[str, ...] = field(default=(), compare=False)  # that live
+    components: tuple[str, ...] = field(default=(), compare=False)  # those alive
 
 
 @dataclass(frozen=True)
 class Await:
-    """Give servers that seem to be dying so many seconds to end."""
+    """Wait a few seconds for servers that seem to be dying."""
 
     suspects: tuple[Suspect, ...]
     seconds: float
@@ -80,14 +80,14 @@ class Await:
 
 @dataclass(frozen=True)
 class Drain:
-    """Give the last component so many seconds to finish."""
+    """Give the last components time to finish."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class Diagnose:
-    """Find out what the processes do: something of the run has been quiet for too long."""
+    """Find out what the processes are doing: the run, or one component, has been silent for too long."""
 
     component: str  # empty for the whole run
     seconds: float
@@ -95,12 +95,12 @@ class Diagnose:
 
 @dataclass(frozen=True)
 class End:
-    """Nothing of the run is left that could be waited for."""
+    """No process of the run is alive any more."""
 
 
 @dataclass(frozen=True)
 class AwaitNodes:
-    """Nothing is left here; give the other nodes the grace to come to the same."""
+    """No process is alive on this node. Give the other nodes the grace to end theirs."""
 
 
 Action = (
@@ -120,4 +120,4 @@ Action = (
     | End
 )
 Listener = Callable[[Event | Action], None]
-"""Is told everything: first what has happened, then each thing that is done about it."""
+"""Hears everything: first the event, then each action that follows from it."""

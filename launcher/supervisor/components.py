@@ -1,4 +1,4 @@
-"""The processes of a plan's components: started, signalled, waited for. What becomes of them is posted as events."""
+"""Starts, signals and reaps the processes of a plan's components. Posts an event for each start and each end."""
 
 import asyncio
 import os
@@ -17,14 +17,14 @@ Post = Callable[[Event], None]
 
 
 class Components:
-    """Those that live, with the ranks below them. Needs a running loop, in a process that is a subreaper."""
+    """The live components and their ranks. Needs a running loop, in a process that is a subreaper."""
 
     def __init__(self, post: Post) -> None:
         self.post = post
         self.living: dict[int, ProcessSpec] = {}  # by pid
-        self.watches: dict[str, Watch] = {}  # component -> what asks whether it can be used
-        self._asked: set[int] = set()  # pids of components that lived when they were asked to end
-        self._orphans: dict[int, RankExited] = {}  # pids of ranks that outlived their torchrun, and have to end now
+        self.watches: dict[str, Watch] = {}  # by component
+        self._asked: set[int] = set()  # pids of components that were alive when they were asked to end
+        self._orphans: dict[int, RankExited] = {}  # by pid: ranks that outlived their torchrun, and were told to end
         self._ranks: dict[str, RankWatch] = {}
 
     def start(self, spec: ProcessSpec) -> None:
@@ -43,7 +43,7 @@ class Components:
             watch.task = asyncio.get_running_loop().create_task(watch.run(self.post))
 
     def pids(self, component: str | None = None, role: Role | None = None) -> list[int]:
-        """Of those that live: all, one component, or those of one role."""
+        """The pids that are alive: of all components, of one, or of one role."""
         return [
             pid for pid, spec in self.living.items() if component in (None, spec.name) and role in (None, spec.role)
         ]
@@ -51,10 +51,10 @@ class Components:
     def serving(self) -> Iterator[tuple[ProcessSpec, Watch | None]]:
         return ((spec, self.watches.get(spec.name)) for spec in self.living.values() if spec.role is Role.SERVES)
 
-    # --- what ends them ---
+    # --- ending them ---
 
     def send(self, pids: list[int], number: signal.Signals) -> None:
-        """Send a signal to each of these, and to its process group."""
+        """Send a signal to each of these processes and to its process group."""
         for pid in pids:
             if zombie_exit_code(pid) is None:
                 self._asked.add(pid)
@@ -63,19 +63,19 @@ class Components:
     def ask_to_end(self, pids: list[int]) -> None:
         self.send(pids, signal.SIGTERM)
         for pid in pids:
-            signal_group(pid, signal.SIGCONT)  # what is stopped would not hear it
+            signal_group(pid, signal.SIGCONT)  # a stopped process would not act on SIGTERM
 
     def hurry(self) -> None:
-        """The ranks are expected to end, and torchrun after them."""
+        """The ranks are about to end: do not wait long for a torchrun without ranks."""
         for watch in self._ranks.values():
             watch.hurry()
 
     def kill(self) -> None:
-        """Kill everything. Nothing that can be killed is left when this returns."""
+        """Kill everything. When this returns, every process that can be killed is gone."""
         self.send(self.pids(), signal.SIGKILL)
         self.hurry()
         self.sweep()
-        for pid in tuple(self.living):  # it hangs in the kernel, for as long as a driver or a file server likes
+        for pid in tuple(self.living):  # it hangs in the kernel, waiting for a driver or a file server
             self._ended(pid, -signal.SIGKILL)
 
     def sweep(self) -> None:
@@ -84,13 +84,13 @@ class Components:
             self._ended(pid, os.waitstatus_to_exitcode(status))
 
     def forget_orphans(self) -> None:
-        """A new attempt is not told of ranks of the last one."""
+        """Drop the ranks of the last attempt, so that the new one does not hear of them."""
         self._orphans.clear()
 
     # --- how they end ---
 
     def reap(self) -> None:
-        """Wait for every child that has ended: components, and orphans that fell to us."""
+        """Reap every child that has ended: components, and orphans that the kernel gave to this subreaper."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -118,7 +118,7 @@ class Components:
         self._asked.discard(pid)
 
     def close(self) -> None:
-        """The run has ended: nothing is watched any more, and nothing lives on."""
+        """The run has ended: stop watching, and kill every process that is still alive."""
         for watch in self.watches.values():
             watch.close()
         for ranks in self._ranks.values():

@@ -1,4 +1,4 @@
-"""What happens in a run, as the supervisor tells whoever listens."""
+"""What happens in a run. The supervisor passes each event to its policy and its listeners."""
 
 import signal
 from dataclasses import dataclass
@@ -9,8 +9,6 @@ from launcher.plan.spec import Plan
 from launcher.processes.sender import Sender, sender_text
 from launcher.runs.state import Ender
 from launcher.supervisor.suspicion import Suspect
-
-"""Who has ended a process that did not end by itself."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +33,12 @@ class Ready:
 
 @dataclass(frozen=True)
 class NotReady:
-    """The time that the component had to become ready is over."""
+    """The component was not ready within its timeout."""
 
     component: str
     check: str  # see launcher.plan.ready
     timeout: float  # seconds
-    answer: str  # what the last try met with, see launcher.supervisor.readiness
+    answer: str  # to the last try, see launcher.supervisor.readiness
 
 
 @dataclass(frozen=True)
@@ -49,8 +47,8 @@ class Silent:
 
     component: str
     check: str  # see launcher.plan.ready
-    seconds: float  # that it was asked in vain
-    answer: str  # what the last try met with, see launcher.supervisor.readiness
+    seconds: float  # without an answer
+    answer: str  # to the last try, see launcher.supervisor.readiness
 
 
 @dataclass(frozen=True)
@@ -64,8 +62,8 @@ class RankStarted:
 class RankExited:
     component: str
     rank: int
-    exit_code: int | None  # negative: the signal; None: nobody knows
-    torchrun_got: signal.Signals | None = None  # the signal that torchrun was sent, and has passed on
+    exit_code: int | None  # negative: the signal; None: unknown
+    torchrun_got: signal.Signals | None = None  # the signal that torchrun received, and passed on
     suspects: tuple[Suspect, ...] = ()  # servers that were dying then
     ended_by: Ender | None = None
 
@@ -100,18 +98,18 @@ class Signalled:
 
     @property
     def stopped_by(self) -> str | None:
-        """What is to be said of a run that it has ended."""
+        """Names the sender as the reason why the run ended."""
         return f"stopped by {sender_text(self.signal, self.sender)}" if self.sender else None
 
 
 @dataclass(frozen=True)
 class HungUp:
-    """The terminal has gone away, and the run goes on without it."""
+    """The terminal is gone. The run continues without it."""
 
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """The supervisor is alive, which nobody on another host could tell otherwise."""
+    """The supervisor is alive. Other hosts cannot see its process, so they rely on this."""
 
 
 @dataclass(frozen=True)
@@ -121,34 +119,34 @@ class GuardDied:
 
 @dataclass(frozen=True)
 class WatcherDied:
-    """The process between guard and supervisor is gone; these two still watch each other."""
+    """The process between guard and supervisor is gone. The two still watch each other."""
 
 
 @dataclass(frozen=True)
 class DrainTimedOut:
-    """What should have finished soon after the other components has not."""
+    """A component has not finished within the drain time after the others."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class Quiet:
-    """On this node nothing has been logged, and no step made, for as long as may be."""
+    """On this node there was no log line and no step for the allowed time."""
 
-    component: str  # of which; empty for the whole run
+    component: str  # empty for the whole run
     seconds: float
 
 
 @dataclass(frozen=True)
 class Moving:
-    """What was quiet on this node is not any more."""
+    """A component that was quiet on this node is active again."""
 
     component: str  # as in Quiet
 
 
 @dataclass(frozen=True)
 class Stalled:
-    """What was quiet on all nodes has been looked at."""
+    """A component is quiet on all nodes, and its processes have been inspected."""
 
     component: str  # as in Quiet
     seconds: float
@@ -157,21 +155,21 @@ class Stalled:
 
 @dataclass(frozen=True)
 class Diagnosed:
-    """This node's processes have been looked at, because another node has found that the run stands still."""
+    """This node's processes have been inspected, because another node found that the run stalled."""
 
     diagnosis: Diagnosis
 
 
 @dataclass(frozen=True)
 class NewAttempt:
-    """The plan of the next attempt has taken the place of the last one; servers and services live on."""
+    """The next attempt has a plan, which replaces the last one. Servers and services keep running."""
 
     plan: Plan
 
 
 @dataclass(frozen=True)
 class CannotContinue:
-    """The run has to end for a reason that is not one of its processes'."""
+    """The run has to end, and no process of it is the reason."""
 
     why: str
 
@@ -183,14 +181,14 @@ class GraceOver:
 
 @dataclass(frozen=True)
 class OneOverdue:
-    """A component that was ended alone still lives after the grace, or after it was killed."""
+    """A component is still alive although EndOne's grace is over, or although it was killed."""
 
     component: str
 
 
 @dataclass(frozen=True)
 class NodesOverdue:
-    """Other nodes have not said that they have ended, and are not waited for any more."""
+    """Other nodes have not reported their end in time. They are not waited for any more."""
 
 
 Event = (
@@ -224,7 +222,7 @@ Event = (
 
 
 def ending_text(exit_code: int | None, ended_by: str | None) -> str:
-    """ "exit code 3", "SIGSEGV", or who has ended it with the code behind: "ended by launch (SIGTERM)"."""
+    """For example "exit code 3", "SIGSEGV" or "ended by launch (SIGTERM)"."""
     if ended_by is None:
         return exit_text(exit_code)
     return f"ended by {ended_by}" + ("" if exit_code is None else f" ({exit_text(exit_code)})")

@@ -1,4 +1,4 @@
-"""The lines that are added to a log while it is being written."""
+"""Reads the lines added to a log while it is being written."""
 
 import re
 from pathlib import Path
@@ -6,12 +6,12 @@ from pathlib import Path
 from launcher.borders.files import reading
 
 BLOCK = 1 << 20  # bytes that are read at once
-LONGEST_LINE = 1 << 16  # bytes; of a longer one only the end is kept
+LONGEST_LINE = 1 << 16  # bytes; only the end of a longer line is kept
 _LINE_END = re.compile(rb"\r\n|\n|\r")  # a progress bar ends its lines with carriage returns
 
 
 class LogTail:
-    """A log and how far it has been read; the file need not exist yet. `skip` leaves out what is there already."""
+    """A log and how far it has been read. The file need not exist yet. `skip` starts at its present end."""
 
     def __init__(self, path: Path, skip: bool = False) -> None:
         self.path = path
@@ -19,7 +19,7 @@ class LogTail:
         self._rest = b""
 
     def new_lines(self, is_over: bool = False) -> list[str]:
-        """The lines finished since the last call, at most a block; with `is_over` an unfinished one as well."""
+        """The lines completed since the last call, at most a block. With `is_over`, also an unfinished last line."""
         try:
             with reading(self.path) as file:
                 file.seek(self._read)

@@ -1,7 +1,7 @@
-"""The rules of a run on several nodes, each of which has a policy of its own.
+"""The rules of a run on several nodes. Each node has its own policy.
 
-They tell each other how far they are, and what ends the run on one of them ends it on all. Node 0 hears all others,
-which hear node 0: it is the first to know that the run has finished, and the last to end.
+The nodes report their state to each other, and what ends the run on one node ends it on all. Node 0 hears every other
+node, and each of them hears node 0. So node 0 is the first to know that the run has finished, and the last to end.
 """
 
 import signal
@@ -16,14 +16,14 @@ from launcher.supervisor.policy import Policy, State
 
 @dataclass
 class NodePolicy(Policy):
-    """The policy of one node; its plan must say which."""
+    """The policy of one node. `plan.nodes` must say which."""
 
-    _is_killing: bool = False  # somebody does not want to wait for the grace
-    _nodes: set[int] = field(default_factory=set)  # those that we hear and that have not ended
-    _busy_nodes: set[int] = field(default_factory=set)  # of them, those that still have to finish
-    _quiet: dict[str, float] = field(default_factory=dict)  # here: component, or "", -> seconds
-    _quiet_nodes: dict[int, dict[str, float]] = field(default_factory=dict)  # what the others say of it
-    _is_alone: bool = False  # nothing of the run is left here, and others are waited for
+    _is_killing: bool = False  # some node kills without waiting for the grace
+    _nodes: set[int] = field(default_factory=set)  # nodes linked to this one that have not ended
+    _busy_nodes: set[int] = field(default_factory=set)  # the ones of them that have yet to finish
+    _quiet: dict[str, float] = field(default_factory=dict)  # on this node: component ("" for the run) -> seconds
+    _quiet_nodes: dict[int, dict[str, float]] = field(default_factory=dict)  # the same on the other nodes
+    _is_alone: bool = False  # no process is alive here, and we wait for other nodes
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -47,7 +47,7 @@ class NodePolicy(Policy):
         return super()._decide(event)
 
     def report(self) -> Report:
-        """How far this node is, for the others."""
+        """This node's state, for the others."""
         is_last_to_end = self._here != 0 or not self._nodes
         return Report(
             state=self.state.value,
@@ -60,7 +60,7 @@ class NodePolicy(Policy):
             quiet=tuple(sorted(self._quiet.items())),
         )
 
-    # --- what others do ---
+    # --- events of other nodes ---
 
     def _on_report(self, node: int, report: Report) -> list[Action]:
         if report.failure:
@@ -75,7 +75,7 @@ class NodePolicy(Policy):
         return [*actions, *self._when_empty()]
 
     def _follow(self, node: int, report: Report) -> list[Action]:
-        """What has ended the run there ends it here."""
+        """The run has ended there: end it here for the same reason."""
         if self._is_ending():
             return []
         if report.state == "failed":
@@ -98,14 +98,14 @@ class NodePolicy(Policy):
         self._nodes.discard(node)
         return self._when_empty() if self._is_ending() else self._fail(Culprit(f"node {node}", why, node=node))
 
-    # --- what is different here ---
+    # --- overrides ---
 
     def _on_quiet(self, component: str, seconds: float) -> list[Action]:
         self._quiet[component] = seconds
         return self._when_all_are_quiet()
 
     def _when_all_are_quiet(self) -> list[Action]:
-        """A component is as lively as its liveliest part: often it logs on one node alone. Node 0 hears all."""
+        """A component is quiet only if it is quiet on all its nodes: often it logs on one alone. Node 0 hears all."""
         if self._here != 0 or self.state is not State.RUNNING:
             return []
         everywhere = {**self._quiet_nodes, self._here: self._quiet}
@@ -115,7 +115,7 @@ class NodePolicy(Policy):
         return []
 
     def _nodes_of(self, component: str) -> list[int]:
-        """The nodes that the component runs on, of those that have not ended; without a component all of them."""
+        """The nodes that have not ended and run the component; without a component, all that have not ended."""
         nodes, here = self.plan.nodes, self._here
         assert nodes is not None
         return [node for node in sorted({here} | self._nodes) if not component or nodes.runs(component, node)]
@@ -137,7 +137,7 @@ class NodePolicy(Policy):
         return [AwaitNodes()]
 
     def _named(self, culprit: Culprit) -> Culprit:
-        """A culprit of ours, as the other nodes know it."""
+        """A culprit of this node, with the node's rank for the others."""
         if culprit.node is not None:
             return culprit
         spec = self.plan.process(culprit.component)
@@ -146,7 +146,7 @@ class NodePolicy(Policy):
 
 
 def _on_node(node: int, stopped_by: str | None) -> str | None:
-    """Who stopped the run, as another node knows it: node 0 passes on what node 1 has told it."""
+    """Who stopped the run, with the node: node 0 also passes on reports of other nodes."""
     if stopped_by is None or " on node " in stopped_by:
         return stopped_by
     return f"{stopped_by} on node {node}"

@@ -1,4 +1,4 @@
-"""What to do when something happens to a run: decisions only, no process is touched and no clock is read here."""
+"""Decides what to do when something happens to a run. It touches no process and reads no clock."""
 
 import signal
 from collections import Counter
@@ -46,7 +46,7 @@ from launcher.supervisor.events import (
 )
 from launcher.supervisor.suspicion import Suspect, Suspicion
 
-SUSPECT_SECONDS = 5.0  # that a server which seems to be dying may take to end, before its client is named
+SUSPECT_SECONDS = 5.0  # a server that seems to be dying has this long to end; after that its client is the culprit
 TERMINATED = (-signal.SIGTERM, 128 + signal.SIGTERM)  # ended by SIGTERM, or exited because of it
 
 
@@ -62,8 +62,8 @@ class State(Enum):
 class Policy:
     """The state of a run and the rules by which it ends.
 
-    A component that FINISHES ends the run when all of them have exited 0, or when one has not; one that SERVES ends it
-    by exiting at all. The first cause counts, whatever ends afterwards is collateral.
+    The run ends when all components that FINISH have exited 0, when one of them exits with another code, or when one
+    that SERVES exits at all. The first of these is the culprit. Everything that ends after it is collateral.
     """
 
     plan: Plan
@@ -73,17 +73,17 @@ class Policy:
     stopped_by: str | None = None  # and who sent it: "stopped by pid 4711 (`launch stop`, uid 1001)"
     exits: dict[str, int] = field(default_factory=dict)
     collateral: list[str] = field(default_factory=list)
-    signals_reach_all: bool = False  # who ends the run sends SIGTERM to each of its processes, and to us perhaps twice
-    told: dict[int, Failure] = field(default_factory=dict)  # what other nodes have found out
-    restarts: int = 0  # how many further attempts a failure of a component that finishes may have
+    signals_reach_all: bool = False  # as Slurm does: SIGTERM goes to every process, and perhaps twice to us
+    told: dict[int, Failure] = field(default_factory=dict)  # by node: the failures that other nodes found
+    restarts: int = 0  # further attempts allowed after a component that finishes has failed
     _alive: set[str] = field(default_factory=set)
-    _waiting: set[str] = field(default_factory=set)  # for their start
-    _usable: set[str] = field(default_factory=set)  # ready, or started where nothing says that they are
+    _waiting: set[str] = field(default_factory=set)  # not started yet
+    _usable: set[str] = field(default_factory=set)  # ready, or started when they have no readiness check
     _started_again: Counter[str] = field(default_factory=Counter)
-    _proven: set[str] = field(default_factory=set)  # ready once: one that never was would only fail again
-    _replaced: dict[str, str] = field(default_factory=dict)  # ended to be started again -> why
-    _cannot_die: set[str] = field(default_factory=set)  # of those replaced, killed after their grace
-    _held: Suspicion | None = None  # the run goes on until it is clear who is to be named
+    _proven: set[str] = field(default_factory=set)  # were ready once; others would only fail again after a restart
+    _replaced: dict[str, str] = field(default_factory=dict)  # told to end so that they can be restarted -> why
+    _cannot_die: set[str] = field(default_factory=set)  # those of _replaced that were killed after their grace
+    _held: Suspicion | None = None  # a failure that is held back until it is clear which component is the culprit
     _starting: str | None = None  # the component that is being started
     _attempt_is_killed: bool = False
 
@@ -91,11 +91,11 @@ class Policy:
         self._waiting |= {spec.name for spec in self.plan.processes}
 
     def begin(self) -> list[Action]:
-        """What is to be done first."""
+        """The first actions of a run."""
         return self._start_next()
 
     def _start_next(self) -> list[Action]:
-        """Start a component for which all that it comes after can be used, if there is one: one after the other."""
+        """Start the next component whose `after` are all usable. One start at a time."""
         if self.state is not State.RUNNING or self._held or self._starting:
             return []
         waiting = (spec for spec in self.plan.processes if spec.name in self._waiting)
@@ -107,7 +107,7 @@ class Policy:
         return [Start(found.name)]
 
     def _on_new_attempt(self, plan: Plan) -> None:
-        """What the last attempt came to is forgotten."""
+        """Forget how the last attempt ended."""
         self.plan, self.state, self.culprit, self._attempt_is_killed = plan, State.RUNNING, None, False
         finishing = {spec.name for spec in plan.processes if spec.role is Role.FINISHES}
         self._waiting |= finishing
@@ -116,7 +116,7 @@ class Policy:
         self.collateral.clear()
 
     def _give_up(self, why: str) -> list[Action]:
-        """End the run for a reason that is not one of its processes'; the first culprit stays."""
+        """End the run although no process is the reason. An earlier culprit stays the culprit."""
         if self.state not in (State.RUNNING, State.RESTARTING):
             return self._when_empty()
         found = self.culprit
@@ -124,7 +124,7 @@ class Policy:
         return self._stop(State.FAILED, why)
 
     def on(self, event: Event) -> list[Action]:
-        """Take note of the event; say what is to be done."""
+        """Record the event and return the actions that follow."""
         return [*self._decide(event), *self._start_next()]
 
     def _decide(self, event: Event) -> list[Action]:
@@ -147,7 +147,7 @@ class Policy:
             case RankExited(component, _, code, signal.Signals() as got) if code:
                 return self._fail(Culprit(component, received_text(got)))
             case RankExited(_, _, code) if code in TERMINATED:
-                return []  # torchrun ends its other ranks so when one has failed, which it will name itself
+                return []  # torchrun does this to its other ranks when one fails, and names that one itself
             case RankExited(component, rank, code, _, suspects) if code and not self._restarts_ranks(component):
                 return self._fail(Culprit(component, exit_text(code), rank, code), suspects)
             case NotReady(component, check, timeout, answer):
@@ -233,7 +233,7 @@ class Policy:
         return self._on_server_failure(self._spec(component), what)
 
     def _on_server_failure(self, spec: ProcessSpec, what: str, code: int | None = None) -> list[Action]:
-        """Start it again if it may be, and with a client that has died of it the attempt; else the run has failed."""
+        """Restart the server if it has restarts left, else the run fails. A client's death restarts the attempt too."""
         if self._held and (suspect := self._held.against(spec.name)):
             what = "; ".join(filter(None, (what, self._held.explain(suspect))))
         culprit = Culprit(spec.name, what, exit_code=code)
@@ -246,7 +246,7 @@ class Policy:
         return [again, *self._restart(culprit.text)]
 
     def _start_again(self, spec: ProcessSpec, what: str) -> Action:
-        """What lives and cannot be used is ended first."""
+        """A server that is alive but does not answer is ended first."""
         if spec.name in self._alive:
             self._replaced[spec.name] = what
             return EndOne(spec.name, what)
@@ -285,7 +285,7 @@ class Policy:
         return self.state not in (State.RUNNING, State.RESTARTING)
 
     def _reconsider(self, event: Signalled) -> None:
-        """The SIGTERM that ended the culprit was meant for the whole run: we have only heard of it later."""
+        """The SIGTERM that ended the culprit was meant for the whole run, and reached us later than the culprit."""
         if self.state is State.FAILED and self.culprit and _was_terminated(self.culprit):
             self.state, self.culprit, self.ended_by = State.STOPPED, None, signal.SIGTERM
             self.stopped_by = event.stopped_by
@@ -314,7 +314,7 @@ class Policy:
         return self._stop(State.FAILED, reason)
 
     def _counts(self, culprit: Culprit) -> bool:
-        """Whether a failure can still change what becomes of the run."""
+        """Whether a failure can still change how the run ends."""
         if self._is_ending():
             return False
         if self._held:
@@ -322,7 +322,7 @@ class Policy:
         return self.state is State.RUNNING or self._is_served_by(culprit.component)
 
     def _settle(self) -> list[Action]:
-        """Suspects are not waited for any more: one that has certainly failed is named, else what has failed first."""
+        """Stop waiting for suspects. A suspect that has certainly failed is the culprit, else the first failure is."""
         held = self._held
         if held is None or self._is_ending():
             return []
@@ -333,7 +333,7 @@ class Policy:
         return self._fail(held.culprit)
 
     def _settle_unless_suspected(self, component: str) -> list[Action]:
-        """The end of another server may be due to that of its client, and so is no reason to wait any longer."""
+        """Stop waiting for suspects when a server that is not suspected ends: the client's end may have caused it."""
         is_news = self._held and self._is_served_by(component) and not self._held.against(component)
         return self._settle() if is_news else []
 
@@ -368,7 +368,7 @@ class Policy:
         return Culprit(name, what, rank, words="\n".join(diagnosis.lines), file=diagnosis.file)
 
     def _silent(self, rank: int | None) -> str:
-        """Whose silence it is: the one with ranks, the only one that finishes, or nobody's in particular."""
+        """The component to blame for silence: the one with ranks, the only one that finishes, or else "launch"."""
         with_ranks = [spec.name for spec in self.plan.processes if spec.ranks is not None]
         if rank is not None and with_ranks:
             return with_ranks[0]
@@ -379,12 +379,12 @@ class Policy:
         return {name for name in self._alive if self._role(name) is Role.FINISHES}
 
     def _unfinished(self) -> set[str]:
-        """The components that finish and have not: those that run, and those that still wait for their start."""
+        """The components that have yet to finish: running ones, and ones that are not started yet."""
         unstarted = self._waiting | ({self._starting} if self._starting else set())
         return self._finishing() | {name for name in unstarted if self._role(name) is Role.FINISHES}
 
     def _named(self, culprit: Culprit) -> Culprit:
-        """The culprit, as people know it."""
+        """The culprit, as shown to people."""
         return culprit
 
     def _is_served_by(self, component: str) -> bool:

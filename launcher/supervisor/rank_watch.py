@@ -1,4 +1,4 @@
-"""The ranks below torchrun, watched directly: torchrun itself says nothing of a rank's end for half a second."""
+"""Watches the ranks below torchrun directly: torchrun itself reports a rank's end half a second late."""
 
 import asyncio
 import os
@@ -13,14 +13,14 @@ from launcher.runs.state import Ender
 from launcher.supervisor.events import Event, RankExited, RankStarted
 
 LOOK_AGAIN = 0.05  # seconds between looks for ranks that have not started yet
-TORCHRUN_SECONDS = 1.0  # that torchrun may take to end when the run is being stopped and its ranks are gone
+TORCHRUN_SECONDS = 1.0  # when the run is being stopped and all ranks are gone, torchrun has this long to end
 
 
 class RankWatch:
     """Finds the ranks of one torchrun, then waits for each of them by its pidfd.
 
-    Ranks appear within seconds of torchrun's start and announce themselves to nobody, so they are looked for until all
-    are there; after that nothing is polled. How a rank has ended that was gone too soon, torchrun tells at its own end.
+    Ranks appear within seconds of torchrun's start, without an announcement. So we poll until all are found, and not
+    after that. If a rank ends before it is found, its exit code comes from torchrun when torchrun ends.
     """
 
     def __init__(self, spec: ProcessSpec, torchrun: int, emit: Callable[[Event], None]) -> None:
@@ -32,19 +32,19 @@ class RankWatch:
         self.emit = emit
         self.living: dict[int, int] = {}  # local rank -> pid
         self._seen: set[int] = set()  # pids
-        self._untold = set(range(self.count))  # local ranks whose end nobody was told
+        self._untold = set(range(self.count))  # local ranks whose end has not been posted
         self._descriptors: dict[int, int] = {}  # local rank -> pidfd
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._is_hurried = False
-        self._ended_before: set[int] = set()  # local ranks that had ended when the run began to be stopped
+        self._ended_before: set[int] = set()  # local ranks that had already ended when the run was told to stop
         self._last_second: asyncio.TimerHandle | None = None
         self._look()
 
     def close(self, exit_code: int) -> dict[int, int]:
-        """torchrun has ended, with this code: tell how its ranks have, as far as that is known now.
+        """torchrun has ended with this code: report how its ranks ended, as far as known.
 
-        Returns those that live on: pid -> local rank. What they do is ignored from here on.
+        Returns the ranks that are still alive: pid -> local rank. They are not watched any more.
         """
         for timer in (self._timer, self._last_second):
             if timer:
@@ -60,13 +60,13 @@ class RankWatch:
         return orphans
 
     def hurry(self) -> None:
-        """The run is being stopped: from now on, a torchrun without ranks is not waited for long."""
+        """The run is being stopped: from now on, do not wait long for a torchrun without ranks."""
         if not self._is_hurried:
             self._ended_before = {rank for rank in self.living if self._exit_code(rank) is not None}
         self._is_hurried = True
         for descriptor in self._descriptors.values():
             with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(descriptor, signal.SIGCONT)  # what is stopped would not hear torchrun's signal
+                signal.pidfd_send_signal(descriptor, signal.SIGCONT)  # a stopped rank would not act on SIGTERM
         self._when_alone()
 
     def _when_alone(self) -> None:
@@ -106,7 +106,7 @@ class RankWatch:
         self._when_alone()
 
     def _exit_code(self, rank: int) -> int | None:
-        """None while it lives, and when its parent was faster than we on an old kernel."""
+        """None while it is alive. Also None on an old kernel, when its parent has reaped it first."""
         found = zombie_exit_code(self.living[rank])
         return found if found is not None else reaped_exit_code(self._descriptors[rank])
 
@@ -124,7 +124,7 @@ class RankWatch:
         self.emit(RankExited(self.component, rank, exit_code, got, ended_by=ended_by))
 
     def _tell_the_rest(self, exit_code: int, ranks: set[int]) -> None:
-        """What torchrun says of the ranks that were gone before they could be asked; nothing of those not started."""
+        """Report ranks that ended before they were found, by torchrun's word. Ranks never started are left out."""
         assert self.spec.ranks is not None
         codes = dict.fromkeys(ranks, 0) if exit_code == 0 else exit_codes(self.spec)
         for rank in sorted(ranks, key=lambda rank: (rank not in codes, rank)):

@@ -1,4 +1,4 @@
-"""Asking a component whether it can be used."""
+"""Asks a component whether it is usable."""
 
 import asyncio
 import errno
@@ -24,18 +24,18 @@ ANSWER_WITHIN = 5.0  # seconds
 OWN_TROUBLE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL)
 
 Probe = Callable[[], str | None]
-"""One try: None if the component can be used now, else what the try met with ("answered 404 Not Found").
+"""One try. Returns None if the component is usable now, else its answer, such as "answered 404 Not Found".
 
-Raises OSError when nobody could be asked, for want of something that launch itself needs: see OWN_TROUBLE.
+Raises OSError when launch itself lacks something that it needs to ask, such as file descriptors: see OWN_TROUBLE.
 """
 
-_open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open  # a proxy knows nothing of this host's ports
+_open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open  # a proxy cannot reach this host's ports
 
 
 def ready_probe(check: str, log: Path = Path(os.devnull), within: float = ANSWER_WITHIN) -> Probe:
-    """How to find out whether `check` is met, each try `within` seconds.
+    """A probe for `check`. Each try takes at most `within` seconds.
 
-    Of the component's log only what is added from now on counts.
+    In the component's log, only lines added from now on count.
     """
     if check.startswith(LOG):
         return partial(_find_in_log, re.compile(check.removeprefix(LOG)), LogTail(log, skip=True))
@@ -43,7 +43,7 @@ def ready_probe(check: str, log: Path = Path(os.devnull), within: float = ANSWER
 
 
 async def until_ready(probe: Probe, timeout: float) -> float | str:
-    """Seconds until `probe` was met; what its last try met with, if none was within `timeout` seconds."""
+    """Seconds until the component was usable, or the answer to the last try when `timeout` seconds are over."""
     loop = asyncio.get_running_loop()
     start, wait, answer = loop.time(), FIRST_WAIT, "was not asked"
     while loop.time() - start < timeout:
@@ -60,7 +60,7 @@ async def until_ready(probe: Probe, timeout: float) -> float | str:
 
 
 async def in_thread(probe: Probe) -> str | None:
-    """The probe's answer. Unlike asyncio's threads, one that nobody answers does not delay the end of launch."""
+    """The probe's answer. The thread is a daemon, so that a probe without an answer cannot delay launch's exit."""
     loop = asyncio.get_running_loop()
     answered: asyncio.Future[str | None] = loop.create_future()
 
@@ -108,7 +108,7 @@ def _connect(address: str, within: float) -> None:
 
 
 def _what_came(error: Exception, within: float) -> str:
-    """For people, with the address as its subject."""
+    """The error in words that follow the address: "http://… refused the connection"."""
     if isinstance(error, HTTPError):
         known = error.code in HTTPStatus._value2member_map_
         return f"answered {error.code}" + (f" {HTTPStatus(error.code).phrase}" if known else "")

@@ -1,4 +1,4 @@
-"""Asking a component until it is ready, and a server from then on whether it still serves."""
+"""Asks a component until it is ready, and then keeps asking a server whether it still answers."""
 
 import asyncio
 import math
@@ -10,17 +10,17 @@ from launcher.supervisor.readiness import Probe, in_thread, ready_probe, until_r
 
 
 class Watch:
-    """One start of a component that can be asked. Must be made before it is started, and knows of no restart."""
+    """Asks one component, for one start of it. Make it before the start, and a new one for each restart."""
 
     def __init__(self, spec: ProcessSpec) -> None:
         self.spec = spec
         self.is_ready = False
-        self.task: asyncio.Task[None] | None = None  # that runs it
+        self.task: asyncio.Task[None] | None = None  # runs `run`
         self.pulse = Pulse(spec.alive) if spec.alive else None
         self._probe = ready_probe(spec.ready, spec.log) if spec.ready else None
 
     async def run(self, emit: Callable[[Event], None]) -> None:
-        """Tell when it is ready, or not within its time; afterwards, when it has fallen silent."""
+        """Emit Ready, or NotReady after the timeout. Later emit Silent, when a server does not answer any more."""
         if self._probe:
             found = await until_ready(self._probe, self.spec.ready_timeout)
             if isinstance(found, str):
@@ -42,21 +42,21 @@ class Watch:
 
 
 class Pulse:
-    """The answers of a server that was ready. Each may take as long as the time between two questions."""
+    """The answers of a server that was ready. Each may take one whole interval."""
 
     def __init__(self, alive: Alive, probe: Probe | None = None) -> None:
         self.alive = alive
         self.missed = 0  # in a row
-        self.last_miss = ""  # what it met with, see launcher.supervisor.readiness
+        self.last_miss = ""  # the last bad answer, see launcher.supervisor.readiness
         self.probe = probe or ready_probe(alive.check, within=alive.interval)
 
     @property
     def silence(self) -> float:
-        """Seconds that it was asked in vain."""
+        """Seconds without a good answer."""
         return self.missed * self.alive.interval
 
     async def until_silent(self) -> None:
-        """Return once so many tries in a row have failed that the server counts as dead."""
+        """Return when `misses` tries in a row have failed."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         while self.missed < self.alive.misses:

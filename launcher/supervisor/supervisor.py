@@ -1,4 +1,4 @@
-"""Runs a plan: waits for what happens, and does what the policy says."""
+"""Runs a plan: waits for events, and carries out what the policy decides."""
 
 import asyncio
 import signal
@@ -66,30 +66,30 @@ DEADLINES = (GraceOver, DrainTimedOut, SuspectsOverdue, NodesOverdue)
 
 @dataclass(frozen=True)
 class Conduct:
-    """What a supervisor may be told beside its plan."""
+    """The supervisor's settings beside its plan."""
 
     guard: Guard | None = None
-    signals_reach_all: bool = False  # who ends the run signals each of its processes, as Slurm does
+    signals_reach_all: bool = False  # signals go to every process of the run, as Slurm sends them
     stop_on_hangup: bool = False
     max_restarts: int = 0
-    next_attempt: Callable[[Policy], Plan] | None = None  # makes the plan of another attempt; needed for restarts
+    next_attempt: Callable[[Policy], Plan] | None = None  # makes the next attempt's plan; needed for restarts
     watchdog: float | None = None  # seconds that a run may be silent
-    diagnose: Callable[[], Diagnosis] | None = None  # looks at what the processes do
+    diagnose: Callable[[], Diagnosis] | None = None  # finds out what the processes are doing
     links: Links | None = None  # to the other nodes
-    explain: Callable[[Policy], Failure | None] | None = None  # what the other nodes are told at the end
+    explain: Callable[[Policy], Failure | None] | None = None  # the failure, for the other nodes at the end
 
 
 def supervise(plan: Plan, listeners: list[Listener], conduct: Conduct = Conduct()) -> Policy:
-    """Run the plan to its end; nothing of it is left when this returns.
+    """Run the plan to its end. No process of it is alive when this returns.
 
-    Must be called in the main thread of a subreaper. Signals stay blocked when the run has ended, so that none changes
-    what this process exits with.
+    Must be called in the main thread of a subreaper. Signals stay blocked after the run, so that none can change this
+    process's exit code.
     """
     return asyncio.run(_Supervisor(plan, listeners, conduct).run())
 
 
 class _Supervisor:
-    """One queue of events, and one loop that takes them from it. Whoever learns of something posts it, and no more."""
+    """One queue of events, and one loop that handles them. Every other part only posts events."""
 
     def __init__(self, plan: Plan, listeners: list[Listener], conduct: Conduct) -> None:
         self.plan, self.listeners, self.conduct = plan, listeners, conduct
@@ -100,7 +100,7 @@ class _Supervisor:
         self.post = self.events.put_nowait
         self.components = Components(self.post)
         self.has_ended = False
-        self.due: Event | None = None  # what the deadline posts: of the grace, the drain, the suspects or the nodes
+        self.due: Event | None = None  # one of DEADLINES, which the deadline posts
         self.deadline: asyncio.TimerHandle | None = None
         self.tasks: set[asyncio.Task[None]] = set()
         self.server_logs = RecentLogs()
@@ -113,7 +113,7 @@ class _Supervisor:
         return self.policy
 
     def _startup(self) -> None:
-        """From here on everything that happens is posted."""
+        """Begin to post everything that happens."""
         self.loop = asyncio.get_running_loop()
         self.loop.set_exception_handler(self._unexpected)
         self.signals.listen(self.loop)
@@ -134,7 +134,7 @@ class _Supervisor:
                 self._handle(event)
 
     def _shutdown(self) -> None:
-        """Nothing is left; what was posted meanwhile is still told."""
+        """The processes are gone. Handle the events that are still in the queue."""
         for task in self.tasks:
             task.cancel()
         self.components.close()
@@ -154,7 +154,7 @@ class _Supervisor:
             actions = self.policy.on(event)
             self._tell(event)
             self._do(actions)
-        except Exception as error:  # a mistake of ours: end the run rather than hang with it
+        except Exception as error:  # our own mistake: end the run rather than hang
             get_logger().exception("launch itself has failed at {}", event)
             self.post(CannotContinue(f"launch itself failed: {error!r}"))
 
@@ -179,11 +179,11 @@ class _Supervisor:
         self.conduct.links.tell(replace(report, failure=failure))
 
     def _is_outdated(self, event: Event) -> bool:
-        """Whether another deadline was set while this one's event was in the queue."""
+        """Whether a new deadline was set while the old one's event was in the queue."""
         return isinstance(event, DEADLINES) and event is not self.due
 
     def _with_suspects(self, event: Event) -> Event:
-        """What a client that failed may have died of. One that a signal ended did not die of its server."""
+        """Add the servers that a failed client may have died of. A client that a signal ended has no suspects."""
         if not isinstance(event, (Exited, RankExited)) or not event.exit_code or event.exit_code < 0:
             return event
         spec = self.plan.process(event.component)
@@ -192,7 +192,7 @@ class _Supervisor:
         found = find_suspects(list(self.components.serving()), self.server_logs)
         return replace(event, suspects=found) if found else event
 
-    # --- what happens ---
+    # --- events ---
 
     def _beat(self) -> None:
         self.post(Heartbeat())
@@ -208,7 +208,7 @@ class _Supervisor:
             self.post(Signalled(number, sender))
 
     def _hear_node(self, event: Reported | Lost) -> None:
-        """Another node's word. That the run stands still is looked at here too, before anything is ended."""
+        """An event of another node. If the run has stalled there, diagnose it here too before anything is ended."""
         has_stalled = isinstance(event, Reported) and event.report.culprit and event.report.culprit.words
         if has_stalled and self.policy.state is State.RUNNING:
             self._in_background(self._look_then_follow(event))
@@ -224,7 +224,7 @@ class _Supervisor:
         self.post(event)
 
     def _unexpected(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """A mistake of ours in a callback or a task."""
+        """Our own mistake in a callback or a task: end the run."""
         error = context.get("exception")
         get_logger().opt(exception=error).error("{}", context["message"])
         self.post(CannotContinue(f"launch itself failed: {error!r}"))
@@ -249,7 +249,7 @@ class _Supervisor:
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
-    # --- what is done ---
+    # --- actions ---
 
     def _carry_out(self, action: Action) -> None:
         match action:
@@ -297,7 +297,7 @@ class _Supervisor:
         self._set_deadline(self.plan.grace, GraceOver())
 
     def _set_deadline(self, seconds: float, event: Event) -> None:
-        """There is one at a time: the end of a run takes the place of its drain."""
+        """Set the only deadline. It replaces the old one: the grace replaces the drain, for example."""
         if self.deadline:
             self.deadline.cancel()
         self.due = event
@@ -318,7 +318,7 @@ class _Supervisor:
         self.due = None
         self.components.forget_orphans()
         end_orphans({pid: spec.name for pid, spec in self.components.living.items()})
-        self.loop.call_soon(self.components.reap)  # which may have taken the SIGCHLD of another one
+        self.loop.call_soon(self.components.reap)  # end_orphans may have consumed the SIGCHLD of another child
         try:
             self.plan = self.conduct.next_attempt(self.policy)
         except (OSError, UserError) as error:

@@ -1,4 +1,4 @@
-"""Whether a server is dying, by what can be seen of it in a millisecond: its port, its last answers, its log."""
+"""Finds servers that are dying, by what can be checked in a millisecond: port, last answers, log."""
 
 import re
 import socket
@@ -13,7 +13,7 @@ from launcher.plan.spec import ProcessSpec
 from launcher.supervisor.serving import Watch
 from launcher.supervisor.suspicion import Suspect
 
-CONNECT_WITHIN = 0.2  # seconds; on this machine a port that is closed says so at once
+CONNECT_WITHIN = 0.2  # seconds; a closed port on this machine refuses at once
 READ = 64 * 1024  # bytes of a log's end
 _ERROR = re.compile(rb"\b(ERROR|CRITICAL|FATAL)\b|Traceback \(most recent call last\):|\bpanicked at\b")
 _SUCCESS = re.compile(rb'HTTP/[\d.]+" 2\d\d\b')  # in an access log
@@ -21,23 +21,23 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class RecentLogs:
-    """How far the logs of servers had been written some seconds ago: an error before that has been survived."""
+    """The sizes of the servers' logs a few seconds ago. A server has survived an error that is older than that."""
 
     def __init__(self) -> None:
-        self._marks: dict[Path, tuple[int, int]] = {}  # sizes: what counts as recent begins there, the next such mark
+        self._marks: dict[Path, tuple[int, int]] = {}  # sizes at the last two beats; recent lines begin at the first
 
     def started(self, log: Path) -> None:
-        """What an earlier start has written is not recent."""
+        """The server starts: lines of an earlier start are not recent."""
         size = _size(log)
         self._marks[log] = (size, size)
 
     def beat(self) -> None:
-        """Called every few seconds; recent is what has been written since the last call but one."""
+        """Called every few seconds. Lines written since the call before the last one are recent."""
         for log, (_, newer) in self._marks.items():
             self._marks[log] = (newer, _size(log))
 
     def has_error(self, log: Path) -> bool:
-        """Whether an error was logged recently, and no success after it."""
+        """Whether the recent lines have an error with no success after it."""
         try:
             with reading(log) as file:
                 file.seek(max(self._marks.get(log, (0, 0))[0], file.seek(0, 2) - READ))
@@ -49,7 +49,7 @@ class RecentLogs:
 
 
 def find_suspects(servers: Iterable[tuple[ProcessSpec, Watch | None]], logs: RecentLogs) -> tuple[Suspect, ...]:
-    """Those of the living servers that seem to be dying."""
+    """The live servers that seem to be dying."""
     found = (_by_port(spec, watch) or _by_silence(spec, watch) or _by_log(spec, logs) for spec, watch in servers)
     return tuple(suspect for suspect in found if suspect)
 
@@ -66,7 +66,7 @@ def _by_port(spec: ProcessSpec, watch: Watch | None) -> Suspect | None:
 
 
 def _is_closed(host: str, port: int) -> bool:
-    """Whether the port refuses connections. A name that would have to be looked up is not asked for."""
+    """Whether the port refuses connections. False for a host name, because looking it up may take long."""
     try:
         if host != "localhost":
             ip_address(host)
@@ -79,7 +79,7 @@ def _is_closed(host: str, port: int) -> bool:
 
 
 def _by_silence(spec: ProcessSpec, watch: Watch | None) -> Suspect | None:
-    """A single miss may be a busy machine."""
+    """The server has missed an answer. A single miss is not certain: the machine may be busy."""
     pulse = watch.pulse if watch else None
     if pulse is None or pulse.missed == 0:
         return None

@@ -1,4 +1,4 @@
-"""A client that has failed may have died of its server, which is about to end as well: the server is to be named."""
+"""A client may fail because its server is dying. Then the culprit is the server, though it ends later."""
 
 from dataclasses import dataclass
 
@@ -11,20 +11,20 @@ class Suspect:
 
     component: str
     why: str  # "its port 8000 was closed"
-    is_certain: bool = True  # it has failed, whether it ends or not; a log alone does not prove that
+    is_certain: bool = True  # it has failed even if it is still alive; an error in its log alone is not certain
 
 
 @dataclass(frozen=True)
 class Suspicion:
-    """A failure that is not believed before its suspects have been waited for."""
+    """A failure that is held back until its suspects have ended or have had time to end."""
 
     culprit: Culprit
     suspects: tuple[Suspect, ...]
 
     def against(self, component: str) -> Suspect | None:
-        """What there is against a component."""
+        """The suspicion against a component, if any."""
         return next((suspect for suspect in self.suspects if suspect.component == component), None)
 
     def explain(self, suspect: Suspect) -> str:
-        """Why it is the suspect that is named, though the other one failed first."""
+        """Why the suspect is the culprit, though the other component ended first."""
         return f"{suspect.why} before {self.culprit.component} failed"

@@ -1,4 +1,4 @@
-"""Whether anything of a run, or of one component, still moves: its logs, its ranks' logs, its metrics."""
+"""Whether a run, or one component, is active: whether its logs, its ranks' logs or its metrics change."""
 
 import asyncio
 import time
@@ -8,23 +8,23 @@ from pathlib import Path
 from launcher.plan.spec import Plan
 from launcher.supervisor.events import Moving, Quiet
 
-LOOKS = 20  # in the time that a run may be silent
+LOOKS = 20  # within the time that a run may be silent
 WHOLE_RUN = ""  # in place of a component's name
 
 Living = Callable[[], tuple[Plan, frozenset[str]]]
-"""The plan of the attempt, and the components of it that run now; none while the run is being ended."""
+"""The attempt's plan, and its components that run now. There are none while the run is being ended."""
 
 
 def watched(plan: Plan, whole_run: float | None) -> dict[str, float]:
-    """What may not be quiet, by its name, and for how many seconds it may be."""
+    """The components to watch, and for how many seconds each may be quiet. WHOLE_RUN stands for the run."""
     named = {WHOLE_RUN: whole_run, **{spec.name: spec.watchdog for spec in plan.processes}}
     return {name: seconds for name, seconds in named.items() if seconds}
 
 
 async def report_quiet(component: str, allowed: float, living: Living, emit: Callable[[Quiet | Moving], None]) -> None:
-    """Tell when the component has been quiet for `allowed` seconds, and when it moves again.
+    """Emit Quiet when the component has been quiet for `allowed` seconds, and Moving when it is active again.
 
-    A new attempt, and a component that does not run, begin anew.
+    The count begins anew with a new attempt, and with a new start of the component.
     """
     watchdog: Watchdog | None = None
     is_quiet = False
@@ -40,7 +40,7 @@ async def report_quiet(component: str, allowed: float, living: Living, emit: Cal
 
 
 class Watchdog:
-    """Remembers what the files looked like; clocks that jump do not matter, since only changes count."""
+    """Remembers size and time of the files. Only changes count, so a clock that jumps does no harm."""
 
     def __init__(self, plan: Plan, component: str = WHOLE_RUN) -> None:
         self.plan, self.component = plan, component
@@ -48,7 +48,7 @@ class Watchdog:
         self._changed = time.monotonic()
 
     def silence(self) -> float:
-        """Seconds since a look last found something new."""
+        """Seconds since a file last changed."""
         now = self._look()
         if now != self._last:
             self._last, self._changed = now, time.monotonic()

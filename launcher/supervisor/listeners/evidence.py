@@ -1,4 +1,4 @@
-"""What the machine knows of a failure that the program itself could not write down: memory, disks, GPUs."""
+"""What the machine knows about a failure and the program could not log: memory, disks, GPUs."""
 
 import os
 import re
@@ -16,14 +16,14 @@ from launcher.plan.spec import Plan
 from launcher.supervisor.actions import Action
 from launcher.supervisor.events import Event, Exited, Heartbeat, NewAttempt, RankExited, RankStarted, Started
 
-FULL = 64 * 1024  # bytes; a disk with less is full
+FULL = 64 * 1024  # bytes; a disk with less free space counts as full
 SHARED_MEMORY = Path("/dev/shm")
 _OOM_KILLED = re.compile(r"Killed process (\d+) ")
 
 
 @dataclass
 class _Met:
-    """A process of the run, as it was when it was last looked at."""
+    """A process of the run, as last seen."""
 
     pid: int
     group: MemoryGroup
@@ -33,7 +33,7 @@ class _Met:
 
 
 class Witness:
-    """A listener that looks at what will be gone once a process has ended."""
+    """A listener that records what cannot be read any more once a process has ended."""
 
     def __init__(self, plan: Plan) -> None:
         self.log = KernelLog()
@@ -45,7 +45,7 @@ class Witness:
         self._met: dict[tuple[str, int | None], _Met] = {}
         self._machine_kills = machine_oom_kills()
         self._full: list[str] = []  # disks, when the first process failed
-        self._ended: float | None = None  # when that was, monotonic
+        self._ended: float | None = None  # when the first process failed, monotonic
 
     def __call__(self, event: Event | Action) -> None:
         match event:
@@ -63,7 +63,7 @@ class Witness:
                 self._begin(plan)
 
     def facts(self, culprit: Culprit) -> list[str]:
-        """What is known of the culprit's end, a sentence a line."""
+        """What is known about the culprit's end, one sentence per line."""
         is_killed = culprit.exit_code == -signal.SIGKILL
         met = self._met.get((culprit.component, culprit.rank)) or self._met.get((culprit.component, None))
         return [
@@ -75,7 +75,7 @@ class Witness:
 
     def _meet(self, name: tuple[str, int | None], pid: int) -> None:
         group = MemoryGroup.of(pid)
-        self._met[name] = _Met(pid, group, group.oom_kills())  # and not its memory: it has only just begun
+        self._met[name] = _Met(pid, group, group.oom_kills())  # its memory is read later: it has only just started
 
     def _memory(self, met: _Met, is_killed: bool) -> Iterator[str]:
         sign = self._sign_of_oom(met, is_killed)
@@ -91,7 +91,7 @@ class Witness:
             yield from (f"the kernel's log: {line}" for line in self._kernels_words(met.pid))
 
     def _sign_of_oom(self, met: _Met, is_killed: bool) -> str:
-        """The kernel's count, or its log; empty when nothing says that memory ran out."""
+        """Evidence that memory ran out, from the kernel's count or its log; empty when there is none."""
         before, after = met.oom_kills, met.group.oom_kills()
         if before is not None and after is not None:
             return f"the kernel's oom_kill count of its cgroup went from {before} to {after}" if after > before else ""
@@ -108,7 +108,7 @@ class Witness:
         return "no sign that memory ran out: the kernel's oom_kill count has not changed"
 
     def _kernels_words(self, pid: int, of_others: bool = True) -> list[str]:
-        """What the kernel has logged of processes that it killed; if it names this one, of no other."""
+        """The kernel's log lines about this process, if it killed it; else the last one about another process."""
         lines = [line for line in self.log.lines("Killed process") if _OOM_KILLED.search(line)]
         ours = [line for line in lines if f"Killed process {pid} " in line]
         return ours or (lines[-1:] if of_others else [])
@@ -126,7 +126,7 @@ def _look(met: _Met) -> None:
 
 
 def full_disk(directory: Path) -> str:
-    """A sentence about a disk that takes nothing more; empty for any other."""
+    """A sentence if the disk is full or has no inodes left, else empty."""
     try:
         disk = os.statvfs(directory)
     except OSError:

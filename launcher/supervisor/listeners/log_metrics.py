@@ -1,6 +1,6 @@
-"""Metrics of programs that know nothing of us, read off their log lines: `progress` in their configuration.
+"""Metrics of programs that do not use our metrics file, taken from their log lines: `progress` in their configuration.
 
-The programs themselves never notice: a thread of the supervisor's process reads what they have written.
+The programs need no change: a thread of the supervisor's process reads their logs.
 """
 
 import queue
@@ -20,9 +20,9 @@ INTERVAL = 0.5  # seconds between two looks at the logs
 
 
 class LoggedProgress:
-    """One component's log lines and the metrics file that they are turned into.
+    """Turns one component's log lines into its metrics file.
 
-    Of a torchrun component rank 0 is read. What an attempt repeats takes the place of what there was.
+    For a torchrun component, rank 0's log is read. Steps that a new attempt repeats replace the old ones.
     """
 
     def __init__(self, spec: ProcessSpec, metrics: Path) -> None:
@@ -36,7 +36,7 @@ class LoggedProgress:
         self._has_matched = self._has_metrics = False
 
     def look(self, is_over: bool = False) -> None:
-        """Turn the lines that were added since the last look into metrics."""
+        """Turn the lines added since the last look into metrics."""
         for path in self._logs():
             tail = self._tails.setdefault(path, LogTail(path))
             while lines := tail.new_lines(is_over):
@@ -46,7 +46,7 @@ class LoggedProgress:
 
     @property
     def trouble(self) -> str | None:
-        """Why there are no metrics, when there are none."""
+        """Why there are no metrics; None when there are some."""
         if self._has_metrics:
             return None
         if not self._newest:
@@ -71,7 +71,7 @@ class LoggedProgress:
         self._has_metrics = True
         self._last = dict(found)
         named = found.pop("step", self._step + 1)
-        if not 0 <= named <= MOST_STEPS:  # NaN is neither
+        if not 0 <= named <= MOST_STEPS:  # also false for NaN
             return
         step = int(named)
         if self._is_new and step <= self._step:
@@ -81,7 +81,7 @@ class LoggedProgress:
 
 
 class ProgressWatch:
-    """A listener that follows all components that have a `progress`; `close` takes what is still in their logs."""
+    """A listener that follows all components with a `progress`. `close` reads their logs to the end."""
 
     def __init__(self, plan: Plan) -> None:
         self._plans: queue.SimpleQueue[Plan | None] = queue.SimpleQueue()
@@ -96,13 +96,13 @@ class ProgressWatch:
             self._plans.put(event.plan)
 
     def close(self) -> None:
-        """Returns when the metrics files have all that was logged."""
+        """Returns when everything logged is in the metrics files."""
         self._plans.put(None)
         if self._followed:
             self._thread.join()
 
     def troubles(self) -> dict[str, str]:
-        """By component, why its `progress` has given no metrics; for after `close`."""
+        """By component, why its `progress` has given no metrics. Call it after `close`."""
         found = {followed.spec.name: followed.trouble for followed in self._followed.values()}
         return {name: trouble for name, trouble in found.items() if trouble}
 
@@ -123,7 +123,7 @@ class ProgressWatch:
             followed.look(is_over)
 
     def _follow(self, plan: Plan) -> None:
-        """Servers and services, which live on in a new attempt, keep their log and what was read of it."""
+        """Servers and services keep running in a new attempt, so their logs are read on from the same place."""
         wanted = {spec.log: spec for spec in plan.processes if spec.progress}
         self._followed = {
             log: self._followed.get(log) or LoggedProgress(spec, plan.run.metrics(spec.name))

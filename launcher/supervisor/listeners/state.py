@@ -19,7 +19,7 @@ from launcher.supervisor.events import (
 
 
 class StateListener:
-    """A listener that writes each event that changes the run's state into its run.json."""
+    """A listener that writes each change of the run's state to its run.json."""
 
     def __init__(self, file: StateFile) -> None:
         self.file = file
