@@ -3,7 +3,7 @@
 import sys
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from typer.core import TyperGroup
@@ -40,6 +40,11 @@ def main() -> None:
 
 
 def _exit_code(arguments: list[str]) -> Any:
+    if arguments == ["--version"]:  # an option of Typer's would import pydantic for every command
+        from importlib.metadata import version
+
+        print(f"launch {version('launch-rl')}")
+        return 0
     try:
         code = app.main(arguments, prog_name="launch", standalone_mode=False)
     except (UserError, TyperException) as error:
@@ -98,23 +103,9 @@ class Commands(TyperGroup):
         formatter.write("\nlaunch COMMAND --help shows every option, launch --version the version.\n")
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        from importlib.metadata import version  # takes as long as all of the help
-
-        print(f"launch {version('launch-rl')}")
-        raise typer.Exit
-
-
-def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True)] = False,
-) -> None:
-    """The options of `launch` itself."""
-
-
 def _make_app() -> Any:
     group = typer.Typer(cls=Commands, add_completion=False, rich_markup_mode=None, no_args_is_help=True)
-    group.callback(context_settings={"help_option_names": ["--help", "-h"]})(_options)
+    group.callback(context_settings={"help_option_names": ["--help", "-h"]})(lambda: None)
     return typer.main.get_command(group)
 
 

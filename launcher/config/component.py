@@ -97,7 +97,7 @@ class TorchrunComponentConfig(ComponentConfig):
         le=4096,
         description="ranks per node; default: the GPUs that inference leaves, or 1 on a machine without",
     )
-    torchrun: TorchrunConfig = TorchrunConfig()
+    torchrun: TorchrunConfig = Field(default_factory=TorchrunConfig)
 
 
 class ServerConfig(ComponentConfig, LastingConfig):

@@ -99,11 +99,11 @@ class RunConfig(Section):
     )
     max_restarts: SmallInt = Field(0, ge=0, description="further attempts after a failure of trainer or orchestrator")
     on_exit: str | None = Field(None, description="command to run when the run has ended, with the outcome in LAUNCH_*")
-    task: TaskConfig = TaskConfig()
-    log: LogConfig = LogConfig()
-    wandb: WandbConfig = WandbConfig()
-    tmux: TmuxConfig = TmuxConfig()
-    slurm: SlurmConfig = SlurmConfig()
+    task: TaskConfig = Field(default_factory=TaskConfig)
+    log: LogConfig = Field(default_factory=LogConfig)
+    wandb: WandbConfig = Field(default_factory=WandbConfig)
+    tmux: TmuxConfig = Field(default_factory=TmuxConfig)
+    slurm: SlurmConfig = Field(default_factory=SlurmConfig)
     join_timeout: Duration = Field(600.0, gt=0, description="how long the nodes of a run wait for each other")
     join_secret_file: Path | None = Field(
         None, description="file with a secret by which the nodes of a run know each other"
@@ -154,15 +154,15 @@ def started_processes(config: RunConfig) -> dict[str, ProcessConfig]:
 
 class SFTConfig(RunConfig):
     max_steps: int = Field(150, ge=1, le=MOST_STEPS, description="updates of the model")
-    trainer: SFTTrainer = SFTTrainer()
+    trainer: SFTTrainer = Field(default_factory=SFTTrainer)
 
 
 class RLConfig(RunConfig):
     max_steps: int = Field(175, ge=1, le=MOST_STEPS, description="updates of the policy")
     max_async: LargeInt = Field(1, ge=0, description="how many updates the policy that samples may lag behind")
-    trainer: RLTrainer = RLTrainer()
-    orchestrator: Orchestrator = Orchestrator()
-    inference: Inference = Inference()
+    trainer: RLTrainer = Field(default_factory=RLTrainer)
+    orchestrator: Orchestrator = Field(default_factory=Orchestrator)
+    inference: Inference = Field(default_factory=Inference)
 
     @model_validator(mode="after")
     def _the_server_takes_weights(self) -> Self:

@@ -36,7 +36,7 @@ class WandbConfig(Switch):
     base_url: str | None = Field(None, pattern=r"^https?://", description="the W&B server; default: W&B's cloud")
     init_timeout: Duration = Field(30.0, gt=0, description="how long W&B may take to start, then it goes offline")
     finish_timeout: Duration = Field(60.0, gt=0, description="how long the last upload may take at the end")
-    log_extras: LogExtrasConfig = LogExtrasConfig()
+    log_extras: LogExtrasConfig = Field(default_factory=LogExtrasConfig)
 
     @property
     def is_on(self) -> bool:
@@ -47,7 +47,7 @@ class WandbConfig(Switch):
 class WandbSection(Section):
     """Mixed into whatever logs metrics of its own."""
 
-    wandb: WandbConfig = WandbConfig()
+    wandb: WandbConfig = Field(default_factory=WandbConfig)
 
 
 # --- W&B's own variables ----------------------------------------------------------------------------------------------

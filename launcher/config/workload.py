@@ -66,16 +66,16 @@ class Handed(Section):
     attempt: SmallInt = Field(1, ge=1, description="the attempt, counted from 1")
     node: SmallInt | None = Field(None, ge=0, description="rank of this node, of a run on several")
     seed: Seed = Field(0, description="seed of every random choice")
-    log: LogConfig = LogConfig()
+    log: LogConfig = Field(default_factory=LogConfig)
 
 
 # --- trainers ---------------------------------------------------------------------------------------------------------
 
 
 class TrainerSettings(WandbSection):
-    model: ModelConfig = ModelConfig()
-    optimizer: OptimizerConfig = OptimizerConfig()
-    checkpoint: CheckpointConfig = CheckpointConfig()
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
+    checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
 
 
 class PolicyLossConfig(Section):
@@ -86,7 +86,7 @@ class PolicyLossConfig(Section):
 
 
 class RLTrainerSettings(TrainerSettings):
-    loss: PolicyLossConfig = PolicyLossConfig()
+    loss: PolicyLossConfig = Field(default_factory=PolicyLossConfig)
     batch_timeout: Duration = Field(600.0, gt=0, description="how long to wait for the orchestrator's next batch")
 
 
@@ -104,14 +104,14 @@ class DataConfig(Section):
 
 
 class SFTTrainerSettings(TrainerSettings):
-    data: DataConfig = DataConfig()
+    data: DataConfig = Field(default_factory=DataConfig)
     batch_size: LargeInt = Field(256, ge=1, description="sequences in a step, over all ranks")
     validation_interval: LargeInt = Field(25, ge=1, description="steps between looks at the held-out pairs")
 
 
 class SFTTrainerConfig(SFTTrainerSettings, Handed):
     max_steps: LargeInt = Field(150, ge=1, description="updates of the model")
-    task: TaskConfig = TaskConfig()
+    task: TaskConfig = Field(default_factory=TaskConfig)
 
 
 # --- orchestrator and inference ---------------------------------------------------------------------------------------
@@ -128,7 +128,7 @@ class OrchestratorSettings(WandbSection):
     )
     prompts_per_step: LargeInt = Field(32, ge=1, description="prompts in a step")
     samples_per_prompt: LargeInt = Field(16, ge=2, description="samples of each prompt: the group of its advantages")
-    sampling: SamplingConfig = SamplingConfig()
+    sampling: SamplingConfig = Field(default_factory=SamplingConfig)
     evaluation_prompts: LargeInt = Field(128, ge=1, description="held-out prompts of an evaluation")
     evaluation_interval: LargeInt = Field(
         50, ge=0, description="steps between evaluations; 0 evaluates only at both ends"
@@ -142,7 +142,7 @@ class OrchestratorSettings(WandbSection):
 class OrchestratorConfig(OrchestratorSettings, Handed):
     max_steps: LargeInt = Field(175, ge=1, description="batches handed to the trainer")
     max_async: LargeInt = Field(1, ge=0, description="how many updates the policy that samples may lag behind")
-    task: TaskConfig = TaskConfig()
+    task: TaskConfig = Field(default_factory=TaskConfig)
     model_name: str = Field("policy", description="the model to ask the server for")
 
 
@@ -153,6 +153,6 @@ class InferenceSettings(Section):
 
 
 class InferenceConfig(InferenceSettings, Handed):
-    model: ModelConfig = ModelConfig()
+    model: ModelConfig = Field(default_factory=ModelConfig)
     model_name: str = Field("policy", description="the name the server gives its model")
     grace: Duration = Field(30.0, ge=0, description="how long requests may take once the server is asked to end")
