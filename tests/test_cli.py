@@ -84,7 +84,7 @@ def taken() -> Iterator[int]:
         ("rl --nproc 0", r"--nproc 0: must be greater than or equal to 1"),
         ("sft --nproc 2 --filter-rank 9", r"--filter-rank 9: rank 9 does not exist; there are 2 ranks, 0 to 1\n"),
         ("rl @ missing.toml", r"missing.toml: there is no such file"),
-        ("rl missing.toml", r"missing.toml stands there by itself\n.*@ FILE"),
+        ("rl missing.toml", r"unexpected argument: missing.toml\n.*@ FILE"),
         ("rl --trainer.module a --trainer.script b", r"--trainer: module and script are both set; name one program"),
         ("sft --trainer.script train.py", r"trainer: there is no script train.py in "),
         ("sft --trainer.command nonsense-program", r"trainer: nonsense-program is not a program that can be found"),

@@ -23,7 +23,7 @@ _GIVEN = f"{__name__}.given"
 
 @dataclass
 class Typed:
-    """What the command line holds beside its options."""
+    """A command line: its options, and what stands beside them."""
 
     files: list[tuple[str | None, Path]] = field(default_factory=list)  # (section, file)
     options: list[str] = field(default_factory=list)
@@ -67,7 +67,7 @@ def section_names(model: type[Section]) -> frozenset[str]:
 
 
 class ConfigCommand(TyperCommand):
-    """The command of one configuration model, set by `config_command`, with `own` parameters beside its fields."""
+    """The command of one configuration model. `own` are its parameters that are no fields of the model."""
 
     model: type[Section]
     own: frozenset[str]
@@ -75,13 +75,13 @@ class ConfigCommand(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         typed = split_arguments(args, section_names(self.model))
         ctx.obj = typed
-        # Typer makes a pydantic adapter for every option that it looks at, 50 ms in all: let it look at those typed.
+        # Typer makes a pydantic adapter for every option it parses, 50 ms in all: give it only those that were typed.
         _, _, given = self.make_parser(ctx).parse_args(list(typed.options))
         ctx.meta[_GIVEN] = {parameter.name for parameter in given} | self.own
         stray = super().parse_args(ctx, typed.options)
         if stray:
             raise UserError(
-                f"{stray[0]} stands there by itself", "a file is given as @ FILE, the trainer's own arguments after --"
+                f"unexpected argument: {stray[0]}", "a file is given as @ FILE, the trainer's own arguments after --"
             )
         return stray
 
@@ -98,7 +98,7 @@ class ConfigCommand(TyperCommand):
 
 
 class RunRequest(Generic[S]):
-    """A command line that has been split but not yet understood: layers of configuration, the files first."""
+    """A command line as layers of configuration, not yet validated. The files come first."""
 
     def __init__(self, model: type[S], typed: Typed, options: dict[str, Any]) -> None:
         self.model = model
@@ -107,7 +107,7 @@ class RunRequest(Generic[S]):
         self._arguments = [_literal(word) for word in typed.arguments]
 
     def _trainer_arguments(self) -> list[Any]:
-        """What the layers so far give the trainer; what follows -- is added to it."""
+        """The trainer's arguments from the layers; what follows -- is added to them."""
         for one in reversed(self.layers):
             trainer = one.values.get("trainer")
             if isinstance(trainer, dict) and isinstance(trainer.get("args"), list):
@@ -123,7 +123,7 @@ class RunRequest(Generic[S]):
 
 
 def _literal(word: str) -> str:
-    """A word that reaches the program as it was typed, from this command line and from the config.toml of a run."""
+    """Double the braces of a word, so that no {name} in it is replaced, here or in a resume from config.toml."""
     return word.replace("{", "{{").replace("}", "}}")
 
 
@@ -144,7 +144,7 @@ def config_command(
     settings = {
         "token_normalize_func": lambda name: name.replace("_", "-"),
         "help_option_names": ["--help", "-h"],
-        "allow_extra_args": True,  # parse_args says more of them than Typer would
+        "allow_extra_args": True,  # parse_args has a better message for them
     }
     app.command(cls=ConfigCommand, help=help, context_settings=settings)(call)
     command = typer.main.get_command(app)

@@ -14,9 +14,9 @@ S = TypeVar("S", bound=Section)
 
 
 def load_component(model: type[S], arguments: list[str]) -> S:
-    """The configuration that `arguments` ask for.
+    """The configuration from `arguments`.
 
-    Ends the process with exit code 0 after --help, and with 2 and one message after a wrong request.
+    Exits with 0 after --help, and with 2 and a message after a wrong request.
     """
     loaded: list[S] = []
 

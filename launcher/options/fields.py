@@ -1,4 +1,4 @@
-"""The fields of a configuration model as flat, dotted paths: what options, documents and messages are made from."""
+"""The fields of a configuration model as dotted paths. Options, docs and messages are made from them."""
 
 import types
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ class Form(Enum):
 class ConfigField:
     """One value that a user may set.
 
-    `path` is the key in TOML; a section that may be absent has its `enabled` there, and its own name as its option.
+    `path` is the key in TOML. The switch of a section has the path wandb.enabled and the option --wandb.
     """
 
     path: tuple[str, ...]
@@ -43,7 +43,7 @@ class ConfigField:
 
     @property
     def inherited(self) -> bool:
-        """Whether the run's own section gives the default: `trainer.wandb` is what is set there over `wandb`."""
+        """Whether the default comes from the run's own section, as `trainer.wandb.project` from `wandb.project`."""
         return len(self.path) > 2 and self.path[1] == "wandb"
 
 

@@ -1,4 +1,4 @@
-"""The command line of a configuration model: its Typer options, and what a user typed as a layer of configuration."""
+"""Typer options for a configuration model, and the typed options as a layer of configuration."""
 
 import inspect
 from collections.abc import Iterable, Mapping
@@ -20,7 +20,7 @@ SHORT = {
     "trainer.torchrun.redirects": ("redirects",),
     "trainer.torchrun.tee": ("tee",),
 }
-"""Other spellings of options that people type often; the field stays the owner of the value."""
+"""Shorter names for options that people type often."""
 
 _TYPES = {Form.FLAG: bool | None, Form.VALUE: str | None, Form.MANY: list[str] | None, Form.PAIRS: list[str] | None}
 
@@ -30,14 +30,14 @@ def parameter_name(field: ConfigField) -> str:
 
 
 def option_names(field: ConfigField) -> list[str]:
-    """The field's spellings, the shortest way of writing it first."""
+    """The field's option names, the shortest first."""
     return [*SHORT.get(field.option, ()), field.option]
 
 
 def signature(model: type[Section], *more: inspect.Parameter) -> inspect.Signature:
     """The signature of a Typer command with an option for each field of `model`, and the parameters `more`.
 
-    Every option's default is None: not set. Values stay text; the model is what understands them.
+    Every option's default is None, which means not set. Values stay text; the model converts them.
     """
     options = [_parameter(field) for field in config_fields(model)]
     return inspect.Signature([*more, *options])
@@ -63,9 +63,9 @@ def negative(option: str) -> str:
 
 
 def layer(model: type[Section], typed: Mapping[str, Any]) -> dict[str, Any]:
-    """The nested values that were typed, as a TOML file would have them.
+    """The typed values, nested as in a TOML file.
 
-    Raises UserError for a KEY=VALUE option without its "=".
+    Raises UserError for a KEY=VALUE option without "=".
     """
     values: dict[str, Any] = {}
     for field in config_fields(model):
@@ -95,7 +95,7 @@ def _pair(field: ConfigField, text: str) -> tuple[str, str]:
 
 
 def flag_of(path: Iterable[str | int]) -> str:
-    """How the value at `path` is written on the command line."""
+    """The option that sets the value at `path`."""
     words = [str(part) for part in path if not isinstance(part, int)]
     dotted = ".".join(words).removesuffix(".enabled").replace("_", "-")
     return f"--{SHORT.get(dotted, (dotted,))[0]}"

@@ -1,4 +1,4 @@
-"""The help of a configuration's options, written without rich: it is there at once, and no flag is ever cut off."""
+"""The help text of a configuration's options. It is made without rich: it starts fast, and no flag is cut off."""
 
 import textwrap
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ WIDTH = 78  # columns
 
 
 def options_help(model: type[Section], more: Iterable[Any] = ()) -> str:
-    """Every option with its help below it: what is often typed, then by section. `more` are Typer's parameters."""
+    """Every option with its help below it: first the common ones, then by section. `more` are Typer's parameters."""
     lines = ["", "Options:"]
     for parameter in more:
         lines += _entry(", ".join([*parameter.opts, *parameter.secondary_opts]), parameter.help or "")
@@ -25,7 +25,7 @@ def options_help(model: type[Section], more: Iterable[Any] = ()) -> str:
 
 
 def by_section(fields: Iterable[ConfigField]) -> dict[str, list[ConfigField]]:
-    """The fields below the dotted name of their section; those with a short spelling are with the top level's, ""."""
+    """The fields by the dotted name of their section. Those with a short name are at the top level, ""."""
     sections: dict[str, list[ConfigField]] = {"": []}
     for field in fields:
         path = field.path[:-1] if field.path[-1] == "enabled" else field.path
@@ -35,7 +35,7 @@ def by_section(fields: Iterable[ConfigField]) -> dict[str, list[ConfigField]]:
 
 
 def usage(field: ConfigField) -> str:
-    """The option's spellings, with what they take."""
+    """The option's names and its value, such as `--nproc, --trainer.nproc INTEGER`."""
     names = option_names(field)
     if field.shape is Form.FLAG:
         return ", ".join(f"--{name} / --{negative(name)}" for name in names)
@@ -48,7 +48,7 @@ def _default(field: ConfigField) -> str:
 
 
 def default_text(field: ConfigField) -> str:
-    """The default as a person would write it; empty where there is none, or where it is inherited from the run."""
+    """The default as a person would write it; empty if there is none, or if it is inherited from the run."""
     if field.default in (None, (), {}) or field.inherited:
         return ""
     if field.shape is Form.FLAG:

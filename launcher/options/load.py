@@ -20,17 +20,17 @@ from launcher.options.flags import flag_of
 S = TypeVar("S", bound=Section)
 Values = dict[str, Any]
 
-DEEPEST = 50  # tables in each other; the configuration has six
+DEEPEST = 50  # nested tables; the configuration has six
 
 
 @dataclass(frozen=True)
 class Layer:
-    """Nested values and where they were written: a file, or the command line (None)."""
+    """Nested values and where they come from: a file, or the command line (None)."""
 
     values: Values
     file: Path | None = None
-    section: tuple[str, ...] = ()  # that the file was read into
-    text: str = field(default="", repr=False)  # of the file, which may be a pipe: it is read once
+    section: tuple[str, ...] = ()  # the section that the file was read into
+    text: str = field(default="", repr=False)  # of the file; kept, since a pipe can be read only once
 
 
 def read_file(path: Path, section: str | None = None) -> Layer:
@@ -42,7 +42,7 @@ def read_file(path: Path, section: str | None = None) -> Layer:
 
 
 def read_config_of_run(path: Path) -> Layer:
-    """The layer of a run's config.toml, which nobody has named: it must be a regular file. Raises UserError."""
+    """The layer of a run's config.toml. The user did not name it, so it must be a regular file. Raises UserError."""
     return _layer(path, read_bytes)
 
 
@@ -57,7 +57,7 @@ def _layer(path: Path, read: Callable[[Path], bytes], section: str | None = None
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
     except RecursionError:
         raise UserError(f"{path}: not valid TOML: nested too deeply") from None
-    except ValueError as error:  # beside tomllib's own: a number of too many digits
+    except ValueError as error:  # tomllib's own, or a number with too many digits
         raise UserError(f"{path}: not valid TOML: {error}") from None
     below = tuple(section.replace("-", "_").split(".")) if section else ()
     for key in reversed(below):
@@ -81,7 +81,7 @@ def _similar_files(path: Path) -> str | None:
 
 
 def load(model: type[S], layers: Sequence[Layer]) -> S:
-    """The configuration that the layers make together. Raises UserError, naming file and line or the option."""
+    """The validated configuration from all layers. Raises UserError, which names the file and line, or the option."""
     values: Values = {}
     for layer in layers:
         values = merge(values, switch_sections(model, layer.values))
@@ -102,10 +102,10 @@ def merge(below: Values, above: Values) -> Values:
 
 
 def switch_sections(model: type[Section], values: Values) -> Values:
-    """Spell out which of the sections that may be absent are on.
+    """Set `enabled` in each section with a switch.
 
-    `section = false` and `section = true` stand for the section's own switch; setting anything inside it to something
-    other than false switches it on, unless its switch is there as well.
+    `wandb = false` means `wandb.enabled = false`. Any value in the section other than false switches it on, unless
+    `enabled` is set too.
     """
     result = {key.replace("-", "_"): value for key, value in values.items()}
     for name, info in model.model_fields.items():
@@ -132,7 +132,7 @@ def _is_wanted(value: Any) -> bool:
 
 
 def _explain(model: type[Section], details: ErrorDetails, layers: Sequence[Layer]) -> str:
-    path = tuple(part for part in details["loc"] if part != "[key]")  # pydantic's word for the name of a free table
+    path = tuple(part for part in details["loc"] if part != "[key]")  # pydantic's word for a free name
     written = _written(path, layers)
     if details["type"] == "extra_forbidden":
         return f"{_place(path, written)}: there is no such field{_nearest(model, path)}{_hint(written)}"
@@ -166,7 +166,7 @@ def _dotted(path: tuple[str | int, ...]) -> str:
 
 
 def _written(path: tuple[str | int, ...], layers: Sequence[Layer]) -> Layer | None:
-    """The last layer that says anything at `path`, or about the table it is missing from."""
+    """The last layer that sets the value at `path`, or the table that it is missing from."""
     for layer in reversed(layers):
         value: Any = layer.values
         for part in path:
@@ -195,10 +195,10 @@ def _nearest(model: type[Section], path: tuple[str | int, ...]) -> str:
 
 
 def _line(text: str, path: tuple[str | int, ...]) -> int:
-    """The line on which the file speaks of `path`: tomllib does not say, so look for the key below its table."""
+    """The line of `path` in the file. tomllib does not tell it, so look for the key below its table."""
     wanted = [str(part) for part in path if not isinstance(part, int)]
     table: list[str] = []
-    best = (0, 1)  # (length of the part of the path that was found, its line)
+    best = (0, 1)  # (how much of the path was found, on which line)
     for number, line in enumerate(text.splitlines(), start=1):
         stripped = line.strip()
         if stripped.startswith("["):
