@@ -1,22 +1,9 @@
-"""An attempt of a run, new or resumed: what it needs of this machine and of the other nodes, then the session."""
+"""What a new run and a resumed one have in common before they start."""
 
-import os
-import secrets
-from dataclasses import replace
 from pathlib import Path
 
-from launcher.borders.screen import printable
 from launcher.config.run import RLConfig, RunConfig, SFTConfig, started_processes
-from launcher.config.workload import INFERENCE_TOKEN
-from launcher.nodes.meeting import Meeting
-from launcher.nodes.rendezvous import meet
-from launcher.nodes.seal import inference_token
-from launcher.nodes.secret import join_secret
-from launcher.plan.build import make_plan
-from launcher.plan.spec import Machine, Plan
 from launcher.rundir import RunDir
-from launcher.runs.directory import check_free
-from launcher.runs.state import RunState
 
 
 def process_count(config: RLConfig | SFTConfig) -> int:
@@ -25,43 +12,3 @@ def process_count(config: RLConfig | SFTConfig) -> int:
 
 def directory_of(config: RunConfig, name: str) -> RunDir:
     return RunDir(Path.cwd() / (config.output_dir or Path("outputs", name)))
-
-
-def carry_out(
-    config: RLConfig | SFTConfig,
-    machine: Machine,
-    plan: Plan,
-    detach: bool,
-    clean: bool = False,
-    earlier: RunState | None = None,
-    trust: bool = False,
-) -> int:
-    """Run the plan; with several nodes when all of them are there, and as node 0 has called the run."""
-    run, name, attempt, meeting = plan.run, plan.name, plan.run.attempt, None
-    if plan.nodes is None:
-        machine = replace(machine, inference_token=os.environ.get(INFERENCE_TOKEN) or secrets.token_urlsafe())
-    else:
-        meeting = _meet(config, machine, plan, clean, earlier)
-        name, attempt = meeting.welcome.name, meeting.welcome.attempt
-        token = inference_token(meeting.secret, meeting.welcome.run_id) if meeting.secret else ""
-        machine = replace(machine, nodes=meeting.nodes, run_id=meeting.welcome.run_id, inference_token=token)
-        run = run if earlier else directory_of(config, name)
-
-    def plan_attempt(attempt: int) -> Plan:
-        return make_plan(config, machine, run.of(attempt), name)
-
-    from launcher import session  # not for a dry run
-
-    return session.carry_out(plan_attempt, attempt, config, clean, detach, earlier, meeting, trust)
-
-
-def _meet(config: RLConfig | SFTConfig, machine: Machine, plan: Plan, clean: bool, earlier: RunState | None) -> Meeting:
-    """Wait for the other nodes, unless it can be known before that this one cannot begin."""
-    assert plan.nodes is not None
-    if earlier is None:
-        check_free(plan.run, clean)
-    beside = plan.run.root.parent if plan.kind == "rl" else None  # nodes of sft may have a directory each
-    secret = join_secret(config.join_secret_file, os.environ, plan.nodes, beside)
-    name = config.name if earlier is None else plan.name
-    port = (config.inference.port or machine.free_port) if isinstance(config, RLConfig) else 0
-    return meet(plan, name, port, config.join_timeout, lambda text: print(printable(text), flush=True), secret)

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperCommand
 
 from launcher.checkpoints import newest_checkpoint
-from launcher.commands.attempt import carry_out, process_count
+from launcher.commands.attempt import process_count
 from launcher.commands.choice import find_run
 from launcher.commands.common import typer_command
 from launcher.commands.run_command import run_command
@@ -89,6 +89,8 @@ def go_on(
     if dry_run:
         sys.stdout.write(render(plan, Path.cwd(), files_are_written=False))
         return 0
+    from launcher.commands.carry_out import carry_out  # not for a dry run
+
     return carry_out(config, machine, plan, detach, earlier=earlier, trust=trust)
 
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from launcher.borders.screen import quoted
-from launcher.commands.attempt import carry_out, directory_of, process_count
+from launcher.commands.attempt import directory_of, process_count
 from launcher.config.run import RLConfig, RunConfig, SFTConfig
 from launcher.machine.limits import check_limits
 from launcher.machine.probe import check_programs, probe
@@ -36,6 +36,8 @@ def start(
     check_programs(plan, os.environ)
     if dry_run:
         return _show(plan, write=config.output_dir is not None, clean=clean)
+    from launcher.commands.carry_out import carry_out  # not for a dry run
+
     return carry_out(config, machine, plan, detach, clean=clean, trust=trust)
 
 

@@ -17,9 +17,9 @@ from launcher.machine.gpus import gpu_count
 from launcher.machine.interpreters import check_torch, find_python
 from launcher.machine.programs import check_code
 from launcher.machine.wandb_login import is_logged_in
+from launcher.plan.environment import child_environment
 from launcher.plan.nodes import Nodes
 from launcher.plan.spec import Machine, Plan
-from launcher.processes.spawn import child_environment
 
 
 def probe(config: RunConfig, run_id: str | None = None, nodes: Nodes | None = None) -> Machine:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from launcher.config.run import RunConfig
 from launcher.config.workload import INFERENCE_TOKEN
-from launcher.plan.spec import Machine
+from launcher.plan.spec import Machine, ProcessSpec
 from launcher.rundir import RunDir
 
 CONFUSING = ("RANK", "WORLD_SIZE", "LOCAL_", "GROUP_", "ROLE_", "MASTER_", "TORCHELASTIC_", "PET_", "LAUNCH_")
@@ -76,3 +76,9 @@ def threads(machine: Machine, processes: int) -> dict[str, str]:
     if "OMP_NUM_THREADS" in machine.variables:
         return {}
     return {"OMP_NUM_THREADS": str(max(1, machine.cpus // processes))}
+
+
+def child_environment(spec: ProcessSpec, environment: Mapping[str, str]) -> dict[str, str]:
+    """`environment` without the variables that the child must not inherit, plus its own."""
+    kept = {name: value for name, value in environment.items() if name not in spec.unset}
+    return {**kept, **spec.env}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from launcher.borders.files import appending
+from launcher.plan.environment import child_environment
 from launcher.plan.spec import ProcessSpec
 from launcher.processes.process_tree import end_with
 from launcher.processes.proof import mark
@@ -28,9 +29,3 @@ def spawn(spec: ProcessSpec, environment: Mapping[str, str]) -> int:
         )
     process.returncode = 0  # Popen must not reap it: the supervisor reaps all children
     return process.pid
-
-
-def child_environment(spec: ProcessSpec, environment: Mapping[str, str]) -> dict[str, str]:
-    """`environment` without the variables that the child must not inherit, plus its own."""
-    kept = {name: value for name, value in environment.items() if name not in spec.unset}
-    return {**kept, **spec.env}

@@ -1,0 +1,57 @@
+"""Carries out an attempt of a run, alone on this machine or with the other nodes. A dry run does not need this."""
+
+import os
+import secrets
+from dataclasses import replace
+
+from launcher import session
+from launcher.borders.screen import printable
+from launcher.commands.attempt import directory_of
+from launcher.config.run import RLConfig, SFTConfig
+from launcher.config.workload import INFERENCE_TOKEN
+from launcher.nodes.meeting import Meeting
+from launcher.nodes.rendezvous import meet
+from launcher.nodes.seal import inference_token
+from launcher.nodes.secret import join_secret
+from launcher.plan.build import make_plan
+from launcher.plan.spec import Machine, Plan
+from launcher.runs.directory import check_free
+from launcher.runs.state import RunState
+
+
+def carry_out(
+    config: RLConfig | SFTConfig,
+    machine: Machine,
+    plan: Plan,
+    detach: bool,
+    clean: bool = False,
+    earlier: RunState | None = None,
+    trust: bool = False,
+) -> int:
+    """Run the plan; with several nodes when all of them are there, and as node 0 has called the run."""
+    run, name, attempt, meeting = plan.run, plan.name, plan.run.attempt, None
+    if plan.nodes is None:
+        machine = replace(machine, inference_token=os.environ.get(INFERENCE_TOKEN) or secrets.token_urlsafe())
+    else:
+        meeting = _meet(config, machine, plan, clean, earlier)
+        name, attempt = meeting.welcome.name, meeting.welcome.attempt
+        token = inference_token(meeting.secret, meeting.welcome.run_id) if meeting.secret else ""
+        machine = replace(machine, nodes=meeting.nodes, run_id=meeting.welcome.run_id, inference_token=token)
+        run = run if earlier else directory_of(config, name)
+
+    def plan_attempt(attempt: int) -> Plan:
+        return make_plan(config, machine, run.of(attempt), name)
+
+    return session.carry_out(plan_attempt, attempt, config, clean, detach, earlier, meeting, trust)
+
+
+def _meet(config: RLConfig | SFTConfig, machine: Machine, plan: Plan, clean: bool, earlier: RunState | None) -> Meeting:
+    """Wait for the other nodes, unless it can be known before that this one cannot begin."""
+    assert plan.nodes is not None
+    if earlier is None:
+        check_free(plan.run, clean)
+    beside = plan.run.root.parent if plan.kind == "rl" else None  # nodes of sft may have a directory each
+    secret = join_secret(config.join_secret_file, os.environ, plan.nodes, beside)
+    name = config.name if earlier is None else plan.name
+    port = (config.inference.port or machine.free_port) if isinstance(config, RLConfig) else 0
+    return meet(plan, name, port, config.join_timeout, lambda text: print(printable(text), flush=True), secret)
