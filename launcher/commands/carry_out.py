@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from launcher import session
 from launcher.borders.screen import printable
-from launcher.commands.attempt import directory_of
 from launcher.config.run import RLConfig, SFTConfig
 from launcher.config.workload import INFERENCE_TOKEN
 from launcher.nodes.meeting import Meeting
@@ -15,7 +14,7 @@ from launcher.nodes.seal import inference_token
 from launcher.nodes.secret import join_secret
 from launcher.plan.build import make_plan
 from launcher.plan.spec import Machine, Plan
-from launcher.runs.directory import check_free
+from launcher.runs.directory import check_free, directory_of
 from launcher.runs.state import RunState
 
 
@@ -37,7 +36,7 @@ def carry_out(
         name, attempt = meeting.welcome.name, meeting.welcome.attempt
         token = inference_token(meeting.secret, meeting.welcome.run_id) if meeting.secret else ""
         machine = replace(machine, nodes=meeting.nodes, run_id=meeting.welcome.run_id, inference_token=token)
-        run = run if earlier else directory_of(config, name)
+        run = run if earlier else directory_of(config.output_dir, name)
 
     def plan_attempt(attempt: int) -> Plan:
         return make_plan(config, machine, run.of(attempt), name)

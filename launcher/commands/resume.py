@@ -9,11 +9,10 @@ import typer
 from typer.core import TyperCommand
 
 from launcher.checkpoints import newest_checkpoint
-from launcher.commands.attempt import process_count
 from launcher.commands.choice import find_run
 from launcher.commands.common import typer_command
 from launcher.commands.run_command import run_command
-from launcher.config.run import RLConfig, SFTConfig
+from launcher.config.run import RLConfig, SFTConfig, process_count
 from launcher.errors import UserError
 from launcher.machine.limits import check_limits
 from launcher.machine.probe import check_programs, probe

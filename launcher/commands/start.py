@@ -5,8 +5,7 @@ import sys
 from pathlib import Path
 
 from launcher.borders.screen import quoted
-from launcher.commands.attempt import directory_of, process_count
-from launcher.config.run import RLConfig, RunConfig, SFTConfig
+from launcher.config.run import RLConfig, RunConfig, SFTConfig, process_count
 from launcher.machine.limits import check_limits
 from launcher.machine.probe import check_programs, probe
 from launcher.options.command import RunRequest
@@ -15,7 +14,7 @@ from launcher.plan.nodes import plan_nodes
 from launcher.plan.render import render
 from launcher.plan.spec import Plan
 from launcher.rundir import RunDir
-from launcher.runs.directory import check_free, prepare_by_hand
+from launcher.runs.directory import check_free, directory_of, prepare_by_hand
 from launcher.runs.trust import check_trusted
 from launcher.slurm.submit import submit
 
@@ -48,7 +47,7 @@ def _name_and_directory(config: RunConfig) -> tuple[RunDir, str]:
 
         drawn = generate_slug(2)
         name = None if Path("outputs", drawn).exists() else drawn
-    return directory_of(config, name), name
+    return directory_of(config.output_dir, name), name
 
 
 def _show(plan: Plan, write: bool, clean: bool) -> int:

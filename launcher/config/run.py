@@ -186,3 +186,7 @@ class RLConfig(RunConfig):
         if not self.inference.enabled and self.orchestrator.inference_url is None and self.orchestrator.is_reference:
             raise ValueError("without inference, orchestrator.inference_url must say where the server is")
         return self
+
+
+def process_count(config: RLConfig | SFTConfig) -> int:
+    return len(started_processes(config)) + (config.trainer.nproc or 0)

@@ -231,3 +231,8 @@ def point_latest_at(run: RunDir) -> None:
     """`outputs/latest`, for runs in the default place; a convenience that never fails a run."""
     with contextlib.suppress(OSError):
         _link(run.root.parent / "latest", run.root.name)
+
+
+def directory_of(output_dir: Path | None, name: str) -> RunDir:
+    """Where a run of this name is, unless its user has named another directory."""
+    return RunDir(Path.cwd() / (output_dir or Path("outputs", name)))
