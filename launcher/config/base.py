@@ -1,4 +1,4 @@
-"""What every section of the configuration has in common."""
+"""What all sections of the configuration share."""
 
 import re
 from pathlib import Path
@@ -17,16 +17,16 @@ _TOO_LONG = 4e9  # seconds
 
 
 class Section(BaseModel):
-    """A table of the configuration: frozen, and a field that it does not know is an error."""
+    """A table of the configuration. It is frozen, and an unknown field is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
 
     def unused(self) -> frozenset[str]:
-        """The fields that nobody is told of, as the others stand: they have no place in a file that repeats these."""
+        """The fields that no program reads with these settings; they are left out of the run's config.toml."""
         return frozenset()
 
     def over(self, general: Self) -> Self:
-        """This section's own settings over more general ones: what is not set here is taken from `general`."""
+        """This section, with what is not set in it taken from `general`."""
         return type(self).model_validate(_overlay(set_fields(general), set_fields(self)))
 
 
@@ -37,7 +37,7 @@ class Switch(Section):
 
 
 def set_fields(section: Section) -> dict[str, Any]:
-    """What was set by the user, and nothing that is a default."""
+    """What the user has set, without the defaults."""
     return section.model_dump(exclude_unset=True, by_alias=True)
 
 
@@ -50,9 +50,9 @@ def _overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def parse_duration(value: Any) -> Any:
-    """Seconds from "30s", "1h30m", "250ms" or a plain number; anything else is left for pydantic to refuse.
+    """Seconds from "30s", "1h30m", "250ms" or a plain number; pydantic refuses anything else.
 
-    Raises ValueError, also for what no timer takes.
+    Raises ValueError, also for a duration that is too long for a timer.
     """
     seconds = _seconds(value) if isinstance(value, str) else value
     if isinstance(seconds, (int, float)) and not abs(seconds) < _TOO_LONG:  # neither is nan
@@ -71,7 +71,7 @@ def _seconds(text: str) -> float:
 
 
 Duration = Annotated[float, BeforeValidator(parse_duration)]
-"""Seconds; a text such as "30s", "10m" or "1h30m" is understood as well."""
+"""Seconds, or a text such as "30s", "10m" or "1h30m"."""
 
 
 SmallInt = Annotated[int, Field(le=MOST_COUNT)]  # nodes, ranks, restarts; a field adds its lower bound
@@ -86,4 +86,4 @@ def _not_empty(value: Any) -> Any:
 
 
 Directory = Annotated[Path, BeforeValidator(_not_empty)]
-"""An empty text, which a variable that is not set leaves behind, is not the working directory."""
+"""A directory. An empty text (an unset shell variable) is an error: it does not mean the working directory."""

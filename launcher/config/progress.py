@@ -1,4 +1,4 @@
-"""Progress that is read off the log lines of a program that knows nothing of us, by a regular expression with names."""
+"""Metrics from the log lines of any program, by a regular expression with named groups."""
 
 import re
 from typing import Annotated
@@ -21,9 +21,9 @@ ProgressPattern = Annotated[str, AfterValidator(_named)]
 
 
 def headline(pattern: str, metric: str | None = None) -> str:
-    """The metric that says how the run is doing: `metric`, or else the first name besides step.
+    """The metric to show for the run: `metric`, or else the first named group besides step.
 
-    Raises ValueError when the pattern has no such name.
+    Raises ValueError if the pattern has no such group.
     """
     names = list(re.compile(pattern).groupindex)
     if metric is not None and metric not in names:

@@ -1,4 +1,4 @@
-"""The whole of what a user may ask of `launch rl` and `launch sft`."""
+"""The whole configuration of `launch rl` and `launch sft`."""
 
 import re
 from pathlib import Path
@@ -30,9 +30,9 @@ from launcher.config.workload import (
 
 def _run_name(name: str) -> str:
     if not re.fullmatch(NAME, name):
-        raise ValueError("a name has letters, digits, '-', '_' and '.', starts with a letter or digit, at most 63 long")
+        raise ValueError("a name has letters, digits, '-', '_' and '.', at most 63, and starts with a letter or digit")
     if name == "latest":
-        raise ValueError("outputs/latest is the link to the newest run; take another name")
+        raise ValueError("outputs/latest is the link to the newest run; choose another name")
     return name
 
 
@@ -43,7 +43,7 @@ TAKEN = frozenset({"trainer", "orchestrator", "inference", "launcher", "launch"}
 
 def _service_name(name: str) -> str:
     if name in TAKEN:
-        raise ValueError(f"{name} is the name of something else in a run")
+        raise ValueError(f"{name} is a reserved name; choose another one")
     return _run_name(name)  # it becomes the name of a file
 
 
@@ -52,7 +52,7 @@ ServiceName = Annotated[str, AfterValidator(_service_name)]
 
 class TmuxConfig(Switch):
     enabled: bool = Field(True, description="show the logs in tmux panes")
-    keep: bool = Field(False, description="leave the session open when the run has ended and nobody is attached")
+    keep: bool = Field(False, description="keep the session after the run, even when nobody is attached")
     socket_name: SocketName | None = Field(None, description="tmux server, as in tmux -L; default: the user's own")
 
 
@@ -68,7 +68,7 @@ class Orchestrator(ComponentConfig, OrchestratorSettings):
     """`[orchestrator]`"""
 
     beside: Literal["trainer", "inference"] = Field(
-        "trainer", description="of several nodes, where it runs: on the trainer's first, or on inference's first"
+        "trainer", description="with several nodes: whether it runs on the trainer's first node or on inference's"
     )
 
 
@@ -77,37 +77,35 @@ class Inference(ServerConfig, InferenceSettings, Switch):
 
     enabled: bool = Field(True, description="start an inference server")
     takes_weights: bool = Field(
-        False, description="a server of your own loads new weights at /update_weights, as the reference one does"
+        False, description="your own server loads new weights at /update_weights, like the reference one"
     )
     nodes: SmallInt = Field(
-        0, ge=0, description="whole nodes for inference, with a server on each; 0: beside the trainer, on node 0"
+        0, ge=0, description="whole nodes for inference, one server on each; 0: beside the trainer, on node 0"
     )
 
 
 class RunConfig(Section):
-    """What both kinds of run have."""
+    """What RL and SFT runs share."""
 
     name: RunName | None = Field(None, description="the run's name; default: two random words")
     output_dir: Directory | None = Field(None, description="the run's directory; default: outputs/<name>")
-    seed: Seed = Field(0, description="seed of every random choice of the reference workload")
-    grace: Duration = Field(30.0, ge=0, description="from the request to end until what is left is killed")
-    drain_timeout: Duration = Field(600.0, ge=0, description="how long the last component may take after the other")
-    every_line: bool = Field(False, description="show on the console also what several ranks log alike within a second")
-    on_hangup: Literal["continue", "stop"] = Field("continue", description="what to do when the terminal goes away")
+    seed: Seed = Field(0, description="random seed of the reference workload")
+    grace: Duration = Field(30.0, ge=0, description="time between SIGTERM and SIGKILL when the run ends")
+    drain_timeout: Duration = Field(600.0, ge=0, description="how long trainer and orchestrator may finish apart")
+    every_line: bool = Field(False, description="on the console, do not fold lines that several ranks log alike")
+    on_hangup: Literal["continue", "stop"] = Field("continue", description="what to do when the terminal closes")
     watchdog: Duration | None = Field(
-        None, gt=0, description="fail a run that logs nothing and makes no step for so long"
+        None, gt=0, description="fail the run when it logs nothing and makes no step for this time"
     )
-    max_restarts: SmallInt = Field(0, ge=0, description="further attempts after a failure of trainer or orchestrator")
-    on_exit: str | None = Field(None, description="command to run when the run has ended, with the outcome in LAUNCH_*")
+    max_restarts: SmallInt = Field(0, ge=0, description="new attempts after trainer or orchestrator have failed")
+    on_exit: str | None = Field(None, description="command to run at the end, with the outcome in LAUNCH_* variables")
     task: TaskConfig = Field(default_factory=TaskConfig)
     log: LogConfig = Field(default_factory=LogConfig)
     wandb: WandbConfig = Field(default_factory=WandbConfig)
     tmux: TmuxConfig = Field(default_factory=TmuxConfig)
     slurm: SlurmConfig = Field(default_factory=SlurmConfig)
     join_timeout: Duration = Field(600.0, gt=0, description="how long the nodes of a run wait for each other")
-    join_secret_file: Path | None = Field(
-        None, description="file with a secret by which the nodes of a run know each other"
-    )
+    join_secret_file: Path | None = Field(None, description="file with the secret that all nodes of the run share")
     services: dict[ServiceName, ServiceConfig] = Field({}, description="further processes, [services.NAME] in a file")
 
     @model_validator(mode="before")
@@ -124,8 +122,8 @@ class RunConfig(Section):
     def _max_steps_reaches_a_program(self) -> Self:
         if "max_steps" in self.model_fields_set & self.unused():
             raise ValueError(
-                "max_steps is for the reference workload; your own program is not told of it: give it the number among "
-                "its own arguments, after --, and tell launch with progress_total"
+                "max_steps is for the reference workload, your own program does not get it: pass the number to your "
+                "program after --, and to launch as progress_total"
             )
         return self
 
@@ -146,7 +144,7 @@ def is_reference(process: ProcessConfig) -> bool:
 
 
 def started_processes(config: RunConfig) -> dict[str, ProcessConfig]:
-    """The settings of all that the run starts, by name."""
+    """The settings of every process that the run starts, by name."""
     components = [name for name in ("trainer", "orchestrator", "inference") if hasattr(config, name)]
     started = {name: getattr(config, name) for name in components if getattr(getattr(config, name), "enabled", True)}
     return {**started, **config.services}
@@ -159,7 +157,7 @@ class SFTConfig(RunConfig):
 
 class RLConfig(RunConfig):
     max_steps: int = Field(175, ge=1, le=MOST_STEPS, description="updates of the policy")
-    max_async: LargeInt = Field(1, ge=0, description="how many updates the policy that samples may lag behind")
+    max_async: LargeInt = Field(1, ge=0, description="how many updates old the sampling policy may be")
     trainer: RLTrainer = Field(default_factory=RLTrainer)
     orchestrator: Orchestrator = Field(default_factory=Orchestrator)
     inference: Inference = Field(default_factory=Inference)
@@ -169,9 +167,9 @@ class RLConfig(RunConfig):
         inference, takes = self.inference, self.inference.is_reference or self.inference.takes_weights
         if inference.enabled and self.orchestrator.is_reference and not takes:
             raise ValueError(
-                "the reference orchestrator gives the server new weights after each update, at /update_weights, and "
-                "inference is a program of your own, which cannot take them: name an orchestrator of your own as well "
-                "(orchestrator.script), or say inference.takes_weights = true if your server can"
+                "the reference orchestrator sends new weights to the server, at /update_weights, but inference is your "
+                "own program: set inference.takes_weights = true if it can load them, or name your own orchestrator "
+                "(orchestrator.script)"
             )
         return self
 
@@ -179,10 +177,10 @@ class RLConfig(RunConfig):
     def _one_server(self) -> Self:
         if self.inference.enabled and self.orchestrator.inference_url is not None:
             raise ValueError(
-                "orchestrator.inference_url names a server, and inference starts another; add --no-inference"
+                "orchestrator.inference_url names a server, but inference starts another one; add --no-inference"
             )
         if not self.inference.enabled and self.inference.nodes:
-            raise ValueError("inference.nodes is set, and --no-inference says that there is none")
+            raise ValueError("inference.nodes is set, but --no-inference says that there is no inference")
         if not self.inference.enabled and self.orchestrator.inference_url is None and self.orchestrator.is_reference:
             raise ValueError("without inference, orchestrator.inference_url must say where the server is")
         return self

@@ -1,4 +1,4 @@
-"""`[slurm]`: what is asked of the scheduler. The numbers of nodes belong to the trainer and to inference."""
+"""`[slurm]`: the request to Slurm. The numbers of nodes are fields of the trainer and of inference."""
 
 import re
 from math import ceil
@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from launcher.borders.values import MOST_COUNT, whole_number
 from launcher.config.base import Duration, SmallInt, Switch
 
-LEAD_MARGIN = 30.0  # seconds beyond the grace that are left for taking the run apart and for the requeue
+LEAD_MARGIN = 30.0  # seconds after the grace, for the end of the run and the requeue
 MOST_GPUS = 1024  # on a node
 LONGEST_LEAD = 65_000  # seconds; Slurm takes 65535
 _TIME = re.compile(r"(?:(\d{1,9})-)?(\d{1,9})(?::(\d{1,9}))?(?::(\d{1,9}))?")
@@ -45,12 +45,12 @@ Word = Annotated[str, AfterValidator(_word)]
 
 
 def seconds_of(time: str) -> float | None:
-    """Seconds of a time limit as Slurm writes it; None for UNLIMITED. Raises ValueError."""
+    """Seconds of a time limit in Slurm's format; None for UNLIMITED. Raises ValueError."""
     if time.upper() in ("UNLIMITED", "INFINITE"):
         return None
     found = _TIME.fullmatch(time)
     if not found:
-        raise ValueError("not a time of Slurm; write minutes, 4:00:00 (hours), 1-12 (days-hours) or 1-12:30:00")
+        raise ValueError("not a Slurm time; write minutes, 4:00:00 (hours), 1-12 (days-hours) or 1-12:30:00")
     days, *parts = found.groups()
     numbers = [int(part) for part in parts if part is not None]
     units = [3600, 60, 1] if days is not None or len(numbers) == 3 else [60, 1]
@@ -85,40 +85,40 @@ def _directive(text: str) -> str:
 class SlurmConfig(Switch):
     """Whether and how the run is submitted to Slurm."""
 
-    enabled: bool = Field(False, description="submit the run to Slurm, with the defaults below")
+    enabled: bool = Field(False, description="submit the run to Slurm instead of starting it here")
     nodes: SmallInt | None = Field(
-        None, ge=1, description="nodes in all; sets trainer.torchrun.nnodes, less inference's"
+        None, ge=1, description="number of nodes; trainer.torchrun.nnodes is this minus inference.nodes"
     )
     partition: Word | None = Field(None, description="partition to submit to; default: the cluster's")
     account: Word | None = Field(None, description="account to charge")
     qos: Word | None = Field(None, description="quality of service")
     time: Annotated[str, BeforeValidator(str), AfterValidator(_time)] | None = Field(
-        None, description="time limit as Slurm writes it: minutes, 4:00:00 or 1-12 (days-hours)"
+        None, description="time limit in Slurm's format: minutes, 4:00:00 or 1-12 (days-hours)"
     )
     gpus_per_node: Annotated[str, BeforeValidator(str), AfterValidator(_gpus)] | None = Field(
         None, description="GPUs on each node, a number or TYPE:NUMBER"
     )
     constraint: Word | None = Field(None, description="features that the nodes must have")
-    exclusive: bool = Field(False, description="share the nodes with no other job")
+    exclusive: bool = Field(False, description="do not share the nodes with other jobs")
     extra: tuple[Annotated[str, AfterValidator(_directive)], ...] = Field(
-        (), description="any other directive of sbatch, such as --mem=64G"
+        (), description="any other sbatch option, such as --mem=64G"
     )
-    setup: tuple[str, ...] = Field((), description="shell line to run before the run: modules, a virtual environment")
+    setup: tuple[str, ...] = Field((), description="shell line to run first, such as: module load cuda")
     signal_lead: Duration | None = Field(
         None,
         gt=0,
         le=LONGEST_LEAD,
-        description="how long before the time limit the run is stopped; default: grace and 30s",
+        description="how long before the time limit the run is stopped; default: grace + 30s",
     )
-    requeue: bool = Field(False, description="continue in the queue what the time limit has stopped")
+    requeue: bool = Field(False, description="requeue the job when the time limit has stopped it")
 
     def check_lead(self, grace: float) -> None:
-        """Raises ValueError when a run would be told of its time limit before it has begun."""
+        """Raises ValueError if Slurm would warn the run of its time limit before the run has begun."""
         if not self.enabled:
             return
         if self.lead(grace) > LONGEST_LEAD:
             raise ValueError(
-                f"Slurm tells a run of its time limit at most {LONGEST_LEAD}s before it, and grace and 30s are "
+                f"Slurm warns a run at most {LONGEST_LEAD}s before its time limit, but grace + 30s is "
                 f"{self.lead(grace)}s; set a shorter grace, or slurm.signal_lead"
             )
         limit = seconds_of(self.time) if self.time is not None else None
@@ -127,17 +127,17 @@ class SlurmConfig(Switch):
         if self.signal_lead is not None:
             raise ValueError(f"slurm.signal_lead must be shorter than the time limit of {limit:.0f}s")
         raise ValueError(
-            f"the run is told of the time limit {self.lead(grace)}s before it, which is all of its {limit:.0f}s; "
+            f"the time limit is {limit:.0f}s, but the run is stopped {self.lead(grace)}s before it; "
             "set a longer slurm.time, or a shorter grace or slurm.signal_lead"
         )
 
     def lead(self, grace: float) -> int:
-        """Whole seconds before the time limit at which the run is told of it."""
+        """How many whole seconds before the time limit Slurm warns the run."""
         return ceil(self.signal_lead if self.signal_lead is not None else grace + LEAD_MARGIN)
 
     @property
     def gpus(self) -> int:
-        """GPUs on each node; 0 if nothing is said of them."""
+        """GPUs on each node; 0 if gpus_per_node is not set."""
         number = (self.gpus_per_node or "").rsplit(":", 1)[-1]
         return whole_number(number, MOST_GPUS) or 0
 
@@ -152,11 +152,13 @@ def hand_over_nodes(values: Any) -> Any:
     except (TypeError, ValueError, OverflowError, AttributeError):
         return values
     if nodes > MOST_COUNT:
-        return values  # and is refused there
+        return values  # the field's own check refuses it
     trainer = values.get("trainer") or {}
     torchrun = trainer.get("torchrun") or {}
     if str(torchrun.get("nnodes", nodes)) != str(nodes):
-        raise ValueError(f"slurm.nodes leaves {nodes} to the trainer, trainer.torchrun.nnodes is {torchrun['nnodes']}")
+        raise ValueError(
+            f"slurm.nodes leaves {nodes} to the trainer, but trainer.torchrun.nnodes is {torchrun['nnodes']}"
+        )
     if nodes < 1:
         raise ValueError(f"slurm.nodes leaves {nodes} nodes to the trainer")
     rest = {name: value for name, value in slurm.items() if name != "nodes"}

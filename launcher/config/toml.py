@@ -1,4 +1,4 @@
-"""A configuration as TOML, so that it can be read by people and loaded again."""
+"""A configuration as TOML, for people to read and for launch to load again."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ def to_toml(section: Section, leave_out: frozenset[str] = frozenset()) -> str:
 
 
 def _without_secrets(values: Any) -> Any:
-    """Only `env` holds variables: what a task calls its key is no secret, and has to reach it."""
+    """Only `env` holds variables. A task's argument named `key` is not a secret, and the task needs it."""
     if not isinstance(values, dict):
         return values
     return {
@@ -26,9 +26,9 @@ def _without_secrets(values: Any) -> Any:
 
 
 def to_values(section: Section) -> dict[str, Any]:
-    """Plain nested values. What is unset (None) has no place in TOML, and a section that is off is `false`.
+    """Plain nested values. Unset values (None) are left out, and a section that is off is `false`.
 
-    Of `wandb` in a component's section only what was set is given: the rest is inherited from the run's.
+    A component's `wandb` has only what was set there; it inherits the rest from the run's.
     """
     values: dict[str, Any] = {}
     unused = section.unused()

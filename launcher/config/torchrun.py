@@ -1,4 +1,4 @@
-"""torchrun's own flags, one field each; the plan turns them into its command line."""
+"""torchrun's own flags, one field each. The plan makes torchrun's command line from them."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -47,11 +47,9 @@ class TorchrunConfig(Section):
         "1", description="nodes, or a range MIN:MAX"
     )
     node_rank: SmallInt | None = Field(None, ge=0, description="this node's rank, counted from 0")
-    rdzv_backend: str | None = Field(
-        None, description="rendezvous backend; default: c10d, and static between several nodes"
-    )
+    rdzv_backend: str | None = Field(None, description="rendezvous backend; default: c10d, or static for several nodes")
     rdzv_endpoint: str = Field(
-        "localhost:0", description="where the nodes meet, HOST:PORT; HOST is node 0, and PORT + 1 must be free too"
+        "localhost:0", description="HOST:PORT of the rendezvous; HOST is node 0, and PORT + 1 must be free too"
     )
     rdzv_id: Annotated[str, AfterValidator(_identifier)] | None = Field(
         None, description="rendezvous id; default: the run's name and its attempt"
@@ -59,17 +57,21 @@ class TorchrunConfig(Section):
     rdzv_conf: str | None = Field(None, description="further rendezvous settings, KEY=VALUE,...")
     max_restarts: SmallInt = Field(0, ge=0, description="restarts of the worker group by torchrun itself")
     monitor_interval: float | None = Field(
-        None, gt=0, le=86400, description="seconds between torchrun's looks at its workers"
+        None, gt=0, le=86400, description="seconds between torchrun's checks of its workers"
     )
     start_method: Literal["spawn", "fork", "forkserver"] | None = Field(None, description="how workers are created")
     event_log_handler: str | None = Field(None, description="name of a registered event logging handler")
     role: str = Field("trainer", description="role of the workers; prefix of their lines on the console")
     log_dir: Directory | None = Field(None, description="per-rank files; default: <output-dir>/logs/attempt_N/torchrun")
-    redirects: Streams = Field("3", description="streams that go to the per-rank files: 0 none, 1 out, 2 err, 3 both")
-    tee: Streams = Field("3", description="streams that go to the console as well, as in --redirects")
+    redirects: Streams = Field("3", description="streams in the per-rank files: 0 none, 1 stdout, 2 stderr, 3 both")
+    tee: Streams = Field("3", description="streams on the console as well, in the same form")
     local_ranks_filter: Ranks = Field((0,), description="local ranks shown on the console, R[,R...]")
-    duplicate_stdout_filters: str | None = Field(None, description="words; stdout lines with one are copied to a file")
-    duplicate_stderr_filters: str | None = Field(None, description="words; stderr lines with one are copied to a file")
+    duplicate_stdout_filters: str | None = Field(
+        None, description="words; a stdout line with one of them is also copied to a file"
+    )
+    duplicate_stderr_filters: str | None = Field(
+        None, description="words; a stderr line with one of them is also copied to a file"
+    )
     master_addr: str | None = Field(None, description="address of node 0, for static rendezvous")
     master_port: int | None = Field(None, ge=1, le=65535, description="port on node 0, for static rendezvous")
     local_addr: str | None = Field(None, description="address of this node")

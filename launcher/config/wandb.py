@@ -1,4 +1,4 @@
-"""What a user may ask of Weights & Biases."""
+"""Settings of Weights & Biases."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,23 +18,25 @@ class LogExtrasConfig(Switch):
     enabled: bool = Field(True, description="log samples and distributions as tables")
     samples: bool = Field(True, description="log prompts, completions, rewards and advantages")
     distributions: bool = Field(True, description="log the distributions of reward, advantage and entropy")
-    interval: LargeInt = Field(10, ge=1, description="log them every so many steps")
+    interval: LargeInt = Field(10, ge=1, description="steps between two tables")
 
 
 class WandbConfig(Switch):
     enabled: bool = Field(False, description="log to Weights & Biases")
     entity: str | None = Field(None, description="user or team that owns the project; default: the login's own")
-    project: str = Field("prime-rl", description="project")
+    project: str = Field("prime-rl", description="W&B project")
     name: str | None = Field(None, description="name of the W&B run; default: the run's own name")
     group: str | None = Field(None, description="group of the W&B run; default in RL: the run's name")
     job_type: str | None = Field(None, description="job type of the W&B run; default in RL: the component's name")
     tags: tuple[str, ...] = Field((), description="tags of the W&B run")
     notes: str | None = Field(None, description="a longer description of the W&B run")
-    mode: Mode | None = Field(None, description="default: online, or offline when not logged in")
+    mode: Mode | None = Field(None, description="W&B's mode; default: online, or offline without a login")
     id: str | None = Field(None, pattern=r"^[^:;,#?/'\s]+$", description="id of a W&B run to continue")
     dir: Path | None = Field(None, description="directory for W&B's own files; default: the run's directory")
     base_url: str | None = Field(None, pattern=r"^https?://", description="the W&B server; default: W&B's cloud")
-    init_timeout: Duration = Field(30.0, gt=0, description="how long W&B may take to start, then it goes offline")
+    init_timeout: Duration = Field(
+        30.0, gt=0, description="how long W&B may take to start; after that the run is logged offline"
+    )
     finish_timeout: Duration = Field(60.0, gt=0, description="how long the last upload may take at the end")
     log_extras: LogExtrasConfig = Field(default_factory=LogExtrasConfig)
 
@@ -45,7 +47,7 @@ class WandbConfig(Switch):
 
 
 class WandbSection(Section):
-    """Mixed into whatever logs metrics of its own."""
+    """For components that log their own metrics."""
 
     wandb: WandbConfig = Field(default_factory=WandbConfig)
 
@@ -74,7 +76,7 @@ def over_environment(config: WandbConfig, environ: Mapping[str, str]) -> WandbCo
     """`config`, with what it does not set taken from W&B's environment variables.
 
     Raises:
-        UserError: if WANDB_MODE is none of W&B's modes for one process.
+        UserError: if WANDB_MODE is not one of those modes.
     """
     found: dict[str, Any] = {field: environ[name] for field, name in VARIABLES.items() if environ.get(name)}
     if "tags" in found:

@@ -1,7 +1,7 @@
-"""What the reference workload can be told, and what each of its processes is handed.
+"""Settings of the reference workload.
 
-A `…Settings` class is what stands in the component's own section of the run's configuration; the `…Config` class adds
-what the run shares between its components, and is what `configs/<component>.toml` holds and the module itself takes.
+A `…Settings` class is the component's own section in the run's configuration. The `…Config` class adds what all
+components share: it is the content of `configs/<component>.toml`, which the module itself reads.
 """
 
 from pathlib import Path
@@ -15,14 +15,14 @@ from launcher.config.wandb import WandbSection
 Device = Literal["auto", "cpu", "cuda"]
 DType = Literal["float32", "bfloat16"]
 
-INFERENCE_TOKEN = "LAUNCH_INFERENCE_TOKEN"  # the variable with which a run's server knows its own orchestrator
+INFERENCE_TOKEN = "LAUNCH_INFERENCE_TOKEN"  # the run's server accepts weights only with this token
 
 
 class LogConfig(Section):
     level: Literal["TRACE", "DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="lowest level that is logged"
     )
-    json_lines: bool = Field(False, alias="json", description="one JSON object a line, for log collectors")
+    json_lines: bool = Field(False, alias="json", description="log one JSON object per line, for log collectors")
 
 
 class ModelConfig(Section):
@@ -45,12 +45,12 @@ class OptimizerConfig(Section):
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
     beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's first moment decay")
     beta2: float = Field(0.99, ge=0, lt=1, description="AdamW's second moment decay")
-    max_norm: float = Field(1.0, gt=0, description="largest gradient norm; longer gradients are scaled down")
+    max_norm: float = Field(1.0, gt=0, description="largest gradient norm; larger gradients are scaled down")
 
 
 class CheckpointConfig(Section):
     interval: LargeInt = Field(50, ge=0, description="steps between checkpoints; 0 writes only the last one")
-    keep: SmallInt = Field(2, ge=1, description="how many of the newest checkpoints stay")
+    keep: SmallInt = Field(2, ge=1, description="number of newest checkpoints to keep")
 
 
 class TaskConfig(Section):
@@ -59,12 +59,12 @@ class TaskConfig(Section):
 
 
 class Handed(Section):
-    """What every child of a run gets, beside its own settings."""
+    """What every component gets beside its own settings."""
 
     run_name: str = Field("by-hand", description="the run's name")
     output_dir: Directory = Field(Path("outputs/by-hand"), description="the run's directory")
     attempt: SmallInt = Field(1, ge=1, description="the attempt, counted from 1")
-    node: SmallInt | None = Field(None, ge=0, description="rank of this node, of a run on several")
+    node: SmallInt | None = Field(None, ge=0, description="rank of this node in a run on several nodes")
     seed: Seed = Field(0, description="seed of every random choice")
     log: LogConfig = Field(default_factory=LogConfig)
 
@@ -79,9 +79,9 @@ class TrainerSettings(WandbSection):
 
 
 class PolicyLossConfig(Section):
-    clip_low: float = Field(0.2, gt=0, lt=1, description="importance ratios below 1 - this are clipped")
-    clip_high: float = Field(0.28, gt=0, description="importance ratios above 1 + this are clipped")
-    entropy: float = Field(0.02, ge=0, description="weight of the entropy bonus, which keeps the policy undecided")
+    clip_low: float = Field(0.2, gt=0, lt=1, description="importance ratios below 1 - clip_low are clipped")
+    clip_high: float = Field(0.28, gt=0, description="importance ratios above 1 + clip_high are clipped")
+    entropy: float = Field(0.02, ge=0, description="weight of the entropy bonus")
     exploration: float = Field(0.02, ge=0, description="weight of the term that keeps every token possible")
 
 
@@ -106,7 +106,7 @@ class DataConfig(Section):
 class SFTTrainerSettings(TrainerSettings):
     data: DataConfig = Field(default_factory=DataConfig)
     batch_size: LargeInt = Field(256, ge=1, description="sequences in a step, over all ranks")
-    validation_interval: LargeInt = Field(25, ge=1, description="steps between looks at the held-out pairs")
+    validation_interval: LargeInt = Field(25, ge=1, description="steps between evaluations on the held-out pairs")
 
 
 class SFTTrainerConfig(SFTTrainerSettings, Handed):
@@ -127,21 +127,23 @@ class OrchestratorSettings(WandbSection):
         None, description="URL[,URL...] of servers that already run; needs --no-inference"
     )
     prompts_per_step: LargeInt = Field(32, ge=1, description="prompts in a step")
-    samples_per_prompt: LargeInt = Field(16, ge=2, description="samples of each prompt: the group of its advantages")
+    samples_per_prompt: LargeInt = Field(
+        16, ge=2, description="samples for each prompt; advantages are relative to this group"
+    )
     sampling: SamplingConfig = Field(default_factory=SamplingConfig)
-    evaluation_prompts: LargeInt = Field(128, ge=1, description="held-out prompts of an evaluation")
+    evaluation_prompts: LargeInt = Field(128, ge=1, description="held-out prompts in an evaluation")
     evaluation_interval: LargeInt = Field(
-        50, ge=0, description="steps between evaluations; 0 evaluates only at both ends"
+        50, ge=0, description="steps between evaluations; 0 evaluates only at the start and the end"
     )
     inference_timeout: Duration = Field(
-        600.0, gt=0, description="how long to wait for a server to answer, at first or after it was lost"
+        600.0, gt=0, description="how long to wait for a server to answer, at the start or after it was lost"
     )
     weights_timeout: Duration = Field(600.0, gt=0, description="how long to wait for the trainer's weights")
 
 
 class OrchestratorConfig(OrchestratorSettings, Handed):
     max_steps: LargeInt = Field(175, ge=1, description="batches handed to the trainer")
-    max_async: LargeInt = Field(1, ge=0, description="how many updates the policy that samples may lag behind")
+    max_async: LargeInt = Field(1, ge=0, description="how many updates old the sampling policy may be")
     task: TaskConfig = Field(default_factory=TaskConfig)
     model_name: str = Field("policy", description="the model to ask the server for")
 
@@ -155,4 +157,4 @@ class InferenceSettings(Section):
 class InferenceConfig(InferenceSettings, Handed):
     model: ModelConfig = Field(default_factory=ModelConfig)
     model_name: str = Field("policy", description="the name the server gives its model")
-    grace: Duration = Field(30.0, ge=0, description="how long requests may take once the server is asked to end")
+    grace: Duration = Field(30.0, ge=0, description="how long requests may take after the server is asked to end")

@@ -25,7 +25,7 @@ def test_a_component_that_waits_for_itself_is_refused() -> None:
 
 def test_a_component_that_the_run_does_not_start_is_refused_with_those_that_it_starts() -> None:
     elsewhere = ("--no-inference", "--orchestrator.inference-url", "http://x")
-    with pytest.raises(UserError, match=r"orchestrator.after = 'inference': .* it starts trainer, orchestrator"):
+    with pytest.raises(UserError, match=r"orchestrator.after = 'inference': .* it has trainer, orchestrator"):
         rl("--orchestrator.after", "inference", *elsewhere)
 
 

@@ -25,7 +25,7 @@ def test_the_first_name_beside_step_says_how_the_run_is_doing() -> None:
         (own("(?P<step>"), "not a regular expression"),
         (own(r"step \d+"), "names no metric"),
         (own(PATTERN, "--trainer.progress-metric", "los"), "progress_metric = 'los': progress names only step, loss"),
-        (("--trainer.progress", PATTERN), "progress is for a program of your own"),
+        (("--trainer.progress", PATTERN), "progress is for your own program"),
     ],
 )
 def test_what_gives_no_progress_is_refused(arguments: tuple[str, ...], message: str) -> None:

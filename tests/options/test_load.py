@@ -120,7 +120,7 @@ def test_switching_is_spelled_out_for_sections_within_sections() -> None:
         ("[trainer]\nmodule = 'a'\nscript = 'b'\n", "request.toml:1: trainer: module and script are both set"),
         (
             "[services.trainer]\ncommand = ['x']\n",
-            "request.toml:1: services.trainer = 'trainer': trainer is the name of something else in a run",
+            "request.toml:1: services.trainer = 'trainer': trainer is a reserved name; choose another one",
         ),
         ("[services.'a/b']\ncommand = ['x']\n", "request.toml:1: services.a/b = 'a/b': a name has letters, digits,"),
         ("name = 'a b'\n", "request.toml:1: name = 'a b': a name has letters, digits,"),

@@ -91,9 +91,9 @@ def test_slurm_nodes_are_the_trainers_nodes() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--slurm.time", "tomorrow"), "not a time of Slurm"),
+        (("--slurm.time", "tomorrow"), "not a Slurm time"),
         (("--slurm.time", "1", "--slurm.signal-lead", "60s"), "shorter than the time limit of 60s"),
-        (("--slurm.time", "1"), "is told of the time limit 60s before it, which is all of its 60s"),
+        (("--slurm.time", "1"), "the time limit is 60s, but the run is stopped 60s before it"),
         (("--slurm.partition", "a b"), "must be one word"),
         (("--slurm.extra", "--nodes=3"), "use --trainer.torchrun.nnodes"),
         (("--slurm.extra", "-J x"), "use --name"),
