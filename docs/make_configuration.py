@@ -14,32 +14,33 @@ INTRODUCTION = """# Configuration reference
 
 Made from the models by `python docs/make_configuration.py`; a test fails when it is out of date.
 
-Each field can stand in a TOML file (`launch rl @ FILE`) under its section, or on the command line under the option in
-the second column. Later files win over earlier ones, and the command line over files. `[services.NAME]` is for files
-only: `command` (a list, required), `args`, `cwd`, `python`, `env`, `env_file`, `after`, `ready`, `ready_timeout`,
+Set a field in a TOML file (`launch rl @ FILE`) in its section, or on the command line with the option in the second
+column. Later files override earlier ones, and the command line overrides files. `[services.NAME]` works only in files:
+`command` (a list, required), `args`, `cwd`, `python`, `env`, `env_file`, `after`, `ready`, `ready_timeout`,
 `alive`, `alive_interval`, `alive_misses`, `restart`, `restart_limit` and `gpus` as in the other components, and
-`may_exit` for one that may end with exit code 0.
+`may_exit` for a service that may end with exit code 0.
 
-A section that may be absent (`wandb`, `tmux`, `inference`, `log_extras`) is itself an option: `--wandb`, `--no-wandb`,
-or `wandb = false` in a file. Setting something inside it switches it on, unless it is set to false.
-`trainer.wandb` and `orchestrator.wandb` inherit what they do not set from `wandb`.
+An optional section (`wandb`, `tmux`, `inference`, `log_extras`) is also an option: `--wandb`, `--no-wandb`, or
+`wandb = false` in a file. Setting a field in it to anything but false switches it on.
+`trainer.wandb` and `orchestrator.wandb` inherit unset fields from `wandb`.
 
-`ready` is `http://HOST:PORT/PATH` (or https: answers with 2xx), `tcp://HOST:PORT` (takes a connection) or `log:REGEX`
-(is found in a line of the component's log). `after` waits for that; where a component has no `ready`, for its start.
+`ready` is `http://HOST:PORT/PATH` (or https; ready when it answers with 2xx), `tcp://HOST:PORT` (when it accepts a
+connection) or `log:REGEX` (when a line of the component's log matches). `after` waits until those components are
+ready, or started if they have no `ready`.
 
-Ready is not alive: for as long as it serves, a server or service is asked again every `alive_interval`, at `alive` or
-else at `ready` (not where that is a log line). After `alive_misses` misses in a row it has failed, and `restart`
-applies: what hangs is asked to end, killed after `grace`, and started again. `alive = "off"` is for a server that
+A server or service that was ready is checked again every `alive_interval`, with `alive` or else with `ready` (unless
+that is `log:REGEX`). After `alive_misses` failed checks in a row it has failed. With `restart = "on-failure"` a
+server that hangs gets SIGTERM, after `grace` SIGKILL, and is started again. Use `alive = "off"` for a server that
 cannot answer while it works.
 
-Durations are `30s`, `10m`, `1h30m` or a number of seconds, at most `46296d`. Relative paths count from where
-`launch` is typed.
+Durations are `30s`, `10m`, `1h30m` or a number of seconds, at most `46296d`. Relative paths are relative to the
+directory where you type `launch`.
 """
 
 
-LITERAL = """`${…}` stays as it is, `{{` and `}}` are literal braces, and so are those of `{"a": {"b": 1}}`. Another
-`{word}` is an error. What follows `--` on the command line has no placeholders: it arrives as it was typed, and
-stands in the run's config.toml with its braces doubled."""
+LITERAL = """`${…}` stays unchanged. `{{` and `}}` are literal braces, and so are the braces in `{"a": {"b": 1}}`. Any
+other `{word}` is an error. Words after `--` on the command line have no placeholders: they reach the program
+unchanged, and the run's config.toml has them with doubled braces."""
 
 
 def reference() -> str:
