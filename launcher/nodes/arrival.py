@@ -1,4 +1,4 @@
-"""A node joins node 0."""
+"""How a node other than node 0 joins the run."""
 
 import secrets
 import socket
@@ -47,19 +47,19 @@ class Arrival:
             hello = replace(self.hello, nonce=secrets.token_hex(16))
             seal = Seal(key_of_session(key, (challenge.nonce, hello.nonce)) if key else None, is_node_0=False)
             connection.sendall(seal.seal(HELLO.dump_json(hello)))
-            self.say("node 0 is there" + (", it waits for the others" if self.nodes.count > 2 else ""))
-            connection.settimeout(None)  # node 0 gives up for all of us
+            self.say("connected to node 0" + (", which waits for the others" if self.nodes.count > 2 else ""))
+            connection.settimeout(None)  # node 0 has the timeout for all nodes
             welcome = self._answer(connection, seal)
         except UserError:
             connection.close()
             raise
         except (OSError, ValidationError):
             connection.close()
-            raise UserError(f"node 0 at {self.where} has gone before the run began", "see what it says there") from None
+            raise UserError(f"node 0 at {self.where} ended before the run began", "see its output for why") from None
         return Meeting(with_welcome(self.nodes, welcome), welcome, {0: connection}, {0: seal}, key)
 
     def _connect(self) -> tuple[socket.socket, Challenge]:
-        """A connection, and what node 0 says to everybody."""
+        """A connection, and node 0's challenge, which it sends to everybody who connects."""
         deadline, last = time.monotonic() + self.timeout, ""
         while time.monotonic() < deadline:
             try:
@@ -71,38 +71,38 @@ class Arrival:
                     return connection, CHALLENGE.validate_json(_line(connection))
                 except (OSError, ValidationError):
                     connection.close()
-                    last = "what listens there is not the launch of node 0, or has no room yet"
+                    last = "another program listens there, or node 0 has too many connections"
             except OSError as error:
                 last = str(error.strerror or error)
-            time.sleep(RETRY)  # nothing announces that it listens now
+            time.sleep(RETRY)  # nothing tells us when node 0 begins to listen
         raise UserError(
-            f"node 0 was not there within {self.timeout:g}s: {self.where}: {last}",
-            "was launch typed there, with --node-rank 0? --join-timeout says how long to wait",
+            f"node 0 did not answer within {self.timeout:g}s: {self.where}: {last}",
+            "was launch started there with --node-rank 0? --join-timeout sets how long to wait",
         )
 
     def _known_secret(self, challenge: Challenge) -> bytes | None:
-        """The secret that node 0 has. Raises UserError when it is not known here, or when node 0 has none."""
+        """Node 0's secret. Raises UserError if this node has another one or none, or if only node 0 has none."""
         if challenge.secret is None:
             if self.secret.key:
-                raise UserError(f"node 0 at {self.where} has no secret, this node has one", SAME_SECRET)
-            if self.secret.shared:  # node 0 of this run leaves one there, so this is not node 0, or it cannot write
-                left = f"and leaves none in {self.secret.shared.parent}, which all nodes share"
-                raise UserError(f"node 0 at {self.where} has no secret, {left}", SAME_SECRET)
+                raise UserError(f"node 0 at {self.where} has no secret, but this node has one", SAME_SECRET)
+            if self.secret.shared:  # node 0 writes one there, so this is not node 0, or node 0 cannot write
+                none = f"and has written none to {self.secret.shared.parent}, which all nodes share"
+                raise UserError(f"node 0 at {self.where} has no secret, {none}", SAME_SECRET)
             return None
         deadline, secret = time.monotonic() + SHARED_WITHIN, self.secret
         while fingerprint(secret.key) != challenge.secret:
             secret = self.secret.read_shared()
             if self.secret.key or self.secret.shared is None or time.monotonic() > deadline:
-                has = "another secret" if self.secret.key else "a secret, this node knows none"
+                has = "another secret" if self.secret.key else "a secret, but this node has none"
                 raise UserError(f"node 0 at {self.where} has {has}", SAME_SECRET)
             if fingerprint(secret.key) != challenge.secret:
                 time.sleep(RETRY)
         return secret.key
 
     def _answer(self, connection: socket.socket, seal: Seal) -> Welcome:
-        """What node 0 answers. Raises UserError when it refuses, or is not node 0 of this run.
+        """Node 0's answer. Raises UserError when it refuses, or is not node 0 of this run.
 
-        A refusal is believed without a seal: whoever sent it, there is no run to join.
+        A refusal needs no seal: whoever sent it, there is no run to join.
         """
         line = _line(connection)
         try:
@@ -110,16 +110,16 @@ class Arrival:
         except Forged:
             answer = ANSWER.validate_json(line.partition(b" ")[2])
             if isinstance(answer, Welcome):
-                raise UserError(f"what answers at {self.where} does not know the run's secret", SAME_SECRET) from None
+                raise UserError(f"the program at {self.where} does not know the run's secret", SAME_SECRET) from None
         if isinstance(answer, Refusal):
             raise UserError(answer.why)
         if not len(answer.hosts) == len(answer.inference_ports) == self.nodes.count:
-            raise UserError(f"node 0 at {self.where} counts {len(answer.hosts)} nodes, this node {self.nodes.count}")
+            raise UserError(f"node 0 at {self.where} expects {len(answer.hosts)} nodes, this node {self.nodes.count}")
         return answer
 
 
 def _line(connection: socket.socket) -> bytes:
-    """The next line, without its end, and nothing of what comes after it. Raises OSError when there is none."""
+    """Read one line and nothing after it; return it without its end. Raises OSError when there is none."""
     line = b""
     while not line.endswith(b"\n"):
         there = connection.recv(LONGEST_LINE - len(line), socket.MSG_PEEK)

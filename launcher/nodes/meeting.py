@@ -1,4 +1,4 @@
-"""What the launches of a run's nodes say to each other before anything is started, and have when all are there."""
+"""The messages between the nodes' launches before anything is started, and the meeting of all nodes."""
 
 import socket
 import time
@@ -20,16 +20,16 @@ RETRY = 0.2  # seconds between two attempts
 LONGEST_LINE = 1 << 16  # bytes
 LONGEST_POLL = 86_400.0  # seconds; poll() takes 24 days
 LINGER = 1.0  # seconds
-SHARED_WITHIN = 60.0  # seconds that a network file system may take to show what node 0 has written
+SHARED_WITHIN = 60.0  # seconds that a network file system may take to show a file of node 0
 SAME_SECRET = "give all nodes the same --join-secret-file"
 
 Say = Callable[[str], None]
-"""Tells the person who waits."""
+"""Shows a line to the person who waits."""
 
 
 @dataclass(frozen=True)
 class Challenge:
-    """What node 0 says to everybody."""
+    """Node 0's first message to everybody who connects."""
 
     nonce: Identity
     secret: Identity | None  # the fingerprint of its secret, if it has one
@@ -37,19 +37,19 @@ class Challenge:
 
 @dataclass(frozen=True)
 class Hello:
-    """What a node says of itself; `asks` must be the same on all."""
+    """A node's message about itself. `asks` must be the same on all nodes."""
 
     node: Count
     host: Host
     asks: dict[Phrase, Phrase | int]
     inference_port: Port
-    name: Name | None  # the run's, if it was given one here
+    name: Name | None  # the run's, if it was given on this node
     nonce: Identity = ""
 
 
 @dataclass(frozen=True)
 class Welcome:
-    """What all nodes have in common, as node 0 says it."""
+    """Node 0's message when all nodes have joined: the values that are the same on all."""
 
     name: Name
     attempt: Annotated[Count, Field(ge=1)]
@@ -70,7 +70,7 @@ ANSWER: TypeAdapter[Welcome | Refusal] = TypeAdapter(Welcome | Refusal)
 
 @dataclass
 class Meeting:
-    """All nodes are connected. What node 0 has said is known everywhere, on node 0 as what it is going to say."""
+    """All nodes are connected, and each has the welcome. Node 0 sends it in `begin`."""
 
     nodes: Nodes
     welcome: Welcome
@@ -79,13 +79,13 @@ class Meeting:
     secret: bytes | None = field(repr=False)
 
     def begin(self) -> Links:
-        """Tell the others that it begins, if this is node 0."""
+        """Start the run: node 0 sends the welcome to the others."""
         if self.nodes.rank == 0:
             self._send(ANSWER.dump_json(self.welcome))
         return Links(self._sockets, self._seals)
 
     def call_off(self, why: str) -> None:
-        """This node cannot take part after all."""
+        """This node cannot take part: tell the others why."""
         if self.nodes.rank == 0:
             self._send(ANSWER.dump_json(Refusal(f"node 0: {why}")))
         else:
@@ -101,7 +101,7 @@ class Meeting:
 
 
 def _close(connection: socket.socket) -> None:
-    """Close it once the other side has had time to read: with something unread here, it would be reset at once."""
+    """Close the connection after the other side has had time to read. Closing with unread bytes resets it at once."""
     deadline = time.monotonic() + LINGER
     with suppress(OSError):
         connection.shutdown(socket.SHUT_WR)
@@ -113,5 +113,5 @@ def _close(connection: socket.socket) -> None:
 
 
 def with_welcome(nodes: Nodes, welcome: Welcome) -> Nodes:
-    """The nodes, with what is only known once all have joined."""
+    """The nodes with their hosts and ports, which are known when all have joined."""
     return replace(nodes, hosts=welcome.hosts, inference_ports=welcome.inference_ports)

@@ -1,4 +1,4 @@
-"""What the launches of a run's nodes tell each other, and the events that come of it."""
+"""The messages between the nodes' launches during a run, and the events made from them."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,22 +11,22 @@ NodeState = Literal["running", "restarting", "finished", "failed", "stopped"]
 
 @dataclass(frozen=True)
 class Report:
-    """How far a node is; each one takes the place of the one before it."""
+    """A node's state. Each report replaces the one before it."""
 
     state: NodeState
-    signal: EndingSignal | None = None  # that ended the run
-    stopped_by: Phrase | None = None  # and who sent it
+    signal: EndingSignal | None = None  # the signal that ended the run
+    stopped_by: Phrase | None = None  # and its sender
     culprit: Culprit | None = None
-    done: bool = False  # what finishes there has exited with 0
-    kill: bool = False  # what is left is to be killed, without waiting for the grace
-    ended: bool = False  # nothing of the run is left there
+    done: bool = False  # every component that finishes there has exited 0
+    kill: bool = False  # kill at once, without waiting for the grace
+    ended: bool = False  # no process of the run is alive there
     failure: Failure | None = None
-    quiet: tuple[tuple[Phrase, Seconds], ...] = ()  # what has been quiet there for so many seconds; "" is all of it
+    quiet: tuple[tuple[Phrase, Seconds], ...] = ()  # quiet component ("" for the whole run), and for how long
 
 
 @dataclass(frozen=True)
 class Reported:
-    """Another node has told how far it is."""
+    """Another node has sent its state."""
 
     node: int
     report: Report

@@ -1,6 +1,6 @@
-"""What the launches of a run's nodes tell each other while it goes on: a JSON object a line, over TCP.
+"""The links between the nodes' launches during a run: one JSON object per line, over TCP.
 
-The launch of node 0 has a link to every other, and passes on what it hears by what it becomes itself.
+Node 0 has a link to every other node. It does not forward reports: it acts on them, and reports its own new state.
 """
 
 import socket
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import asyncio
 
 LONGEST_LINE = 1 << 16  # bytes
-SEND_SECONDS = 2.0  # that a peer which reads nothing may hold us up
+SEND_SECONDS = 2.0  # a peer that reads nothing can block us for this long
 _KEEPALIVE = {socket.TCP_KEEPIDLE: 10, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3, socket.TCP_USER_TIMEOUT: 25_000}
 
 
@@ -26,7 +26,7 @@ _REPORT = TypeAdapter(Report)
 
 
 class Links:
-    """The connections of this node's launch, by the node at their other end."""
+    """The connections of this node's launch, by node."""
 
     def __init__(self, sockets: Mapping[int, socket.socket], seals: Mapping[int, Seal]) -> None:
         self._sockets, self._seals = dict(sockets), dict(seals)
@@ -37,13 +37,13 @@ class Links:
             keep_alive(each)
 
     def listen(self, loop: "asyncio.AbstractEventLoop", emit: Callable[[Reported | Lost], None]) -> None:
-        """From now on, `emit` is called in the loop."""
+        """Begin to read. `emit` is called in the loop."""
         self._loop, self._emit = loop, emit
         for node, each in self._sockets.items():
             loop.add_reader(each, self._read, node)
 
     def tell(self, report: Report) -> None:
-        """Send the report to all, unless they have it already. Who cannot be reached is noticed by reading."""
+        """Send the report to all, unless it is the last one again. A lost node is noticed when reading, not here."""
         if report == self._told:
             return
         self._told = report
@@ -53,7 +53,7 @@ class Links:
                 each.sendall(self._seals[node].seal(body))
 
     def close(self) -> None:
-        """Only after `listen`, while its loop lives."""
+        """Call it only after `listen`, while the loop runs."""
         for node in tuple(self._sockets):
             self._drop(node)
 
@@ -70,16 +70,16 @@ class Links:
             return
         *lines, self._unread[node] = (self._unread[node] + block).split(b"\n")
         if len(self._unread[node]) > LONGEST_LINE:
-            self._lose(node, "its launch says what cannot be understood")
+            self._lose(node, "its launch sent an invalid message")
             return
         for line in lines:
             try:
                 self._emit(Reported(node, _REPORT.validate_json(self._seals[node].open(line))))
             except ValidationError:
-                self._lose(node, "its launch says what cannot be understood")
+                self._lose(node, "its launch sent an invalid message")
                 return
             except Forged:
-                self._lose(node, "somebody else has spoken in its place")
+                self._lose(node, "somebody else sent a message in its name")
                 return
 
     def _lose(self, node: int, why: str) -> None:
@@ -94,7 +94,7 @@ class Links:
 
 
 def _dumped(report: Report) -> bytes:
-    """The report as a line without its end, the evidence of a failure cut where it would be too long."""
+    """The report as a line without its end. A failure's cause is cut if the line would be too long."""
     body = _REPORT.dump_json(report)
     if len(body) > LONGEST_LINE - 100 and report.failure:
         short = replace(report.failure, cause=report.failure.cause[: LONGEST_LINE // 16], collateral=())
@@ -103,7 +103,7 @@ def _dumped(report: Report) -> bytes:
 
 
 def keep_alive(each: socket.socket) -> None:
-    """Notice within half a minute that the other machine is gone without a word."""
+    """Notice within half a minute that the other machine has vanished without closing the connection."""
     each.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     for option, value in _KEEPALIVE.items():

@@ -1,4 +1,4 @@
-"""Node 0 takes in the other nodes, at a port where anybody may connect."""
+"""Node 0 accepts the other nodes, on a port to which anybody can connect."""
 
 import errno
 import ipaddress
@@ -31,15 +31,15 @@ from launcher.nodes.peers import keep_alive
 from launcher.nodes.seal import Forged, Seal, fingerprint, key_of_session
 from launcher.plan.spec import Plan
 
-MOST_UNKNOWN = 64  # who have connected and not said who they are
-HELLO_SECONDS = 10.0  # that they have for it
-SETTLED = 1.0  # seconds after which one of them makes room for another
-NO_SECRET = "no secret: whoever reaches this port can join the run or end it; --join-secret-file FILE on all nodes"
+MOST_UNKNOWN = 64  # connections that have not sent a hello yet
+HELLO_SECONDS = 10.0  # to send it
+SETTLED = 1.0  # seconds; after that, a connection without a hello is dropped if another one needs its place
+NO_SECRET = "no secret: anybody who reaches this port can join or end the run; use --join-secret-file FILE on all nodes"
 
 
 @dataclass(eq=False)
 class _Guest:
-    """Somebody who has connected, and may not have said yet who it is."""
+    """A connection. `hello` is None until the other side has sent it."""
 
     socket: socket.socket
     address: str
@@ -51,7 +51,7 @@ class _Guest:
 
 
 class Reception:
-    """Takes in the other nodes."""
+    """Accepts the other nodes."""
 
     def __init__(self, plan: Plan, hello: Hello, secret: bytes | None, timeout: float, say: Say) -> None:
         assert plan.nodes is not None
@@ -72,30 +72,30 @@ class Reception:
                     self._take_in(listener)
             return self._meeting()
         except BaseException as error:
-            why = str(error) if isinstance(error, UserError) else "it has been stopped"
+            why = str(error) if isinstance(error, UserError) else "it was stopped"
             for guest in self.guests:
                 _refuse(guest, f"node 0: {why}")
             raise
 
     def _listener(self) -> socket.socket:
-        """At the endpoint's address alone, where that is one of this machine's."""
+        """Listens on the rendezvous endpoint's address alone, if this machine has that address."""
         port = self.nodes.control_port
         try:
             return _listening_at(self.nodes.host, port)
         except OSError as error:
             raise UserError(
-                f"--rdzv-endpoint {self.nodes.host}:{self.nodes.port}: port {port}, where the nodes meet, cannot be "
-                f"listened on: {error.strerror}",
-                "name another port; it and the next one must be free",
+                f"--rdzv-endpoint {self.nodes.host}:{self.nodes.port}: cannot listen on port {port}, where the nodes "
+                f"meet: {error.strerror}",
+                "choose another port; that port and the next one must be free",
             ) from None
 
     def _take_in(self, listener: socket.socket) -> None:
         now = time.monotonic()
         if now >= self.deadline:
             raise UserError(
-                f"not there within {self.timeout:g}s: {self._missing()} of {self.nodes.count}",
-                f"was launch typed there, with --node-rank, and is {self.nodes.host}:{self.nodes.control_port} to be "
-                "reached from there? --join-timeout says how long to wait",
+                f"did not join within {self.timeout:g}s: {self._missing()} of {self.nodes.count}",
+                "was launch started there with --node-rank, and can that node reach "
+                f"{self.nodes.host}:{self.nodes.control_port}? --join-timeout sets how long to wait",
             )
         unknown = [guest for guest in self.guests if guest.hello is None]
         for guest in unknown:
@@ -111,7 +111,7 @@ class Reception:
     def _accept(self, listener: socket.socket) -> None:
         connection, address = listener.accept()
         if sum(guest.hello is None for guest in self.guests) >= MOST_UNKNOWN:
-            connection.close()  # a node of ours comes again
+            connection.close()  # a node of the run will try again
             return
         keep_alive(connection)
         guest = _Guest(connection, str(address[0]).removeprefix("::ffff:"), time.monotonic(), secrets.token_hex(16))
@@ -145,17 +145,17 @@ class Reception:
         except ValidationError:
             why = "this is the port where nodes of a launch run meet"
         except Forged:
-            why = "it has not shown that it knows the run's secret: " + SAME_SECRET
+            why = "this node has not shown that it knows the run's secret: " + SAME_SECRET
         if why:
             self.guests.remove(guest)
             self.selector.unregister(guest.socket)
             _refuse(guest, why)
             return
         guest.hello = hello
-        self.say(f"node {hello.node} ({hello.host}) is there")
+        self.say(f"node {hello.node} ({hello.host}) has joined")
 
     def _believed(self, guest: _Guest) -> Hello:
-        """What the guest says of itself. Raises ValidationError, and Forged if it does not know the secret."""
+        """The guest's hello. Raises ValidationError, and Forged if the guest does not know the secret."""
         line = guest.unread.rstrip(b"\n")
         hello = HELLO.validate_json(line.partition(b" ")[2])
         key = key_of_session(self.secret, (guest.nonce, hello.nonce)) if self.secret else None
@@ -165,7 +165,7 @@ class Reception:
         return hello
 
     def _objection(self, hello: Hello) -> str | None:
-        """What makes it impossible that this is a node of the run."""
+        """Why this cannot be a node of the run; None if it can."""
         expected = dict(self.own.asks)
         if hello.node >= self.nodes.trainer:  # a node of inference has no ranks
             expected.pop("ranks per node", None)
@@ -181,7 +181,7 @@ class Reception:
         return f"--node-rank {hello.node}: {taken.host} is node {hello.node} already" if taken else None
 
     def _known(self) -> list[tuple[_Guest, Hello]]:
-        """Those who have said who they are, by their rank."""
+        """The guests that have sent a hello, sorted by rank."""
         known = [(guest, guest.hello) for guest in self.guests if guest.hello]
         return sorted(known, key=lambda one: one[1].node)
 
@@ -204,9 +204,9 @@ class Reception:
 
 
 def _listening_at(host: str, port: int) -> socket.socket:
-    """A socket that listens at the address of `host`; on every interface, if that is not how others reach this machine.
+    """A socket that listens on the address of `host`, or on every interface if others cannot reach us at that address.
 
-    Debian gives a machine's own name the address 127.0.1.1, and the address of a proxy is another machine's.
+    For example, Debian resolves a machine's own name to 127.0.1.1, and `host` may be a proxy on another machine.
     """
     family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     is_other = _is_loopback(str(address[0])) and not _is_loopback(host)

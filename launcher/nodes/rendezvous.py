@@ -1,9 +1,12 @@
 """How the launches of a run's nodes find each other, before anything is started.
 
-Node 0 listens on the port after torchrun's, and says a nonce to everybody who connects. The other says who it is,
-with a nonce of its own, sealed with the key that both derive from the two and the run's secret. The answer is sealed as
-well, so each has proved to the other that it knows the secret. When all have come, node 0 tells them what they have in
-common. Whoever does not fit, or does not come, ends it for all, with the reason.
+1. Node 0 listens on the port after torchrun's. It sends a nonce to everybody who connects.
+2. The other node sends a hello with its own nonce. Both derive a key from the two nonces and the run's secret. The
+   hello is sealed with this key.
+3. When all nodes have joined, node 0 sends each a sealed welcome, with the values that are the same on all nodes.
+
+So each side has proved that it knows the secret. If a node does not match or does not join in time, all nodes end with
+the reason.
 """
 
 import platform
@@ -17,18 +20,18 @@ from launcher.plan.spec import Plan
 
 
 def meet(plan: Plan, name: str | None, inference_port: int, timeout: float, say: Say, secret: JoinSecret) -> Meeting:
-    """Wait until all nodes are there.
+    """Wait until all nodes have joined.
 
     Args:
-        plan: what this node would start, as far as it knows.
-        name: what the run must be called; None leaves it to node 0.
-        inference_port: of the server on this node, if it has one.
+        plan: this node's plan, without what the other nodes will tell.
+        name: the run's name; None lets node 0 choose.
+        inference_port: the port of this node's server, if it has one.
         timeout: seconds.
-        say: tells the person who waits.
-        secret: what this node knows of the run's.
+        say: shows a line to the person who waits.
+        secret: the run's secret, if this node has it.
 
     Raises:
-        UserError: a node does not come in time, or does not fit, or there is no way to it.
+        UserError: a node does not join in time, does not match, or cannot be reached.
     """
     assert plan.nodes is not None
     hello = Hello(plan.nodes.rank, platform.node(), _asks(plan), inference_port, name)
@@ -42,7 +45,7 @@ def meet(plan: Plan, name: str | None, inference_port: int, timeout: float, say:
 
 
 def _asks(plan: Plan) -> dict[str, str | int]:
-    """What must be the same on all nodes; only those of the trainer have ranks."""
+    """The values that must be the same on all nodes. Only nodes of the trainer have ranks."""
     assert plan.nodes is not None
     asks: dict[str, str | int] = {"launch": version("launch-rl"), "command": plan.kind}
     asks |= {"trainer nodes": plan.nodes.trainer, "inference nodes": plan.nodes.inference}

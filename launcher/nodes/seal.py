@@ -1,7 +1,7 @@
-"""How two launches know that a line comes from the other one: a message authentication code, and no line twice.
+"""How two launches authenticate each other's lines: a message authentication code, which also stops replays.
 
-HMAC-SHA256 (RFC 2104) with a key that both derive from the run's secret and a nonce of each side, over the direction,
-the number of the line, and the line. Without a secret lines are sent as they are, and anybody could have sent them.
+The code is HMAC-SHA256 (RFC 2104) over the direction, the line's number and the line. Both sides derive the key from
+the run's secret and their two nonces. Without a secret, lines have no code, and anybody could have sent them.
 """
 
 import hashlib
@@ -11,26 +11,26 @@ NOTHING = b"-"  # in place of a code, where there is no secret
 
 
 class Forged(Exception):
-    """A line that the other side has not sent, or not now."""
+    """The other side has not sent this line, or has sent it earlier."""
 
 
 def key_of_session(secret: bytes, nonces: tuple[str, str]) -> bytes:
-    """The key of one connection; `nonces` are those of node 0 and of the other node."""
+    """The key of one connection. `nonces` are node 0's and the other node's, in this order."""
     return hmac.digest(secret, f"session {nonces[0]} {nonces[1]}".encode(), hashlib.sha256)
 
 
 def fingerprint(secret: bytes | None) -> str | None:
-    """By which two sides see whether they have the same secret, before they use it."""
+    """Shows two sides whether they have the same secret, before they use it."""
     return hmac.new(secret, b"fingerprint", hashlib.sha256).hexdigest()[:16] if secret else None
 
 
 def inference_token(secret: bytes, run_id: str) -> str:
-    """By which the inference servers of a run on several nodes know its orchestrator."""
+    """The token by which a run's orchestrator authenticates to inference servers on other nodes."""
     return hmac.new(secret, f"inference {run_id}".encode(), hashlib.sha256).hexdigest()
 
 
 class Seal:
-    """Seals the lines of one side of a connection, and opens those of the other. `key` is None without a secret."""
+    """Seals the lines that one side sends, and opens the lines that it receives. `key` is None without a secret."""
 
     def __init__(self, key: bytes | None, is_node_0: bool) -> None:
         self._key, self._directions = (
@@ -46,7 +46,7 @@ class Seal:
         return line
 
     def open(self, line: bytes) -> bytes:
-        """What a line that has come says. Raises Forged."""
+        """The content of a received line. Raises Forged."""
         code, _, body = line.partition(b" ")
         if not hmac.compare_digest(code, self._code(self._directions[1], self._opened, body)):
             raise Forged

@@ -1,7 +1,7 @@
-"""The secret by which the launches of a run on several nodes know each other.
+"""The secret by which the nodes' launches authenticate each other.
 
-From `--join-secret-file`, from LAUNCH_JOIN_SECRET (a Slurm job draws one for itself), or, where all nodes share the
-run's directory, from a file beside it that node 0 writes for as long as the nodes meet.
+It comes from `--join-secret-file` or LAUNCH_JOIN_SECRET (a Slurm job draws its own). Without these, if all nodes share
+the run's directory, node 0 writes a file beside it, and removes it when all nodes have joined.
 """
 
 import hashlib
@@ -23,13 +23,13 @@ DRAW = 'python -c "import secrets; print(secrets.token_hex())"'
 
 @dataclass(frozen=True)
 class JoinSecret:
-    """What this node knows."""
+    """The secret as far as this node has it."""
 
     key: bytes | None = None
-    shared: Path | None = None  # where node 0 leaves one for the others
+    shared: Path | None = None  # the file that node 0 writes for the others
 
     def offer(self) -> "JoinSecret":
-        """On node 0, if there is none: with one that is drawn for this run, where the others can read it."""
+        """On node 0: if there is no secret, draw one and write it where the others can read it."""
         if self.key or self.shared is None:
             return self
         drawn = secrets.token_hex().encode()
@@ -43,13 +43,13 @@ class JoinSecret:
         return JoinSecret(drawn, self.shared)
 
     def withdraw(self) -> None:
-        """On node 0: all have met."""
+        """On node 0, when the nodes have met: remove the file."""
         if self.shared:
             with suppress(OSError):
                 self.shared.unlink(missing_ok=True)
 
     def read_shared(self) -> "JoinSecret":
-        """With what node 0 has written, if that can be seen here."""
+        """The secret from node 0's file, if it can be read here."""
         if self.shared is None:
             return self
         with suppress(OSError, UserError):
@@ -58,9 +58,9 @@ class JoinSecret:
 
 
 def join_secret(file: Path | None, environment: Mapping[str, str], nodes: Nodes, beside: Path | None) -> JoinSecret:
-    """What this node was told; `beside` is a directory that all nodes share, None where that is not sure.
+    """This node's secret. `beside` is a directory that all nodes share, or None if we do not know one.
 
-    Raises UserError when the file cannot be taken.
+    Raises UserError when the file cannot be used.
     """
     if file is not None:
         return JoinSecret(_read(file, f"--join-secret-file {file}"))
@@ -77,7 +77,7 @@ def _read(path: Path, what: str, follow: bool = True) -> bytes:
         with os.fdopen(open_regular(path, follow=follow), "rb") as file:
             status = os.fstat(file.fileno())
             if status.st_uid not in (os.geteuid(), 0) or status.st_mode & 0o077:
-                raise UserError(f"{what}: others can read it", f"type: chmod 600 {path}")
+                raise UserError(f"{what}: other users can read it", f"type: chmod 600 {path}")
             return _checked(file.read(LONGEST), what)
     except OSError as error:
         raise UserError(f"{what}: {error.strerror}", f"write one on all nodes: {DRAW}") from None
@@ -87,6 +87,6 @@ def _checked(text: bytes, what: str) -> bytes:
     secret = text.strip()
     if len(secret) < SHORTEST:
         raise UserError(
-            f"{what}: a secret has {SHORTEST} characters or more, this one {len(secret)}", f"draw one: {DRAW}"
+            f"{what}: a secret needs {SHORTEST} characters or more, this one has {len(secret)}", f"draw one: {DRAW}"
         )
     return secret

@@ -144,7 +144,7 @@ def test_a_node_that_does_not_come_is_named_and_nothing_is_started(launch: Launc
     first, last = nodes.start(0), nodes.start(2)
     first.wait_for_output("node 2 ")
     assert (first.exit_code(), last.exit_code()) == (2, 2)
-    assert "not there within 1s: node 1 of 3" in first.output
+    assert "did not join within 1s: node 1 of 3" in first.output
     assert "node 1 of 3" in last.output
     assert not nodes.directory(0).exists()
 
@@ -211,7 +211,7 @@ def test_an_rl_run_on_nodes_that_do_not_share_a_directory_is_refused(
     launch: Launcher,
 ) -> None:
     nodes = Nodes(launch, "rl", "--nnodes", "2", "--max-steps", "2", shared=False)
-    nodes.launched[1].wait_for_output("node 0 is there")
+    nodes.launched[1].wait_for_output("connected to node 0")
     assert nodes.launched[1].exit_code(90) == 2
     assert "is not the directory of node 0" in nodes.launched[1].output
     assert nodes.launched[0].exit_code() == 1

@@ -86,7 +86,7 @@ def test_a_connection_that_ends_is_told_once(ends: tuple[socket.socket, socket.s
 
 def test_who_speaks_another_language_is_lost(ends: tuple[socket.socket, socket.socket]) -> None:
     ends[0].sendall(b"- GET / HTTP/1.1\r\n")
-    assert heard(link(1, ends[1], None), 1) == [Lost(1, "its launch says what cannot be understood")]
+    assert heard(link(1, ends[1], None), 1) == [Lost(1, "its launch sent an invalid message")]
 
 
 def test_nobody_is_held_up_by_one_who_is_gone(ends: tuple[socket.socket, socket.socket]) -> None:
@@ -98,8 +98,8 @@ def test_nobody_is_held_up_by_one_who_is_gone(ends: tuple[socket.socket, socket.
 
 # --- what others may try ----------------------------------------------------------------------------------------------
 
-FORGED = Lost(1, "somebody else has spoken in its place")
-NOT_UNDERSTOOD = Lost(1, "its launch says what cannot be understood")
+FORGED = Lost(1, "somebody else sent a message in its name")
+NOT_UNDERSTOOD = Lost(1, "its launch sent an invalid message")
 
 
 def sealed(*bodies: bytes, key: bytes | None = b"session", is_node_0: bool = False) -> list[bytes]:

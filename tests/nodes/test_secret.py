@@ -26,7 +26,7 @@ def test_a_file_wins_over_the_variable_and_white_space_around_it_does_not_count(
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
 def test_a_file_that_others_can_read_is_refused_with_what_to_type(tmp_path: Path, mode: int) -> None:
-    with pytest.raises(UserError, match="others can read it") as refused:
+    with pytest.raises(UserError, match="other users can read it") as refused:
         join_secret(file(tmp_path / "secret", mode=mode), {}, NODES, None)
     assert "chmod 600" in str(refused.value)
 
@@ -35,7 +35,7 @@ def test_what_is_no_secret_is_refused(tmp_path: Path) -> None:
     for path, why in [
         (tmp_path / "none", "No such file"),
         (Path("/dev/null"), "not a regular file"),
-        (file(tmp_path / "short", "abc"), "16 characters or more, this one 3"),
+        (file(tmp_path / "short", "abc"), "16 characters or more, this one has 3"),
     ]:
         with pytest.raises(UserError, match=why):
             join_secret(path, {}, NODES, None)

@@ -237,7 +237,7 @@ class Hall:
         self.reception.deadline = 0.0
         with suppress(ConnectionError):
             socket.create_connection(self.at, timeout=SECONDS).close()
-        with pytest.raises(UserError, match="not there within"):
+        with pytest.raises(UserError, match="did not join within"):
             self.meeting.result(SECONDS)
         self.pool.shutdown()
 
@@ -287,7 +287,7 @@ def test_thousands_are_taken_in_or_refused(hall: Hall, said: list[Said]) -> None
 def test_a_hello_that_is_right_is_taken_in(hall: Hall) -> None:
     assert hall.visit([Said("sealed", dumped(GOOD_HELLO))]) == []
     hall.ask()
-    assert hall.said[1:] == ["node 1 (n1) is there", "node 1 (n1) has left"]
+    assert hall.said[1:] == ["node 1 (n1) has joined", "node 1 (n1) has left"]
 
 
 # --- Arrival ----------------------------------------------------------------------------------------------------------
