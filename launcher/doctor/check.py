@@ -1,4 +1,4 @@
-"""One thing that `launch doctor` has looked at."""
+"""One check of `launch doctor`."""
 
 import subprocess
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ Group = Literal["rl, sft", "rl", "W&B", "tmux", "Slurm", "detach", "stacks"]
 
 @dataclass(frozen=True)
 class Check:
-    """`fail`: what the group names cannot be done; `warn`: it can, but with something missing."""
+    """`fail`: the group's commands cannot work here; `warn`: they work, but something is missing."""
 
     group: Group
     name: str
     state: Literal["ok", "warn", "fail"]
     found: str
-    fix: str = ""  # the command, or what else to do
+    fix: str = ""  # a command, or other advice
 
 
 def ask(*command: str, seconds: float = 2.0) -> str | None:
-    """What a program prints, stripped; None when it is not there, fails or takes too long."""
+    """A program's output, stripped; None if the program is missing, fails or takes too long."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=True)
     except (OSError, subprocess.SubprocessError):

@@ -1,4 +1,4 @@
-"""What this machine offers and lacks for a run."""
+"""Checks what this machine has and lacks for a run."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +25,6 @@ CHECKS: tuple[Callable[[], Iterator[Check]], ...] = (
 
 
 def examine() -> list[Check]:
-    """All checks, at once; the import of torch takes longest, a second or two."""
+    """All checks, in parallel. The import of torch takes longest, a second or two."""
     with ThreadPoolExecutor(len(CHECKS)) as pool:
         return [check for found in pool.map(lambda examined: list(examined()), CHECKS) for check in found]

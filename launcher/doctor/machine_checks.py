@@ -1,4 +1,4 @@
-"""What `launch doctor` finds of the machine: kernel, GPUs, memory, disk, limits, and what ends a user's processes."""
+"""Checks of the machine: kernel, GPUs, memory, disk, limits, and whether a logout ends processes."""
 
 import os
 import platform
@@ -21,7 +21,7 @@ GIB = 1 << 30
 SHARED_MEMORY = GIB  # data loaders and NCCL take some hundred MB each; containers give 64 MB
 DISK = 10 * GIB  # logs and two checkpoints of a small model
 OPEN_FILES = 4096
-SHOWN = 3  # of processes that hold something
+SHOWN = 3  # processes named at most
 
 
 def check_platform() -> Iterator[Check]:
@@ -33,7 +33,7 @@ def check_platform() -> Iterator[Check]:
         os.close(os.pidfd_open(os.getpid()))
     except OSError:
         found = f"Linux {platform.release()} has no pidfd_open, or a container forbids it"
-        yield Check("rl, sft", "platform", "fail", found, "Linux 5.3 is the oldest that will do")
+        yield Check("rl, sft", "platform", "fail", found, "launch needs Linux 5.3 or newer")
         return
     cpus = plural(len(os.sched_getaffinity(0)), "CPU")
     yield Check("rl, sft", "platform", "ok", f"Python {version}, Linux {platform.release()}, {cpus}")
@@ -73,9 +73,9 @@ def check_shared_memory(directory: Path = Path("/dev/shm")) -> Iterator[Check]:
 def _how_to_free(directory: Path) -> str:
     holders = Counter(_holders(directory))
     if not holders:
-        return f"no process that you may see holds it; look at: ls -lhS {directory}"
+        return f"no process that you can see uses it; look at: ls -lhS {directory}"
     named = ", ".join(_named(pid) for pid, _ in holders.most_common(SHOWN))
-    return f"it is held by {named}"
+    return f"used by {named}"
 
 
 def _holders(directory: Path) -> Iterator[int]:
@@ -118,9 +118,9 @@ def check_open_files() -> Iterator[Check]:
 
 
 def check_logout() -> Iterator[Check]:
-    """Whether systemd would end a detached run when its user logs out."""
+    """Whether systemd ends a detached run when its user logs out."""
     if not has_systemd():
-        yield Check("detach", "logout", "ok", "no systemd here that would end a run")
+        yield Check("detach", "logout", "ok", "no systemd here, so a logout ends no run")
         return
     kills = ask("loginctl", "show-session", "-p", "KillUserProcesses", "--value") == "yes"
     excluded = (ask("loginctl", "show-session", "-p", "KillExcludeUsers", "--value") or "").split()
@@ -128,7 +128,7 @@ def check_logout() -> Iterator[Check]:
         fix = "loginctl enable-linger, then: systemd-run --user --scope launch ... --detach"
         yield Check("detach", "logout", "warn", "systemd ends a run at logout (KillUserProcesses)", fix)
     else:
-        yield Check("detach", "logout", "ok", "systemd leaves a run alone")
+        yield Check("detach", "logout", "ok", "systemd does not end a run at logout")
 
 
 def has_systemd() -> bool:

@@ -1,4 +1,4 @@
-"""What `launch doctor` finds of software: torch, our own installation, the environment, W&B, Slurm, py-spy."""
+"""Checks of the software: torch, launch's own installation, the environment, W&B, Slurm, py-spy."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from launcher.plan.environment import strays
 from launcher.stacks.ptrace import NO_PTRACE_SCOPE, ptrace_scope
 from launcher.stacks.stacks import find_pyspy
 
-TORCH_SECONDS = 30.0  # the first import after a boot, from a slow file system
+TORCH_SECONDS = 30.0  # enough for the first import after a boot, from a slow file system
 _TORCH = """
 import json, torch
 print(json.dumps([torch.__version__, torch.version.cuda or torch.version.hip, torch.cuda.is_available()]))
@@ -26,30 +26,30 @@ print(json.dumps([torch.__version__, torch.version.cuda or torch.version.hip, to
 
 
 def check_torch() -> Iterator[Check]:
-    """In a process of its own: it takes seconds, may hang, and holds memory on each GPU.
+    """Imports torch in another process: the import takes seconds, may hang, and uses memory on each GPU.
 
-    With -P, so that a torch.py in the working directory, which may be a stranger's, is not executed.
+    -P keeps Python from executing a torch.py in the working directory, which another user may have put there.
     """
     try:
         command = [sys.executable, "-P", "-c", _TORCH]
         done = subprocess.run(command, capture_output=True, text=True, timeout=TORCH_SECONDS)
         version, cuda, sees_gpu = json.loads(done.stdout)
     except subprocess.TimeoutExpired:
-        yield Check("rl, sft", "torch", "fail", f"its import has not ended after {TORCH_SECONDS:g}s")
+        yield Check("rl, sft", "torch", "fail", f"the import took more than {TORCH_SECONDS:g}s")
         return
     except ValueError:
         reason = done.stderr.strip().rpartition("\n")[2]
         yield Check("rl, sft", "torch", "fail", reason, f"{sys.executable} -m pip install torch")
         return
     if gpu_count() and not sees_gpu:
-        found = f"{version} sees no GPU, though there are some" if cuda else f"{version} is built for the CPU alone"
+        found = f"{version} sees no GPU, though there are some" if cuda else f"{version} is built for the CPU only"
         yield Check("rl, sft", "torch", "warn", found, "install the build for this driver: https://pytorch.org")
         return
     yield Check("rl, sft", "torch", "ok", f"{version}, {f'CUDA {cuda}' if sees_gpu else 'on the CPU'}")
 
 
 def check_installation() -> Iterator[Check]:
-    """torchrun finds our logs specs by an entry point, which a mere copy of the package does not have."""
+    """torchrun finds our logs specs by an entry point. A copy of the package without installation has none."""
     if "launch" in entry_points(group="torchrun.logs_specs").names:
         yield Check("rl, sft", "torchrun", "ok", "its logs go to documented paths")
     else:
@@ -60,12 +60,12 @@ def check_installation() -> Iterator[Check]:
 def check_environment() -> Iterator[Check]:
     found = strays(frozenset(os.environ))
     if found:
-        text = f"of another launcher, not handed on: {', '.join(found)}"
+        text = f"set by another launcher, not passed to the run: {', '.join(found)}"
         yield Check("rl, sft", "environment", "warn", text, f"unset {' '.join(found)}")
 
 
 def check_port() -> Iterator[Check]:
-    """The inference server listens on one."""
+    """The inference server needs a free port."""
     try:
         yield Check("rl", "port", "ok", f"127.0.0.1:{free_port('127.0.0.1')} is free")
     except UserError as error:
@@ -77,7 +77,7 @@ def check_wandb() -> Iterator[Check]:
     if is_logged_in(config):
         yield Check("W&B", "login", "ok", "there is a key")
     else:
-        yield Check("W&B", "login", "warn", "nobody is logged in: --wandb logs offline", "wandb login")
+        yield Check("W&B", "login", "warn", "not logged in: --wandb logs offline", "wandb login")
 
 
 def check_slurm() -> Iterator[Check]:
@@ -96,7 +96,7 @@ def check_pyspy() -> Iterator[Check]:
         fix = f"{sys.executable} -m pip install py-spy"
         yield Check("stacks", "py-spy", "warn", "not installed: only processes that call setup_logger answer", fix)
     elif ptrace_scope() and os.geteuid() != 0:
-        found = f"is {ptrace_scope()}: only processes that call setup_logger can be looked into"
+        found = f"is {ptrace_scope()}: launch stacks works only for processes that call setup_logger"
         yield Check("stacks", "ptrace_scope", "warn", found, NO_PTRACE_SCOPE)
     else:
-        yield Check("stacks", "py-spy", "ok", "may look into your processes")
+        yield Check("stacks", "py-spy", "ok", "can read the stacks of your processes")

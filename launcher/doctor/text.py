@@ -1,4 +1,4 @@
-"""What `launch doctor` has found, as text."""
+"""The result of `launch doctor`, as text."""
 
 import textwrap
 from collections.abc import Iterable, Iterator
@@ -12,16 +12,16 @@ WIDTH = 80  # columns
 
 
 def check_tmux() -> Check:
-    """Whether there can be panes."""
+    """Whether tmux can show panes."""
     try:
-        ask_tmux(tmux_server(None), "list-sessions")  # which says so if no server runs: a run starts one
+        ask_tmux(tmux_server(None), "list-sessions")  # no error without a server: a run starts one
     except TmuxError as error:
         return Check("tmux", "panes", "warn", error.message, error.hint or "")
     return Check("tmux", "panes", "ok", "a run shows its logs there")
 
 
 def doctor_text(checks: Iterable[Check]) -> str:
-    """The checks by group, a line or two each, with what fixes what is not well below it; then the verdict."""
+    """The checks by group, a line or two each, with the fix below a bad one; then the verdict."""
     checks = list(checks)
     lines = [line for group in get_args(Group) for line in _group(group, checks)]
     return in_lines([*lines, "", _verdict(checks)]) + "\n"

@@ -1,7 +1,7 @@
-"""Which collective a rank never enqueued: what the ranks' flight recorders say, compared. Pure.
+"""Finds the collective that a rank never enqueued, by comparing the ranks' flight recorders. Pure.
 
-torch numbers the collectives of a process group on each rank for itself. A rank whose newest number is lower than that
-of the others has not come to the collective that they wait in.
+Each rank numbers the collectives of a process group: 1, 2, 3 and so on. If rank 1's newest number is 3 and the other
+ranks wait in number 4, then rank 1 has not enqueued number 4.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any
 from launcher.borders.screen import in_one_line
 
 DEFAULT = "default_pg"  # torch's description of the group that all ranks are in
-SETTLED = 10.0  # seconds after which a rank that is not there "never" came; before, it may be on its way
+SETTLED = 10.0  # seconds; a rank that is later than this has "never enqueued", before that it "has not enqueued"
 
 
 @dataclass(frozen=True)
@@ -27,35 +27,35 @@ class Call:
 
 @dataclass(frozen=True)
 class Position:
-    """How far one rank is in one process group."""
+    """One rank's position in one process group."""
 
     enqueued: int  # number of its newest collective
-    completed: int  # of its newest one that has completed
-    calls: Mapping[int, Call] = field(default_factory=dict)  # the newest ones, by their numbers
+    completed: int  # number of its newest completed collective
+    calls: Mapping[int, Call] = field(default_factory=dict)  # its newest collectives, by number
     description: str = DEFAULT
 
 
 @dataclass(frozen=True)
 class Recording:
-    """What one rank's flight recorder says; `trouble` is why it could not be read."""
+    """The content of one rank's flight recorder. `trouble` is why it could not be read."""
 
     rank: int  # global rank
-    positions: Mapping[str, Position] = field(default_factory=dict)  # by the group's name
-    members: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # of the groups, where torch says so
+    positions: Mapping[str, Position] = field(default_factory=dict)  # by group
+    members: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # by group, if torch records them
     trouble: str = ""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A collective that ranks wait in, and who keeps them waiting."""
+    """A collective that ranks wait in, and the ranks that they wait for."""
 
     group: str  # "the default group"
     number: int
     operation: str
     waiting: tuple[int, ...]
-    since: float  # when the last of them enqueued it; seconds since the epoch
-    missing: tuple[int, ...] = ()  # have never enqueued it
-    instead: Mapping[int, str] = field(default_factory=dict)  # rank -> the operation that it enqueued in its place
+    since: float  # when the last waiting rank enqueued it; seconds since the epoch
+    missing: tuple[int, ...] = ()  # ranks that have not enqueued it
+    instead: Mapping[int, str] = field(default_factory=dict)  # rank -> the other operation that it enqueued
 
     @property
     def culprits(self) -> tuple[int, ...]:
@@ -63,10 +63,10 @@ class Finding:
 
 
 def find(recordings: Sequence[Recording]) -> list[Finding]:
-    """Every group in which ranks wait for others, the one that has waited longest first.
+    """Every group in which ranks wait for others, longest wait first.
 
-    Only ranks whose recorder could be read are compared. Groups other than the default one are judged by the ranks that
-    are known to be in them.
+    Only ranks whose recorder could be read are compared. In a group other than the default one, only its known members
+    are compared.
     """
     read = {recording.rank: recording for recording in recordings if not recording.trouble}
     groups = {name for recording in read.values() for name in recording.positions}
@@ -94,7 +94,7 @@ def _find_in(group: str, read: Mapping[int, Recording]) -> Finding | None:
 
 
 def _is_in(group: str, recording: Recording, read: Mapping[int, Recording]) -> bool:
-    """Whether the rank is known to be in the group: all are in the default one, it enqueues in it, or torch says so."""
+    """Whether the rank is known to be in the group: it enqueues there, torch lists it, or it is the default group."""
     if group in recording.positions:
         return True
     others = [other.positions[group] for other in read.values() if group in other.positions]
@@ -117,7 +117,7 @@ def _title(group: str, description: str) -> str:
 
 
 def collective_lines(recordings: Sequence[Recording], now: float) -> list[str]:
-    """A sentence for each finding, and for what could not be read; nothing where there are no collectives."""
+    """A sentence for each finding and for each recorder that could not be read. Empty if there are no collectives."""
     lines = [_sentence(finding, now) for finding in find(recordings)]
     troubles = sorted((recording.trouble, recording.rank) for recording in recordings if recording.trouble)
     for trouble, pairs in groupby(troubles, lambda pair: pair[0]):
@@ -144,7 +144,7 @@ def _sentence(finding: Finding, now: float) -> str:
 
 
 def ranks_text(ranks: Iterable[int]) -> str:
-    """ "rank 1", "ranks 0 and 2", "ranks 0-3, 5 and 7"."""
+    """For example "rank 1", "ranks 0 and 2" or "ranks 0-3, 5 and 7"."""
     ordered = sorted(ranks)
     spans = []
     for _, span in groupby(enumerate(ordered), lambda pair: pair[1] - pair[0]):
@@ -158,10 +158,10 @@ def ranks_text(ranks: Iterable[int]) -> str:
 
 
 def recording_of(rank: int, dump: Any) -> Recording:
-    """A recorder's dump as it was read from JSON or from a pickle, which any program may have written.
+    """Check a dump that was read from JSON or from a pickle. Any program may have written it.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a flight recorder's dump.
     """
     try:
         return _recording(rank, dump)
@@ -190,25 +190,25 @@ def _recording(rank: int, dump: Mapping[str, Any]) -> Recording:
 
 
 def _word(text: Any) -> str:
-    """Raises TypeError: a list may hold itself ten times at each of a hundred levels, and have no end as text."""
+    """Raises TypeError if it is not a string. (`str()` of nested lists in a malicious pickle may never end.)"""
     if not isinstance(text, str):
         raise TypeError(f"no text but {type(text)}")
     return in_one_line(text)[:80]
 
 
 def _operation(name: str) -> str:
-    """ "all_reduce" of "nccl:all_reduce"."""
+    """The operation's name without its backend: all_reduce for nccl:all_reduce."""
     return _word(name.rpartition(":")[2])
 
 
 def _seconds(nanoseconds: Any) -> float:
-    """Seconds since the epoch; 0 for what cannot be one."""
+    """Seconds since the epoch; 0 if the value cannot be a time."""
     seconds = int(nanoseconds or 0) / 1e9
     return seconds if 0 < seconds < 1 << 32 else 0.0
 
 
 def _members(configuration: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Under gloo all groups share one entry without a name, which says nothing of any of them."""
+    """Under gloo all groups share one entry without a name. It is no use for any of them."""
     for group, config in configuration.items():
         if group:
             ranks = config["ranks"]

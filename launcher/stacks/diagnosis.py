@@ -1,4 +1,4 @@
-"""What a run that does not move is doing: stacks, collectives, and what its components say that they wait for."""
+"""Why a run has stalled: its stacks, its collectives, and what its components report that they wait for."""
 
 import time
 
@@ -16,7 +16,7 @@ from launcher.stacks.text import stacks_text, verdict_lines
 
 
 def diagnose(run: RunDir, state: RunState) -> Diagnosis:
-    """Look at every process of the run on this node, and write all of its stacks to a file."""
+    """Inspect every process of the run on this node, and write all stacks to a file."""
     waits = waits_text(read_waits(run, state), time.time())
     recordings = read_recorders(run, state)
     stacks = take_stacks(run, state)
@@ -33,7 +33,7 @@ def diagnose(run: RunDir, state: RunState) -> Diagnosis:
 
 
 def _awaited_rank(state: RunState, recordings: list[Recording], stacks: list[Stack]) -> int | None:
-    """The local rank that all others wait for, if it is one: by its collectives or else by its stack."""
+    """The local rank that all others wait for, if there is exactly one: by its collectives, else by its stack."""
     findings = find(recordings)
     awaited = findings[0].culprits if findings else ()
     awaited = awaited or stragglers(group_stacks(stacks))

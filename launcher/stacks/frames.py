@@ -1,4 +1,4 @@
-"""Python stacks as data, read from what py-spy or faulthandler prints. Pure."""
+"""Python stacks as data, parsed from the output of py-spy or faulthandler. Pure."""
 
 import json
 import re
@@ -11,7 +11,7 @@ _FAULTHANDLER_FRAME = re.compile(r'  File "(.*)", line (\d+) in (.*)')
 
 @dataclass(frozen=True)
 class Frame:
-    function: str  # with its class, where that is known
+    function: str  # with its class, if known
     file: str
     line: int
 
@@ -22,23 +22,23 @@ class Thread:
 
     name: str
     frames: tuple[Frame, ...]
-    waits: bool = False  # for the operating system, as far as that is known
+    waits: bool = False  # for the operating system, if known
 
 
 @dataclass(frozen=True)
 class PythonProcess:
-    """A process of a run that Python runs in."""
+    """A Python process of a run."""
 
     pid: int
     component: str
-    rank: int | None = None  # global rank, also of the rank that a child belongs to
-    is_child: bool = False  # below a component or a rank: a data loader's worker, say
-    has_ranks: bool = False  # torchrun
+    rank: int | None = None  # global rank; for a child, the rank that it belongs to
+    is_child: bool = False  # below a component or a rank, for example a data loader's worker
+    has_ranks: bool = False  # it is torchrun
 
 
 @dataclass(frozen=True)
 class Stack:
-    """What a process does. The main thread comes first; there is no thread where `trouble` says why."""
+    """A process's threads, the main thread first. If there are none, `trouble` says why."""
 
     process: PythonProcess
     threads: tuple[Thread, ...] = ()
@@ -46,7 +46,7 @@ class Stack:
 
 
 def read_pyspy(text: str, pid: int) -> tuple[Thread, ...]:
-    """The threads in the output of `py-spy dump --json`. Raises ValueError when it is none."""
+    """The threads in the output of `py-spy dump --json`. Raises ValueError for other text."""
     threads = [thread for thread in json.loads(text) if thread["frames"]]
     threads.sort(key=lambda thread: thread["os_thread_id"] != pid)
     return tuple(map(_pyspy_thread, threads))
@@ -58,7 +58,7 @@ def _pyspy_thread(thread: dict[str, Any]) -> Thread:
 
 
 def read_faulthandler(text: str) -> tuple[Thread, ...]:
-    """The threads in what faulthandler has written; the main thread is the last one there."""
+    """The threads in faulthandler's output, which has the main thread last."""
     return tuple(_faulthandler_threads(text))[::-1]
 
 

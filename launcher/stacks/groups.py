@@ -1,4 +1,4 @@
-"""Who stands where: processes whose main threads are at the same place, and which ranks are stragglers. Pure."""
+"""Groups processes whose main threads are at the same place, and finds stragglers. Pure."""
 
 import re
 from collections import defaultdict
@@ -14,11 +14,11 @@ _WRAPPERS = frozenset({"wrapper", "inner", "decorate_context", "_fn", "_call_imp
 
 @dataclass(frozen=True)
 class StackGroup:
-    """Processes of one kind that stand at the very same place."""
+    """Processes of one kind whose main threads are at the same place."""
 
     processes: tuple[PythonProcess, ...]
     main: Thread
-    others: tuple[Thread, ...]  # their other threads, each place once
+    others: tuple[Thread, ...]  # their other threads, one for each place
 
     @property
     def waits(self) -> bool:
@@ -31,7 +31,7 @@ class StackGroup:
 
 
 def group_stacks(stacks: Iterable[Stack]) -> list[StackGroup]:
-    """Ranks come first, the largest group of them leading; then the other components, then children."""
+    """The groups in this order: ranks, the largest group first; other components; children."""
     together = defaultdict(list)
     for stack in stacks:
         if stack.threads:
@@ -42,7 +42,7 @@ def group_stacks(stacks: Iterable[Stack]) -> list[StackGroup]:
 
 
 def _places(thread: Thread) -> tuple[tuple[str, int], ...]:
-    """Without the functions' names: faulthandler does not know the class."""
+    """Compares files and lines only: in faulthandler's output the functions' names lack their classes."""
     return tuple((frame.file, frame.line) for frame in thread.frames)
 
 
@@ -60,9 +60,9 @@ def _order(group: StackGroup) -> tuple[bool, bool, int, int]:
 
 
 def stragglers(groups: Iterable[StackGroup]) -> tuple[int, ...]:
-    """The ranks that are not where the others are: outside the collective that the others wait in.
+    """The ranks outside the collective that the others wait in.
 
-    Where none, or all, are in a collective it is those outside the largest group; empty when nobody stands out.
+    If no rank is in a collective, or all are, the ranks outside the largest group. Empty if no rank stands out.
     """
     of_ranks = [group for group in groups if group.is_of_ranks]
     apart = [group for group in of_ranks if not is_collective(telling_frame(group.main.frames))]
@@ -78,9 +78,9 @@ def is_collective(frame: Frame) -> bool:
 
 
 def telling_frame(frames: Sequence[Frame]) -> Frame:
-    """Of a stack, innermost first, the call that says most: what the innermost frame of the user's own code has called.
+    """The frame that says most: the one that the innermost frame of the user's own code has called.
 
-    A stack without such a frame (torchrun's) is told by its innermost one outside the standard library.
+    For a stack without the user's code, such as torchrun's, it is the innermost frame outside the standard library.
     """
     own = calling_frame(frames)
     if own is None:

@@ -1,4 +1,4 @@
-"""Who may look into another process on this machine, and what to do about it."""
+"""Who may read another process's stack on this machine, and how to allow it."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ _YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")
 
 
 def ptrace_scope() -> int:
-    """Yama's setting: 0 a user's own processes, 1 one's descendants, 2 with CAP_SYS_PTRACE, 3 nobody until a reboot."""
+    """Yama's setting: 0 the user's processes, 1 only descendants, 2 only with CAP_SYS_PTRACE, 3 none until a reboot."""
     try:
         return int(_YAMA.read_text())
     except (OSError, ValueError):
@@ -17,10 +17,10 @@ def ptrace_scope() -> int:
 
 
 def advice(command: str) -> str:
-    """What makes ptrace possible for who has been refused it; `command` is what to type again as root."""
+    """How to allow ptrace after it was refused. `command` is the launch command to repeat as root."""
     scope = ptrace_scope()
     if scope == 3:
-        return "ptrace_scope is 3: no process can be looked into until the machine has been started anew with less"
+        return "ptrace_scope is 3: no stack can be read until the machine is rebooted with a lower setting"
     if os.geteuid() == 0:
         return "start the container with: --cap-add SYS_PTRACE"
     launch = Path(sys.executable).with_name("launch")

@@ -1,4 +1,4 @@
-"""Reads the flight recorders of a run's ranks: from the ranks themselves, or from what torch has written for NCCL."""
+"""Reads the flight recorders of a run's ranks: from the ranks themselves, or from torch's dumps for NCCL."""
 
 import http.client
 import io
@@ -22,17 +22,17 @@ from launcher.runs.state import RankState, RunState
 from launcher.stacks.collectives import Recording, recording_of
 
 ANSWER_SECONDS = 2.0  # it takes milliseconds
-DUMP_SECONDS = 3.0  # that torch has for writing a dump that it is asked for
+DUMP_SECONDS = 3.0  # for torch to write a dump on request
 LARGEST = 1 << 26  # bytes of a dump; 2000 entries take a megabyte
 AT_ONCE = 16
-NONE = "the program has opened no flight recorder: it does not call launcher.setup_logger() under torchrun"
+NONE = "the program has no flight recorder: it does not call launcher.setup_logger() under torchrun"
 SILENT = "its flight recorder does not answer"
-FOREIGN = "its flight recorder has been written by another user"
-UNREADABLE = "its flight recorder says what cannot be read"
+FOREIGN = "its flight recorder was written by another user"
+UNREADABLE = "its flight recorder's answer is not valid"
 
 
 def read_recorders(run: RunDir, state: RunState, seconds: float = ANSWER_SECONDS) -> list[Recording]:
-    """What each rank of this node has enqueued; nothing for a run with fewer than two ranks, which waits for nobody."""
+    """The collectives that each rank of this node has enqueued. Empty if the run has fewer than two ranks."""
     ranks = [rank for process in state.processes for rank in process.ranks]
     if len(ranks) * state.nodes < 2:
         return []
@@ -42,7 +42,7 @@ def read_recorders(run: RunDir, state: RunState, seconds: float = ANSWER_SECONDS
 
 
 def written_records(plan: Plan) -> list[Recording]:
-    """What torch has written of this node's ranks when NCCL timed out; nothing where it has written none."""
+    """The dumps that torch wrote for this node's ranks when NCCL timed out. Empty if there are none."""
     ranks = [each for spec in plan.processes if spec.ranks for each in _numbers(spec.ranks)]
     return [record for rank in ranks if (record := read_record(plan.run.flight_record(rank), rank)) is not None]
 
@@ -64,7 +64,7 @@ def _read(run: RunDir, state: RunState, rank: RankState, asked: float, seconds: 
 
 
 class _Connection(http.client.HTTPConnection):
-    """HTTP over a Unix socket in a directory that is open: its path may be longer than an address can be."""
+    """HTTP over a Unix socket in an open directory. The socket's full path may be too long for an address."""
 
     def __init__(self, directory: int, name: str, seconds: float) -> None:
         super().__init__("localhost", timeout=seconds)
@@ -93,7 +93,7 @@ def _ask(run: RunDir, pid: int, rank: int, seconds: float) -> Recording:
     except (OSError, http.client.HTTPException):
         return Recording(rank, trouble=SILENT)
     if answer.status == http.client.NOT_FOUND:
-        return Recording(rank, trouble="its torch is too old to be asked")
+        return Recording(rank, trouble="its torch is too old for this")
     return _recording(rank, text)
 
 
@@ -108,22 +108,22 @@ def _recording(rank: int, text: bytes) -> Recording:
 
 
 class _PlainData(pickle.Unpickler):
-    """Numbers, strings, lists, tuples and dictionaries, and nothing that would have to be called."""
+    """Loads numbers, strings, lists, tuples and dictionaries. Refuses everything that would call a function."""
 
     def find_class(self, module_name: str, global_name: str) -> NoReturn:
         raise pickle.UnpicklingError(f"{module_name}.{global_name} is no plain data")
 
 
 def load_plain(data: bytes) -> Any:
-    """The plain data in a pickle. Raises ValueError when it has anything else, or is none."""
+    """The plain data in a pickle. Raises ValueError if there is anything else in it, or if it is not a pickle."""
     try:
         return _PlainData(io.BytesIO(data)).load()
-    except Exception as error:  # a pickle that was made to do so raises anything
+    except Exception as error:  # a malicious pickle may raise anything
         raise ValueError(f"no pickle of plain data: {error}") from error
 
 
 def read_record(path: Path, rank: int, not_before: float = 0.0) -> Recording | None:
-    """One rank's dump; None when there is none that was written since `not_before` (seconds since the epoch)."""
+    """One rank's dump; None if none was written since `not_before` (seconds since the epoch)."""
     try:
         with os.fdopen(open_regular(path), "rb") as file:
             status = os.fstat(file.fileno())
@@ -132,7 +132,7 @@ def read_record(path: Path, rank: int, not_before: float = 0.0) -> Recording | N
         return None
     if status.st_mtime < not_before or not data:
         return None
-    if status.st_uid != os.geteuid():  # ten bytes of a pickle can take all memory, and root looks at runs of others
+    if status.st_uid != os.geteuid():  # ten bytes of a pickle can take all memory, and root may read others' runs
         return Recording(rank, trouble=FOREIGN)
     if len(data) > LARGEST:
         return Recording(rank, trouble=UNREADABLE)
@@ -143,10 +143,10 @@ def read_record(path: Path, rank: int, not_before: float = 0.0) -> Recording | N
 
 
 def _ask_for_dumps(run: RunDir, ranks: Sequence[RankState]) -> float:
-    """Ask every rank that has a pipe for it, which NCCL's ranks have; when that was, 0 if there is none."""
+    """Ask every rank that has a pipe, as NCCL's ranks do, for a dump. Returns the time; 0 if no rank has one."""
     asked = 0.0
     for rank in ranks:
-        with suppress(OSError):  # no pipe, or nobody reads it
+        with suppress(OSError):  # no pipe, or no process reads it
             pipe = open_pipe(Path(f"{run.flight_record(rank.rank)}.pipe"))
             try:
                 asked = asked or time.time()
@@ -157,10 +157,10 @@ def _ask_for_dumps(run: RunDir, ranks: Sequence[RankState]) -> float:
 
 
 def _await_record(path: Path, rank: int, asked: float) -> Recording | None:
-    """The dump that a rank has been asked for: half of it is none yet."""
+    """Wait for the dump that a rank was asked for, until it is complete."""
     deadline = time.monotonic() + DUMP_SECONDS
     while True:
-        record = read_record(path, rank, not_before=asked - 1)  # file systems round
+        record = read_record(path, rank, not_before=asked - 1)  # file systems round times
         if (record and not record.trouble) or time.monotonic() > deadline:
             return record
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Takes the Python stacks of a run's processes: by py-spy, or from the process itself where ptrace is not allowed."""
+"""Takes the Python stacks of a run's processes: by py-spy, or if ptrace is not allowed from the process itself."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ from launcher.runs.registry import call_name
 from launcher.runs.state import RunState
 from launcher.stacks.frames import PythonProcess, Stack, Thread, read_faulthandler, read_pyspy
 
-PYSPY_SECONDS = 10.0  # it takes 10 ms; one that looks for symbols on a slow file system takes longer
+PYSPY_SECONDS = 10.0  # it takes 10 ms, but longer if it reads symbols from a slow file system
 REQUEST_SECONDS = 2.0
 SETTLED = 0.05  # seconds in which faulthandler has written nothing more
 AT_ONCE = 16  # py-spy processes
@@ -31,13 +31,12 @@ REFUSED = "ptrace is not allowed"
 
 
 def take_stacks(run: RunDir, state: RunState, rank: int | None = None) -> list[Stack]:
-    """What every Python process of the run does now: components, ranks, and all below them; or one rank's.
+    """The present stack of every Python process of the run, or of one rank: components, ranks, and their children.
 
-    It takes about 10 ms a process, several at a time, in which the process stands still. Processes that end meanwhile
-    are left away.
+    Each process is paused for about 10 ms. Several are read at a time. Processes that end meanwhile are skipped.
 
     Raises:
-        UserError: the run is not going on, not on this host, or has no such rank.
+        UserError: the run is not running, is on another host, or has no such rank.
     """
     _check_is_here(run, state)
     processes = [process for process in python_processes(state) if rank in (None, process.rank)]
@@ -58,7 +57,7 @@ def _check_is_here(run: RunDir, state: RunState) -> None:
         pid = state.supervisor.pid
         raise UserError(
             f"{state.name}: the process that run.json calls its supervisor (pid {pid}) does not hold the run's lock",
-            f"if the run is another user's, look as that user or as root; what it is: ps -o pid,user,args -p {pid}",
+            f"if the run is another user's, try as that user or as root; see the process: ps -o pid,user,args -p {pid}",
         )
 
 
@@ -66,7 +65,7 @@ def _check_is_here(run: RunDir, state: RunState) -> None:
 
 
 def python_processes(state: RunState) -> list[PythonProcess]:
-    """The Python processes of a run that is going on here."""
+    """The Python processes of a run on this host."""
     known = _known(state)
     found: list[PythonProcess] = []
     if state.supervisor is None:
@@ -96,14 +95,14 @@ def _with_descendants(process: PythonProcess, known: dict[int, PythonProcess]) -
 
 
 def _orphan(pid: int) -> PythonProcess:
-    """A process whose parent has ended: its environment tells where it belongs."""
+    """A process whose parent has ended. Its environment has its component and rank."""
     rank = variable(pid, "RANK")
     component = variable(pid, "LAUNCH_COMPONENT") or "launch"
     return PythonProcess(pid, component, int(rank) if rank and rank.isdecimal() else None, is_child=True)
 
 
 def is_python(pid: int) -> bool:
-    """Whether Python runs in a process, under whatever name."""
+    """Whether Python runs in a process, even if the program has another name."""
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
@@ -134,7 +133,7 @@ def _take(run: RunDir, process: PythonProcess) -> Stack:
 
 
 def _from_outside(pid: int) -> tuple[tuple[Thread, ...], str]:
-    """(what py-spy sees, why it sees nothing). A process that cannot be paused, since it is stopped, need not be."""
+    """(py-spy's stacks, why there are none). A stopped process cannot be paused, so the second try does not pause."""
     trouble = ""
     for options in ([], ["--nonblocking"]):
         output, trouble = _pyspy("dump", "--json", *options, "--pid", str(pid))
@@ -146,7 +145,7 @@ def _from_outside(pid: int) -> tuple[tuple[Thread, ...], str]:
 
 
 def _pyspy(*arguments: str) -> tuple[str, str]:
-    """What it prints, and what it complains of; its exit code is lost where the supervisor reaps all children."""
+    """Its output, and its first line of errors. The supervisor may reap py-spy first, so its exit code is not used."""
     try:
         done = subprocess.run(
             [find_pyspy() or "py-spy", *arguments], capture_output=True, text=True, timeout=PYSPY_SECONDS, check=False
@@ -157,7 +156,7 @@ def _pyspy(*arguments: str) -> tuple[str, str]:
 
 
 def find_pyspy() -> str | None:
-    """The program that was installed with us: its directory need not be on the PATH."""
+    """The py-spy that is installed with launch, even if its directory is not on the PATH."""
     return shutil.which("py-spy", path=f"{sysconfig.get_path('scripts')}:{os.environ.get('PATH', os.defpath)}")
 
 
@@ -167,7 +166,7 @@ def _first_line(complaint: str) -> str:
 
 
 def _from_inside(run: RunDir, pid: int) -> tuple[Thread, ...]:
-    """What the process itself writes when asked to; nothing if it is not one that can be asked."""
+    """The stacks that the process itself writes on a signal. Empty if it has no handler for the signal."""
     path = run.stacks(pid)
     try:
         start = path.stat().st_size
@@ -180,7 +179,7 @@ def _from_inside(run: RunDir, pid: int) -> tuple[Thread, ...]:
 
 
 def catches(pid: int, number: int) -> bool:
-    """Whether a process has a handler for a signal, which then does not end it."""
+    """Whether a process has a handler for a signal. Without one, the signal would end it."""
     try:
         fields = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
@@ -190,7 +189,7 @@ def catches(pid: int, number: int) -> bool:
 
 
 def _written_after(path: Path, start: int) -> str:
-    """What is added to a file until nothing more comes; faulthandler does not say when it has finished."""
+    """The text added to a file until it stops growing: faulthandler does not say when it has finished."""
     deadline = time.monotonic() + REQUEST_SECONDS
     size = start
     while time.monotonic() < deadline:

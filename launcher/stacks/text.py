@@ -1,4 +1,4 @@
-"""The stacks of a run as text: who stands where, each stack once. Pure, but for the working directory."""
+"""The stacks of a run as text, each stack once. Pure, except that paths depend on the working directory."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,10 +14,10 @@ _FUNCTION_WIDTH = 28  # columns
 
 
 def stacks_text(stacks: Sequence[Stack], collectives: Sequence[str] = (), *, every_thread: bool = False) -> str:
-    """A headline for each group and its main thread's stack, innermost frame first; then the stragglers.
+    """For each group, a headline and its main thread's stack, innermost frame first; then the stragglers.
 
-    Other threads take a line each, or their whole stack with `every_thread`; so does torchrun, which only waits.
-    `collectives` are lines that say who waits in which collective.
+    Other threads and torchrun, which only waits, take one line each. With `every_thread` their whole stacks are shown.
+    `collectives` are lines such as "rank 1 never enqueued all_reduce 4 of the default group".
     """
     groups = group_stacks(stacks)
     blocks = [list(_block(group, every_thread)) for group in groups]
@@ -26,7 +26,7 @@ def stacks_text(stacks: Sequence[Stack], collectives: Sequence[str] = (), *, eve
 
 
 def verdict_lines(stacks: Sequence[Stack]) -> list[str]:
-    """What the stacks come to, a line for each place where a rank or a component stands; then the stragglers."""
+    """A summary: one line for each place where ranks or components are; then the stragglers."""
     groups = group_stacks(stacks)
     first = [group.processes[0] for group in groups]
     told = [group for group, process in zip(groups, first, strict=True) if not (process.is_child or process.has_ranks)]
@@ -62,7 +62,7 @@ def _stragglers(groups: Sequence[StackGroup]) -> Iterator[str]:
 
 
 def who(processes: Sequence[PythonProcess]) -> str:
-    """ "ranks 0-6", "orchestrator", "trainer (torchrun)", "child 4242 of rank 3": processes of one group."""
+    """The processes of one group: "ranks 0-6", "orchestrator", "trainer (torchrun)" or "child 4242 of rank 3"."""
     first = processes[0]
     if first.is_child:
         return _children(processes)
@@ -94,7 +94,7 @@ def _where(frames: Sequence[Frame]) -> str:
 
 
 def _shortly(frames: Sequence[Frame]) -> str:
-    """What was called, and from where in the user's own code."""
+    """The function that was called, and the line of the user's own code that called it."""
     telling = telling_frame(frames)
     return f"{_function(telling)} ({_short_place(calling_frame(frames) or telling)})"
 
@@ -108,7 +108,7 @@ def _short_place(frame: Frame) -> str:
 
 
 def _place(frame: Frame) -> str:
-    """File and line, as short as they are still found: from the working directory or the library on."""
+    """File and line. The path is shortened to start at the working directory or at the library."""
     path = Path(_LIBRARY.sub("", frame.file))
     if path.is_relative_to(Path.cwd()):
         path = path.relative_to(Path.cwd())

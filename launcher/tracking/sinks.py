@@ -1,4 +1,4 @@
-"""Where metrics go: the interface of every such place, and the file that is always written."""
+"""Where metrics go: the interface of a sink, and the metrics file, which is always written."""
 
 import errno
 import json
@@ -14,7 +14,7 @@ from loguru import logger
 from launcher.borders.files import appending, lines_of, open_regular, replacing
 from launcher.borders.values import step_of
 
-LONGEST_LINE = 1 << 20  # bytes; a longer one is no step
+LONGEST_LINE = 1 << 20  # bytes; a longer line is skipped
 LARGEST = 1 << 30  # bytes of a metrics file: millions of steps
 
 Number = float
@@ -22,7 +22,7 @@ Number = float
 
 
 class Sink:
-    """A place that metrics go to. What a place has no use for, it ignores."""
+    """Receives metrics. A sink ignores what it cannot use."""
 
     def log(self, metrics: Mapping[str, Number], step: int) -> None:
         """The metrics of one step."""
@@ -31,7 +31,7 @@ class Sink:
         """Some of a step's samples: prompt, completion, reward, advantage, problem."""
 
     def log_distributions(self, step: int, distributions: Mapping[str, Sequence[Number]]) -> None:
-        """All the values of a step behind a few of its means."""
+        """The individual values of a step, of which its metrics are the means."""
 
     def wants_extras(self, step: int) -> bool:
         """Whether samples and distributions of this step would be logged."""
@@ -41,11 +41,11 @@ class Sink:
         """Forget what was logged after `step`: it will be logged again."""
 
     def finish(self, exit_code: int) -> None:
-        """Nothing more will come; the process is about to exit with `exit_code`."""
+        """The last call: the process is about to exit with `exit_code`."""
 
 
 class MetricsFile(Sink):
-    """A strict JSON object a line: the metrics of a step, with `step` and `time` (seconds since 1970).
+    """One strict JSON object per line: the metrics of a step, with `step` and `time` (seconds since 1970).
 
     NaN and infinity are null.
     """
@@ -63,7 +63,7 @@ class MetricsFile(Sink):
             self._warn_once(error)
 
     def rewind(self, step: int) -> None:
-        """Drop the lines after `step`, and half a line that a killed process has left."""
+        """Drop the lines after `step`, and an unfinished line of a killed process."""
         try:
             with replacing(self.path) as file:
                 for its, line in read_steps(self.path):
@@ -75,7 +75,7 @@ class MetricsFile(Sink):
             self._warn_once(error)
 
     def _append(self, line: bytes) -> None:
-        """Append the whole line or nothing: a full disk takes a part of it."""
+        """Append the whole line or nothing: on a full disk, a part of it may be written."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with appending(self.path) as file:
             start = file.seek(0, os.SEEK_END)
@@ -90,13 +90,13 @@ class MetricsFile(Sink):
 
 
 def json_number(value: Number) -> float | int | None:
-    """What strict JSON has for a number; None for NaN and infinity."""
+    """The number if strict JSON can have it, else (NaN and infinity) None."""
     number = value if isinstance(value, int) else float(value)
     return number if math.isfinite(number) else None
 
 
 def read_steps(path: Path) -> Iterator[tuple[int, bytes]]:
-    """(step, line) of a metrics file, whatever else is in it. Raises OSError, also when it is longer than `LARGEST`."""
+    """Each (step, line) of a metrics file; other lines are skipped. Raises OSError, also if it exceeds `LARGEST`."""
     with os.fdopen(open_regular(path), "rb") as file:
         if os.fstat(file.fileno()).st_size > LARGEST:
             raise OSError(errno.EFBIG, f"is longer than {LARGEST} bytes", str(path))

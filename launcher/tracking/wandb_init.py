@@ -1,4 +1,4 @@
-"""Starting a W&B run: online, else offline, else not at all. wandb (0.4 s) is imported here and nowhere earlier."""
+"""Starts a W&B run: online, else offline, else not at all. wandb (0.4 s) is imported here, not earlier."""
 
 import os
 import threading
@@ -27,9 +27,9 @@ Mode = Literal["online", "offline"]
 
 
 def start_wandb(config: WandbConfig, root: Path, shown: Mapping[str, Any]) -> "Run | None":
-    """The W&B run that `config` describes, below `root` unless it names a directory, with `shown` on its page.
+    """Start the W&B run of `config`, with `shown` on its page. Its files are below `root` unless `config.dir` is set.
 
-    What does not work is one warning. Takes about `config.init_timeout` at most, and never asks for a login.
+    A failure is only one warning. This takes about `config.init_timeout` at most, and never asks for a login.
     """
     modes: tuple[Mode, ...] = ("offline",) if config.mode == "offline" else ("online", "offline")
     problem: Exception | None = None
@@ -48,7 +48,7 @@ def start_wandb(config: WandbConfig, root: Path, shown: Mapping[str, Any]) -> "R
 
 
 def abandon_wandb(patience: float = 0.0) -> None:
-    """End wandb's service process, for which it waits when this process exits; kill it after `patience` seconds."""
+    """End wandb's service process; kill it after `patience` seconds. Otherwise wandb waits for it at exit."""
     thread = threading.Thread(target=_tear_down, daemon=True)
     thread.start()
     thread.join(patience)
@@ -60,14 +60,14 @@ def abandon_wandb(patience: float = 0.0) -> None:
 
 
 def one_line(error: object) -> str:
-    """wandb's messages have several."""
+    """The error in one line: wandb's messages have several."""
     return " ".join(str(error).split())
 
 
 def _tear_down() -> None:
     import wandb
 
-    with suppress(Exception, SystemExit):  # it reports a service that is gone
+    with suppress(Exception, SystemExit):  # it complains when its service is gone
         wandb.teardown()
 
 
@@ -116,5 +116,5 @@ def _settings(config: WandbConfig) -> "Settings":
         "finish_timeout_raises": True,
         "x_transaction_log_flush_interval": FLUSH_INTERVAL,
     }
-    known = wandb.Settings.model_fields  # some of them are younger than our lower bound of wandb
+    known = wandb.Settings.model_fields  # our oldest supported wandb lacks some of these settings
     return wandb.Settings(**{name: value for name, value in wanted.items() if value is not None and name in known})

@@ -1,4 +1,4 @@
-"""Where a component's W&B run is to be seen: written by the component, read by whoever shows the run."""
+"""The link to a component's W&B run: the component writes it, and commands that show the run read it."""
 
 import json
 from collections.abc import Sequence
@@ -14,22 +14,22 @@ from launcher.borders.values import Identity, Label, Name, PathText, Url
 from launcher.plan.spec import ForeignRun
 from launcher.rundir import RunDir
 
-MOST = 1000  # of a run's links, and of W&B's directories
+MOST = 1000  # links of a run, and also W&B directories
 _Directories = Annotated[tuple[PathText, ...], Field(max_length=MOST), FailFast()]
 
 
 @dataclass(frozen=True)
 class WandbLink:
-    component: Name | None  # None: a program of the user's has made it as it liked
+    component: Name | None  # None: the user's program started the W&B run by itself
     name: Label
     id: Identity
     url: Url | None  # None: the server has not seen the run
     directory: PathText  # W&B's own, of this attempt
-    unsynced: _Directories  # W&B's directories, oldest first, with something that may not have been uploaded
+    unsynced: _Directories  # W&B's directories that may not be fully uploaded, oldest first
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
-        """What a component has written, without what has been synced since; None if there is nothing to read."""
+        """A component's link, without directories that were synced later; None if there is no link."""
         try:
             link = TypeAdapter(cls).validate_python(json.loads(read_bytes(path)))
             return replace(link, unsynced=tuple(each for each in link.unsynced if not _is_synced(each)))
@@ -43,11 +43,11 @@ class WandbLink:
 
     @property
     def sync_command(self) -> str | None:
-        """What uploads the rest, to be pasted into a shell; None when everything is on the server."""
+        """The command to paste into a shell that uploads the rest; None when everything is on the server."""
         return sync_command(self.unsynced)
 
     def uploaded(self) -> Self:
-        """The link after everything of this attempt has reached the server."""
+        """The link for when everything of this attempt has been uploaded."""
         return replace(self, unsynced=tuple(each for each in self.unsynced if each != self.directory))
 
 
@@ -55,12 +55,12 @@ def sync_command(directories: Sequence[str]) -> str | None:
     """The command line that uploads W&B's directories; None if there are none."""
     if not directories:
         return None
-    is_online = any(Path(each).name.startswith("run-") for each in directories)  # wandb sync would skip these
+    is_online = any(Path(each).name.startswith("run-") for each in directories)  # wandb sync skips these by default
     return " ".join(["wandb sync", *(["--include-online"] if is_online else []), *map(quoted, directories)])
 
 
 def read_wandb_links(run: RunDir, foreign: Sequence[ForeignRun] = ()) -> list[WandbLink]:
-    """The links of a run's components, by the component's name, and what foreign programs have logged offline."""
+    """The links of a run's components, by name, and the runs that the user's programs have logged offline."""
     links = [link for path in sorted(run.wandb.glob("*.json"))[:MOST] if (link := WandbLink.read(path))]
     known = {link.id for link in links}
     told = [each for each in foreign if each.id not in known]
@@ -73,7 +73,7 @@ def _offline(foreign: ForeignRun) -> WandbLink:
 
 
 def _others(run: RunDir, links: Sequence[WandbLink], told: Sequence[ForeignRun]) -> list[WandbLink]:
-    """The runs below the run's own directory that a program has made as it liked."""
+    """The W&B runs in the run's directory that a user's program has started by itself."""
     claimed = {directory for link in links for directory in (link.directory, *link.unsynced)}
     named = tuple(f"-{each}" for each in (*(link.id for link in links), *(one.id for one in told)))
     ids: dict[str, list[Path]] = {}
@@ -84,7 +84,7 @@ def _others(run: RunDir, links: Sequence[WandbLink], told: Sequence[ForeignRun])
 
 
 def _offline_runs(directory: Path) -> list[Path]:
-    """Of `offline-run-20261126_091500-ID`, oldest first, those that have not been uploaded."""
+    """The directories such as `offline-run-20261126_091500-ID` that have not been uploaded, oldest first."""
     return [path for path in sorted(directory.glob("offline-run-*-*"))[-MOST:] if not _is_synced(str(path))]
 
 
@@ -93,5 +93,5 @@ def _offline_link(component: str | None, name: str, id: str, found: Sequence[Pat
 
 
 def _is_synced(directory: str) -> bool:
-    """Whether `wandb sync` has been here, or the directory is gone."""
+    """Whether `wandb sync` has uploaded the directory, or the directory is gone."""
     return not Path(directory).is_dir() or any(Path(directory).glob("*.wandb.synced"))

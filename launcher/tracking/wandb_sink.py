@@ -1,4 +1,4 @@
-"""One component's run at Weights & Biases. Whatever happens to W&B, training goes on, and does not wait for it."""
+"""One component's run at Weights & Biases. If W&B fails or hangs, training continues and does not wait for it."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 MAX_WAITING = 1_000
 """Calls that may wait for W&B; while its server hangs, later ones are dropped."""
 SERVICE_GRACE = 5.0
-"""Seconds beyond `finish_timeout` until wandb's own service counts as stuck."""
+"""Seconds after `finish_timeout` until wandb's service counts as stuck."""
 
 Call = Callable[["Run"], object]
 
 
 class WandbRun(Sink):
-    """The scalars of every step; tables of samples and distributions every so many steps and, complete, at the end.
+    """Logs the scalars of every step. Logs tables of samples and distributions now and then, and in full at the end.
 
-    A thread does the calls, since wandb asks its server before it logs a table. The first call that fails is a warning.
+    A thread calls wandb, because wandb asks its server before it logs a table. Only the first failure is a warning.
     """
 
     def __init__(self, component: str, run: "Run", config: WandbConfig, link_file: Path | None) -> None:
-        """Log to `run`, which has been started; `link_file` is where others find it."""
+        """Log to `run`, which has been started. Other processes find its link in `link_file`."""
         self._run, self._config = run, config
         self._samples, self._distributions = BoundedTable(), BoundedTable()
         self._has_failed = self._is_over = False
@@ -61,7 +61,7 @@ class WandbRun(Sink):
         return extras.enabled and (extras.samples or extras.distributions) and step % extras.interval == 0
 
     def finish(self, exit_code: int) -> None:
-        """Log the final tables, upload what is left and close the run. Takes about `finish_timeout` at most."""
+        """Log the final tables, upload the rest and close the run. Takes about `finish_timeout` at most."""
         if self._is_over:
             return
         self._is_over = True
@@ -112,14 +112,14 @@ class WandbRun(Sink):
         if filled:
             run.log(filled)
 
-    # --- where others find the run ---
+    # --- the link ---
 
     def _write_link(self) -> None:
         try:
             if self._link_file is not None:
                 self._link.write(self._link_file)
         except OSError as error:
-            logger.warning("cannot write where the W&B run is to be found: {}", error)
+            logger.warning("cannot write the link to the W&B run: {}", error)
 
 
 def _first_link(component: str, run: "Run", link_file: Path | None) -> WandbLink:

@@ -1,4 +1,4 @@
-"""Samples and distributions as rows of W&B tables, bounded in memory however long a run is."""
+"""Samples and distributions as rows of W&B tables, in bounded memory even for a long run."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -8,11 +8,11 @@ from typing import Any
 from launcher.tracking.sinks import Number, json_number
 
 ROWS_PER_STEP = 1_000
-"""A step with more has evenly spaced ones taken."""
+"""If a step has more, evenly spaced ones are taken."""
 MAX_ROWS = 10_000
-"""Of the final table; the oldest rows fall out."""
+"""Rows of the final table; the oldest ones are dropped."""
 MAX_CHARACTERS = 50_000_000
-"""Of all text in the final table; the oldest rows fall out."""
+"""Characters of all text in the final table; the oldest rows are dropped."""
 MAX_CELL = 10_000
 """Characters of a cell; a longer text is cut."""
 
@@ -47,7 +47,7 @@ class BoundedTable:
 
 
 def distribution_records(distributions: Mapping[str, Sequence[Number]]) -> list[dict[str, Number | None]]:
-    """One record for each index; a distribution that is shorter than the longest has None at the end."""
+    """One record for each index. Distributions shorter than the longest one are padded with None."""
     return [dict(zip(distributions, values, strict=True)) for values in zip_longest(*distributions.values())]
 
 

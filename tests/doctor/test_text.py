@@ -6,7 +6,7 @@ from launcher.doctor.check import Check
 from launcher.doctor.text import check_tmux, doctor_text
 
 TORCH = Check("rl, sft", "torch", "fail", "No module named 'torch'", "pip install torch")
-LOGIN = Check("W&B", "login", "warn", "nobody is logged in: " + "--wandb logs offline " * 5, "wandb login")
+LOGIN = Check("W&B", "login", "warn", "not logged in: " + "--wandb logs offline " * 5, "wandb login")
 PORT = Check("rl", "port", "ok", "127.0.0.1:1234 is free")
 
 

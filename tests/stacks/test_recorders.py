@@ -84,7 +84,7 @@ def test_a_record_that_another_user_has_written_is_not_read(tmp_path: Path) -> N
     os.chown(path, 4711, 4711)
     record = read_record(path, 0)
     assert record is not None
-    assert record.trouble == "its flight recorder has been written by another user"
+    assert record.trouble == "its flight recorder was written by another user"
 
 
 def test_a_pipe_a_link_or_a_directory_in_place_of_a_record_holds_nobody_up(tmp_path: Path) -> None:
