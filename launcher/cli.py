@@ -1,4 +1,4 @@
-"""The `launch` script: knows its commands by name, and loads them when one is called."""
+"""The `launch` script. It knows its commands by name, and loads one only when it is called."""
 
 import sys
 from difflib import get_close_matches
@@ -20,9 +20,9 @@ COMMANDS = {  # each is a module of launcher.commands
     "attach": "attach to a run's tmux panes",
     "status": "the runs, or one in full",
     "logs": "the logs of all components and ranks, in time order",
-    "stop": "ask a run to end, wait until nothing of it is left",
+    "stop": "ask a run to end, wait until its processes are gone",
     "stacks": "the Python stack of every process of a run, for a hang",
-    "doctor": "what this machine offers and lacks for a run",
+    "doctor": "what this machine has and lacks for a run",
 }
 
 HELP = """Start, watch, stop and diagnose RL and SFT runs.
@@ -76,7 +76,7 @@ def _short_of_something(error: OSError) -> int:
 
 
 def _without_stdout(error: OSError) -> int:
-    """Nobody reads any more (`launch --help | head -1`), which is no error, or there is no room for what is said."""
+    """The exit code when stdout fails. A closed pipe (`launch --help | head -1`) is no error, a full disk is one."""
     if isinstance(error, BrokenPipeError):
         return 0
     print(f"launch: stdout cannot be written: {error.strerror}", file=sys.stderr)
@@ -84,7 +84,7 @@ def _without_stdout(error: OSError) -> int:
 
 
 class Commands(TyperGroup):
-    """Knows the commands by name, and makes one only when it is called."""
+    """Lists the commands by name, and loads one only when it is called."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
@@ -92,8 +92,8 @@ class Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             close = get_close_matches(cmd_name, COMMANDS, n=1)
-            hint = f"did you mean launch {close[0]}?" if close else f"there are {', '.join(COMMANDS)}"
-            raise UserError(f"{cmd_name} is no command", hint)
+            hint = f"did you mean launch {close[0]}?" if close else f"the commands are {', '.join(COMMANDS)}"
+            raise UserError(f"{cmd_name} is not a command", hint)
         return import_module(f"launcher.commands.{cmd_name}").command
 
     def format_help(self, ctx: Any, formatter: Any) -> None:

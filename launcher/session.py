@@ -1,4 +1,4 @@
-"""From a plan to its exit code: where run and view are connected, for `launch rl`, `launch sft` and `launch resume`."""
+"""Runs a plan and returns the exit code: connects supervisor and views for `launch rl`, `launch sft` and `resume`."""
 
 import os
 import shutil
@@ -46,13 +46,13 @@ if TYPE_CHECKING:
     from launcher.view.tmux.panes import StatusLine
 
 PlanAttempt = Callable[[int], Plan]
-"""Makes the plan of an attempt, which differs from another attempt's in its paths alone."""
+"""Makes the plan of an attempt. The attempts of a run differ only in their paths."""
 
 SHARED_POLL = 0.2  # seconds between two looks at a directory that nodes share
 
 
 class Screen(Protocol):
-    """What shows a run to the person who started it."""
+    """Shows a run to the person who started it."""
 
     def __call__(self, event: Event | Action) -> None: ...
 
@@ -71,8 +71,8 @@ def carry_out(
 ) -> int:
     """Carry out the plan of an attempt: everything from the run's directory to its summary.
 
-    `earlier` is the state of the attempts before this one, `meeting` that of the nodes of a run on several. Returns
-    launch's exit code, and raises UserError when the directory cannot be had.
+    `earlier` is the state of the earlier attempts. `meeting` has the other nodes, if there are any. Returns launch's
+    exit code. Raises UserError when the run's directory cannot be used.
     """
     notes: list[str] = []
     try:
@@ -104,17 +104,17 @@ def carry_out(
         state.state.watcher = identify(os.getppid())
         return _Session(plan, plan_attempt, config, state, lock, links).run(guard, pipe, notes)
     except Exception as error:
-        if state.state.ended is None:  # not to look like one that was killed
+        if state.state.ended is None:  # otherwise the run would look as if it had been killed
             state.end("failed", 1, None)
         if short := shortage(error):
             raise short from None
 
-        get_logger().exception("launch itself has failed")  # stderr may be nowhere
+        get_logger().exception("launch itself has failed")  # stderr may be closed
         raise
 
 
 def _await_shared(run: RunDir, run_id: str) -> None:
-    """Raises UserError when this node does not see what node 0 has written to the run's directory."""
+    """Wait for node 0's run.json. Raises UserError if this node does not see it in the run's directory."""
     deadline = time.monotonic() + SHARED_WITHIN
     while (state := read_state(run.on(None))) is None or state.run_id != run_id:
         if time.monotonic() > deadline:
@@ -126,8 +126,8 @@ def _await_shared(run: RunDir, run_id: str) -> None:
 
 
 def _open_panes(plan: Plan, state: RunState, config: RunConfig) -> str | None:
-    """Open the run's panes; returns why there are none, if there should be."""
-    if not config.tmux.enabled or state.slurm:  # on a node nobody attaches, and a tmux server would outlive the job
+    """Open the run's panes. Returns why that failed, else None."""
+    if not config.tmux.enabled or state.slurm:  # nobody attaches on a node, and tmux would outlive the job
         return None
 
     from launcher.view.tmux.client import TmuxError, open_panes  # libtmux takes long to import
@@ -153,7 +153,7 @@ def _leave_terminal(plan: Plan) -> int:
 
 
 class _Session:
-    """What the supervisor does from its first moment to its last."""
+    """The supervisor's process, from its start to its exit code."""
 
     def __init__(
         self,
@@ -202,11 +202,11 @@ class _Session:
         if pipe is not None:
             return Detached(self.plan, header, pipe)
         log = get_logger()
-        lost = "the console is gone ({}); the run goes on"
+        lost = "the console is gone ({}); the run continues"
         return Console(self.plan, header, self.config.every_line, lambda error: log.info(lost, error))
 
     def _next_attempt(self, policy: Policy) -> Plan:
-        """The attempt has failed: keep what it came to, and make the plan and the directory of another."""
+        """The attempt has failed: record its failure, and make the next attempt's plan and directory."""
         failure = self._failure(policy)
         if failure:
             get_logger().info("{}", failure_block(self.plan, failure))
@@ -235,7 +235,7 @@ class _Session:
         return find_cause(self.plan, policy.culprit, tuple(policy.collateral), policy.told, facts)
 
     def _end(self, policy: Policy, troubles: Mapping[str, str]) -> str:
-        """Write down how the run has ended, and return what is to be said of it."""
+        """Record how the run ended, and return the text to show."""
         failure = self._failure(policy)
         reason = policy.stopped_by
         if policy.state is State.STOPPED and self.state.state.reason is None:
@@ -243,7 +243,7 @@ class _Session:
         self.state.end(policy.state.value, policy.exit_code, failure_state(self.plan, failure), reason)
         shutil.rmtree(self.plan.run.sockets, ignore_errors=True)
         self._on_exit()
-        os.close(self.lock)  # a console that nobody reads must not hold the directory
+        os.close(self.lock)  # release the directory now: a console that nobody reads may block us
         words = summary(self.plan, self.state.state, troubles)
         return failure_block(self.plan, failure) + words if failure else words
 

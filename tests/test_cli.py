@@ -111,8 +111,8 @@ def taken() -> Iterator[int]:
         ("attach", r"there is no run yet\n.*launch rl"),
         ("attach otter", r"there is no run yet"),
         ("attach --windoww x", r"No such option: --windoww .*--window"),
-        ("atach", r"atach is no command\n  did you mean launch attach\?"),
-        ("train", r"train is no command\n  there are rl, sft, "),
+        ("atach", r"atach is not a command\n  did you mean launch attach\?"),
+        ("train", r"train is not a command\n  the commands are rl, sft, "),
     ],
 )
 def test_a_wrong_request_is_one_message_and_leaves_nothing_behind(
@@ -288,7 +288,7 @@ def test_a_path_is_only_a_path(terminal: Terminal, name: str) -> None:
     found = json.loads(terminal.type("status", name, "--json").stdout)
     assert (found["directory"], found["state"]) == (str(root), "finished")
     assert "trainer: started" in terminal.type("logs", name).stdout
-    assert "nothing of it is left" in terminal.type("stop", name).stdout
+    assert "its processes have ended" in terminal.type("stop", name).stdout
     assert terminal.type("resume", name).returncode == 0
     assert not list(terminal.home.parent.rglob("pwned"))
 

@@ -19,7 +19,7 @@ def attach(
     window: Annotated[str | None, typer.Option(help="the window to show: logs, ranks, launcher, metrics")] = None,
     trust: TrustOption = False,
 ) -> int:
-    """Attach to a run's tmux panes; they are opened again if they were closed, also for a run that has ended."""
+    """Attach to a run's tmux panes. Closed panes are opened again, also for a run that has ended."""
     found, state = find_run(run, "attach")
     check_trusted(found, state.name, "attach", trust)
     session = ensure_panes(layout_of(found, state), state.tmux_socket)

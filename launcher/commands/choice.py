@@ -1,4 +1,4 @@
-"""Which run a command means: one function decides for all of them."""
+"""Finds the run that a command means: one function for all commands."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -18,11 +18,11 @@ LISTED = 8  # runs in a message
 def find_run(text: str | None, command: str) -> tuple[RunDir, RunState]:
     """The run that `launch COMMAND [RUN]` means, and its state.
 
-    RUN is a directory, a name or the beginning of a name. Without it a run of this project is meant: the newest that
-    is alive, else the newest. `stop` and `resume`, which change a run, take one only if no other could be meant.
+    RUN is a directory, a name or the beginning of a name. Without RUN, it is the newest live run of this project, or
+    else the newest one. `stop` and `resume` change a run, so without RUN they need exactly one candidate.
 
     Raises:
-        UserError: there is no such run, or several could be meant.
+        UserError: there is no such run, or there are several candidates.
     """
     return open_run(_here(command) if text is None else _named(text, command))
 
@@ -55,21 +55,21 @@ def _here(command: str) -> Path:
         raise _none_here(command)
     runs = _by_start(roots)
     if not runs:
-        return roots[0]  # its run.json cannot be read: whoever opens it says so
+        return roots[0]  # its run.json cannot be read: the caller reports that
     meant = _could_be_meant(runs, command)
     if len(meant) > 1:
         raise UserError(
-            f"{len(meant)} runs could be meant, name one of them",
+            f"{len(meant)} runs fit, name one of them",
             _listing([found.run.root for found in meant], command),
         )
     return meant[0].run.root
 
 
 def _could_be_meant(runs: Sequence[_Found], command: str) -> Sequence[_Found]:
-    """Of the runs of this project, the newest first; one alone unless the command changes something."""
+    """The candidates of this project, the newest first. Only one unless the command changes a run."""
     if command == "stop":
         return [found for found in runs if found.can_be_stopped] or runs[:1]
-    if command == "resume":  # one that has finished goes further with more steps, so the newest always may be meant
+    if command == "resume":  # a finished run can continue with more steps, so the newest is always a candidate
         return [found for found in runs if found.can_be_continued] if runs[0].can_be_continued else runs
     return [next((found for found in runs if found.is_alive), runs[0])]
 
@@ -80,11 +80,11 @@ def _none_here(command: str) -> UserError:
         return UserError("there is no run yet", "start one with: launch rl")
     alive_first = sorted(runs, key=lambda found: not found.is_alive)
     listing = _listing([found.run.root for found in alive_first], command)
-    return UserError("there is no run below ./outputs; one that is elsewhere must be named", listing)
+    return UserError("there is no run below ./outputs; name a run that is elsewhere", listing)
 
 
 def _by_start(roots: Iterable[Path]) -> list[_Found]:
-    """Those that can be read, the one that was started last first."""
+    """The runs that can be read, the newest first."""
     runs = [recorded(root) or RunDir(root) for root in roots]
     found = [_Found(run, state) for run in runs if (state := read_state(run))]
     return sorted(found, key=lambda found: found.state.started, reverse=True)
@@ -110,7 +110,7 @@ def is_called(text: str) -> bool:
 
 
 def _called(text: str) -> list[Path]:
-    """What has a slash in it, or a dot alone, is a directory and nothing else."""
+    """Whether the text can only be a directory: it has a slash, or is `.` or `..`."""
     here = {Path(text).resolve()} if text and recorded(Path(text)) else set()
     return sorted(here if "/" in text or text in ("", ".", "..") else here | set(runs_called(text)))
 
@@ -123,11 +123,11 @@ def _unknown(text: str) -> UserError:
     return UserError(f"there is no run {text!r}", f"the newest: {newest}")
 
 
-# --- what is said -----------------------------------------------------------------------------------------------------
+# --- messages -----------------------------------------------------------------------------------------------------
 
 
 def _listing(roots: Sequence[Path], command: str, by_directory: bool = False) -> str:
-    """The runs, and what to type for the first of them."""
+    """The runs, and the command line for the first of them."""
     lines = [_line(root) for root in roots[:LISTED]]
     if len(roots) > LISTED:
         lines.append(f"and {len(roots) - LISTED} more: launch status --all")

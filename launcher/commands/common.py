@@ -10,7 +10,7 @@ TRUST = "act on a run's directory though others own it or may write there"
 NAMED = "a run's name, the beginning of it, or its directory"
 RunArgument = Annotated[
     str | None,
-    typer.Argument(metavar="[RUN]", help=f"{NAMED}; default: the newest below ./outputs, a living one first"),
+    typer.Argument(metavar="[RUN]", help=f"{NAMED}; default: the newest live run below ./outputs, else the newest"),
 ]
 
 TrustOption = Annotated[bool, typer.Option("--trust", help=TRUST)]

@@ -13,7 +13,7 @@ from launcher.doctor.text import check_tmux, doctor_text
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False) -> int:
-    """Say what this machine offers and lacks for a run, and what fixes it; exit code 1 if none could start here."""
+    """Check what this machine has and lacks for a run, and how to fix it. Exit code 1 if no run can start here."""
     checks = [*examine(), check_tmux()]
     text = json.dumps([asdict(check) for check in checks], indent=1) + "\n" if as_json else doctor_text(checks)
     sys.stdout.write(text)

@@ -15,7 +15,7 @@ from launcher.view.logs.request import LogRequest, components_of, select
 
 
 def find_logs(run: str | None, component: str | None) -> tuple[tuple[RunDir, RunState], str | None]:
-    """The run and the component; `launch logs trainer` is that of the run that is meant without a name."""
+    """The run and the component. In `launch logs trainer` the run is the same as without a name."""
     if run is not None and component is None and not is_called(run):
         with suppress(UserError):
             meant = find_run(None, "logs")
@@ -31,9 +31,9 @@ def logs(
     rank: Annotated[list[int] | None, typer.Option(help="this rank alone; may be repeated")] = None,
     level: Annotated[str | None, typer.Option(help="this level and above: DEBUG, INFO, WARNING, ERROR …")] = None,
     attempt: Annotated[int | None, typer.Option(help="an earlier attempt; default: the newest")] = None,
-    since: Annotated[str | None, typer.Option(help="for so long (10m), or since a time (14:30)")] = None,
+    since: Annotated[str | None, typer.Option(help="from the last 10m, say, or since a time (14:30)")] = None,
     grep: Annotated[str | None, typer.Option(help="entries in which this regular expression is found")] = None,
-    labels: Annotated[bool, typer.Option(help="say before each line whose it is")] = True,
+    labels: Annotated[bool, typer.Option(help="put component and rank before each line")] = True,
     every_line: Annotated[
         bool, typer.Option("--every-line", help="also lines that several ranks have logged alike")
     ] = False,

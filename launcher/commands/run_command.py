@@ -1,4 +1,4 @@
-"""The commands that start an attempt: an option for each field of the configuration, and a few of their own."""
+"""The commands that start an attempt. They have one option per field of the configuration, and a few of their own."""
 
 import inspect
 from collections.abc import Callable, Iterable
@@ -19,7 +19,7 @@ RUN_OPTIONS = {
 
 
 def run_command(kind: str, run: Callable[..., int], help: str, options: Iterable[str]) -> Any:
-    """A command with an option for each field of the kind's configuration, and some of those above."""
+    """A command with an option for each field of the kind's configuration, and some of RUN_OPTIONS."""
     more = [_flag(name, RUN_OPTIONS[name]) for name in options]
     model: type[RLConfig] | type[SFTConfig] = RLConfig if kind == "rl" else SFTConfig
     return config_command(model, run, help, more)
@@ -34,6 +34,6 @@ def start_run(
     request: RunRequest[RLConfig] | RunRequest[SFTConfig], dry_run: bool, clean: bool, detach: bool, trust: bool
 ) -> int:
     """`launch rl` and `launch sft`."""
-    from launcher.commands.start import start  # not for the help, which is typed a hundred times a day
+    from launcher.commands.start import start  # the help must be fast, and does not need it
 
     return start(request, dry_run, clean, detach, trust)

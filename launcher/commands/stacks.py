@@ -18,10 +18,10 @@ from launcher.stacks.text import stacks_text
 
 def stacks(
     run: RunArgument = None,
-    rank: Annotated[int | None, typer.Option(help="this rank alone, and what is below it")] = None,
-    threads: Annotated[bool, typer.Option("--threads", help="the other threads in full, too")] = False,
+    rank: Annotated[int | None, typer.Option(help="only this rank and its child processes")] = None,
+    threads: Annotated[bool, typer.Option("--threads", help="also the other threads in full")] = False,
 ) -> int:
-    """Show where every Python process of a run stands, and which collective a rank never came to; for a hang."""
+    """For a hang: show the stack of every Python process of a run, and the collective that a rank never enqueued."""
     found, state = of_this_host(*find_run(run, "stacks"))
     taken = take_stacks(found, state, rank)
     collectives = collective_lines(read_recorders(found, state), time.time()) if rank is None else []

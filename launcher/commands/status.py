@@ -17,17 +17,15 @@ from launcher.view.terminal import shows_colours
 
 
 def status(
-    run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help=f"{NAMED}; default: all those below ./outputs")
-    ] = None,
-    everywhere: Annotated[bool, typer.Option("--all", help="the runs elsewhere, too, each with its directory")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="for programs; docs/status.md says what is in it")] = False,
+    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help=f"{NAMED}; default: all below ./outputs")] = None,
+    everywhere: Annotated[bool, typer.Option("--all", help="also the runs elsewhere, each with its directory")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs, described in docs/status.md")] = False,
 ) -> int:
-    """Show the runs of this project in a table, or one in full; whether a run is alive is checked, not believed."""
+    """Show the runs of this project in a table, or one run in full. Checks that each run is really alive."""
     if run is None:
         return _status_of_all(everywhere, as_json)
     if everywhere:
-        raise UserError(f"--all shows every run, and {run} is one of them", "leave one of the two out")
+        raise UserError(f"--all shows every run, and {run} is one of them", "give only one of the two")
     found, state = find_run(run, "status")
     details = run_details(found, state)
     print(json.dumps(asdict(details), indent=1) if as_json else run_page(state, details, shows_colours()))

@@ -18,13 +18,13 @@ from launcher.slurm.jobs import ask_for, known_state, stop_job
 
 def stop(
     run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help=f"{NAMED}; default: the only living one below ./outputs")
+        str | None, typer.Argument(metavar="[RUN]", help=f"{NAMED}; default: the only live one below ./outputs")
     ] = None,
     grace: Annotated[str | None, typer.Option(help="how long it may take; default: the run's own grace")] = None,
-    now: Annotated[bool, typer.Option("--now", help="do not ask, kill")] = False,
+    now: Annotated[bool, typer.Option("--now", help="kill at once, without asking first")] = False,
     trust: TrustOption = False,
 ) -> int:
-    """Ask a run to end, and wait until nothing of it is left; a run that has ended is no error."""
+    """Ask a run to end, and wait until its processes are gone. It is no error if the run has ended already."""
     seconds = None if grace is None else _grace(grace)
     found, state = find_run(run, "stop")
     found, state = (found, state) if state.slurm else of_this_host(found, state)
@@ -33,7 +33,7 @@ def stop(
     if known_state(found, state, ask_for([state])).word in GOING_ON:
         print(in_one_line(f"stopping {state.name} ..."), flush=True)
     after = stop_job(found, state, seconds, now) if state.slurm else stop_run(found, seconds, now)
-    print(in_one_line(f"{state.name}: {known_state(found, after, ask_for([after])).word}, nothing of it is left"))
+    print(in_one_line(f"{state.name}: {known_state(found, after, ask_for([after])).word}, its processes have ended"))
     return 0
 
 

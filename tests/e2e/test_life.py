@@ -64,7 +64,7 @@ def test_a_detached_run_gives_the_prompt_back_and_goes_on_until_it_is_stopped(la
     assert len(run.rank_pids()) == 1
     stopped = command(launch, "stop", "run")
     assert stopped.returncode == 0
-    assert "stopped, nothing of it is left" in stopped.stdout
+    assert "stopped, its processes have ended" in stopped.stdout
     assert not launch.alive()
     assert run.state().state == "stopped"
 
@@ -76,7 +76,7 @@ def test_stop_in_an_empty_directory_leaves_a_run_elsewhere_alone_and_says_how_to
     refused = command(launch, "stop", cwd="empty")
     name = run.state().name
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert refused.stderr.startswith("launch: there is no run below ./outputs; one that is elsewhere must be named\n")
+    assert refused.stderr.startswith("launch: there is no run below ./outputs; name a run that is elsewhere\n")
     assert refused.stderr.endswith(f"{run.run.root}\n  such as: launch stop {name}\n")
     assert run.state().state == "running"
     assert command(launch, "stop", name[:-1], cwd="empty").returncode == 0
@@ -90,7 +90,7 @@ def test_ctrl_c_while_a_detached_run_starts_gives_the_prompt_back_and_leaves_the
     assert run.exit_code() == 130
     assert "the run goes on in the background; end it with: launch stop exp-lr3\n" in run.output
     assert run.state().state == "running"
-    assert "stopped, nothing of it is left" in command(launch, "stop", "run").stdout
+    assert "stopped, its processes have ended" in command(launch, "stop", "run").stdout
 
 
 def test_a_detached_run_that_cannot_start_fails_with_its_failure_block(launch: Launcher) -> None:

@@ -80,7 +80,7 @@ def test_launch_stop_ends_a_running_job_and_leaves_nothing(login: Login) -> None
     run = login.script(PATIENT)
     run.wait_for_line("is there")
     assert words(login)["state"] == "running"
-    assert "nothing of it is left" in login.type("stop", "run")
+    assert "its processes have ended" in login.type("stop", "run")
     assert not login.alive()
     assert login.cluster.job(run.job)["JobState"] == "CANCELLED"
 
@@ -91,7 +91,7 @@ def test_a_queued_job_is_shown_with_slurms_reason_refused_a_resume_and_stopped(l
     assert (status["state"], status["reason"], status["job"]) == ("queued", "JobHeldUser", run.job)
     assert "JobHeldUser" in login.type("status", "--all")
     assert "is queued" in login.type("resume", "run", code=2)
-    assert "nothing of it is left" in login.type("stop", "run")
+    assert "its processes have ended" in login.type("stop", "run")
     assert words(login)["state"] == "cancelled"
     assert run.state().state == "stopped"
 
@@ -103,7 +103,7 @@ def test_a_job_that_was_cancelled_in_the_queue_can_be_submitted_again(login: Log
     assert "submitted as job" in login.type("resume", "run")
     assert words(login)["state"] == "queued"
     assert run.state().attempt == 2
-    assert "nothing of it is left" in login.type("stop", "run")
+    assert "its processes have ended" in login.type("stop", "run")
 
 
 def test_a_run_json_that_names_another_runs_job_has_it_left_alone(login: Login) -> None:
@@ -115,7 +115,7 @@ def test_a_run_json_that_names_another_runs_job_has_it_left_alone(login: Login) 
     assert f"job {precious.job} is not this run's: it is root's, called {precious.state().name}" in said
     assert login.cluster.job(precious.job)["JobState"] == "PENDING"
     forged.run.state.write_text(text)
-    assert "nothing of it is left" in login.type("stop", "forged")
+    assert "its processes have ended" in login.type("stop", "forged")
     assert login.cluster.job(forged.job)["JobState"] == "CANCELLED"
 
 
