@@ -1,8 +1,7 @@
 """Opens the files of a run safely: another user may have written to its directory.
 
 Only regular files are opened. A symbolic link as the last part of a path is not followed, and a FIFO, device or socket
-cannot block the reader. Reads are limited in size. A file is replaced by a new
-one that is renamed.
+cannot block the reader. Reads are limited in size. A file is replaced by a rename.
 """
 
 import errno

@@ -1,4 +1,4 @@
-"""Why a run failed: the culprit's own words, found in its files, and what the machine knows of its end."""
+"""Why a run failed: the culprit's traceback or last log lines, and the machine's facts, such as the OOM killer."""
 
 import platform
 import signal
@@ -19,12 +19,12 @@ from launcher.failure.torchrun_account import (
 from launcher.failure.tracebacks import condensed, find_traceback
 from launcher.plan.spec import Plan, ProcessSpec, Ranks
 
-SHOWN_COLUMNS = 1000  # of a longer line, its beginning
-LAST_LINES = 20  # of what ended without a traceback
-LAST_LINES_OF_KILLED = 5  # they say what it did, not why it ended
+SHOWN_COLUMNS = 1000  # a longer line is cut
+LAST_LINES = 20  # for an end without a traceback
+LAST_LINES_OF_KILLED = 5  # fewer, as they do not say why it was killed
 
 Facts = Callable[[Culprit], list[str]]
-"""What the machine knows of the culprit's end, a sentence a line."""
+"""Finds the machine's facts about the culprit's end, one sentence each."""
 
 
 def find_cause(
@@ -34,9 +34,9 @@ def find_cause(
     told: Mapping[int, Failure] | None = None,
     facts: Facts = lambda culprit: [],
 ) -> Failure | None:
-    """The failure of a run that has ended; None when it has no culprit, and so did not fail.
+    """The failure of a run that has ended. None without a culprit: the run did not fail.
 
-    Another node's is as that node has told it, and node 0, which hears all, is believed before what was found here.
+    A failure on another node is taken from that node's report. Node 0 hears all nodes, so its report always wins.
     """
     if culprit is None:
         return None
@@ -49,11 +49,11 @@ def find_cause(
 
 
 def _without_words(plan: Plan, culprit: Culprit) -> Failure:
-    """Another node's failure of which that node has not told the end."""
+    """A failure on another node that has sent no report."""
     hosts = plan.nodes.hosts if plan.nodes else ()
     host = hosts[culprit.node] if culprit.node is not None and culprit.node < len(hosts) else None
     where = f"node {culprit.node}" + (f", {host}," if host else "")
-    unsaid = f"{where} has said no more: launch was killed there, or the machine or its network is gone"
+    unsaid = f"{where} has sent no report: launch was killed there, or the machine or its network is down"
     cause = culprit.words or unsaid
     return Failure(culprit.component, culprit.rank, culprit.what, cause, None, (), culprit.node, host)
 
@@ -75,7 +75,7 @@ def _find_here(plan: Plan, culprit: Culprit, collateral: tuple[str, ...], facts:
 
 
 def global_rank(spec: ProcessSpec | None, local_rank: int | None) -> int | None:
-    """The rank's number among those of all nodes."""
+    """The global rank, over all nodes."""
     return local_rank if local_rank is None or spec is None or spec.ranks is None else spec.ranks.first + local_rank
 
 
@@ -88,7 +88,7 @@ def _shortened(line: str) -> str:
 
 
 def _who_it_was(spec: ProcessSpec, culprit: Culprit) -> Culprit:
-    """The rank behind what was seen first, where there are ranks."""
+    """Under torchrun, the rank that failed first."""
     if spec.ranks is None:
         return culprit
     culprit = culprit if culprit.rank is not None else _torchruns_own_account(spec, culprit)
@@ -97,16 +97,16 @@ def _who_it_was(spec: ProcessSpec, culprit: Culprit) -> Culprit:
 
 
 def _torchruns_own_account(spec: ProcessSpec, culprit: Culprit) -> Culprit:
-    """What torchrun says of its end, when it ended before a rank was seen to."""
+    """torchrun's own account, for when torchrun ended before we saw a rank end."""
     ended_by_itself = culprit.exit_code is not None
     got = signal_to_torchrun(spec) if ended_by_itself else None
     return torchrun_blames(spec) or (replace(culprit, what=received_text(got)) if got else culprit)
 
 
 def _who_raised_first(ranks: Ranks, culprit: Culprit) -> Culprit:
-    """Another rank, if it raised a second or more before the one that was seen to end first.
+    """Another rank, if it raised at least a second before the rank that ended first.
 
-    A rank may take its time to end after an error, while another one ends at once of the connection it has lost.
+    After an error a rank may exit slowly, while a peer that lost its connection exits at once.
     """
     times, first = times_of_errors(ranks), first_to_fail(ranks)
     if culprit.rank not in times or first is None or not 0 < times[first] < times[culprit.rank]:
@@ -126,7 +126,7 @@ class _Words:
     is_traceback: bool = False
 
     def with_facts(self, facts: list[str]) -> list[str]:
-        """The exception's own line comes first; the last lines of something else say less than the machine does."""
+        """An exception's own line comes before the facts. Last lines without a traceback come after them."""
         if not facts or not self.lines:
             return facts or self.lines
         if self.is_traceback:
@@ -135,7 +135,7 @@ class _Words:
 
 
 def _all_words(spec: ProcessSpec, culprit: Culprit) -> Iterator[_Words]:
-    """What may tell why it has ended, the best first; some of it has no lines."""
+    """The texts that may explain the end, the best first. Some are empty."""
     most = LAST_LINES_OF_KILLED if culprit.exit_code == -signal.SIGKILL else LAST_LINES
     if spec.ranks is not None and culprit.rank is not None:
         for directory in rank_directories(spec.ranks, culprit.rank):
@@ -165,7 +165,7 @@ def _last_words(log: Path, most: int) -> _Words:
 
 
 def last_words(log: Path) -> str:
-    """The last traceback in a log, or else its last lines; empty when it has none."""
+    """The last traceback in a log, or else its last lines. Empty for an empty log."""
     return "\n".join(_last_words(log, LAST_LINES).lines)
 
 
@@ -174,7 +174,7 @@ def _has_text(file: Path) -> bool:
 
 
 def _age(words: _Words) -> float:
-    """The file that was written last comes first."""
+    """Sorts the most recently written file first."""
     try:
         return -words.log.stat().st_mtime
     except OSError:

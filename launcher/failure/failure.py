@@ -1,4 +1,4 @@
-"""Who ended a run that failed, and what is known of it."""
+"""Which process made a run fail, and what is known about it."""
 
 import signal
 from dataclasses import dataclass
@@ -8,15 +8,15 @@ from launcher.borders.values import AbsolutePath, Count, ExitCode, Host, Phrase,
 
 @dataclass(frozen=True)
 class Culprit:
-    """Whose ending ended the run."""
+    """The process whose end made the run fail."""
 
     component: Phrase
     what: Phrase
-    rank: Count | None = None  # local rank; the global one of a culprit on another node
+    rank: Count | None = None  # local rank; for a culprit on another node the global rank
     exit_code: ExitCode | None = None
     node: Count | None = None  # set if it was on another node
-    words: Text = ""  # what is known of it that stands in no log of its own
-    file: AbsolutePath | None = None  # the file to open, where it is not a log of its own
+    words: Text = ""  # an explanation that is in no log of the culprit
+    file: AbsolutePath | None = None  # the file to open, if it is not the culprit's log
 
     @property
     def text(self) -> str:
@@ -27,9 +27,9 @@ class Culprit:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What the processes did when something that should move had not for too long."""
+    """What the processes were doing when the watchdog found a hang."""
 
-    rank: int | None = None  # local rank, the one that the others wait for, if it is just one
+    rank: int | None = None  # local rank: the straggler, if there is exactly one
     lines: tuple[str, ...] = ()
     file: AbsolutePath | None = None  # the stacks of all processes
 
@@ -37,17 +37,17 @@ class Diagnosis:
 @dataclass(frozen=True)
 class Failure:
     component: Phrase
-    rank: Count | None  # the global one
+    rank: Count | None  # global rank
     what: Phrase  # exit code or signal, or the rule that was broken
     cause: Text  # the traceback, or the last lines of the log; may have many lines
     log: AbsolutePath | None  # the file to open
     collateral: tuple[Phrase, ...]
-    node: Count | None = None  # of a run on several nodes, where it was
+    node: Count | None = None  # set in a run on several nodes
     host: Host | None = None
 
 
 def exit_text(exit_code: int | None) -> str:
-    """ "exit code 3", or the signal by name."""
+    """ "exit code 3", or the signal's name."""
     if exit_code is None:
         return "unknown exit code"
     if exit_code >= 0:

@@ -1,4 +1,4 @@
-"""Reads the end of files that may hold anything."""
+"""Reads the end of a log file, which may contain any bytes."""
 
 import re
 from pathlib import Path
@@ -6,12 +6,12 @@ from pathlib import Path
 from launcher.borders.files import reading
 from launcher.borders.screen import printable
 
-TAIL = 256 * 1024  # bytes that are read of a file's end
+TAIL = 256 * 1024  # bytes
 _RANK_PREFIX = re.compile(r"^\[rank\d+\]: ?", re.MULTILINE)  # torch.distributed's, before each line of a traceback
 
 
 def tail(path: Path) -> str:
-    """The end of a file; empty when it cannot be read."""
+    """The end of a file. Empty if the file cannot be read."""
     try:
         with reading(path) as file:
             file.seek(max(0, file.seek(0, 2) - TAIL))
@@ -21,6 +21,6 @@ def tail(path: Path) -> str:
 
 
 def clean(text: str) -> str:
-    """Without what is not meant to be read."""
-    utf8 = text.encode("utf-8", "replace").decode()  # a lone surrogate stands in no file of ours
+    """The text without control characters and rank prefixes."""
+    utf8 = text.encode("utf-8", "replace").decode()  # lone surrogates must not reach our files
     return _RANK_PREFIX.sub("", printable(utf8))

@@ -1,4 +1,4 @@
-"""What the kernel tells of memory that ran out: its counts, the limits of cgroups, its log."""
+"""The kernel's evidence of out-of-memory kills: its counters, cgroup limits and log."""
 
 import os
 import re
@@ -15,13 +15,13 @@ LONGEST = 200  # characters of a line of the kernel's log
 
 @dataclass(frozen=True)
 class MemoryGroup:
-    """The cgroup that a process's memory counts for: a directory of version 2 or 1; None where there is none to see."""
+    """The cgroup that limits a process's memory: a directory of cgroup v2 or v1. None if it is not visible."""
 
     directory: Path | None
 
     @classmethod
     def of(cls, pid: int, cgroups: Path = CGROUPS) -> "MemoryGroup":
-        """A container may see its own directory as the root, whatever /proc calls it."""
+        """The cgroup of a process. In a container it may be the root directory, whatever path /proc shows."""
         with suppress(OSError):
             text = Path(f"/proc/{pid}/cgroup").read_text()
             for _, controllers, path in (line.split(":", 2) for line in text.splitlines()):
@@ -33,12 +33,12 @@ class MemoryGroup:
         return cls(None)
 
     def oom_kills(self) -> int | None:
-        """How many processes of it the kernel has killed for lack of memory; None if that cannot be read."""
+        """The number of out-of-memory kills in this cgroup. None if unreadable."""
         counts = [self._number(file, "oom_kill") for file in ("memory.events", "memory.oom_control")]
         return next((count for count in counts if count is not None), None)
 
     def limit(self) -> int | None:
-        """Bytes; the lowest of its own and its parents' limits. None without any."""
+        """In bytes: the lowest limit of this cgroup and its parents. None without a limit."""
         if self.directory is None:
             return None
         above = (self.directory, *self.directory.parents)
@@ -59,12 +59,12 @@ class MemoryGroup:
 
 
 def machine_oom_kills() -> int | None:
-    """How many processes the kernel has killed for lack of memory since it booted."""
+    """The number of out-of-memory kills since boot."""
     return _number(Path("/proc/vmstat"), "oom_kill")
 
 
 def _number(file: Path, name: str) -> int | None:
-    """The number on the line that begins with this name, or of a file that is just a number."""
+    """The number on the line of this name, or the number that is the whole file."""
     try:
         found = re.search(rf"^{name}\s*(\d+)$", file.read_text(), re.MULTILINE)
     except OSError:
@@ -73,7 +73,7 @@ def _number(file: Path, name: str) -> int | None:
 
 
 class KernelLog:
-    """What dmesg shows, from now on; empty where it may not be read. The clock of its stamps may be any."""
+    """The kernel's log (dmesg) from now on. Empty without permission. Its timestamps are not used."""
 
     def __init__(self, path: Path = KERNEL_LOG) -> None:
         self._messages: list[str] = []
@@ -83,8 +83,8 @@ class KernelLog:
             os.lseek(self._descriptor, 0, os.SEEK_END)
 
     def lines(self, text: str) -> list[str]:
-        """The messages that hold this text, without control characters."""
-        with suppress(OSError):  # there are no more, or some were overwritten before they were read
+        """The messages since then that contain this text, without control characters."""
+        with suppress(OSError):  # no more messages, or some were overwritten unread
             while self._descriptor is not None and (record := os.read(self._descriptor, 8192)):
                 message = record.partition(b"\n")[0].partition(b";")[2].decode(errors="replace")
                 self._messages.append(in_one_line(message)[:LONGEST])

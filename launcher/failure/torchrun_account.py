@@ -1,4 +1,4 @@
-"""What torchrun and its ranks have written down of their end."""
+"""Reads what torchrun and its ranks wrote about their end."""
 
 import json
 import re
@@ -15,11 +15,11 @@ from launcher.plan.spec import ProcessSpec, Ranks
 
 _ROOT_CAUSE = re.compile(r"Root Cause.*?\(local_rank: (\d+)\)\s+exitcode\s*: (-?\d+)", re.DOTALL)
 _FAILED_RANK = re.compile(r"\(local_rank: (\d+)\)\s+exitcode\s*: (-?\d+)")
-_DEATH_SIGNAL = re.compile(r"Received (?:Signals\.)?(\w+) death signal")  # a number, before Python 3.11 a name
+_DEATH_SIGNAL = re.compile(r"Received (?:Signals\.)?(\w+) death signal")  # a number; before Python 3.11 a name
 
 
 def torchrun_blames(spec: ProcessSpec) -> Culprit | None:
-    """The rank that torchrun itself names as the first to fail: it knows of ranks that were gone before we saw them."""
+    """The rank that torchrun names as the root cause. It also knows ranks that ended before we saw them."""
     found = _ROOT_CAUSE.search(tail(spec.log))
     if found is None:
         return None
@@ -28,7 +28,7 @@ def torchrun_blames(spec: ProcessSpec) -> Culprit | None:
 
 
 def exit_codes(spec: ProcessSpec) -> dict[int, int]:
-    """Of the ranks that torchrun has found to have failed, the root cause first: local rank -> exit code."""
+    """The failed ranks in torchrun's report, local rank -> exit code, the root cause first."""
     text = tail(spec.log)
     found = {int(rank): int(code) for rank, code in _FAILED_RANK.findall(text)}
     first = torchrun_blames(spec)
@@ -36,14 +36,14 @@ def exit_codes(spec: ProcessSpec) -> dict[int, int]:
 
 
 def signal_to_torchrun(spec: ProcessSpec) -> signal.Signals | None:
-    """The signal that torchrun has received: it says so before it passes it on to the ranks."""
+    """The signal that torchrun received, from its log."""
     found = _DEATH_SIGNAL.search(tail(spec.log))
     known = {text: number for number in signal.Signals for text in (str(int(number)), number.name)}
     return known.get(found.group(1)) if found else None
 
 
 def rank_directories(ranks: Ranks, rank: int) -> Iterator[Path]:
-    """The rank's directories, that of the newest restart first."""
+    """The rank's directories, the newest restart first."""
     return (restart / str(rank) for restart in _restarts(ranks))
 
 
@@ -54,13 +54,13 @@ def _restarts(ranks: Ranks) -> list[Path]:
 
 
 def first_to_fail(ranks: Ranks) -> int | None:
-    """The rank whose error is the oldest of those that the newest restart recorded; None when there is none."""
+    """The rank with the earliest recorded error of the newest restart. None without errors."""
     times = times_of_errors(ranks)
     return min(times, key=lambda rank: (times[rank], rank)) if times else None
 
 
 def times_of_errors(ranks: Ranks) -> dict[int, int]:
-    """When each rank has recorded an error, in the newest restart that has any; seconds since the epoch."""
+    """When each rank recorded an error, in seconds since the epoch. From the newest restart with errors."""
     for restart in _restarts(ranks):
         errors = {rank: _read_error(restart / str(rank)) for rank in range(ranks.count)}
         times = {rank: error.time for rank, error in errors.items() if error}
@@ -70,7 +70,7 @@ def times_of_errors(ranks: Ranks) -> dict[int, int]:
 
 
 def recorded_error(directory: Path) -> str:
-    """The traceback that torch's `record` wrote for a rank, or what the program wrote instead; empty without any."""
+    """The error that torch's `record`, or the program itself, wrote for a rank. Empty without one."""
     error = _read_error(directory)
     return error.text.strip() if error else ""
 
@@ -78,11 +78,11 @@ def recorded_error(directory: Path) -> str:
 @dataclass(frozen=True)
 class _RecordedError:
     text: str
-    time: int  # seconds since the epoch; 0 if it does not say
+    time: int  # seconds since the epoch; 0 if unknown
 
 
 def _read_error(directory: Path) -> _RecordedError | None:
-    """error.json, which any program may have written: nothing about its form is certain."""
+    """error.json. Any program may have written it, so its format is not certain."""
     try:
         message = json.loads(read_bytes(directory / "error.json"))["message"]
     except (OSError, ValueError, KeyError, TypeError):

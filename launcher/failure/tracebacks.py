@@ -1,4 +1,4 @@
-"""Tracebacks as people read them: the exception first, their own frames in full, everybody else's folded. Pure."""
+"""Shortens tracebacks: the exception first, the user's frames in full, libraries' frames folded. Pure."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -13,13 +13,13 @@ LONGEST = 25  # lines of a traceback
 LONGEST_MESSAGE = 6  # lines of an exception's message
 _LAUNCH = f"{Path(launcher.__file__).parent}/"
 _HEADER = re.compile(r"(Exception Group |Original )?Traceback \(most recent call last\):")
-_START = re.compile(  # the second way: behind what the program had written without an end of line
+_START = re.compile(  # the second form: after text without a newline
     r"^(?:  \+ Exception Group )?Traceback \(most recent call last\):|(?<=\S)Traceback \(most recent call last\):$",
     re.MULTILINE,
 )
 _FRAME = re.compile(r'  File "(?P<file>.+)", line (?P<line>\d+)(, in (?P<function>.*))?$')
 _SYNTAX_ERROR = re.compile(r'^  File ".+", line \d+\n( {4}.*\n)*(Syntax|Indentation|Tab)Error: .*', re.MULTILINE)
-_BAR = re.compile(r"(?P<indent> +)[|+] ?")  # what an exception group puts before its lines
+_BAR = re.compile(r"(?P<indent> +)[|+] ?")  # the prefix of an exception group's lines
 _SUB_EXCEPTION = re.compile(r"(?P<indent> +)\+(?P<opens>-\+)?-{4,}( (?P<number>\d+|\.\.\.) -+)?$")
 _LINKS = {
     "During handling of the above exception, another exception occurred:": "while handling",
@@ -40,17 +40,17 @@ _LIBRARIES = re.compile(r"^<frozen|/(site|dist)-packages/|/lib(64)?/python3[^/]*
 @dataclass(frozen=True)
 class Frame:
     file: str
-    function: str  # empty for the place of a syntax error
+    function: str  # empty for a syntax error
     lines: tuple[str, ...]  # as Python wrote them
-    repeated: int = 0  # how often Python has left it out after this
+    repeated: int = 0  # how many more times it occurred
 
 
 @dataclass
 class Raised:
-    """One exception of a chain or of a group."""
+    """One exception of a chain or group."""
 
-    link: str = ""  # what it is to the one before it; empty for the one that ended the program
-    message: list[str] = field(default_factory=list)  # beginning with the exception's name
+    link: str = ""  # "caused by" …; empty for the exception that ended the program
+    message: list[str] = field(default_factory=list)  # starts with the exception's name
     frames: list[Frame] = field(default_factory=list)
 
 
@@ -58,7 +58,7 @@ class Raised:
 
 
 def find_traceback(text: str) -> str:
-    """The last traceback with what it was chained to, without the lines that follow it; empty when there is none."""
+    """The last traceback with its chained exceptions, without later lines. Empty if there is none."""
     starts = [match.start() for match in _START.finditer(text)]
     syntax = [match for match in _SYNTAX_ERROR.finditer(text) if not starts or match.start() > starts[-1]]
     if syntax and not (starts and _end(text, starts[-1]) >= syntax[-1].end()):
@@ -72,7 +72,7 @@ def find_traceback(text: str) -> str:
 
 
 def _end(text: str, start: int) -> int:
-    """Where the traceback that starts there has ended: a message may have several lines, but no empty one."""
+    """Where the traceback that begins at `start` ends. Its message may have several lines, but no empty one."""
     header, *lines = text[start:].splitlines(keepends=True)
     position, in_message, is_group = start + len(header), False, "+" in header
     for line in lines:
@@ -94,9 +94,9 @@ def _is_log_line(line: str) -> bool:
 
 
 def read_traceback(text: str) -> list[Raised]:
-    """The exceptions of a traceback: first the one that ended the program, then what led to it or is a part of it."""
+    """The exceptions of a traceback: first the one that ended the program, then its causes or parts."""
     chains = [_Chain()]
-    at_column = {0: chains[0]}  # of an exception group: its parts stand further right
+    at_column = {0: chains[0]}  # the parts of an exception group are indented
     for line in text.splitlines():
         if part := _SUB_EXCEPTION.match(line):
             column = len(part["indent"]) + (2 if part["opens"] else 0)
@@ -112,10 +112,10 @@ def read_traceback(text: str) -> list[Raised]:
 
 
 class _Chain:
-    """Exceptions that led to one another, in the order of time, each with what its message tells of a worker's."""
+    """A chain of exceptions in order of time. Each is followed by a worker's exception that its message quotes."""
 
     def __init__(self, title: str = "") -> None:
-        self.title = title  # of its last one
+        self.title = title  # of its last exception
         self.raised: list[list[Raised]] = []
         self.expects = "start"  # or "frames", "message"
 
@@ -151,7 +151,7 @@ class _Chain:
         self.expects = "frames"
 
     def _begin_without_header(self) -> None:
-        """A syntax error of the script itself has none, nor has a part of a group that nobody raised."""
+        """For an exception without a header: the script's own syntax error, or an unraised part of a group."""
         if self.expects == "start":
             self._begin()
 
@@ -166,9 +166,9 @@ def _with_line(frame: Frame, line: str) -> Frame:
 
 
 def condensed(traceback: str, most: int = LONGEST) -> list[str]:
-    """At most `most` lines, none of them twice: each exception's own line, then its frames, the innermost last.
+    """At most `most` lines: each exception's own line, then its frames, the innermost last. No frame appears twice.
 
-    Where that is too long, lines of carets are left out first, then libraries' frames, then the outermost ones.
+    If that is too long, caret lines are dropped first, then libraries' frames, then the outermost frames.
     """
     exceptions = _each_frame_once(read_traceback(traceback))
     for is_short in (False, True):
@@ -179,7 +179,7 @@ def condensed(traceback: str, most: int = LONGEST) -> list[str]:
 
 
 def _each_frame_once(exceptions: list[Raised]) -> list[Raised]:
-    """A frame that was shown already counts as repeated."""
+    """A frame that was shown before counts as repeated."""
     seen: set[tuple[str, ...]] = set()
     for raised in exceptions:
         frames: list[Frame] = []
@@ -194,7 +194,7 @@ def _each_frame_once(exceptions: list[Raised]) -> list[Raised]:
 
 
 def _block(raised: Raised, is_short: bool) -> list[str]:
-    """The exception's own line or lines, then its frames."""
+    """The exception's own lines, then its frames."""
     first, *more = raised.message or ["(no message)"]
     left_out = len(more) - LONGEST_MESSAGE + 1
     if left_out > 1:
@@ -216,7 +216,7 @@ def _folded(frames: Iterable[Frame], is_short: bool) -> Iterator[list[str]]:
 
 
 def _whose(frame: Frame, with_own: bool, is_short: bool) -> str | None:
-    """Whose frame is folded into one line with its neighbours; None if it is shown."""
+    """The library into whose folded line the frame goes. None if the frame is shown."""
     if not frame.function:
         return None
     if frame.file.startswith(_WORKLOAD):
@@ -235,7 +235,7 @@ def _lines(frame: Frame, is_short: bool) -> list[str]:
 
 
 def _fitted(blocks: list[list[str]], most: int) -> list[str]:
-    """Cut the longest blocks behind their first line until all fit, and say how much is not shown."""
+    """Cut the longest blocks after their first line until all fit, and say how many lines are hidden."""
     lines = [line for block in blocks for line in block]
     if len(lines) <= most:
         return lines
@@ -247,5 +247,5 @@ def _fitted(blocks: list[list[str]], most: int) -> list[str]:
 
 
 def _cut(block: list[str], count: int) -> list[str]:
-    """Without the lines behind the first: the innermost frames say most."""
+    """Drop lines after the first: the innermost frames, at the end, say most."""
     return block if len(block) <= count else [block[0], *(block[len(block) - count + 1 :] if count > 1 else [])]

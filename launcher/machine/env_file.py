@@ -1,4 +1,4 @@
-"""Files of variables, as docker, systemd and dotenv take them."""
+"""Reads env files, in the format of docker, systemd and dotenv."""
 
 import io
 from pathlib import Path
@@ -10,7 +10,7 @@ from launcher.errors import UserError
 
 
 def read_env_file(component: str, path: Path) -> dict[str, str]:
-    """The variables of a file with a KEY=VALUE a line; `$NAME` is not replaced. Raises UserError."""
+    """The variables of a file with one KEY=VALUE per line. `$NAME` is not expanded. Raises UserError."""
     try:
         text = read_named(path).decode()
     except FileNotFoundError:

@@ -31,13 +31,13 @@ def _gpu_processes(nvml: Any) -> Iterator[GpuProcess]:
 
 
 class XidErrors:
-    """The critical errors that GPUs report from now on: the driver's Xid codes, such as 79, "fallen off the bus"."""
+    """Critical GPU errors from now on: the driver's Xid codes, such as 79, "fallen off the bus"."""
 
     def __init__(self) -> None:
         self._events: Any = _ask_nvml(_registered, None)
 
     def new(self) -> list[str]:
-        """A sentence for each since the last look."""
+        """One sentence per new error."""
         return _ask_nvml(lambda nvml: list(_xids(nvml, self._events)), []) if self._events is not None else []
 
 
@@ -52,13 +52,13 @@ def _xids(nvml: Any, events: Any) -> Iterator[str]:
     while True:
         try:
             event = nvml.nvmlEventSetWait_v2(events, 0)
-        except nvml.NVMLError:  # NVML's time-out: there are no more
+        except nvml.NVMLError:  # time-out: no more events
             return
         yield f"GPU {nvml.nvmlDeviceGetIndex(event.device)} has reported the error Xid {event.eventData}"
 
 
 def _ask_nvml(question: Callable[[Any], Answer], otherwise: Answer) -> Answer:
-    """pynvml's answer; `otherwise` where there is no NVIDIA driver, or one that does not know."""
+    """NVML's answer, or `otherwise` if there is no NVIDIA driver or it cannot answer."""
     if not Path("/proc/driver/nvidia").exists() and not Path("/dev/dxg").exists():
         return otherwise
     import pynvml

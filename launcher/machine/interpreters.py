@@ -1,4 +1,4 @@
-"""Pythons other than our own, for components that have theirs."""
+"""Finds and checks the Python of a component that has its own."""
 
 import shutil
 import subprocess
@@ -10,13 +10,13 @@ from launcher.home import in_home
 from launcher.plan.spec import ProcessSpec
 
 _HAS_TORCH = "import importlib.util, sys; sys.exit(0 if importlib.util.find_spec('torch') else 3)"
-ANSWER_WITHIN = 60.0  # seconds: a cold network file system takes its time
+ANSWER_WITHIN = 60.0  # seconds: a cold network file system is slow
 
 
 def find_python(component: str, python: Path) -> str:
-    """The interpreter: a path to one or to a virtual environment, or a name on PATH. Raises UserError.
+    """The interpreter's path, from a path to it, a virtual environment or a name on PATH. Raises UserError.
 
-    Links are not followed: what a virtual environment is, its interpreter knows from where it was called.
+    Links are not resolved: an interpreter finds its virtual environment by the path it was called with.
     """
     if len(python.parts) == 1 and (found := shutil.which(str(python))):
         return found
@@ -31,7 +31,7 @@ def find_python(component: str, python: Path) -> str:
 
 
 def check_torch(spec: ProcessSpec, environment: Mapping[str, str]) -> None:
-    """Raises UserError when the interpreter that is to run torchrun cannot, for want of torch."""
+    """Raises UserError if the interpreter cannot run torchrun because it has no torch."""
     python = spec.argv[0]
     command = [python, "-c", _HAS_TORCH]
     try:
@@ -42,7 +42,7 @@ def check_torch(spec: ProcessSpec, environment: Mapping[str, str]) -> None:
         raise UserError(f"{spec.name}: {python} cannot be run: {error}") from None
     if done.returncode == 3:
         hint = "install it there, or start the component with `command`, without torchrun"
-        raise UserError(f"{spec.name}: {python} has no torch, which torchrun is a part of", hint)
+        raise UserError(f"{spec.name}: {python} has no torch, and torchrun is part of torch", hint)
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
-        raise UserError(f"{spec.name}: {python} is no Python that works: {last}")
+        last = (done.stderr.strip().splitlines() or ["it printed no error"])[-1]
+        raise UserError(f"{spec.name}: {python} does not work as a Python: {last}")

@@ -1,4 +1,4 @@
-"""The limits of this user's processes: what a run needs of them, and what an error means that comes of them."""
+"""Checks ulimits (open files, processes) before a run, and explains errors that they cause."""
 
 import errno
 import os
@@ -7,20 +7,20 @@ from pathlib import Path
 
 from launcher.errors import UserError
 
-FILES, FILES_OF_EACH = 32, 4  # descriptors that a supervisor needs, in all and for each process that it starts
-TASKS, TASKS_OF_EACH = 9, 2  # processes and threads
-COUNTED_BELOW = 4096  # a limit above this is not worth counting all processes for
+FILES, FILES_OF_EACH = 32, 4  # the supervisor's descriptors: fixed, and per process that it starts
+TASKS, TASKS_OF_EACH = 9, 2  # processes and threads, likewise
+COUNTED_BELOW = 4096  # a higher limit is not checked: counting all processes takes time
 
 
 def check_limits(processes: int) -> None:
-    """Raises UserError when a run that starts so many processes could not have its files or processes."""
+    """Raises UserError if the limits are too low for a run with this number of processes."""
     files = FILES + FILES_OF_EACH * processes
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if resource.RLIM_INFINITY != soft < files:
         where = "" if resource.RLIM_INFINITY != hard < files else f"type: ulimit -n {max(files, min(hard, 1024))}"
         raise UserError(
             f"at most {soft} open files in a process, and this run needs {files}",
-            where or f"the hard limit is {hard}: have it raised (limits.conf, LimitNOFILE=, docker --ulimit)",
+            where or f"the hard limit is {hard}: ask for a higher one (limits.conf, LimitNOFILE=, docker --ulimit)",
         )
     soft, _ = resource.getrlimit(resource.RLIMIT_NPROC)
     tasks = TASKS + TASKS_OF_EACH * processes
@@ -32,7 +32,7 @@ def check_limits(processes: int) -> None:
 
 
 def shortage(error: BaseException) -> UserError | None:
-    """The error, if it comes of a limit."""
+    """The error in words, if a limit caused it."""
     number = error.errno if isinstance(error, OSError) else None
     if number in (errno.EMFILE, errno.ENFILE):
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -47,7 +47,7 @@ def shortage(error: BaseException) -> UserError | None:
 
 
 def _tasks() -> int:
-    """Processes and threads of this user."""
+    """The number of this user's processes and threads."""
     mine, count = os.geteuid(), 0
     for process in Path("/proc").glob("[0-9]*"):
         try:

@@ -1,4 +1,4 @@
-"""What this machine is: the plan's only source of facts about it."""
+"""Collects all facts about this machine that the plan needs."""
 
 import os
 import secrets
@@ -23,9 +23,9 @@ from launcher.plan.spec import Machine, Plan
 
 
 def probe(config: RunConfig, run_id: str | None = None, nodes: Nodes | None = None) -> Machine:
-    """The machine as the plan sees it; `run_id` is that of the run's earlier attempts, `nodes` are those it is one of.
+    """The machine as the plan sees it. `run_id` comes from an earlier attempt, `nodes` from a run on several nodes.
 
-    Raises UserError for a port that is taken, and for an interpreter or file of variables that is not there.
+    Raises UserError for a port in use, a missing interpreter or a missing env file.
     """
     processes = started_processes(config)
     port, wandb = 0, over_environment(WandbConfig(), os.environ)
@@ -53,14 +53,14 @@ def probe(config: RunConfig, run_id: str | None = None, nodes: Nodes | None = No
 
 
 def check_programs(plan: Plan, environment: Mapping[str, str]) -> None:
-    """Raises UserError for a program, its code, or a directory to run it in, that is not there."""
+    """Raises UserError for a missing program, script, module or working directory."""
     for spec in plan.processes:
         if not spec.cwd.is_dir():
             raise UserError(f"{spec.name}: its working directory {spec.cwd} does not exist")
         program = spec.argv[0]
         path = child_environment(spec, environment).get("PATH", os.defpath)
         if not shutil.which(program if "/" not in program else spec.cwd / program, path=path):
-            raise UserError(f"{spec.name}: {program} is not a program that can be found")
+            raise UserError(f"{spec.name}: the program {program} cannot be found")
         if spec.ranks and program != sys.executable:
             check_torch(spec, child_environment(spec, environment))
         check_code(plan, spec, child_environment(spec, environment))
@@ -80,24 +80,24 @@ def visible_gpus(environment: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def free_port(host: str) -> int:
-    """A port that nobody listens on. Raises UserError when the host is none of this machine's."""
+    """A free port. Raises UserError if `host` is not an address of this machine."""
     try:
         with _listener(host) as listener:
             listener.bind((host, 0))
             return int(listener.getsockname()[1])
     except OSError as error:
-        raise UserError(f"--inference.host {host}: cannot be listened on: {error.strerror}", "try 127.0.0.1") from None
+        raise UserError(f"--inference.host {host}: cannot listen there: {error.strerror}", "try 127.0.0.1") from None
 
 
 def check_port(host: str, port: int) -> None:
-    """Raises UserError when nobody can listen there."""
+    """Raises UserError if this port cannot be used."""
     try:
         with _listener(host) as listener:
             listener.bind((host, port))
     except OSError as error:
         raise UserError(
             f"--inference.port {port}: {host}:{port} cannot be used: {error.strerror}",
-            "name another port, or leave the option away for a free one",
+            "name another port, or leave the option out to get a free one",
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Whether what a Python is to run is there, found as that Python would find it, without importing any of it."""
+"""Checks that the code of a Python component exists. The component's own Python looks for it, without importing it."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ from launcher.errors import UserError
 from launcher.plan.program import python_code
 from launcher.plan.spec import Plan, ProcessSpec
 
-ANSWER_WITHIN = 60.0  # seconds: a cold network file system takes its time
+ANSWER_WITHIN = 60.0  # seconds: a cold network file system is slow
 
 _FIND = r"""
 import json, sys
@@ -27,13 +27,13 @@ def missing(module, attribute):
     path = spec = None
     for name in ancestors(module):
         if spec is not None and path is None:
-            return f"{spec.name} is a module, and no package with others in it"
+            return f"{spec.name} is a module, not a package"
         package, spec = spec, find(name, path)
-        if spec is None:  # unless the package itself says, when it is imported, where its modules are
+        if spec is None:  # unless the package sets its own __path__ on import
             return None if package is not None and "__path__" in source(package) else f"there is no module {name}"
         path = spec.submodule_search_locations
         path = getattr(path, "_path", path)
-        sys.modules.setdefault(name, type(sys)(name)).__path__ = path  # a namespace below looks there for its parent
+        sys.modules.setdefault(name, type(sys)(name)).__path__ = path  # a namespace package finds its parent there
     if attribute is None:
         return f"{module} has no __main__ to run" if path is not None and not find(f"{module}.__main__", path) else None
     return None if may_have(source(spec), attribute) else f"the module {module} has no {attribute}"
@@ -59,9 +59,9 @@ print(json.dumps(missing(*json.loads(sys.argv[1]))))
 
 
 def check_code(plan: Plan, spec: ProcessSpec, environment: Mapping[str, str]) -> None:
-    """Raises UserError for a script, a module or a task that is not there.
+    """Raises UserError for a missing script, module or task.
 
-    After a component that may prepare it, and in the run's own directory, nobody knows yet what will be there.
+    Not checked: code that an earlier component may still create, and scripts in the run's directory.
     """
     if any(other.may_exit for other in plan.processes if other.name in spec.after):
         return
@@ -95,7 +95,7 @@ def _check_task(spec: ProcessSpec, environment: Mapping[str, str], task: str) ->
 
 
 def _missing(spec: ProcessSpec, environment: Mapping[str, str], module: str, attribute: str | None) -> str | None:
-    """What its own Python does not find; None as well where that one gives no answer, since the run will say why."""
+    """What the component's Python does not find. Also None if that Python fails: the run itself will show why."""
     command = [spec.argv[0], "-c", _FIND, json.dumps([module, attribute])]
     try:
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""What made a run: the command, the code it was typed in, and the versions it ran with."""
+"""Where a run comes from: its command line, git commit and package versions."""
 
 import platform
 import subprocess
@@ -12,11 +12,11 @@ from launcher.borders.masking import masked_words
 from launcher.borders.values import MOST_PROCESSES, Label, Phrase
 
 PACKAGES = ("launch-rl", "torch", "wandb", "transformers", "vllm")
-GIT_SECONDS = 2.0  # a repository on a slow file system must not hold a run up
+GIT_SECONDS = 2.0  # a slow file system must not delay a run
 
 
 class Provenance(BaseModel):
-    argv: Annotated[list[Phrase], Field(max_length=MOST_PROCESSES)] = []  # of very many words the first
+    argv: Annotated[list[Phrase], Field(max_length=MOST_PROCESSES)] = []  # the first words only
     git_commit: Label | None = None
     git_dirty: bool | None = None
     python: Label = ""
@@ -24,7 +24,7 @@ class Provenance(BaseModel):
 
 
 def provenance() -> Provenance:
-    """Command line, git commit and whether the tree was dirty, versions. Nothing here ever fails a run."""
+    """Command line, git commit (with a mark for a dirty tree), versions. Errors here never fail a run."""
     commit = _git("rev-parse", "HEAD")
     return Provenance(
         argv=list(map(_text, masked_words(sys.argv)))[:MOST_PROCESSES],
@@ -36,7 +36,7 @@ def provenance() -> Provenance:
 
 
 def _text(word: str) -> str:
-    r"""A byte that is no UTF-8 as \xff: JSON has no place for it."""
+    r"""The word with non-UTF-8 bytes as \xff, since JSON can hold only UTF-8."""
     return word.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 

@@ -1,4 +1,4 @@
-"""Whether somebody is logged in to W&B, found out without importing wandb and without the network."""
+"""Tells whether the user is logged in to W&B, without importing wandb and without the network."""
 
 import configparser
 import netrc
@@ -14,7 +14,7 @@ _CLOUD = frozenset({"api.wandb.ai", "api.forge.coreweave.com"})  # two addresses
 
 
 def is_logged_in(config: WandbConfig, environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether there is a key for the server that `config` names. The key itself goes nowhere, and is not tried."""
+    """Whether there is a key for the server that `config` names. The key is not sent or tried."""
     if environ.get("WANDB_API_KEY") or environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     settings = _saved_settings(environ)

@@ -53,7 +53,7 @@ def test_a_free_port_can_be_used() -> None:
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "256.0.0.1", "nowhere.invalid"])
 def test_a_host_that_is_not_this_machine_is_refused(host: str) -> None:
-    with pytest.raises(UserError, match=f"--inference.host {host}: cannot be listened on"):
+    with pytest.raises(UserError, match=f"--inference.host {host}: cannot listen there"):
         free_port(host)
     with pytest.raises(UserError, match=f"{host}:80 cannot be used"):
         check_port(host, 80)
@@ -112,7 +112,7 @@ def test_a_program_is_found_on_the_path_that_its_component_is_given(programs: Pa
 
 @pytest.mark.parametrize("program", ["no-such-program", "/no/such/program", "./only data", "./missing", "run me", ""])
 def test_a_program_that_cannot_be_found_is_refused(programs: Path, program: str) -> None:
-    with pytest.raises(UserError, match=r"trainer: .*is not a program that can be found"):
+    with pytest.raises(UserError, match=r"trainer: the program .* cannot be found"):
         checked(programs, program)
 
 

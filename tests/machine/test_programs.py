@@ -59,7 +59,7 @@ def test_a_module_that_is_there_is_found_without_being_imported(here: Path, modu
         ("nowhere.train", "there is no module nowhere"),
         ("names.deep.b", "there is no module names.deep.b"),
         ("pack", "pack has no __main__ to run"),
-        ("tasks.more", "tasks is a module, and no package"),
+        ("tasks.more", "tasks is a module, not a package"),
     ],
 )
 def test_a_module_that_is_not_there_is_refused(here: Path, module: str, trouble: str) -> None:
