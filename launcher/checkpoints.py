@@ -1,4 +1,4 @@
-"""Which checkpoints, and other numbered hand-overs, are there: complete, or not at all."""
+"""Finds the complete `step_N` files and directories: checkpoints, weights, rollouts."""
 
 import re
 from pathlib import Path
@@ -7,11 +7,11 @@ from launcher.rundir import RunDir
 
 
 def steps_in(directory: Path) -> list[int]:
-    """The N of all complete `step_N` in a directory, ascending."""
+    """The N of each complete `step_N` in a directory, ascending."""
     names = (path.stem.removeprefix("step_") for path in directory.glob("step_*"))
     return sorted(int(name) for name in names if re.fullmatch("[0-9]{1,15}", name))
 
 
 def newest_checkpoint(run: RunDir) -> int | None:
-    """The step of the reference trainer's newest checkpoint; None when there is none."""
+    """The step of the reference trainer's newest checkpoint. None without one."""
     return max(steps_in(run.checkpoints), default=None)

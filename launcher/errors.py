@@ -1,10 +1,10 @@
-"""The one error for people: what is wrong, and what to type instead."""
+"""The one error class for users: what is wrong, and what to type instead."""
 
 
 class UserError(Exception):
     """A wrong request. The command line prints it without a traceback and exits with code 2.
 
-    `message` says what is wrong and where; `hint`, if any, what is allowed or what to type.
+    `message` says what is wrong and where. The optional `hint` says what is allowed or what to type.
     """
 
     def __init__(self, message: str, hint: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The user's home, which not every user has: in a container there may be neither HOME nor an entry in /etc/passwd."""
+"""The user's home and name. A user in a container may have neither HOME nor an entry in /etc/passwd."""
 
 import os
 import pwd
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def in_home(path: str | Path) -> Path | None:
-    """The path with its `~` replaced; None where nobody knows what that is."""
+    """The path with its `~` replaced. None if the home is unknown."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -14,7 +14,7 @@ def in_home(path: str | Path) -> Path | None:
 
 
 def user_name(uid: int | None = None) -> str:
-    """A user's name, by default one's own; "uid 4711" for one who has none."""
+    """A user's name, by default our own. "uid 4711" for a user without a name."""
     uid = os.geteuid() if uid is None else uid
     try:
         return pwd.getpwuid(uid).pw_name

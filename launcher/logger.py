@@ -1,18 +1,17 @@
-"""One log in one format: on the console and, under torchrun, in a file for each rank.
+"""One log format for the console and, under torchrun, for each rank's file.
 
     from launcher import get_logger, setup_logger
 
     setup_logger()                       # once, at the start of an entry point
     get_logger().info("loaded {} rows", 3)
 
-`launch` hands the arguments to its children through the environment (LAUNCH_COMPONENT, LAUNCH_RUN_DIR, LAUNCH_ATTEMPT,
-LAUNCH_LOG_LEVEL, LAUNCH_LOG_JSON), so an entry point of your own needs none. The continuation lines of a message or a
-traceback have no stamp:
+Your own entry point needs no arguments: `launch` passes them in the environment (LAUNCH_COMPONENT, LAUNCH_RUN_DIR,
+LAUNCH_ATTEMPT, LAUNCH_LOG_LEVEL, LAUNCH_LOG_JSON). Only the first line of a message or traceback has a time:
 
     2026-11-23 03:10:02.123 | INFO    | loaded 3 rows
 
-The console is stdout. That leaves stderr to what Python, torch and native libraries write when they die, so that the
-end of a rank's stderr.log is the cause of its death.
+The console is stdout. stderr is left to Python, torch and native libraries, so the end of a rank's stderr.log shows why
+the rank died.
 """
 
 import json
@@ -55,9 +54,9 @@ def setup_logger(
 ) -> None:
     """Send the records of loguru, `logging` and `warnings` to the console and, under torchrun, to the rank's file.
 
-    `level` is the lowest that is shown (TRACE … CRITICAL, default INFO); `json_lines` writes one JSON object a line.
-    What is not given is taken from the environment. Below launch, `launch stacks` can see this process from then on,
-    and under torchrun the collectives that it has enqueued.
+    `level` is the lowest level shown (TRACE … CRITICAL, default INFO). `json_lines` writes one JSON object per line.
+    Missing arguments are taken from the environment. If launch started this process, `launch stacks` can now read its
+    stacks and, under torchrun, the collectives that it has enqueued.
 
     Raises:
         RuntimeError: at the second call.
@@ -89,29 +88,29 @@ def setup_logger(
 
 
 def get_logger() -> "Logger":
-    """loguru's logger, the only one of the process; before `setup_logger()` it writes to stderr, in loguru's format."""
+    """The process's only logger, loguru's. Before `setup_logger()` it writes to stderr in loguru's format."""
     return logger
 
 
 def run_from_environment() -> RunDir | None:
-    """The run that launch started this process for, if it did."""
+    """The run that this process belongs to, if launch started it."""
     root, node = os.environ.get("LAUNCH_RUN_DIR"), os.environ.get("LAUNCH_NODE")
     attempt = int(os.environ.get("LAUNCH_ATTEMPT") or 1)
     return RunDir(Path(root), attempt, int(node) if node else None) if root else None
 
 
 def rank_from_environment() -> int | None:
-    """The global rank that torchrun gave this process, if it did."""
+    """This process's global rank, if torchrun started it."""
     rank = os.environ.get("RANK")
     return int(rank) if rank else None
 
 
 def log_to(path: Path) -> None:
-    """Send loguru's records to one file and nowhere else: launch's own, whose console is a view of its own.
+    """Send loguru's records to this file only. For launch itself, which prints to the console by other means.
 
-    Raises OSError when the file cannot be opened.
+    Raises OSError if the file cannot be opened.
     """
-    os.close(open_regular(path, os.O_WRONLY | os.O_CREAT))  # loguru would follow a link, or wait for a FIFO's reader
+    os.close(open_regular(path, os.O_WRONLY | os.O_CREAT))  # refuses links and FIFOs, which loguru would open
     logger.remove()
     logger.configure(patcher=_make_plain)
     add = partial(logger.add, format=_TEXT, colorize=False, backtrace=False, diagnose=False)
@@ -134,14 +133,14 @@ def _add_rank_file(add: Callable[..., int], component: str | None, run: RunDir |
         return
     path = run.rank_log(rank, component or "trainer")
     try:
-        # watch: a log directory that somebody deletes comes back with the next line
+        # watch: a deleted log file is created again at the next line
         add(_plain_path(path), colorize=False, watch=True, errors="backslashreplace")
     except OSError as error:
         logger.warning("cannot write {}: {}; the log is on the console only", path, error.strerror)
 
 
 def _plain_path(path: Path) -> str:
-    """The path for loguru, which would take braces in it for a time to fill in."""
+    """The path for loguru, with braces escaped: loguru would read `{…}` as a time format."""
     return str(path).replace("{", "{{").replace("}", "}}")
 
 
@@ -171,7 +170,7 @@ def _json_line(record: "Record", component: str | None) -> str:
 
 
 def _bound(record: "Record") -> dict[str, object]:
-    """What `logger.bind()` has added."""
+    """The values added by `logger.bind()`."""
     return {name: value for name, value in record["extra"].items() if name != "json"}
 
 
@@ -179,7 +178,7 @@ def _bound(record: "Record") -> dict[str, object]:
 
 
 class _Forwarder(logging.Handler):
-    """Hands the records of `logging` to loguru, with the module and line that they come from."""
+    """Passes records of `logging` to loguru, with their module and line."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -208,7 +207,7 @@ def _forward_logging(threshold: int) -> None:
 
 
 def _adopt_console_loggers() -> None:
-    """Take over the libraries that write to the console themselves; torch does, once it has been imported."""
+    """Redirect libraries that log to the console themselves, such as an imported torch."""
     loggers = [known for known in logging.root.manager.loggerDict.values() if isinstance(known, logging.Logger)]
     for known in loggers:
         for handler in [each for each in known.handlers if type(each) is logging.StreamHandler]:
@@ -221,7 +220,7 @@ def _is_caught(record: "Record") -> bool:
 
 
 class _UncaughtHook:
-    """Logs an exception that ends the process, and leaves the console to `show`, at first Python's own hook."""
+    """Logs an uncaught exception. `show` (at first Python's own hook) prints it to the console."""
 
     def __init__(self) -> None:
         self.show = sys.excepthook
@@ -246,7 +245,7 @@ def _log_uncaught() -> None:
 
 @contextmanager
 def hooks_below() -> Iterator[None]:
-    """Let a library install its `sys.excepthook` below ours: one that prints and then calls ours would print twice."""
+    """Let a library install its `sys.excepthook` below ours. Above ours, it would print the traceback twice."""
     ours = sys.excepthook
     if not isinstance(ours, _UncaughtHook):
         yield

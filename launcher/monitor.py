@@ -1,4 +1,4 @@
-"""Metrics, to a file of the run and to Weights & Biases.
+"""Writes metrics to a file of the run and to Weights & Biases.
 
     from launcher import setup_monitor
 
@@ -6,8 +6,8 @@
     monitor.log({"loss/mean": 0.7}, step=1)
     monitor.finish(exit_code=0)
 
-`launch` hands the arguments to its children through the environment (LAUNCH_COMPONENT, LAUNCH_RUN_DIR, LAUNCH_ATTEMPT)
-and the W&B settings in the component's file in `configs/`, so a trainer of your own needs no arguments.
+Your own trainer needs no arguments: `launch` passes them in the environment (LAUNCH_COMPONENT, LAUNCH_RUN_DIR,
+LAUNCH_ATTEMPT), and the W&B settings in the component's file in `configs/`.
 """
 
 import os
@@ -24,7 +24,7 @@ from launcher.tracking.sinks import MetricsFile, Number, Sink
 
 
 class Monitor(Sink):
-    """Passes everything on to the places that metrics go to; on ranks other than 0 there are none."""
+    """Passes everything on to its sinks. Only rank 0 has sinks."""
 
     def __init__(self, sinks: Sequence[Sink] = ()) -> None:
         self._sinks = tuple(sinks)
@@ -66,8 +66,8 @@ def setup_monitor(
 ) -> Monitor:
     """Open the run's metrics file and, if `wandb` asks for it, the component's W&B run.
 
-    `config` is shown on the W&B run's page; `run_name` is its name where `wandb` has none. What is not given is taken
-    from the environment; without a run there is no metrics file. W&B that fails is a warning, never an error.
+    `config` is shown on the W&B run's page. `run_name` is its name if `wandb` has none. Missing arguments come from
+    the environment. Without a run there is no metrics file. A failure of W&B is a warning, never an error.
 
     Raises:
         RuntimeError: at the second call.
@@ -106,7 +106,7 @@ def _sinks(
 
 def _wandb_sink(component: str, run: RunDir | None, wandb: WandbConfig, config: dict[str, Any]) -> Iterator[Sink]:
     from launcher.tracking.wandb_init import start_wandb
-    from launcher.tracking.wandb_sink import WandbRun  # nobody who does without W&B pays for it
+    from launcher.tracking.wandb_sink import WandbRun  # imported only if W&B is used
 
     started = start_wandb(wandb, run.root if run else Path(), config)
     if started is not None:
@@ -114,7 +114,7 @@ def _wandb_sink(component: str, run: RunDir | None, wandb: WandbConfig, config: 
 
 
 def _handed_wandb(component: str, run: RunDir | None) -> WandbConfig:
-    """What launch has written for the component; nothing is asked for when it was started by hand."""
+    """The W&B settings that launch wrote for the component. Off if the component was started by hand."""
     path = run.component_config(component) if run else None
     if path is None or not path.exists():
         return WandbConfig()

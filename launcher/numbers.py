@@ -1,4 +1,4 @@
-"""A measured number as people read it."""
+"""Formats numbers for people."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ def three_digits(value: float) -> str:
 
 
 def mean(values: Sequence[float]) -> float:
-    """Of finite numbers, also of those whose sum no float holds."""
+    """The mean of finite numbers, even if their sum overflows."""
     exact = sum(values) / len(values)
     return exact if math.isfinite(exact) else sum(value / len(values) for value in values)
 

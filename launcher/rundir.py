@@ -1,4 +1,4 @@
-"""Every path of a run, one property each. Pure: nothing here touches the disk."""
+"""Every path of a run, one property each. Pure: this module never touches the disk."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -6,8 +6,10 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class RunDir:
-    """The directory of one run, seen from one of its attempts (counted from 1), and from one of its nodes if it has
-    several: nodes that share the directory write different files."""
+    """One run's directory, for one attempt (counted from 1) and, in a run on several nodes, for one node.
+
+    Nodes that share the directory write different files.
+    """
 
     root: Path
     attempt: int = 1
@@ -23,7 +25,7 @@ class RunDir:
 
     @property
     def own(self) -> Path:
-        """What this node alone writes to, beside its logs; node 0 owns the run's directory itself."""
+        """The directory that only this node writes to, besides its logs. For node 0, the run's directory itself."""
         return self.all_nodes / f"node_{self.node}" if self.node else self.root
 
     @property
@@ -33,26 +35,26 @@ class RunDir:
 
     @property
     def folders(self) -> tuple[str, ...]:
-        """The names of what stands in the run's directory and is a directory itself."""
+        """The names of the folders in the run's directory."""
         made = (self.all_nodes, self.all_logs, self.all_metrics, self.checkpoints, self.rollouts, self.all_weights)
         return tuple(path.name for path in (*made, self.wandb, self.component_config("any").parent))
 
     @property
     def config(self) -> Path:
-        """The resolved request; `launch rl @ config.toml` repeats it as a new run."""
+        """The resolved configuration. `launch rl @ config.toml` repeats it as a new run."""
         return self.own / "config.toml"
 
     @property
     def job_script(self) -> Path:
-        """What was submitted to Slurm."""
+        """The script that was submitted to Slurm."""
         return self.root / "job.sbatch"
 
     def slurm_log(self, job: str) -> Path:
-        """The output of the batch script itself, in every attempt of this job."""
+        """The batch script's own output, over all attempts of this job."""
         return self.all_logs / f"slurm-{job}.log"
 
     def component_config(self, component: str) -> Path:
-        """What the component was handed."""
+        """The component's own configuration."""
         return self.own / "configs" / f"{component}.toml"
 
     @property
@@ -62,12 +64,12 @@ class RunDir:
 
     @property
     def lock(self) -> Path:
-        """Locked (flock) by the supervisor for as long as it lives."""
+        """Locked (flock) by the supervisor while it lives."""
         return self.own / ".lock"
 
     @property
     def reserve(self) -> Path:
-        """Takes up room on the disk, which is given to run.json when the run ends."""
+        """Reserves disk space for the last write of run.json."""
         return self.own / ".reserve"
 
     @property
@@ -76,17 +78,17 @@ class RunDir:
 
     @property
     def latest_logs(self) -> Path:
-        """A link to the newest attempt's logs; it moves, so nothing that lives longer than a moment follows it."""
+        """A link to the newest attempt's logs. It moves: do not keep it open."""
         return self.all_logs / "latest"
 
     @property
     def attempt_logs(self) -> Path:
-        """This attempt's logs, those of all nodes."""
+        """This attempt's logs, of all nodes."""
         return self.all_logs / f"attempt_{self.attempt}"
 
     @property
     def logs(self) -> Path:
-        """This attempt's logs, those of this node."""
+        """This attempt's logs, of this node."""
         return self.attempt_logs if self.node is None else self.attempt_logs / f"node_{self.node}"
 
     @property
@@ -96,7 +98,7 @@ class RunDir:
 
     @property
     def watchdog_stacks(self) -> Path:
-        """What every process did when the watchdog looked."""
+        """All processes' stacks, as the watchdog saw them."""
         return self.logs / "stacks.txt"
 
     @property
@@ -112,7 +114,7 @@ class RunDir:
         return self.logs / component
 
     def rank_log(self, rank: int, component: str = "trainer") -> Path:
-        """One rank's loguru file; `rank` is the global one."""
+        """One rank's loguru file. `rank` is global."""
         return self.rank_logs(component) / f"rank_{rank}.log"
 
     @property
@@ -125,16 +127,16 @@ class RunDir:
 
     @property
     def sockets(self) -> Path:
-        """Where the ranks' flight recorders can be asked, by their pids, as long as the run lives; mode 0700."""
+        """The sockets of the ranks' flight recorders, named by pid, while the run lives. Mode 0700."""
         return self.logs / "sockets"
 
     @property
     def flight_recorder(self) -> Path:
-        """What torch writes of a rank's collectives when NCCL times out, or when it is asked to."""
+        """torch's dumps of the ranks' collectives, written when NCCL times out or on request."""
         return self.logs / "flight_recorder"
 
     def flight_record(self, rank: int | str) -> Path:
-        """One rank's; `rank` is the global one."""
+        """One rank's dump. `rank` is global."""
         return self.flight_recorder / f"rank_{rank}"
 
     @property
@@ -142,7 +144,7 @@ class RunDir:
         return self.logs / "waits"
 
     def wait(self, component: str) -> Path:
-        """What the component waits for, and since when; absent while it waits for nothing."""
+        """What the component waits for, and since when. Missing while it does not wait."""
         return self.all_waits / f"{component}.json"
 
     @property
@@ -155,7 +157,7 @@ class RunDir:
         return self.root / "metrics"
 
     def metrics(self, component: str) -> Path:
-        """One JSON object a step."""
+        """One JSON object per step."""
         return self.all_metrics / f"{component}.jsonl"
 
     @property
@@ -186,5 +188,5 @@ class RunDir:
         return self.root / "wandb"
 
     def wandb_link(self, component: str) -> Path:
-        """Where the component's W&B run is to be seen, and what of it has still to be uploaded."""
+        """The URL of the component's W&B run, and its data not yet uploaded."""
         return self.wandb / f"{component}.json"

@@ -30,16 +30,16 @@ from launcher.rundir import RunDir
 
 H = TypeVar("H", bound=Handed)
 
-UNREPEATED = frozenset({"name", "output_dir"})  # what names this run, and would name its repetition the same
+UNREPEATED = frozenset({"name", "output_dir"})  # they belong to this run, not to a repetition of it
 
 
 def make_plan(config: RLConfig | SFTConfig, machine: Machine, run: RunDir, name: str) -> Plan:
-    """Everything that will be started. Raises UserError when the request does not fit the machine."""
+    """Everything that will be started. Raises UserError if the request does not fit the machine."""
     return _Planner(config, machine, run, name).plan()
 
 
 def hand_over(model: type[H], config: RunConfig, settings: Any, own: Mapping[str, Any]) -> H:
-    """What a component is handed: its own settings, then what the run shares, both found by the field's name."""
+    """A component's full configuration: its own settings, then the run's shared ones, matched by field name."""
     values = {}
     for field in model.model_fields:
         owner = settings if hasattr(settings, field) else config
@@ -121,7 +121,7 @@ class _Planner:
         )
 
     def _rank_logs(self, ranks: Ranks) -> tuple[Path, ...]:
-        """The reference trainer's ranks keep a log; of any other there is what torchrun redirects."""
+        """Each rank's log: the reference trainer's own, or else the output that torchrun redirects."""
         if self.config.trainer.is_reference:
             return tuple(self.run.rank_log(ranks.first + rank) for rank in range(ranks.count))
         settings, unredirected = self.config.trainer.torchrun, self.run.component_log("trainer")
@@ -147,7 +147,7 @@ class _Planner:
         return self._spec("inference", config.inference, argv, Role.SERVES, gpus, env, ready=ready)
 
     def _inference_token(self, config: RLConfig) -> dict[str, str]:
-        """By which our server knows who may change its weights."""
+        """The token that lets a client change our server's weights."""
         if self.machine.inference_token and config.inference.enabled and config.inference.is_reference:
             return {INFERENCE_TOKEN: self.machine.inference_token}
         return {}
@@ -160,8 +160,10 @@ class _Planner:
         self.files.append((self.run.component_config(component), to_toml(handed)))
 
     def _program(self, name: str, component: ComponentConfig, reference: str) -> tuple[str, ...]:
-        """The command line; without `command`, one that starts with the interpreter. Only the user's words have
-        placeholders: in a path of ours braces are braces."""
+        """The command line. Without `command` it starts with the interpreter.
+
+        Only the user's words are expanded: braces in our own paths are no placeholders.
+        """
         python, words = (self._python(name),), component.args
         if component.is_reference:
             ours: tuple[str, ...] = (*python, "-m", reference, "@", str(self.run.component_config(name)))
@@ -231,7 +233,7 @@ class _Planner:
         return Alive(check, settings.alive_interval, settings.alive_misses) if check else None
 
     def _variables(self, name: str, settings: ProcessConfig) -> Iterator[tuple[str, str]]:
-        """The user's additions, but for secrets that were masked when the configuration was stored."""
+        """The user's variables. A secret that is masked in the stored configuration comes from the environment."""
         for key, value in settings.env.items():
             if not is_masked(key, value):
                 yield key, value
@@ -274,17 +276,17 @@ class _Planner:
         return place(self.machine.gpus, self.config.trainer.nproc, server, services)
 
     def _rendezvous(self) -> str:
-        """Unique for each attempt, since torchrun opens the files below it anew."""
+        """Unique for each attempt, since torchrun overwrites the files below it."""
         return f"{self.config.trainer.torchrun.rdzv_id or self.name}-{self.run.attempt}"
 
     def _inference_urls(self) -> tuple[str, ...]:
-        """Where the orchestrator finds the servers."""
+        """The inference servers' URLs, for the orchestrator."""
         if self.rl is None or not self.rl.inference.enabled:
             return (self.rl.orchestrator.inference_url,) if self.rl and self.rl.orchestrator.inference_url else ()
         nodes = self.nodes
         if nodes is None or (nodes.runs("inference") and nodes.runs("orchestrator") and len(nodes.servers) == 1):
             return (self._own_inference_url(self.rl),)
-        port = str(self.rl.inference.port or "PORT")  # the others' are known once they have joined
+        port = str(self.rl.inference.port or "PORT")  # other nodes' ports are known once they have joined
         if not nodes.hosts:
             return tuple(f"http://node-{node}:{port}" for node in nodes.servers)
         return tuple(f"http://{url_host(nodes.hosts[node])}:{nodes.inference_ports[node]}" for node in nodes.servers)
@@ -295,7 +297,7 @@ class _Planner:
         return f"http://{url_host(reachable)}:{self._inference_port(config)}"
 
     def _inference_host(self, config: RLConfig) -> str:
-        """The address to listen on: every one, where other nodes have to reach it and nothing else was said."""
+        """The address to listen on. By default all addresses, if other nodes must reach the server."""
         is_for_others = self.nodes is not None and self.nodes.servers != (self.nodes.orchestrator,)
         return "0.0.0.0" if is_for_others and "host" not in config.inference.model_fields_set else config.inference.host
 
@@ -322,9 +324,9 @@ class _Planner:
     def _warnings(self, processes: tuple[ProcessSpec, ...]) -> Iterator[str]:
         settings = self.config.trainer.torchrun
         if ":" in settings.nnodes:
-            yield f"--nnodes {settings.nnodes} is a range: each node's launch knows of its own processes alone"
+            yield f"--nnodes {settings.nnodes} is a range: each node's launch knows only its own processes"
         elif self.nodes and settings.rdzv_backend not in (None, "static"):
-            yield f"with {settings.rdzv_backend} torchrun numbers the nodes itself: ranks may have other numbers here"
+            yield f"with {settings.rdzv_backend} torchrun numbers the nodes: ranks may have different numbers here"
         for spec in processes:
             if spec.ranks and spec.ranks.console_is_empty:
                 if spec.ready and spec.ready.startswith(LOG):

@@ -1,4 +1,4 @@
-"""The nodes of a run on several: which of them runs what, and where they meet."""
+"""A run on several nodes: which node runs which component, and where the nodes meet."""
 
 from dataclasses import dataclass
 
@@ -7,23 +7,23 @@ from launcher.config.run import RLConfig, SFTConfig
 from launcher.errors import UserError
 
 Config = SFTConfig | RLConfig
-TORCHRUN_PORT = 29500  # what torchrun takes for an endpoint without a port
-NOWHERE = "localhost:0"  # the default endpoint: of use on one node alone
+TORCHRUN_PORT = 29500  # torchrun's default port of an endpoint
+NOWHERE = "localhost:0"  # the default endpoint, useful on one node only
 
 
 @dataclass(frozen=True)
 class Nodes:
-    """All nodes of a run, seen from one of them: those of the trainer come first, those of inference after them.
+    """All nodes of a run, seen from one of them. The trainer's nodes come first, then those of inference.
 
-    The launch of node 0 is connected to that of every other node. What is only known once all have joined is empty
-    before.
+    Every other node's launch is connected to the launch of node 0. `hosts` and `inference_ports` are empty until all
+    nodes have joined.
     """
 
     rank: int  # of this node
-    trainer: int  # how many the trainer has
-    inference: int  # how many inference has to itself; 0: it runs on node 0
-    host: str  # of node 0, where all meet
-    port: int  # torchrun's; the next one is that of the launches
+    trainer: int  # number of the trainer's nodes
+    inference: int  # number of nodes for inference only; 0: it runs on node 0
+    host: str  # of node 0, the meeting point
+    port: int  # torchrun's; the launches use the next one
     orchestrator: int = 0  # the node that it runs on
     hosts: tuple[str, ...] = ()  # where each node can be reached
     inference_ports: tuple[int, ...] = ()  # for each node; 0 where no server runs
@@ -34,16 +34,16 @@ class Nodes:
 
     @property
     def control_port(self) -> int:
-        """Where the launch of node 0 listens for the others."""
+        """The port on which the launch of node 0 listens for the others."""
         return self.port + 1
 
     @property
     def peers(self) -> tuple[int, ...]:
-        """The nodes whose launch this one is connected to."""
+        """The nodes to whose launch this node's launch is connected."""
         return tuple(range(1, self.count)) if self.rank == 0 else (0,)
 
     def runs(self, component: str, node: int | None = None) -> bool:
-        """Whether the component runs on a node, by default on this one; services are node 0's."""
+        """Whether the component runs on a node, by default this one. Services run on node 0."""
         node = self.rank if node is None else node
         if component == "trainer":
             return node < self.trainer
@@ -54,7 +54,7 @@ class Nodes:
         return node == 0
 
     def finishes(self, node: int) -> bool:
-        """Whether something runs on the node that the end of the run waits for."""
+        """Whether the node runs a component that must finish before the run does."""
         return node == 0 or self.runs("trainer", node) or self.runs("orchestrator", node)
 
     @property
@@ -64,15 +64,15 @@ class Nodes:
 
 
 def node_count(config: Config) -> int:
-    """All nodes that the configuration asks for, the trainer's and those of inference; of a range the most."""
+    """The number of nodes in the configuration, for trainer and inference. The upper end of a range counts."""
     typed = config.trainer.torchrun.nnodes
     return int(typed.rpartition(":")[2]) + _inference_nodes(config)
 
 
 def plan_nodes(config: Config) -> Nodes | None:
-    """The nodes as the configuration has them; None for one node, and for a range of which torchrun makes the best.
+    """The nodes of the configuration. None for one node, and for a range, which torchrun handles.
 
-    Raises UserError when it does not say which node this is, or where they meet.
+    Raises UserError if this node's rank or the meeting point is missing.
     """
     count, settings = node_count(config), config.trainer.torchrun
     if count == 1 or ":" in settings.nnodes:
@@ -84,7 +84,7 @@ def plan_nodes(config: Config) -> Nodes | None:
         raise UserError(
             f"a run on {count} nodes needs {' and '.join(missing)}",
             "on each node, type the same command with its own --node-rank, from 0, and the same "
-            f"--rdzv-endpoint HOST:{TORCHRUN_PORT}, HOST being node 0; or submit it with --slurm",
+            f"--rdzv-endpoint HOST:{TORCHRUN_PORT}, where HOST is node 0; or submit it with --slurm",
         )
     assert settings.node_rank is not None
     host, port = _host_and_port(settings.rdzv_endpoint)
@@ -92,7 +92,7 @@ def plan_nodes(config: Config) -> Nodes | None:
 
 
 def nodes_at(config: Config, rank: int, host: str, port: int) -> Nodes:
-    """The nodes that the configuration asks for, seen from one of them. Raises UserError."""
+    """The nodes of the configuration, seen from one of them. Raises UserError."""
     inference = _inference_nodes(config)
     trainer = node_count(config) - inference
     beside_inference = isinstance(config, RLConfig) and config.orchestrator.beside == "inference"
@@ -113,7 +113,7 @@ def _host_and_port(endpoint: str) -> tuple[str, int]:
     if not host or not number:
         raise UserError(
             f"--rdzv-endpoint {endpoint}: not of the form HOST:PORT",
-            f"name node 0 and a port that is free there, and the next one too: HOST:{TORCHRUN_PORT}",
+            f"name node 0 and a port; this port and the next must be free there: HOST:{TORCHRUN_PORT}",
         )
     return host.strip("[]"), number
 
@@ -124,7 +124,7 @@ def _check(config: Config, nodes: Nodes) -> None:
     if config.max_restarts:
         raise UserError(
             "--max-restarts is for one node",
-            "type launch resume RUN on each node after a failure, or leave it to --slurm.requeue",
+            "type launch resume RUN on each node after a failure, or use --slurm.requeue",
         )
     if config.trainer.command is not None:
         raise UserError("trainer.command runs without torchrun, on one node", "name a module or a script instead")

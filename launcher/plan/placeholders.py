@@ -1,4 +1,4 @@
-"""`{port}` and the like in a user's own command line."""
+"""Placeholders such as `{port}` in a user's own command line."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -21,16 +21,16 @@ _TOKEN = re.compile(r"\$\{(?!\{)|\{\{|\{[a-z_]+\}|[{}]|[^${}]+|\$")
 
 
 def expand(where: str, text: str, values: Mapping[str, str | None]) -> str:
-    """`text` with its placeholders replaced, `{{` and `}}` as the braces that they stand for, and `${…}` as it is.
+    """Replace the placeholders in `text`. `{{` and `}}` become single braces; `${…}` stays.
 
-    The braces of `{"a": {"b": 1}}` stay as well: `}}` stands for one brace only where no `{` is to be closed. Raises
-    UserError for a placeholder that is unknown, or has no value in this run.
+    The JSON `{"a": {"b": 1}}` stays too: here `}}` closes two open braces. Raises UserError for a placeholder that is
+    unknown or has no value in this run.
     """
     return "".join(_pieces(where, text, values))
 
 
 def _pieces(where: str, text: str, values: Mapping[str, str | None]) -> Iterator[str]:
-    opened: list[str] = []  # "{" and "{{" that are not closed yet
+    opened: list[str] = []  # "{" and "{{" that are still open
     position = 0
     while found := _TOKEN.match(text, position):
         token, position = found.group(), found.end()
@@ -49,7 +49,7 @@ def _pieces(where: str, text: str, values: Mapping[str, str | None]) -> Iterator
 
 
 def _end_of_variable(text: str, start: int) -> int:
-    """Where the `${…}` that is open at `start` ends; `start` itself if it never does."""
+    """Where the `${…}` that begins at `start` ends. `start` itself if it has no end."""
     depth = 1
     for brace in re.finditer(r"[{}]", text[start:]):
         depth += 1 if brace.group() == "{" else -1

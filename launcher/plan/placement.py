@@ -1,4 +1,4 @@
-"""Which component gets which GPUs: the trainer first, inference after it, then the services."""
+"""Which component gets which GPUs: first the trainer, then inference, then the services."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ from launcher.numbers import plural
 
 @dataclass(frozen=True)
 class Server:
-    """What inference asks for."""
+    """The inference server's request for GPUs."""
 
     gpus: int
-    may_share: bool  # sit on the trainer's GPUs when there are too few
+    may_share: bool  # use the trainer's GPUs if there are too few
     is_reference: bool
 
 
@@ -53,7 +53,7 @@ def place(gpus: tuple[str, ...], nproc: int | None, server: Server | None, servi
 def _place_server(
     gpus: tuple[str, ...], left: tuple[str, ...], server: Server | None
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """(the server's GPUs, what is left after it, notes)."""
+    """(the server's GPUs, the free GPUs, notes)."""
     if server is None or server.gpus == 0:
         return (), left, ()
     if server.gpus <= len(left):
@@ -61,7 +61,7 @@ def _place_server(
     if not (server.is_reference or server.may_share):
         raise UserError(
             f"inference.gpus = {server.gpus}, and the trainer leaves {len(left)} of {len(gpus)}",
-            "lower --nproc, or allow it to sit on the trainer's GPUs with --inference.share-gpus",
+            "lower --nproc, or let it use the trainer's GPUs with --inference.share-gpus",
         )
     shared = gpus[-min(server.gpus, len(gpus)) :]
     return shared, (), (f"inference shares GPU {','.join(shared)} with the trainer: there {_are(gpus)}",)

@@ -1,4 +1,4 @@
-"""Which Python code a command line runs, as far as it says so itself."""
+"""Which Python code a command line runs, if it is plain to see."""
 
 import re
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ _PLAIN = ("-u", "-B", "-O", "-OO")  # flags that do not change what Python finds
 
 @dataclass(frozen=True)
 class PythonCode:
-    """One of both."""
+    """A module or a script; one of both is set."""
 
     module: str | None = None
     script: str | None = None
@@ -22,7 +22,7 @@ def python_code(spec: ProcessSpec) -> PythonCode | None:
     if not re.fullmatch(r"python[\d.]*", Path(spec.argv[0]).name):
         return None
     words = list(spec.argv[1:])
-    if spec.ranks:  # -m torch.distributed.run, then settings that are a word each
+    if spec.ranks:  # -m torch.distributed.run, then one word per setting
         words = words[2:]
         while words and words[0].startswith("--"):
             words.pop(0)

@@ -1,6 +1,6 @@
-"""What tells that a component can be used.
+"""The checks that tell when a component is ready.
 
-`http(s)://…` answers, `tcp://HOST:PORT` is open, or `log:REGEX` is found in a line of its log.
+`http(s)://…` answers, `tcp://HOST:PORT` is open, or `log:REGEX` matches a line of its log.
 """
 
 import re
@@ -13,7 +13,7 @@ OFF = "off"
 
 
 def check_ready(where: str, check: str) -> str:
-    """`check`, if it can ever be met; raises UserError otherwise."""
+    """`check` itself. Raises UserError if it can never succeed."""
     trouble = _log_trouble(check.removeprefix(LOG)) if check.startswith(LOG) else _address_trouble(check)
     if trouble:
         hint = "allowed: http://HOST:PORT/PATH, https://…, tcp://HOST:PORT, or log:REGEX for a line of its log"
@@ -22,9 +22,9 @@ def check_ready(where: str, check: str) -> str:
 
 
 def check_alive(where: str, check: str | None, ready: str | None) -> str | None:
-    """What tells that a server still serves: `check`, or else what told that it was ready; None if nothing does.
+    """The check that a server still serves: `check`, or else its readiness check. None if neither can be repeated.
 
-    Raises UserError when the check can never be met.
+    Raises UserError if the check can never succeed.
     """
     if check is None:
         return None if ready is None or ready.startswith(LOG) else ready
@@ -51,7 +51,7 @@ def _address_trouble(check: str) -> str | None:
     except ValueError as error:
         return f"can never succeed: {error}"
     if address.scheme not in ("http", "https", "tcp"):
-        return "none of the checks that there are"
+        return "not a known kind of check"
     if not address.hostname:
         return "can never succeed: it names no host"
     needs_port = address.scheme == "tcp" and port is None
@@ -59,18 +59,18 @@ def _address_trouble(check: str) -> str | None:
 
 
 def ready_when(check: str) -> str:
-    """When the check is met, for people."""
+    """The check in words, for users."""
     return f"its log has {check.removeprefix(LOG)}" if check.startswith(LOG) else f"{check} answers"
 
 
 def asked_of(check: str) -> str:
-    """What a server is asked, in short: the path of a URL."""
+    """The check in short: the path of its URL."""
     path = urlsplit(check).path
     return check if path in ("", "/") else path
 
 
 def silent_because(check: str, seconds: float, answer: str) -> str:
-    """What was missed for so long, for people; `answer` is what the last try met with."""
+    """What has failed for these seconds, for users. `answer` is the outcome of the last try."""
     asked = asked_of(check)
     if answer.startswith("answered"):
         return f"no good answer from {asked} for {seconds:g}s: it {answer}"
@@ -80,7 +80,7 @@ def silent_because(check: str, seconds: float, answer: str) -> str:
 
 
 def not_ready_because(check: str, answer: str) -> str:
-    """Why the check is not met, for people; `answer` is what the last try met with ("refused the connection")."""
+    """Why the check fails, for users. `answer` is the outcome of the last try, such as "refused the connection"."""
     if check.startswith(LOG):
         return f"no line of its log has {check.removeprefix(LOG)}"
     return f"{check} {answer}"

@@ -1,4 +1,4 @@
-"""The plan as text that can be read, and pasted into a shell line by line."""
+"""The plan as text to read, and to paste into a shell line by line."""
 
 import shlex
 from collections.abc import Iterator
@@ -12,19 +12,21 @@ from launcher.plan.spec import Plan, ProcessSpec
 
 
 def render(plan: Plan, cwd: Path, files_are_written: bool) -> str:
-    """What `--dry-run` prints. Comments say where things go; each other line is one component's command."""
+    """The output of `--dry-run`: comments, and one command line per component."""
     node = f", node {plan.nodes.rank} of {plan.nodes.count}" if plan.nodes else ""
     lines = [_comment(f"{plan.kind} run {plan.name}, attempt {plan.run.attempt}{node}, in {plan.run.root}")]
     lines += [_comment(f"note: {note}") for note in plan.notes]
     if not files_are_written:
-        lines.append("# nothing is written; with --output-dir DIR the configurations are, and each line can be run")
+        lines.append(
+            "# nothing is written; add --output-dir DIR to write the configurations, so that each line can be run"
+        )
     for spec in plan.processes:
         lines += ["", *map(_comment, _about(spec)), shell_line(spec, cwd)]
     return "\n".join(lines) + "\n"
 
 
 def _comment(text: str) -> str:
-    """One line: what follows a line break in a path would be a command."""
+    """A comment in one line: after a line break in a path, the rest would be a command."""
     return f"# {in_one_line(text)}"
 
 
@@ -47,7 +49,7 @@ def _about(spec: ProcessSpec) -> Iterator[str]:
 
 
 def shell_line(spec: ProcessSpec, cwd: Path) -> str:
-    """One line for a POSIX shell that starts the process as the supervisor would; secrets are masked."""
+    """A line for a POSIX shell that starts the process as the supervisor does. Secrets are masked."""
     words = ["env"]
     for name in spec.unset:
         words += ["-u", name]
@@ -61,5 +63,5 @@ def _value(spec: ProcessSpec, name: str) -> str:
 
 
 def _word(word: str) -> str:
-    """For any POSIX shell, with line breaks in it as they are, unless it has what no screen may show."""
+    """The word quoted for any POSIX shell. Line breaks stay; only control characters need $'…'."""
     return shlex.quote(word) if printable(word) == word else quoted(word)

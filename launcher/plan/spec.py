@@ -1,4 +1,4 @@
-"""The plan: what will be started, as frozen data. It is run by the supervisor and rendered by --dry-run and Slurm."""
+"""The plan: frozen data about all that will be started. The supervisor runs it; --dry-run and Slurm render it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,40 +14,40 @@ from launcher.rundir import RunDir
 
 @dataclass(frozen=True)
 class ForeignRun:
-    """The W&B run that a program was told to log to which knows nothing of us, and writes no link."""
+    """The W&B run of a program that does not use our library, and so writes no link to it."""
 
     component: Name
     name: Label
     id: Label
-    directory: PathText  # where it keeps W&B's files
+    directory: PathText  # of W&B's files
 
 
 class Role(Enum):
     """When a component may end."""
 
     FINISHES = "finishes"  # the run has finished when all of these have exited 0
-    SERVES = "serves"  # is there for the others; ending before them is a failure, even with exit 0
+    SERVES = "serves"  # serves the others; ending before them is a failure, even with exit code 0
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What the plan has to know about the host; `launcher.machine.probe` finds it out."""
+    """All facts about the host that the plan needs, from `launcher.machine.probe`."""
 
     python: str
     cwd: Path
     cpus: int = 1
     gpus: tuple[str, ...] = ()  # as CUDA_VISIBLE_DEVICES names them: indices, UUIDs or MIG names
-    variables: frozenset[str] = frozenset()  # names of the environment, not their values
+    variables: frozenset[str] = frozenset()  # names of the environment's variables, not their values
     free_port: int = 0
     run_id: str = ""  # a random one, for W&B
-    inference_token: str = field(default="", repr=False)  # empty: components are started by hand, and need none
-    nodes: Nodes | None = None  # of a run on several
-    search_paths: Mapping[str, str] = field(default_factory=dict)  # PATH and PYTHONPATH, where they are set
+    inference_token: str = field(default="", repr=False)  # empty if components are started by hand
+    nodes: Nodes | None = None  # set in a run on several nodes
+    search_paths: Mapping[str, str] = field(default_factory=dict)  # PATH and PYTHONPATH, if set
     torchrun_logs: Path = Path("/launcher/torchrun_logs")  # the folder of that name in our package
     pythons: Mapping[str, str] = field(default_factory=dict)  # component -> its own interpreter, if it has one
-    env_files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # component -> what its file has
-    wandb: WandbConfig = field(default_factory=WandbConfig)  # what W&B's environment variables ask for
-    wandb_login: bool = False  # whether there is a key
+    env_files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # component -> its env file's variables
+    wandb: WandbConfig = field(default_factory=WandbConfig)  # from W&B's environment variables
+    wandb_login: bool = False  # whether there is an API key
 
 
 @dataclass(frozen=True)
@@ -57,19 +57,19 @@ class Ranks:
     count: int
     shown: tuple[int, ...]  # local ranks whose output reaches the console and the component's log
     directory: Path  # <log-dir>/<rdzv_id>, with attempt_<restart>/<local rank>/{stdout,stderr}.log and error.json
-    restarts: int = 0  # how often torchrun itself starts them anew
-    console_is_empty: bool = False  # redirected and not teed: only the rank's own files have its output
+    restarts: int = 0  # how often torchrun itself restarts them
+    console_is_empty: bool = False  # redirected, not teed: the output is only in the ranks' files
     first: int = 0  # the global rank of local rank 0
-    role: str = "trainer"  # what torchrun writes before the rank's number in front of each line
+    role: str = "trainer"  # torchrun's prefix of a line: the role, then the rank
 
 
 @dataclass(frozen=True)
 class Alive:
-    """How a server is asked, once it was ready, whether it still serves."""
+    """How a ready server is checked to see whether it still serves."""
 
     check: str  # http(s):// or tcp://, see launcher.plan.ready
     interval: float  # seconds
-    misses: int  # in a row, after which it has failed
+    misses: int  # failed checks in a row that make it fail
 
 
 @dataclass(frozen=True)
@@ -82,20 +82,20 @@ class ProcessSpec:
     cwd: Path
     log: Path
     env: Mapping[str, str] = field(default_factory=dict)
-    hidden: frozenset[str] = frozenset()  # variables from a file, whose values are shown nowhere
+    hidden: frozenset[str] = frozenset()  # variables from a file; their values are never shown
     unset: tuple[str, ...] = ()
     gpus: tuple[str, ...] = ()
-    after: tuple[str, ...] = ()  # the components that must be ready, or at least started, before this one is
+    after: tuple[str, ...] = ()  # components to wait for: until ready, or else started
     ready: str | None = None  # http(s)://, tcp:// or log:, see launcher.plan.ready
     ready_timeout: float = 600.0  # seconds
-    alive: Alive | None = None  # for what SERVES; None: ready once is believed for good
+    alive: Alive | None = None  # for what SERVES; None: not checked after it was ready
     progress: str | None = None  # regular expression whose names turn log lines into metrics
     ranks: Ranks | None = None  # set for torchrun
-    task: str | None = None  # what it learns, module:Class, where it is ours to import
-    restarts: int = 0  # how often the supervisor starts it again when it fails; for what SERVES
-    may_exit: bool = False  # ending with 0 before the run does is no failure; for what SERVES
-    watchdog: float | None = None  # seconds that it may log nothing and make no step
-    rank_logs: tuple[Path, ...] = ()  # for each local rank, the file that shows what it does
+    task: str | None = None  # the task, module:Class, for the reference workload
+    restarts: int = 0  # how often the supervisor restarts it after a failure; for what SERVES
+    may_exit: bool = False  # exit code 0 before the run's end is no failure; for what SERVES
+    watchdog: float | None = None  # seconds without a log line or step that count as a hang
+    rank_logs: tuple[Path, ...] = ()  # each local rank's main log
 
 
 @dataclass(frozen=True)
@@ -117,12 +117,12 @@ class Plan:
     progress: Progress
     grace: float  # seconds
     drain_timeout: float  # seconds
-    run_id: str = ""  # kept over the attempts
-    own_checkpoints: bool = True  # whether the trainer is the reference one, whose checkpoints are the run's
+    run_id: str = ""  # the same for all attempts
+    own_checkpoints: bool = True  # whether the trainer is the reference one, which writes `checkpoints/`
     wandb: bool = False  # whether any component logs to W&B
-    foreign_wandb: tuple[ForeignRun, ...] = ()  # what programs that know nothing of us were told to log to
-    notes: tuple[str, ...] = ()  # for the user: decisions that were made for them
-    nodes: Nodes | None = None  # of a run on several; this is the plan of one of them
+    foreign_wandb: tuple[ForeignRun, ...] = ()  # W&B runs of programs that do not use our library
+    notes: tuple[str, ...] = ()  # for the user: decisions made for them
+    nodes: Nodes | None = None  # in a run on several nodes; this is the plan of one of them
 
     @property
     def node_count(self) -> int:

@@ -8,13 +8,13 @@ from launcher.plan.nodes import Nodes
 from launcher.plan.spec import Ranks
 from launcher.rundir import RunDir
 
-PLANNED = frozenset({"rdzv_id", "log_dir", "local_ranks_filter"})  # these have a flag, but the plan decides its value
+PLANNED = frozenset({"rdzv_id", "log_dir", "local_ranks_filter"})  # settings whose flag gets its value from the plan
 
 
 def torchrun_argv(python: str, config: TorchrunConfig, ranks: Ranks, program: tuple[str, ...]) -> tuple[str, ...]:
-    """`python -m torch.distributed.run …`, which is what the `torchrun` script is; `program` is what the ranks run.
+    """`python -m torch.distributed.run …`, the same as `torchrun`. `program` is the ranks' command.
 
-    Every setting is a flag by now; see `between_nodes`.
+    `config` must be complete, see `between_nodes`.
     """
     argv = [python, "-m", "torch.distributed.run", f"--nproc-per-node={ranks.count}"]
     argv += [f"--rdzv-id={ranks.directory.name}", f"--log-dir={ranks.directory.parent}"]
@@ -28,9 +28,9 @@ def torchrun_argv(python: str, config: TorchrunConfig, ranks: Ranks, program: tu
 
 
 def between_nodes(config: TorchrunConfig, nodes: Nodes | None) -> TorchrunConfig:
-    """The settings with what follows from the nodes.
+    """The settings, completed for the nodes.
 
-    With c10d, torchrun numbers the nodes itself; a static rendezvous keeps the numbers that they were given.
+    With c10d, torchrun numbers the nodes itself. A static rendezvous keeps the given node ranks.
     """
     if nodes is None:
         return config.model_copy(update={"rdzv_backend": config.rdzv_backend or "c10d"})
@@ -46,16 +46,16 @@ def between_nodes(config: TorchrunConfig, nodes: Nodes | None) -> TorchrunConfig
 
 
 def rank_files(config: TorchrunConfig, run: RunDir, cwd: Path) -> Path:
-    """The directory that is torchrun's `--log-dir` on this node."""
+    """torchrun's `--log-dir` on this node."""
     if config.log_dir is None:
         return run.torchrun
     return cwd / config.log_dir / ("" if run.node is None else f"node_{run.node}")
 
 
 def plan_ranks(config: TorchrunConfig, nproc: int, log_dir: Path, rendezvous: str, node: int = 0) -> Ranks:
-    """The ranks of a node and their files; all nodes have as many.
+    """The ranks of a node and their files. All nodes have the same number of ranks.
 
-    Raises UserError when a rank is named that does not exist.
+    Raises UserError if the configuration names a rank that does not exist.
     """
     for rank in config.local_ranks_filter:
         _check_rank(f"--filter-rank {','.join(map(str, config.local_ranks_filter))}", rank, nproc)
@@ -68,7 +68,7 @@ def plan_ranks(config: TorchrunConfig, nproc: int, log_dir: Path, rendezvous: st
 
 
 def redirected(config: TorchrunConfig, ranks: Ranks, rank: int) -> Path | None:
-    """The file that has the rank's output, or at least its errors; None when torchrun writes none."""
+    """The file with the rank's output, or at least its stderr. None if torchrun writes none."""
     streams = _streams(config.redirects, rank) | _streams(config.tee, rank)
     name = {0: None, 2: "stderr.log"}.get(streams, "stdout.log")
     return ranks.directory / "attempt_0" / str(rank) / name if name else None

@@ -20,12 +20,12 @@ def wandb_run(
     run_id: str,
     logged_in: bool,
 ) -> WandbConfig:
-    """What the component is handed: its own settings over the run's general ones, with the W&B run filled in.
+    """The component's W&B settings: its own over the run's general ones, with the W&B run filled in.
 
-    `run_id` is the id that the run keeps over its attempts. Off stays off.
+    `run_id` is the same for all attempts of the run. Off stays off.
 
     Raises:
-        UserError: if online was asked for without a login.
+        UserError: the mode is online, but there is no login.
     """
     merged = own.over(general)
     if not merged.is_on:
@@ -36,19 +36,19 @@ def wandb_run(
 
 
 def wandb_variables(wandb: WandbConfig, directory: Path) -> dict[str, str]:
-    """What tells a program that knows nothing of us to log to this W&B run: W&B's own variables, and never the key.
+    """W&B's own variables, for a program that does not use our library to log to this run. Never the API key.
 
-    `directory` is that of W&B's files, unless the settings name one.
+    `directory` is the default place for W&B's files.
     """
     values = {name: getattr(wandb, field) for field, name in VARIABLES.items()}
     values["WANDB_DIR"] = wandb.dir or directory
     values["WANDB_TAGS"] = ",".join(wandb.tags)
-    values["WANDB_RESUME"] = "allow"  # the next attempt has the same id, and goes on with the run
+    values["WANDB_RESUME"] = "allow"  # the next attempt continues the run with the same id
     return {name: str(value) for name, value in values.items() if value}
 
 
 def foreign_run(component: str, wandb: WandbConfig, directory: Path, cwd: Path) -> ForeignRun:
-    """Where the files are of a run that was handed over by `wandb_variables`."""
+    """The W&B run that was passed on by `wandb_variables`, and the directory of its files."""
     files = cwd / (wandb.dir or directory) / "wandb"
     return ForeignRun(component, wandb.name or component, wandb.id or "", str(files))
 
@@ -58,7 +58,7 @@ def _sft_identity(component: str, run_name: str, general: WandbConfig, own: Wand
 
 
 def _rl_identity(component: str, run_name: str, general: WandbConfig, own: WandbConfig) -> dict[str, Any]:
-    """Two runs in one group: a name or an id that is given for both gets the component's name added."""
+    """Two W&B runs in one group. A name or id for both gets the component's name added."""
     group = general.name or run_name
     return {
         "name": own.name or f"{group}-{component}",

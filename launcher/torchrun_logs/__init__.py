@@ -1,4 +1,4 @@
-"""What torchrun loads of us. On PYTHONPATH this folder gives it to a Python that does not have our package."""
+"""Our plugin for torchrun. This folder on PYTHONPATH gives the plugin to a Python without our package."""
 
 from launcher.torchrun_logs.launch_torchrun_logs import LaunchLogsSpecs
 

@@ -1,8 +1,8 @@
 """torchrun's per-rank files without a random part in their path: `<log-dir>/<rdzv_id>/attempt_<restart>/<rank>/…`.
 
-Loaded inside torchrun through its entry-point group `torchrun.logs_specs`; nothing else imports it. It stands alone: a
-Python without our package loads it, too. torch's own class puts a random directory in between, and deletes the
-directory of an attempt that it finds.
+torchrun loads it through the entry-point group `torchrun.logs_specs`; nothing else imports it. It imports nothing of
+ours, so a Python without our package can load it. torch's own class adds a random directory to the path and deletes an
+attempt's directory that already exists.
 """
 
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 from torch.distributed.elastic.multiprocessing.api import LogsDest, LogsSpecs, Std, to_map
 
 OWN_PYTHONPATH = "LAUNCH_PYTHONPATH"  # the PYTHONPATH of the ranks; launcher.plan.environment sets it
-CONSOLE = ""  # torch's sign for "not redirected"
+CONSOLE = ""  # torch's value for "not redirected"
 
 
 class LaunchLogsSpecs(LogsSpecs):
@@ -22,9 +22,9 @@ class LaunchLogsSpecs(LogsSpecs):
         return str(self._root_log_dir)
 
     def reify(self, envs: dict[int, dict[str, str]]) -> LogsDest:
-        """Create this restart's directories, and say where each local rank's streams go.
+        """Create this restart's directories. Returns where each local rank's streams go.
 
-        Raises OSError when the directories cannot be created.
+        Raises OSError if the directories cannot be created.
         """
         first = next(iter(envs.values()), {})
         restart = f"attempt_{first.get('TORCHELASTIC_RESTART_COUNT', '0')}"
@@ -43,7 +43,7 @@ class LaunchLogsSpecs(LogsSpecs):
                 files.tee_stdouts[rank] = files.stdouts[rank]
             if shown and tees[rank] & Std.ERR:
                 files.tee_stderrs[rank] = files.stderrs[rank]
-            if OWN_PYTHONPATH in os.environ:  # what torchrun itself has is for finding this module
+            if OWN_PYTHONPATH in os.environ:  # torchrun's own PYTHONPATH only serves to find this module
                 env["PYTHONPATH"] = os.environ[OWN_PYTHONPATH]
             files.error_files[rank] = env["TORCHELASTIC_ERROR_FILE"] = str(directory / "error.json")
         if hasattr(files, "filtered_stdout"):  # --duplicate-stdout-filters, since torch 2.10

@@ -41,7 +41,7 @@ def test_torchrun_keeps_the_nodes_numbers_by_a_static_rendezvous() -> None:
 def test_a_rendezvous_that_was_asked_for_is_kept_and_what_it_means_is_said() -> None:
     plan = plan_on(sft("--nnodes", "2", "--node-rank", "0", *HERE, "--trainer.torchrun.rdzv-backend", "c10d"))
     assert "--rdzv-backend=c10d" in plan.processes[0].argv
-    assert any("numbers the nodes itself" in note for note in plan.notes)
+    assert any("numbers the nodes:" in note for note in plan.notes)
 
 
 def test_ranks_are_numbered_over_all_nodes() -> None:

@@ -27,8 +27,8 @@ def test_each_kind_of_check_is_taken(check: str) -> None:
         ("http://h:0/", "nobody listens on that port"),
         ("http://h:99999/", "can never succeed"),
         ("tcp://h", "nobody listens on that port"),
-        ("h:80", "none of the checks"),
-        ("", "none of the checks"),
+        ("h:80", "not a known kind of check"),
+        ("", "not a known kind of check"),
     ],
 )
 def test_a_check_that_can_never_succeed_is_refused_with_those_that_can(check: str, why: str) -> None:
@@ -70,7 +70,7 @@ def test_only_what_serves_is_asked_again() -> None:
     assert trainer.ready and trainer.alive is None
 
 
-@pytest.mark.parametrize(("check", "why"), [("log:up", "cannot be asked again"), ("h:80", "none of the checks")])
+@pytest.mark.parametrize(("check", "why"), [("log:up", "cannot be asked again"), ("h:80", "not a known kind of check")])
 def test_a_check_of_life_that_cannot_be_asked_is_refused(check: str, why: str) -> None:
     with pytest.raises(UserError, match=why) as refused:
         plan_of(rl("--inference.alive", check))
