@@ -1,4 +1,4 @@
-"""Making a plan's run directory, and holding it for as long as the run lives."""
+"""Creates a plan's run directory and locks it while the run lives."""
 
 import contextlib
 import fcntl
@@ -18,7 +18,7 @@ from launcher.runs.state import read_state
 from launcher.runs.survivors import end_survivors, survivors_text
 from launcher.runs.trust import check_trusted
 
-PRIVATE = 0o600  # arguments and URLs may hold secrets that nobody could tell
+PRIVATE = 0o600  # arguments and URLs may contain secrets that we cannot recognize
 
 
 def prepare(
@@ -28,35 +28,37 @@ def prepare(
     say: Callable[[str], None] = lambda _: None,
     trust: bool = False,
 ) -> int:
-    """Create the directory with the plan's files in it; the descriptor that is returned is its lock.
+    """Create the directory with the plan's files. Returns the descriptor of its lock.
 
-    The lock is flock's: whoever inherits the descriptor holds it, and it is gone with the last of them. Raises
-    UserError when the directory holds a run (`clean` replaces one that has ended, `resume` adds an attempt to it) or
-    cannot be written, or processes of an earlier attempt cannot be ended; nothing is left behind then that was not
-    there before. Those that could be ended are told to `say`.
+    The lock is an flock: every process that inherits the descriptor holds it, and the last one releases it. `clean`
+    replaces a run that has ended, `resume` adds an attempt to it. Processes that outlived an earlier attempt are killed
+    and reported to `say`.
+
+    Raises UserError if the directory holds a run, cannot be written, or has processes that cannot be killed. Then all
+    new files are removed.
     """
     run = plan.run
     with _undone_on_error(run) as undo:
-        if not _is_made(run.own):  # whoever was faster than we are may be a stranger
+        if not _is_made(run.own):  # another user may have created it first
             check_trusted(run, quoted(str(run.root)), f"{plan.kind} --output-dir {quoted(str(run.root))}", trust)
         lock = _lock(run)
         undo.directory_is_ours()
         if not resume:
             check_free(run, clean)
         if ended := end_survivors(run):
-            say(f"ended first: {survivors_text(ended)}, which had outlived the launch that started them")
+            say(f"ended first: {survivors_text(ended)}, left over from an earlier launch")
         if not resume:
             _make_room(run, clean)
             os.close(
                 open_regular(run.state, os.O_WRONLY | os.O_CREAT)
-            )  # first of all: should this process be killed, --clean finds a run here
+            )  # first: if we are killed now, --clean still finds a run here
         sign(lock)
         add_attempt(plan)
     return lock
 
 
 def _is_made(directory: Path) -> bool:
-    """Whether there was none, and now is one of ours. Raises OSError."""
+    """Create the directory. False if it was there already. Raises OSError."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     try:
         directory.mkdir()
@@ -66,20 +68,20 @@ def _is_made(directory: Path) -> bool:
 
 
 def add_attempt(plan: Plan) -> None:
-    """The directory of an attempt's logs, and the plan's files, in a run's directory that is ours. Raises OSError."""
+    """Create an attempt's log directory and write the plan's files. We must hold the lock. Raises OSError."""
     plan.run.logs.mkdir(parents=True, exist_ok=True)
     for log in plan.run.launcher_log, *(spec.log for spec in plan.processes):
-        if os.path.lexists(log):  # a link or a FIFO is refused now rather than when the component starts
+        if os.path.lexists(log):  # refuse a link or FIFO now, not when the component starts
             os.close(open_regular(log, os.O_WRONLY))
     if any("TORCH_FR_DUMP_TEMP_FILE" in spec.env for spec in plan.processes):
-        plan.run.flight_recorder.mkdir(exist_ok=True)  # torch does not
+        plan.run.flight_recorder.mkdir(exist_ok=True)  # torch does not create it
     if not plan.run.node:  # the link belongs to node 0
         _link(plan.run.latest_logs, plan.run.attempt_logs.name)
     _write_files(plan)
 
 
 def prepare_by_hand(plan: Plan, clean: bool) -> None:
-    """Write the files alone, for commands that are pasted and run. Raises UserError as `prepare` does."""
+    """Write only the files, for commands that the user pastes. Raises UserError like `prepare`."""
     with _undone_on_error(plan.run) as undo:
         check_free(plan.run, clean=False)
         undo.directory_is_ours()
@@ -87,14 +89,14 @@ def prepare_by_hand(plan: Plan, clean: bool) -> None:
 
 
 def _write_files(plan: Plan) -> None:
-    """The configurations of the run and of its components."""
+    """Write the configurations of the run and its components."""
     for path, text in plan.files:
         make_directory(path.parent)
         write_atomically(path, text, PRIVATE)  # another node may be reading it
 
 
 class _Undo:
-    """What was there before. Files are removed only after the directory has been ours: another run may write there."""
+    """Remembers what was there before. Removes files only if we had the lock: another run may write there."""
 
     def __init__(self, run: RunDir) -> None:
         self.run, self.there, self.is_ours = run, set[Path](), False
@@ -108,7 +110,7 @@ class _Undo:
         for path in self._entries() - self.there if self.is_ours else ():
             _remove(path)
         for path in self.missing:
-            with contextlib.suppress(OSError):  # not created, or another run has begun there
+            with contextlib.suppress(OSError):  # not created, or another run started there
                 path.rmdir()
 
     def _entries(self) -> set[Path]:
@@ -143,7 +145,7 @@ def _unwritable(run: RunDir, error: OSError) -> UserError:
 
 
 def check_free(run: RunDir, clean: bool) -> None:
-    """Raises UserError when the directory holds a run that is not to be replaced."""
+    """Raises UserError if the directory holds a run that must not be replaced."""
     if run.state.exists() and not clean:
         resume = f"continue it with: launch resume {quoted(str(run.root))}\n  " if _has_a_checkpoint(run) else ""
         raise UserError(
@@ -158,7 +160,7 @@ def check_free(run: RunDir, clean: bool) -> None:
 
 
 def _has_a_checkpoint(run: RunDir) -> bool:
-    """Whether there may be something to go on from: of a trainer that is not ours nobody knows."""
+    """Whether the run may have a checkpoint. For a trainer that is not ours the answer is yes: we cannot tell."""
     state = read_state(run)
     return state is None or not state.own_checkpoints or newest_checkpoint(run) is not None
 
@@ -169,7 +171,7 @@ def _make_room(run: RunDir, clean: bool) -> None:
 
 
 def remove_run(run: RunDir) -> None:
-    """Everything that a run makes, and its directory if that is empty then. Raises OSError."""
+    """Remove everything that a run creates, and its directory if it is then empty. Raises OSError."""
     for path in (*_made_by_runs(run), run.lock):
         _remove(path)
     with contextlib.suppress(OSError):
@@ -184,7 +186,7 @@ def _remove(path: Path) -> None:
 
 
 def _made_by_runs(run: RunDir) -> tuple[Path, ...]:
-    """run.json last: as long as it is there, an interrupted `--clean` can be repeated."""
+    """run.json comes last, so that an interrupted `--clean` can be repeated."""
     configs = (run.config, run.component_config("any").parent)
     if run.node:
         return (*configs, *run.all_logs.glob(f"attempt_*/{run.logs.name}"), run.reserve, run.state)
@@ -204,20 +206,20 @@ def _lock(run: RunDir) -> int:
         holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
         os.close(descriptor)
         raise UserError(
-            f"{run.root}: a run is going on there ({holder or 'it has just been started'})",
+            f"{run.root}: a run is active there ({holder or 'just started'})",
             f"end it with: launch stop {quoted(str(run.root))}\n  or name another directory with --output-dir",
         ) from None
     return descriptor
 
 
 def sign(descriptor: int) -> None:
-    """Say in the lock who holds it."""
+    """Write our pid and host into the lock file."""
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"pid {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
 
 
 def _link(link: Path, target: str) -> None:
-    """A symbolic link that is replaced at once, so that it is never absent."""
+    """Replace a symbolic link in one step, so that it is never missing."""
     beside = link.with_name(f".{link.name}.{os.getpid()}")
     beside.symlink_to(target)
     try:
@@ -228,7 +230,7 @@ def _link(link: Path, target: str) -> None:
 
 
 def point_latest_at(run: RunDir) -> None:
-    """`outputs/latest`, for runs in the default place; a convenience that never fails a run."""
+    """Update `outputs/latest`. An error here never fails a run."""
     with contextlib.suppress(OSError):
         _link(run.root.parent / "latest", run.root.name)
 

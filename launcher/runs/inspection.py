@@ -1,4 +1,4 @@
-"""The processes of a run as they are now, whatever its state file says."""
+"""Looks at the processes of a run as they are now. The state file may be out of date."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -15,10 +15,10 @@ Presence = Literal["not started", "running", "exited", "gone", "unknown"]
 class ProcessStatus:
     name: str
     pid: int | None
-    state: Presence  # "gone": nobody saw how it ended; "unknown": it is on a host that is silent
+    state: Presence  # "gone": its exit code is unknown; "unknown": its host is silent
     exit_code: int | None  # negative: the signal
-    ended_by: Ender | None  # None: it has ended by itself, or has not
-    usage: Usage | None  # a component's or rank's with everything below it; None unless it runs on this host
+    ended_by: Ender | None  # None: it ended by itself, or still runs
+    usage: Usage | None  # with its descendants; None unless it runs on this host
 
 
 @dataclass(frozen=True)
@@ -30,19 +30,19 @@ class RankStatus(ProcessStatus):
 @dataclass(frozen=True)
 class ComponentStatus(ProcessStatus):
     log: str
-    ready_after: float | None  # seconds; None if it is not ready, or has nothing that would say so
+    ready_after: float | None  # seconds; None if it is not ready or has no check
     gpus: tuple[str, ...]
     ranks: tuple[RankStatus, ...]
 
 
 @dataclass(frozen=True)
 class Inspection:
-    launchers: tuple[ProcessStatus, ...]  # launch's own: supervisor and guard
+    launchers: tuple[ProcessStatus, ...]  # launch's own: supervisor, watcher and guard
     components: tuple[ComponentStatus, ...]
 
 
 def inspect_processes(state: RunState, truth: TrueState) -> Inspection:
-    """Look at every process of a run (0.2 s if any of them lives); `truth` is the run's true state."""
+    """Look at every process of a run (0.2 s if any is alive). `truth` is the run's true state."""
     return _Inspector(state, truth).inspect()
 
 
@@ -71,7 +71,7 @@ class _Inspector:
     def _look(
         self, process: ProcessId | None, exit_code: int | None = None, ended_by: Ender | None = None
     ) -> tuple[int | None, Presence, int | None, Ender | None, Usage | None]:
-        """pid, presence, exit code, who has ended it, and usage."""
+        """pid, presence, exit code, who ended it, usage."""
         pid = process.pid if process else None
         presence = "exited" if ended_by else self._presence(process, exit_code)
         return pid, presence, exit_code, ended_by, self._usage.get(pid) if pid and presence == "running" else None
@@ -89,7 +89,7 @@ class _Inspector:
 
 
 def _groups(state: RunState) -> dict[int, list[int]]:
-    """What is measured as one, by its pid: of launch its processes alone, of the others with all that is below them."""
+    """The pids to measure together, by main pid: for components and ranks with their descendants."""
     launchers = [state.supervisor, state.watcher, state.guard]
     others = [process.process for process in state.processes]
     others += [rank.process for process in state.processes for rank in process.ranks]

@@ -1,4 +1,4 @@
-"""Whether a run that says it is going on really is: its state file may be older than a SIGKILL or a reboot."""
+"""Tells whether a run is really active. Its state file may be older than a SIGKILL or a reboot."""
 
 import platform
 import time
@@ -8,11 +8,11 @@ from launcher.processes.identity import ProcessId, boot_id, is_alive
 from launcher.rundir import RunDir
 from launcher.runs.state import RunState, other_nodes
 
-HEARTBEAT = 10.0  # seconds between two of them
+HEARTBEAT = 10.0  # seconds between heartbeats
 
 
-GIVEN_UP = 300.0  # seconds after which a run of another host, a dead node or a pod that is gone, may be resumed here
-SILENCE = 3 * HEARTBEAT  # seconds after which a supervisor on another host is not taken for alive any more
+GIVEN_UP = 300.0  # seconds of silence after which another host's run may be resumed here (a dead node, a lost pod)
+SILENCE = 3 * HEARTBEAT  # seconds after which a supervisor on another host counts as silent
 
 GOING_ON = ("queued", "starting", "running", "stopping")
 
@@ -30,13 +30,13 @@ TrueState = Literal[
     "timed out",
     "preempted",
 ]
-"""Slurm alone says the last three, of a run that could not say it itself; see launcher.slurm.jobs."""
+"""The last three come from Slurm, for a run that could not report its end; see launcher.slurm.jobs."""
 
 
 def true_state(run: RunDir, state: RunState) -> TrueState:
-    """The state as it is now: "died" when the supervisor is gone without a word, by SIGKILL or a reboot.
+    """The state as it is now: "died" if the supervisor was lost without a report, by SIGKILL or a reboot.
 
-    A run on another host of a shared file system can only be judged by its heartbeat: "silent" when that has stopped.
+    For a run on another host, only the heartbeat on the shared file system is known: "silent" when it has stopped.
     """
     if state.state not in GOING_ON or state.state == "queued":
         return state.state
@@ -52,14 +52,14 @@ def is_local(state: RunState) -> bool:
 
 
 def of_this_host(run: RunDir, state: RunState) -> tuple[RunDir, RunState]:
-    """The node of the run whose processes can be reached from here; the one that was given if there is no other."""
+    """The run as seen by the node on this host. Without one, the given arguments."""
     if is_local(state):
         return run, state
     return next(((other, its) for other, its in other_nodes(run, state) if is_local(its)), (run, state))
 
 
 def is_alive_here(state: RunState, process: ProcessId) -> bool:
-    """Whether a process of the run lives; none does that was started before this host's last boot."""
+    """Whether a process of the run is alive. False for any process from before this host's last boot."""
     return state.boot_id == boot_id() and is_alive(process)
 
 

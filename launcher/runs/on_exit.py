@@ -1,4 +1,4 @@
-"""`--on-exit COMMAND`: a notification, a copy, whatever is to happen when a run has ended."""
+"""`--on-exit COMMAND`: runs a command after the run, such as a notification or a copy."""
 
 import os
 import shlex
@@ -9,11 +9,11 @@ from launcher.processes.signals import unblocked
 from launcher.rundir import RunDir
 from launcher.runs.state import RunState
 
-SECONDS = 60.0  # that the command may take
+SECONDS = 60.0  # limit for the command
 
 
 def run_on_exit(command: str, run: RunDir, state: RunState) -> str | None:
-    """Run the command with the outcome in its environment and its output in on_exit.log; what went wrong, if anything.
+    """Run the command, with the outcome in its environment and its output in on_exit.log. Returns its error, if any.
 
     Variables: LAUNCH_RUN, LAUNCH_RUN_DIR, LAUNCH_ATTEMPT, LAUNCH_STATE (finished, failed, stopped), LAUNCH_EXIT_CODE,
     LAUNCH_FAILURE (the failure block; empty without one).
@@ -27,7 +27,7 @@ def run_on_exit(command: str, run: RunDir, state: RunState) -> str | None:
         "LAUNCH_FAILURE": state.failure.text if state.failure else "",
     }
     try:
-        with appending(run.on_exit_log) as log, unblocked():  # the run has ended: nothing that comes now matters
+        with appending(run.on_exit_log) as log, unblocked():  # the run has ended: signals no longer matter
             done = subprocess.run(
                 shlex.split(command),
                 env={**os.environ, **outcome},

@@ -1,7 +1,7 @@
-"""Where runs are: below ./outputs, and wherever else one has been started from this account.
+"""Finds runs: below ./outputs, and in every other place where this user has started one.
 
-The registry is a directory of links, `<key of the directory>-<name of the run>`. The link alone says what a run is
-called: a run on a file system that does not answer holds up nobody who does not ask for it.
+The registry is a directory of links, `<key of the directory>-<name of the run>`. The link itself has the run's name, so
+a run on a hanging file system does not block commands for other runs.
 """
 
 import hashlib
@@ -20,11 +20,11 @@ from launcher.borders.values import NAME
 from launcher.home import in_home
 from launcher.rundir import RunDir
 
-MOST_NODES = 10_000  # that are looked for in a directory
+MOST_NODES = 10_000  # searched in a directory
 
 
 def register(root: Path, name: str) -> None:
-    """Remember a run's directory; a convenience that never fails a run."""
+    """Remember a run's directory. An error here never fails a run."""
     directory = _directory()
     if directory is None:
         return
@@ -39,7 +39,7 @@ def register(root: Path, name: str) -> None:
 
 
 def project_runs() -> list[Path]:
-    """The directories of the runs below ./outputs, and of the run that the working directory belongs to."""
+    """The directories of the runs below ./outputs, and of the run around the working directory."""
     outputs = Path("outputs").resolve()
     found = {path.resolve() for path in _inside(outputs) if recorded(path)}
     found |= set(_there(entry for entry in _registered() if entry.root.is_relative_to(outputs)))
@@ -48,22 +48,22 @@ def project_runs() -> list[Path]:
 
 
 def every_run() -> list[Path]:
-    """The directories of all runs that are known of."""
+    """The directories of all known runs."""
     return sorted({*project_runs(), *_there(_registered())})
 
 
 def runs_called(name: str) -> list[Path]:
-    """The directories of the runs with this name; a directory's own name counts as well."""
+    """The directories of the runs with this name. The directory's own name counts as well."""
     return sorted({*_there(entry for entry in _known() if name in entry.names)})
 
 
 def runs_beginning(with_: str) -> list[Path]:
-    """The directories of the runs whose name begins so."""
+    """The directories of the runs whose name has this prefix."""
     return sorted({*_there(entry for entry in _known() if any(name.startswith(with_) for name in entry.names))})
 
 
 def call_name(root: Path, name: str) -> str:
-    """What to type for this run: its name if that means no other run, else its directory, quoted for a shell."""
+    """What to type for this run: its name if unique, else its directory, quoted for a shell."""
     registered = list(_registered())
     is_known = root.parent == Path.cwd() / "outputs" or any(entry.root == root for entry in registered)
     is_taken = any(name in entry.names and entry.root != root for entry in registered)
@@ -71,29 +71,28 @@ def call_name(root: Path, name: str) -> str:
 
 
 def recorded(root: Path) -> RunDir | None:
-    """The run in this directory as node 0 sees it, or else the node that has the directory to itself; None if there
-    is no run."""
+    """The run in this directory as node 0 sees it, or else as the first node there sees it. None without a run."""
     run = RunDir(root)
-    if os.path.exists(run.state):  # noqa: PTH110 (Path.exists raises where one may not look)
+    if os.path.exists(run.state):  # noqa: PTH110 (Path.exists raises without permission)
         return run
     others = (run.on(node) for node in nodes_there(run))
     return next((other for other in others if os.path.exists(other.state)), None)  # noqa: PTH110
 
 
 def nodes_there(run: RunDir) -> list[int]:
-    """The nodes that the directory may have something of, whatever anybody says how many there are."""
+    """The nodes with files in the directory, whatever run.json says about their number."""
     names = [path.name for path in islice(_inside(run.all_nodes), MOST_NODES)]
     return [0, *sorted(int(name.removeprefix("node_")) for name in names if re.fullmatch(r"node_[1-9]\d{0,5}", name))]
 
 
 def _inside(directory: Path) -> Iterator[Path]:
-    """What is in a directory; nothing where one may not look."""
+    """The content of a directory. Empty without permission."""
     with suppress(OSError):
         yield from directory.iterdir()
 
 
 def _run_around(directory: Path) -> Path | None:
-    """The run whose directory this is, or one of those that a run makes in it."""
+    """The run whose directory, or folder in it, this is."""
     if recorded(directory):
         return directory
     parents = (root for root in directory.parents if recorded(root))
@@ -120,7 +119,7 @@ def _known() -> Iterator["_Entry"]:
 
 
 def _registered() -> Iterator[_Entry]:
-    """What the links say; whether there still is a run is not looked at."""
+    """The entries of the links. Does not check whether the run still exists."""
     try:
         links = list((_directory() or Path(os.devnull)).iterdir())
     except OSError:
@@ -133,17 +132,17 @@ def _registered() -> Iterator[_Entry]:
 
 
 def _there(entries: Iterable[_Entry]) -> Iterator[Path]:
-    """The directories in which there is a run; of others the registry is rid."""
+    """The directories that contain a run. Links to others are removed."""
     for entry in entries:
-        with suppress(OSError, RuntimeError):  # a file system that does not answer, a loop of links
+        with suppress(OSError, RuntimeError):  # a hanging file system, a loop of links
             if recorded(entry.root):
                 yield entry.root.resolve()
-            elif entry.link and entry.root.parent.exists():  # otherwise it may only not be mounted
+            elif entry.link and entry.root.parent.exists():  # otherwise it may just be unmounted
                 entry.link.unlink()
 
 
 def _name(root: Path) -> str:
-    """The run's own name: its directory may be called otherwise."""
+    """The run's own name, which may differ from its directory's."""
     try:
         name = json.loads(read_bytes((recorded(root) or RunDir(root)).state))["name"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -152,11 +151,11 @@ def _name(root: Path) -> str:
 
 
 def key_of(root: Path) -> str:
-    """A run's directory in a word, where its path cannot stand."""
+    """A run's directory as one short word, for places where a path is impossible."""
     return hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
 
 
 def _directory() -> Path | None:
-    """None for a user without a home, as in a container: such a one names runs elsewhere by their directory."""
+    """None for a user without a home, as in a container. They must name other runs by directory."""
     state = in_home(os.environ.get("XDG_STATE_HOME") or "~/.local/state")
     return state / "launch" / "runs" if state else None

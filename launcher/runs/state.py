@@ -1,4 +1,4 @@
-"""run.json: what is known of a run, for everybody who was not there when it happened."""
+"""run.json: everything that is known about a run."""
 
 import json
 import platform
@@ -39,7 +39,7 @@ from launcher.runs.registry import nodes_there, recorded
 Ender = Literal["launch", "torchrun"]
 
 
-TROUBLE = 300  # characters of why run.json cannot be read
+TROUBLE = 300  # characters of the reason why run.json cannot be read
 
 
 Panes = Annotated[tuple[LocalPath, ...], Field(max_length=MOST_RANKS), FailFast()]
@@ -50,34 +50,34 @@ State = Literal["queued", "starting", "running", "stopping", "finished", "failed
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)  # a newer launch may know more
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)  # a newer launch may add fields
 
 
 class RankState(_Record):
     rank: Count  # global rank
-    log: LocalPath  # the file that shows what it does
+    log: LocalPath  # its main log
     process: ProcessId | None = None
     exit_code: ExitCode | None = None
-    ended_by: Ender | None = None  # None: it has ended by itself, or has not
+    ended_by: Ender | None = None  # None: it ended by itself, or still runs
 
 
 class ProcessState(_Record):
     name: Name
     log: LocalPath
-    log_dir: LocalPath | None = None  # torchrun's, where the user has named one
-    panes: Panes = ()  # the files to look at: its log, or those of its ranks if the log stays empty
+    log_dir: LocalPath | None = None  # torchrun's, if the user named one
+    panes: Panes = ()  # files for tmux panes: its log, or its ranks' if the log stays empty
     gpus: Labels = ()
     process: ProcessId | None = None
-    after: Names = ()  # what must be ready, or at least started, before this is started
+    after: Names = ()  # components to wait for: until ready, or else started
     has_ready_check: bool = False
-    ready_after: Seconds | None = None  # None if it is not ready, or has nothing that would say so
+    ready_after: Seconds | None = None  # None if it is not ready or has no check
     exit_code: ExitCode | None = None
     ended_by: Ender | None = None
     ranks: Annotated[list[RankState], Field(max_length=MOST_RANKS)] = []
 
 
 class ProgressState(_Record):
-    """Which metric of which component says how the run is doing."""
+    """The component and metric that show the run's progress."""
 
     component: Name
     metric: Label
@@ -94,19 +94,19 @@ class FailureState(_Record):
     log: LocalPath | None
     collateral: Annotated[list[Phrase], Field(max_length=MOST_PROCESSES + MOST_RANKS)]
     text: Text
-    node: Count | None = None  # of a run on several
+    node: Count | None = None  # set in a run on several nodes
     host: Label | None = None
 
 
 class AttemptState(_Record):
-    """An attempt that is over."""
+    """An attempt that has ended."""
 
     attempt: Count
     state: State
     started: Moment
     ended: Moment | None
     exit_code: ExitCode | None
-    reason: Phrase | None = None  # why it was stopped, where that is known
+    reason: Phrase | None = None  # why it was stopped, if known
 
 
 class SlurmState(_Record):
@@ -114,7 +114,7 @@ class SlurmState(_Record):
 
     job: JobId
     cluster: Name | None = None
-    restarts: Count = 0  # how often Slurm had requeued it when this attempt began
+    restarts: Count = 0  # how often Slurm had requeued it before this attempt
 
 
 class RunState(_Record):
@@ -122,8 +122,8 @@ class RunState(_Record):
     kind: Literal["rl", "sft"]
     attempt: Annotated[Count, Field(ge=1)]
     state: State
-    node: Count | None = None  # rank of the node that this file is of; None: the run has one node
-    nodes: Annotated[Count, Field(ge=1)] = 1  # in all
+    node: Count | None = None  # rank of this file's node; None: the run has one node
+    nodes: Annotated[Count, Field(ge=1)] = 1  # total
     host: Label
     boot_id: Identity
     started: Moment
@@ -135,18 +135,18 @@ class RunState(_Record):
     grace: Seconds
     progress: ProgressState
     processes: Annotated[list[ProcessState], Field(max_length=MOST_PROCESSES)]
-    foreign_wandb: ForeignRuns = []  # what programs that know nothing of us were told to log to
-    own_checkpoints: bool = True  # whether the trainer is the reference one, whose checkpoints are the run's
+    foreign_wandb: ForeignRuns = []  # W&B runs of programs that do not use our library
+    own_checkpoints: bool = True  # whether the trainer is the reference one, which writes `checkpoints/`
     wandb: bool = False
     tmux_socket: SocketName | None = None
-    tmux_session: Label | None = None  # as it was called then; its user may have renamed it
-    tmux_keep: bool = False  # whether the session stays when the run has ended
+    tmux_session: Label | None = None  # its first name; the user may have renamed it
+    tmux_keep: bool = False  # whether the session stays after the run
     failure: FailureState | None = None
-    reason: Phrase | None = None  # why it was stopped, where that is known: "time limit", "cancelled", "stopped by …"
+    reason: Phrase | None = None  # why it was stopped, if known: "time limit", "cancelled", "stopped by …"
     slurm: SlurmState | None = None  # None: not submitted to Slurm
     provenance: Provenance = Provenance()
-    cwd: Path = Path()  # where the first attempt was typed: what relative paths count from
-    run_id: Identity = ""  # kept over the attempts; W&B knows the run by it
+    cwd: Path = Path()  # where the first attempt was typed; relative paths start here
+    run_id: Identity = ""  # the same for all attempts; part of the W&B ids
     earlier: Annotated[list[AttemptState], Field(max_length=MOST_ATTEMPTS)] = []
 
     def process(self, name: str) -> ProcessState:
@@ -154,7 +154,7 @@ class RunState(_Record):
 
 
 def read_state(run: RunDir) -> RunState | None:
-    """The run's state; None when there is no run, or its file is not one of ours."""
+    """The run's state. None if there is no run, or its file is invalid."""
     try:
         return load_state(run)
     except (OSError, ValueError):
@@ -162,21 +162,21 @@ def read_state(run: RunDir) -> RunState | None:
 
 
 def load_state(run: RunDir) -> RunState:
-    """The run's state. Raises OSError, and ValueError for a file that is not one of ours."""
+    """The run's state. Raises OSError, and ValueError for an invalid file."""
     content = read_bytes(run.state)
     if not content:
-        raise ValueError("empty: its launch is just starting, or was killed then")
+        raise ValueError("empty: its launch is just starting, or was killed while starting")
     if b"\\udc" not in content:
         return RunState.model_validate_json(content)
     try:
-        values = json.loads(content)  # pydantic's own parser takes no bytes that are not UTF-8
+        values = json.loads(content)  # pydantic's own parser accepts only UTF-8
     except RecursionError:
         raise ValueError("nested too deeply") from None
     return RunState.model_validate(values)
 
 
 def state_json(state: RunState) -> str:
-    """A byte of a path that is not UTF-8 stands there as `\\udcXX`, as Python reads and writes it."""
+    """The state as JSON. A path's non-UTF-8 byte is written as `\\udcXX`, as in Python."""
     try:
         return state.model_dump_json(indent=1)
     except ValueError:  # not UTF-8
@@ -184,7 +184,7 @@ def state_json(state: RunState) -> str:
 
 
 def trouble_of(error: OSError | ValueError) -> str:
-    """Why run.json cannot be read, in a line."""
+    """Why run.json cannot be read, in one line."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
     if not isinstance(error, ValidationError):
@@ -195,7 +195,7 @@ def trouble_of(error: OSError | ValueError) -> str:
 
 
 def open_run(root: Path) -> tuple[RunDir, RunState]:
-    """The run in this directory, seen from its newest attempt, and its state. Raises UserError."""
+    """The run in this directory, at its newest attempt, and its state. Raises UserError."""
     run = recorded(root) or RunDir(root)
     try:
         state = load_state(run)
@@ -205,7 +205,7 @@ def open_run(root: Path) -> tuple[RunDir, RunState]:
 
 
 def other_nodes(run: RunDir, state: RunState) -> list[tuple[RunDir, RunState]]:
-    """What the other nodes that share the directory have written of this run, by their rank."""
+    """The states that other nodes have written in this directory, sorted by node rank."""
     others = [node for node in nodes_there(run) if node < state.nodes and node != (state.node or 0)]
     found = [(run.on(node), read_state(run.on(node))) for node in others]
     return [(other, its) for other, its in found if its and its.run_id == state.run_id]
@@ -214,8 +214,7 @@ def other_nodes(run: RunDir, state: RunState) -> list[tuple[RunDir, RunState]]:
 def first_state(
     plan: Plan, provenance: Provenance, earlier: RunState | None = None, slurm: SlurmState | None = None
 ) -> RunState:
-    """The state before anything of this attempt has started; `earlier` is that of the attempt before, `slurm` the job
-    that makes this one."""
+    """The state before this attempt starts. `earlier` is the previous attempt's state, `slurm` this attempt's job."""
     return RunState(
         name=plan.name,
         kind=plan.kind,
@@ -241,7 +240,7 @@ def first_state(
 
 
 def _attempts_before(state: RunState) -> list[AttemptState]:
-    if state.state == "queued":  # nothing has been attempted yet
+    if state.state == "queued":  # no attempt yet
         return state.earlier
     newest = AttemptState(**state.model_dump(include=set(AttemptState.model_fields)))
     return [*state.earlier, newest][-MOST_ATTEMPTS:]

@@ -1,4 +1,4 @@
-"""Keeps run.json true: written whole, beside the file, then renamed."""
+"""Keeps run.json up to date. Each write goes to a new file, which is then renamed."""
 
 import os
 import signal
@@ -10,36 +10,36 @@ from launcher.plan.spec import Plan, Role
 from launcher.rundir import RunDir
 from launcher.runs.state import FailureState, RunState, first_state, state_json
 
-TIME_LIMIT = "time limit"  # the reason of a run that Slurm's signal before its limit has stopped
+TIME_LIMIT = "time limit"  # the reason when Slurm's warning signal has stopped the run
 RESERVED = 128 * 1024  # bytes; the failure block is what makes run.json long
 
 
 class StateFile:
-    """run.json of this node, and the state that is in it."""
+    """This node's run.json and the state in it."""
 
     def __init__(self, run: RunDir, state: RunState) -> None:
         self.run, self.state = run, state
 
     def write(self) -> None:
-        """Raises OSError: a full disk must not end a run, but may stop one from starting."""
+        """Raises OSError. Used at the start, where a full disk is an error; later it must not end a run."""
         write_atomically(self.run.state, state_json(self.state))
 
     def reserve_room(self) -> None:
-        """Keep room on the disk for the last write: that it is full is often why a run ends."""
+        """Reserve disk space for the last write: a full disk is often the reason why a run ends."""
         with suppress(OSError):
             overwrite(self.run.reserve, bytes(RESERVED))
 
     def write_if_possible(self) -> None:
-        with suppress(OSError, ValueError):  # launcher.log has the event as well; the next change tries again
+        with suppress(OSError, ValueError):  # launcher.log has the event too; the next change writes again
             self.write()
 
     def touch(self) -> None:
-        """The heartbeat: for those who look from another host, where no pid can be asked."""
+        """The heartbeat, for commands on another host, which cannot check our pid."""
         with suppress(OSError):
             os.utime(self.run.state)
 
     def next_attempt(self, plan: Plan, failure: FailureState | None) -> None:
-        """The attempt has failed and another begins; servers and services, which live on, stay as they are."""
+        """The attempt has failed and the next begins. Servers and services keep running, so their state stays."""
         old = self.state
         failed = old.model_copy(update={"state": "failed", "exit_code": 1, "ended": time.time(), "failure": failure})
         new = first_state(plan, old.provenance, failed, old.slurm)
@@ -61,7 +61,7 @@ class StateFile:
         self.write_if_possible()
 
     def end(self, state: str, exit_code: int, failure: FailureState | None, reason: str | None = None) -> None:
-        """The run has ended; `reason` says why it was stopped, unless that is known already."""
+        """The run has ended. `reason` says why it was stopped, unless a reason is already set."""
         with suppress(OSError):
             self.run.reserve.unlink(missing_ok=True)
         if state == "stopped" and self.state.reason is None:
@@ -74,7 +74,7 @@ class StateFile:
         self.write_if_possible()
 
     def _settle(self, failure: FailureState | None) -> None:
-        """What SIGTERM has ended before anybody was stopped: torchrun has sent it, unless that is what failed."""
+        """Ranks that SIGTERM ended before we stopped anything: torchrun sent it, unless such a rank is the failure."""
         for process in self.state.processes:
             for rank in process.ranks:
                 is_culprit = failure and (failure.component, failure.rank) == (process.name, rank.rank)

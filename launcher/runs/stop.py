@@ -1,4 +1,4 @@
-"""Ending a run from outside: `launch stop`."""
+"""Ends a run from outside: `launch stop`."""
 
 import os
 import select
@@ -18,19 +18,21 @@ from launcher.runs.on_exit import SECONDS as ON_EXIT_SECONDS
 from launcher.runs.state import RunState, read_state
 from launcher.runs.survivors import end_survivors
 
-MARGIN = 10.0  # seconds beyond the grace until what is left is killed from here
+MARGIN = 10.0  # seconds after the grace until we kill the remaining processes ourselves
 
 
 def stop(run: RunDir, grace: float | None = None, now: bool = False) -> RunState:
-    """Ask the run to end and return its last state when nothing of it is left; a run that has ended is no error.
+    """Ask the run to end, wait until all its processes are gone, and return its last state.
+
+    A run that has already ended is no error.
 
     Args:
-        grace: seconds until it is forced to; by default the run's own grace.
-        now: do not ask.
+        grace: seconds until it is forced to end; by default the run's own grace.
+        now: force it at once.
 
     Raises:
-        UserError: the run is not one of this host or another user's, or a process of it cannot be ended, or does not
-            prove to be of the run.
+        UserError: the run is on another host or another user's, or a process cannot be killed, or is not proven to
+            belong to the run.
     """
     state = _read(run)
     if not is_local(state):
@@ -50,25 +52,25 @@ def stop(run: RunDir, grace: float | None = None, now: bool = False) -> RunState
 
 
 def own_processes(run: RunDir, state: RunState) -> dict[str, ProcessId]:
-    """Those that run.json names and that prove to be the run's: nothing else is signalled."""
+    """The processes in run.json that are proven to be the run's. Only these are signalled."""
     return {name: each for name, each in living_processes(state).items() if proves_to_be_of(run, each)}
 
 
 def _check_all_are_gone(run: RunDir, state: RunState) -> None:
-    """Raises UserError when run.json names processes that live, which are not the run's as far as can be seen."""
+    """Raises UserError if run.json names living processes that are not proven to be the run's."""
     living = living_processes(state)
     if not living:
         return
     named = ", ".join(f"{name} (pid {process.pid})" for name, process in list(living.items())[:8])
     raise UserError(
-        f"{state.name}: run.json names processes that do not prove to be of this run: {named}",
+        f"{state.name}: run.json names processes that are not proven to be of this run: {named}",
         "nothing was sent to them; see what they are with: ps -o pid,user,stat,args -p "
         + ",".join(str(process.pid) for process in list(living.values())[:8]),
     )
 
 
 def check_mine(run: RunDir, state: RunState) -> None:
-    """Raises UserError when processes of the run are another user's, which only root may end."""
+    """Raises UserError if processes of the run belong to another user: only root may end them."""
     processes = living_processes(state).values()
     others = {uid for process in processes if (uid := owner(process.pid)) not in (None, os.geteuid())}
     if not others or os.geteuid() == 0:
@@ -88,7 +90,7 @@ def _read(run: RunDir) -> RunState:
 
 
 def _ask(run: RunDir, launchers: list[ProcessId], grace: float, now: bool, forced_early: bool) -> None:
-    """SIGTERM to the first, and SIGQUIT when the grace is over: that one does not wait."""
+    """SIGTERM to the first launcher. After the grace, SIGQUIT, which ends the run at once."""
     with ExitStack() as stack:
         descriptors = []
         for launcher in launchers:
@@ -102,11 +104,11 @@ def _ask(run: RunDir, launchers: list[ProcessId], grace: float, now: bool, force
             if _ends_within(descriptors[0], grace if forced_early else grace + MARGIN):
                 return
         _send(descriptors, signal.SIGQUIT)
-        _ends_within(descriptors[0], MARGIN + ON_EXIT_SECONDS)  # what --on-exit does belongs to the run
+        _ends_within(descriptors[0], MARGIN + ON_EXIT_SECONDS)  # the --on-exit command is part of the run
 
 
 def _send(descriptors: list[int], number: signal.Signals) -> None:
-    """To the first one, then wake all: Ctrl-Z stops the guard, a cluster's suspend or a debugger the supervisor."""
+    """Signal the first process, then wake all: Ctrl-Z stops the guard, a debugger stops the supervisor."""
     with suppress(ProcessLookupError):
         signal.pidfd_send_signal(descriptors[0], number)
     for descriptor in descriptors:
@@ -119,14 +121,14 @@ def _ends_within(descriptor: int, seconds: float) -> bool:
 
 
 def _kill(run: RunDir, processes: dict[str, ProcessId]) -> None:
-    """What was not ended, or outlived its supervisor; those above it last, since they kill what nobody has named."""
+    """Kill what is still alive. Watcher and guard come last: they kill descendants that run.json does not name."""
     above = [processes.pop(name) for name in ("watcher", "guard") if name in processes]
     _kill_all(run, list(processes.values()), patience=0.0)
     _kill_all(run, above, patience=MARGIN)
 
 
 def _kill_all(run: RunDir, processes: list[ProcessId], patience: float) -> None:
-    """SIGKILL to those that do not end by themselves within so many seconds, and wait for all of them."""
+    """SIGKILL the processes that do not end by themselves within `patience` seconds. Wait for all of them."""
     with ExitStack() as stack:
         descriptors = []
         for process in processes:

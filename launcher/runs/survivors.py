@@ -1,4 +1,4 @@
-"""Processes that have outlived the launch that started them: how they are known, and ended."""
+"""Finds and kills processes that have outlived the launch that started them."""
 
 import os
 import select
@@ -19,16 +19,15 @@ from launcher.runs.state import RunState, read_state
 @dataclass(frozen=True)
 class Survivor:
     process: ProcessId
-    name: str  # its component and rank, as far as they are known
+    name: str  # its component and rank, if known
 
 
 def survivors(run: RunDir) -> list[Survivor]:
-    """Processes on this host that a launch in this directory started and that it has not lived to end.
+    """Processes on this host that were started in this directory by a launch that is now dead.
 
-    They are known by their environment, which names the directory and a supervisor that is gone; those that have
-    overwritten it, by a session that run.json says a component or a rank has opened, and by a file of the run that they
-    write to: run.json alone proves nothing. Those of a launch that lives, on another node of the run, are not among
-    them.
+    Their environment names the directory and the dead supervisor. A process may have overwritten its environment. Then
+    it must be in the session of a component or rank in run.json, and also write to a file of the run: run.json alone
+    proves nothing. Processes of a living launch, on another node of the run, are not survivors.
     """
     recorded = _recorded(read_state(run))
     found = (_look(pid, run, recorded) for pid in all_pids() if pid != os.getpid())
@@ -36,14 +35,14 @@ def survivors(run: RunDir) -> list[Survivor]:
 
 
 def end_survivors(run: RunDir) -> list[Survivor]:
-    """SIGKILL to all of them, until there are none: those that were found. Raises UserError when some do not end."""
+    """SIGKILL survivors until none is left. Returns those found. Raises UserError if some do not end."""
     ended: dict[int, Survivor] = {}
     deadline = time.monotonic() + SWEEP_SECONDS
     while found := survivors(run):
         ended |= {each.process.pid: each for each in found}
         if time.monotonic() > deadline:
             raise UserError(
-                f"{run.root}: processes of an earlier attempt live and cannot be ended: {survivors_text(found)}",
+                f"{run.root}: processes of an earlier attempt are alive and cannot be killed: {survivors_text(found)}",
                 "nothing was started beside them; see what they wait for with: ps -o pid,user,stat,wchan,args -p "
                 + ",".join(str(each.process.pid) for each in found),
             )
@@ -52,13 +51,13 @@ def end_survivors(run: RunDir) -> list[Survivor]:
 
 
 def survivors_text(found: list[Survivor]) -> str:
-    """ "trainer (pid 12), trainer rank 0 (pid 13)"; of very many the first."""
+    """ "trainer (pid 12), trainer rank 0 (pid 13)"; at most eight names."""
     shown = ", ".join(f"{each.name} (pid {each.process.pid})" for each in found[:8])
     return shown if len(found) <= 8 else f"{shown} and {len(found) - 8} more"
 
 
 def _recorded(state: RunState | None) -> dict[int, Survivor]:
-    """What run.json says of components and ranks that this boot of this host has seen, by pid."""
+    """The components and ranks in run.json, by pid. Empty if run.json is from another boot or host."""
     if state is None or state.boot_id != boot_id():
         return {}
     known = [(process.name, process.process) for process in state.processes]
@@ -87,7 +86,7 @@ def _name(environment: dict[str, str]) -> str:
 
 
 def _is_gone(supervisor: str) -> bool:
-    """Of anybody's process, whose environment may say anything."""
+    """Whether the supervisor is dead. The text comes from a process's environment, and may be anything."""
     pid, _, started = supervisor.partition(".")
     try:
         return not is_alive(ProcessId(pid=int(pid), start_time=int(started)))
@@ -96,7 +95,7 @@ def _is_gone(supervisor: str) -> bool:
 
 
 def _has_opened(opener: ProcessId, pid: int) -> bool:
-    """Whether this very process, whose pid is not used again as long as its session lasts, has opened that of `pid`."""
+    """Whether exactly this process opened the session of `pid`. Its pid is not reused while the session exists."""
     leader, own = start_time(opener.pid), start_time(pid)
     if own is None or opener.start_time is None or own < opener.start_time or not _is_ours(pid):
         return False
@@ -111,7 +110,7 @@ def _is_ours(pid: int) -> bool:
 
 
 def _kill(processes: list[ProcessId], deadline: float) -> None:
-    """SIGKILL to these very processes at once, then wait for their ends."""
+    """SIGKILL exactly these processes, then wait for them to end."""
     with ExitStack() as stack:
         killed = []
         for process in processes:

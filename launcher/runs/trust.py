@@ -1,4 +1,4 @@
-"""Whether a run's directory may be acted on: whoever can write there decides what is executed."""
+"""Tells whether a run's directory can be trusted: everybody who can write there decides what is executed."""
 
 import grp
 import os
@@ -15,7 +15,7 @@ from launcher.runs.registry import call_name
 
 
 def check_trusted(run: RunDir, name: str, command: str, trust: bool) -> None:
-    """Raises UserError when somebody else owns the directory, `nodes/` or a file that is acted on, or may write."""
+    """Raises UserError if another user owns, or can write to, the directory, `nodes/` or a file that we act on."""
     if trust:
         return
     found = next(((path, trouble) for path in _believed(run) if (trouble := _trouble(path))), None)
@@ -24,24 +24,24 @@ def check_trusted(run: RunDir, name: str, command: str, trust: bool) -> None:
     path, trouble = found
     typed = call_name(run.root, name)
     look = f"look at it with: launch status {typed}" if run.state.exists() else "name another with --output-dir"
-    hint = f"{look}\n  if you trust whoever it is, add --trust to: launch {command}"
-    if "may write" in trouble:
+    hint = f"{look}\n  if you trust this user, add --trust to: launch {command}"
+    if "writable" in trouble:
         hint = f"close it with: chmod -R go-w {shlex.quote(str(run.root))}\n  or add --trust to: launch {command}"
     raise UserError(f"{path} {trouble}, and decides what launch {command} does", hint)
 
 
 def _believed(run: RunDir) -> Iterator[Path]:
-    """What is there of the files that say what to signal, to open and to start."""
+    """The existing files that decide what is signalled, opened and started."""
     nodes = [run.on(None).all_nodes, *sorted(run.all_nodes.glob("node_*"))]
     for directory in (run.root, *nodes):
-        configs = run.component_config("any").parent.name  # read by what is started
+        configs = run.component_config("any").parent.name  # read by the components
         for path in (directory, directory / run.state.name, directory / run.config.name, directory / configs):
             if os.path.lexists(path):
                 yield path
 
 
 def _trouble(path: Path) -> str | None:
-    """Whose the path is, or who may write there, if that is not the user alone."""
+    """Who else owns the path or can write there. None if only this user can."""
     try:
         for status in (path.lstat(), path.stat()):
             if status.st_uid != os.geteuid():
@@ -49,22 +49,22 @@ def _trouble(path: Path) -> str | None:
     except OSError as error:
         return f"cannot be looked at ({error.strerror})"
     if status.st_mode & stat.S_IWOTH:
-        return "is where everybody may write"
+        return "is writable by everybody"
     if status.st_mode & stat.S_IWGRP:
         return _trouble_with_group(path, status)
     return None
 
 
 def _trouble_with_group(path: Path, status: os.stat_result) -> str | None:
-    if "system.posix_acl_access" in _attributes(path):  # the group's bits are those of the whole list
-        return "is where others may write (see: getfacl)"
+    if "system.posix_acl_access" in _attributes(path):  # the group bits are then the ACL's mask
+        return "is writable by others (see: getfacl)"
     if is_private(status.st_gid, status.st_uid):
         return None
-    return f"is where the group {_group_name(status.st_gid)} may write"
+    return f"is writable by the group {_group_name(status.st_gid)}"
 
 
 def is_private(group: int, user: int) -> bool:
-    """Whether the group is the user's own, as a umask of 002 supposes: of the same name or number, without members."""
+    """Whether the group is the user's private one: same name or number, no other members. umask 002 relies on it."""
     try:
         known = grp.getgrgid(group)
     except KeyError:
@@ -86,5 +86,5 @@ def _group_name(group: int) -> str:
 def _attributes(path: Path) -> list[str]:
     try:
         return os.listxattr(path)
-    except OSError:  # a file system without any
+    except OSError:  # a file system without attributes
         return []

@@ -1,4 +1,4 @@
-"""What processes take of the machine."""
+"""CPU, memory and GPU memory that processes use."""
 
 import time
 from collections import Counter
@@ -16,8 +16,8 @@ SAMPLE = 0.2  # seconds over which CPU time is measured
 @dataclass(frozen=True)
 class Usage:
     cpu: float  # percent of one core
-    memory: int  # bytes, resident; what processes share is counted for each of them
-    gpu_memory: int | None  # bytes; None when nothing there uses a GPU
+    memory: int  # bytes, resident; shared memory counts for each process
+    gpu_memory: int | None  # bytes; None without GPU use
 
 
 def with_descendants(pid: int) -> list[int]:
@@ -25,7 +25,7 @@ def with_descendants(pid: int) -> list[int]:
 
 
 def measure(groups: Mapping[int, Sequence[int]]) -> dict[int, Usage]:
-    """The usage of each group of processes over the next `SAMPLE` seconds; a process that is gone uses nothing."""
+    """The usage of each group of processes over the next `SAMPLE` seconds. A process that is gone uses nothing."""
     processes = {pid: process for group in groups.values() for pid in group if (process := _process(pid))}
     if not processes:
         return {}

@@ -1,4 +1,4 @@
-"""What the components of a run wait for: as they say themselves, or for their start."""
+"""What the components of a run wait for: their own reports, and other components before their start."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -32,7 +32,7 @@ class _Record(ProcessId):
 
 
 def read_waits(run: RunDir, state: RunState) -> list[Wait]:
-    """Who waits for what on this node, the longest wait first; what a process has left that is gone does not count."""
+    """Which component waits for what on this node, the longest wait first. Reports of dead processes are ignored."""
     return sorted([*_reported(run, state), *_not_started(state)], key=lambda wait: wait.since)
 
 

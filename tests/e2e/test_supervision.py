@@ -164,7 +164,7 @@ def test_a_second_start_in_the_same_directory_is_refused(launch: Launcher) -> No
     first.wait_for_output("[trainer0]:rank 0 is there")
     second = launch.sft(PATIENT)
     assert second.exit_code() == 2
-    assert "a run is going on there (pid" in second.output
+    assert "a run is active there (pid" in second.output
     os.kill(first.process.pid, signal.SIGTERM)
     assert first.exit_code() == 143
 

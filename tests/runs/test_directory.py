@@ -102,7 +102,7 @@ def test_a_run_that_is_going_on_is_refused_and_left_as_it_is(tmp_path: Path, cle
     plan = plan_in(tmp_path / "run")
     lock = prepare(plan, clean=False)
     before = everything(tmp_path)
-    with pytest.raises(UserError, match=f"a run is going on there \\(pid {os.getpid()} on ") as caught:
+    with pytest.raises(UserError, match=f"a run is active there \\(pid {os.getpid()} on ") as caught:
         prepare(plan, clean)
     assert "launch stop" in str(caught.value)
     assert everything(tmp_path) == before
@@ -233,6 +233,6 @@ def test_a_directory_that_a_stranger_has_made_first_is_no_place_for_a_run(tmp_pa
 def test_a_directory_that_everybody_may_write_is_no_place_for_a_run(tmp_path: Path) -> None:
     tmp_path.joinpath("run").mkdir()
     (tmp_path / "run").chmod(0o777)
-    with pytest.raises(UserError, match="is where everybody may write"):
+    with pytest.raises(UserError, match="is writable by everybody"):
         prepare(plan_in(tmp_path / "run"), clean=False)
     assert list((tmp_path / "run").iterdir()) == []

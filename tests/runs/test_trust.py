@@ -64,7 +64,7 @@ def test_a_part_that_is_another_users_is_said_to_be_his(run: RunDir, number: int
 def test_a_part_that_everybody_may_write_is_not_trusted(run: RunDir, number: int) -> None:
     part = parts(run)[number]
     part.chmod(part.stat().st_mode | 0o002)
-    assert f"{part} is where everybody may write" in complaint(run)
+    assert f"{part} is writable by everybody" in complaint(run)
     assert "close it with: chmod -R go-w '" in complaint(run)
 
 
@@ -77,7 +77,7 @@ def test_what_the_users_own_group_may_write_is_trusted_and_what_another_group_ma
         check_trusted(run, "otter", "stop", trust=False)
     if os.geteuid() == 0:
         os.chown(run.root, -1, STRANGER)
-        assert f"is where the group {STRANGER} may write" in complaint(run)
+        assert f"is writable by the group {STRANGER}" in complaint(run)
 
 
 def test_a_group_of_several_users_is_nobodys_own() -> None:
@@ -115,7 +115,7 @@ def test_the_commands_that_act_refuse_a_strangers_run_and_those_that_look_do_not
         assert run.state.read_bytes() == before
         for words in (["status", "run"], ["logs", "run"], ["status"]):
             assert launch(*words).exit_code() == 0
-        assert_refused(launch("stop", "run", "--now", "--trust"), "do not prove to be of this run")
+        assert_refused(launch("stop", "run", "--now", "--trust"), "are not proven to be of this run")
         assert victim.poll() is None
         victim.kill()
 
