@@ -1,4 +1,4 @@
-"""Slurm's own tools. None of them ever raises or hangs here: what they cannot say is None."""
+"""Calls Slurm's own tools. A query never raises or hangs: an unknown answer is None."""
 
 import os
 import shutil
@@ -12,9 +12,9 @@ from launcher.errors import UserError
 from launcher.rundir import RunDir
 from launcher.runs.registry import key_of
 
-PATIENCE = 5.0  # seconds that status waits for a controller that is slow
-SUBMISSION = 120.0  # seconds that sbatch may take
-_OVERRIDING = frozenset({"SBATCH_JOB_NAME", "SBATCH_COMMENT"})  # variables that sbatch believes before the script
+PATIENCE = 5.0  # seconds that `launch status` waits for a slow controller
+SUBMISSION = 120.0  # seconds, the limit for sbatch
+_OVERRIDING = frozenset({"SBATCH_JOB_NAME", "SBATCH_COMMENT"})  # variables that override the script's directives
 WAITING = frozenset({"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT"})
 LIVING = WAITING | {
     "CONFIGURING",
@@ -30,7 +30,7 @@ LIVING = WAITING | {
 
 @dataclass(frozen=True)
 class Job:
-    """What Slurm says of a job: its state in Slurm's own word, and why it waits or how it ended."""
+    """Slurm's view of a job: its state in Slurm's words, and why it waits or how it ended."""
 
     state: str
     reason: str | None = None
@@ -41,28 +41,28 @@ class Job:
 
 
 def own_job() -> str | None:
-    """The job whose script has called this process; None in an allocation in which a person types."""
+    """The job whose script started this process. None in an interactive allocation."""
     job = os.environ.get("SLURM_JOB_ID")
     return job if job == os.environ.get("LAUNCH_SLURM_JOB") else None
 
 
 def restarts() -> int:
-    """How often Slurm has requeued the job that this process is part of."""
+    """How often Slurm has requeued our own job."""
     text = os.environ.get("SLURM_RESTART_COUNT", "0")
     return int(text) if text.isdecimal() else 0
 
 
 def check_installed() -> None:
-    """Raises UserError when nothing can be submitted from here."""
+    """Raises UserError if there is no sbatch."""
     if not shutil.which("sbatch"):
         raise UserError(
             "--slurm: there is no Slurm on this machine (no sbatch on the PATH)",
-            "type it on the cluster's login node; --slurm --dry-run prints the script here too",
+            "type this on the cluster's login node; --slurm --dry-run prints the script here, too",
         )
 
 
 def submit(script: str) -> tuple[str, str | None]:
-    """(job id, cluster) of the script that was submitted. Raises UserError with sbatch's own words."""
+    """Submit the script. Returns (job id, cluster). Raises UserError with sbatch's own message."""
     environment = {name: value for name, value in os.environ.items() if name not in _OVERRIDING}
     try:
         done = subprocess.run(
@@ -83,7 +83,7 @@ def submit(script: str) -> tuple[str, str | None]:
 
 
 def ask(ids: Iterable[str]) -> Mapping[str, Job] | None:
-    """What Slurm knows of the jobs, by id; those that it has forgotten are missing. None if it cannot be asked."""
+    """Slurm's view of the jobs, by id, without jobs that it has forgotten. None if Slurm does not answer."""
     wanted = sorted(set(ids))
     if not wanted or not shutil.which("squeue"):
         return None if wanted else {}
@@ -104,7 +104,7 @@ def _table(text: str | None) -> dict[str, Job]:
 
 
 def _output(*argv: str, patience: float = PATIENCE) -> str | None:
-    """What the tool prints; None if it cannot, or not in time. A job that is not known (any more) prints nothing."""
+    """The tool's output. None if it fails or is too slow. Empty for a job that Slurm does not know (any more)."""
     try:
         done = subprocess.run(
             argv,
@@ -123,7 +123,7 @@ def _output(*argv: str, patience: float = PATIENCE) -> str | None:
 
 
 def why_terminated(job: str) -> str:
-    """Why Slurm has sent SIGTERM to the job that this process is part of: "preempted", "timed out" or "cancelled"."""
+    """Why Slurm has sent SIGTERM to our own job: "preempted", "timed out" or "cancelled"."""
     text = _output("scontrol", "show", "job", "--oneliner", job) or ""
     preempted = "JobState=PREEMPTED" in text or ("PreemptTime=" in text and "PreemptTime=None" not in text)
     if "JobState=TIMEOUT" in text:
@@ -132,14 +132,14 @@ def why_terminated(job: str) -> str:
 
 
 def comment_of(run: RunDir) -> str:
-    """The comment of the run's jobs, by which they prove to be its own."""
+    """The comment of the run's jobs. It proves that a job is the run's."""
     return f"launch:{key_of(run.root.resolve())}"
 
 
 def cancel(job: str, run: RunDir, name: str, seconds: float, now: bool) -> bool:
-    """End the run's job and wait until Slurm has no more of it, `seconds` at most; whether it is gone.
+    """Cancel the run's job and wait until it is gone, at most `seconds`. Returns whether it is gone.
 
-    Raises UserError when the job is not the run's, or Slurm refuses, or cannot be asked.
+    Raises UserError if the job is not the run's, or Slurm refuses or does not answer.
     """
     found = ask([job])
     if found is None:
@@ -155,9 +155,9 @@ def cancel(job: str, run: RunDir, name: str, seconds: float, now: bool) -> bool:
 
 
 def _check_own(job: str, run: RunDir, name: str) -> None:
-    """Raises UserError unless the job has the run's name and comment: run.json may be anybody's, and name any job."""
+    """Raises UserError unless the job has the run's name and comment. run.json is no proof: anybody can write one."""
     text = _output("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%u|%j|%k")
-    rows = [line.split("|", 2) for line in (text or "").splitlines() if line.count("|") >= 2]  # several of an array
+    rows = [line.split("|", 2) for line in (text or "").splitlines() if line.count("|") >= 2]  # several for an array
     if not rows:
         raise UserError(f"Slurm does not say whose job {job} is", f"look at: scontrol show job {job}")
     for user, its_name, comment in rows:
@@ -165,7 +165,7 @@ def _check_own(job: str, run: RunDir, name: str) -> None:
             raise UserError(
                 f"job {job} is not this run's: it is {in_one_line(user)}'s, called {in_one_line(its_name)}, "
                 f"with the comment {in_one_line(comment)}",
-                f"the run's has the comment {comment_of(run)}\n  to end the job all the same, type: scancel {job}",
+                f"the run's has the comment {comment_of(run)}\n  to cancel the job anyway, type: scancel {job}",
             )
 
 
@@ -175,5 +175,5 @@ def _is_gone(job: str, seconds: float) -> bool:
         found = ask([job])
         if found is not None and (job not in found or not found[job].is_living):
             return True
-        time.sleep(0.5)  # Slurm announces nothing
+        time.sleep(0.5)  # Slurm has no event to wait for
     return False

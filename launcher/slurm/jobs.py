@@ -1,4 +1,4 @@
-"""Runs that were submitted to Slurm: what run.json and Slurm know of one, together, and how it is ended."""
+"""Runs in Slurm: combines what run.json and Slurm say about a run, and ends it."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -13,14 +13,14 @@ from launcher.runs.state_file import TIME_LIMIT, StateFile
 from launcher.runs.stop import stop as stop_processes
 from launcher.slurm.client import WAITING, Job, ask, cancel, own_job, restarts, why_terminated
 
-SUBMITTED_WITHIN = 60.0  # seconds that a job waits for those who have submitted it to write down its id
-KILL_WAIT = 120.0  # seconds beyond the grace that Slurm may take to kill what is left
+SUBMITTED_WITHIN = 60.0  # seconds that a job waits until its id is in run.json
+KILL_WAIT = 120.0  # seconds after the grace that Slurm may take to kill the rest
 _ENDINGS: dict[str, TrueState] = {
     "CANCELLED": "cancelled",
     "TIMEOUT": "timed out",
     "DEADLINE": "timed out",
     "PREEMPTED": "preempted",
-    "COMPLETED": "died",  # without a word in run.json
+    "COMPLETED": "died",  # run.json does not know of the end
     "BOOT_FAIL": "failed",
     "FAILED": "failed",
     "NODE_FAIL": "failed",
@@ -30,30 +30,30 @@ _ENDINGS: dict[str, TrueState] = {
 
 @dataclass(frozen=True)
 class Known:
-    """A run's state in a word, and why it is that."""
+    """A run's state in a word, and the reason."""
 
     word: TrueState
     reason: str | None = None
 
 
 def ask_for(states: Iterable[RunState]) -> Mapping[str, Job] | None:
-    """What Slurm says of the jobs that could still be its own: asked once for all of them."""
+    """Slurm's view of the runs' jobs, if it may know more than run.json. One query for all."""
     return ask([state.slurm.job for state in states if state.slurm and state.slurm.job and _may_change(state)])
 
 
 def _may_change(state: RunState) -> bool:
-    """Whether Slurm could know more than run.json: that it was killed, or waits to go on. The rest stays as it is."""
+    """Whether Slurm may know more than run.json: the run was killed, or is requeued. Other states are final."""
     return state.state in GOING_ON or (state.state == "stopped" and state.reason in (TIME_LIMIT, "preempted"))
 
 
 def known_state(run: RunDir, state: RunState, jobs: Mapping[str, Job] | None) -> Known:
-    """What is true of the run now. `jobs` is what `ask_for` found; with None run.json alone is believed."""
+    """The run's state now. `jobs` comes from `ask_for`; with None, only run.json counts."""
     truth = _in_slurms_words(state, true_state(run, state))
     if state.slurm is None or not state.slurm.job or not _may_change(state):
         return Known(truth, _why(state, truth))
     if jobs is None:
         return Known(
-            truth, _why(state, truth) or ("Slurm cannot be asked for it from here" if truth == "queued" else None)
+            truth, _why(state, truth) or ("Slurm cannot be asked about it from here" if truth == "queued" else None)
         )
     return _combined(state, truth, jobs.get(state.slurm.job))
 
@@ -63,7 +63,7 @@ def _why(state: RunState, truth: TrueState) -> str | None:
 
 
 def _in_slurms_words(state: RunState, truth: TrueState) -> TrueState:
-    """A job that Slurm has ended found out itself what for."""
+    """If Slurm stopped the job, use the reason that the job recorded itself, such as "preempted"."""
     endings: tuple[TrueState, ...] = ("cancelled", "preempted", "timed out")
     found = next((word for word in endings if word == state.reason), truth)
     return found if truth == "stopped" and state.slurm else truth
@@ -71,7 +71,7 @@ def _in_slurms_words(state: RunState, truth: TrueState) -> TrueState:
 
 def _combined(state: RunState, truth: TrueState, job: Job | None) -> Known:
     if job is None:
-        gone = "Slurm does not know its job any more"
+        gone = "Slurm no longer knows its job"
         return Known("died", gone) if truth == "queued" else Known(truth, _why(state, truth))
     if job.state in WAITING:
         before = f"; {state.reason} in attempt {state.attempt}" if state.reason and state.state != "queued" else ""
@@ -86,16 +86,16 @@ def _combined(state: RunState, truth: TrueState, job: Job | None) -> Known:
 
 
 def submitted(run: RunDir, state: RunState) -> RunState:
-    """The state once the job's id is in it: a job may start before those who submit it have written that down."""
+    """The state with the job's id. Waits for it: a job may start before its submitter has written the id."""
     deadline = time.monotonic() + SUBMITTED_WITHIN
     while own_job() and state.slurm and not state.slurm.job and time.monotonic() < deadline:
-        time.sleep(0.05)  # on another node nothing announces it
+        time.sleep(0.05)  # the writer is on another node: no event to wait for
         state = read_state(run) or state
     return state
 
 
 def settled(run: RunDir, state: RunState) -> RunState:
-    """The state with the end of a job that Slurm has ended in its queue: nothing of it has run that could write it."""
+    """The state, marked as ended if Slurm ended the job in its queue: such a job cannot write its own end."""
     if state.state != "queued" or own_job():
         return state
     known = known_state(run, state, ask_for([state]))
@@ -110,9 +110,9 @@ def _end_in_queue(run: RunDir, state: RunState, reason: str) -> RunState:
 
 
 def stop_job(run: RunDir, state: RunState, grace: float | None, now: bool) -> RunState:
-    """`scancel`, and wait until the job and, where they can be seen, its processes are gone. Returns the last state.
+    """`scancel`, and wait until the job and its processes on this host are gone. Returns the last state.
 
-    Raises UserError when Slurm does not let us, or something is left after the grace and Slurm's own.
+    Raises UserError if Slurm refuses, or the job outlives the grace and Slurm's own time to kill it.
     """
     assert state.slurm is not None
     seconds = (state.grace if grace is None else grace) + KILL_WAIT
@@ -127,7 +127,7 @@ def stop_job(run: RunDir, state: RunState, grace: float | None, now: bool) -> Ru
 
 
 def check_ended(run: RunDir, state: RunState) -> None:
-    """Raises UserError when the run is still going on, or may be."""
+    """Raises UserError if the run is, or may be, still active."""
     if own_job() and _is_next_in_its_job(state):
         return
     now = true_state(run, state)
@@ -141,19 +141,19 @@ def check_ended(run: RunDir, state: RunState) -> None:
 
 
 def _is_next_in_its_job(state: RunState) -> bool:
-    """Whether Slurm has started this job for the next attempt: what it ran before has ended then."""
+    """Whether Slurm has started our job for the next attempt, so that the earlier attempt has ended."""
     if state.state == "queued":
         return True
     return state.slurm is not None and state.slurm.job == own_job() and state.slurm.restarts < restarts()
 
 
 def job_of_attempt(earlier: RunState | None) -> SlurmState | None:
-    """The job that makes this attempt; a run that is continued by hand is not its old job's any more."""
+    """The job of this attempt. None for a run resumed by hand: its old job no longer counts."""
     job = own_job()
     cluster = earlier.slurm.cluster if earlier and earlier.slurm else None
     return SlurmState(job=job, cluster=cluster, restarts=restarts()) if job else None
 
 
 def why_stopped(state: RunState) -> str | None:
-    """What Slurm has stopped its job for, if it has."""
+    """Why Slurm stopped the run's job, if it is in Slurm."""
     return why_terminated(state.slurm.job) if state.slurm else None

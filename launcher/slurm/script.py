@@ -1,4 +1,4 @@
-"""A run as the text of an sbatch script, from the one template beside this file."""
+"""The sbatch script of a run, from the template beside this file."""
 
 import shlex
 from collections.abc import Iterator
@@ -10,13 +10,13 @@ from launcher.plan.spec import Machine
 from launcher.rundir import RunDir
 
 TEMPLATE = Path(__file__).with_name("job.sbatch.jinja")
-TIME_LIMIT_CODE = 138  # what launch exits with when SIGUSR1 has ended the run
+TIME_LIMIT_CODE = 138  # launch's exit code after SIGUSR1 has ended the run
 
 
 def sbatch_script(config: RLConfig | SFTConfig, machine: Machine, run: RunDir, name: str, comment: str) -> str:
-    """The script that `sbatch` takes. Every path in it is quoted for the shell, and none stands in a directive.
+    """The script for `sbatch`. Paths are quoted for the shell and never appear in a directive.
 
-    By `comment` the job is known to be this run's.
+    `comment` identifies the job as this run's.
     """
     from jinja2 import Environment, StrictUndefined
 

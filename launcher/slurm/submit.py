@@ -1,4 +1,4 @@
-"""From a configuration to a job in Slurm's queue: `--slurm` of `launch rl`, `launch sft` and `launch resume`."""
+"""Submits a configuration as a Slurm job: `--slurm` of `launch rl`, `launch sft` and `launch resume`."""
 
 import os
 import sys
@@ -36,9 +36,9 @@ def submit(
     earlier: RunState | None = None,
     trust: bool = False,
 ) -> int:
-    """Write the run's directory and submit its job, or print the script. Returns 0, and raises UserError.
+    """Write the run's directory and submit its job, or print the script. Returns 0. Raises UserError.
 
-    The plan is made here as well, for the mistakes that can be found before anybody has to queue, and for its files.
+    The plan is made here too: it finds mistakes before the job queues, and has the files to write.
     """
     machine = _node(config, earlier)
     plan = make_plan(config, machine, run, name)
@@ -61,14 +61,14 @@ def submit(
 
 
 def _node(config: Config, earlier: RunState | None) -> Machine:
-    """A node of the job as far as it is known: with this one's programs, and the GPUs that are asked for."""
+    """A node of the job, as far as it is known: this machine's programs and the requested GPUs."""
     nodes = nodes_at(config, 0, "node-0", TORCHRUN_PORT) if node_count(config) > 1 else None
     machine = probe(_on_any_port(config), earlier.run_id if earlier else None, nodes)
     return replace(machine, gpus=tuple(str(index) for index in range(config.slurm.gpus)))
 
 
 def _on_any_port(config: Config) -> Config:
-    """A port need not be free here for the server to have it on the node."""
+    """Without the port: it must be free on the job's node, not here."""
     if not isinstance(config, RLConfig):
         return config
     return config.model_copy(update={"inference": config.inference.model_copy(update={"port": 0})})
@@ -78,20 +78,22 @@ def _check_secrets(plan: Plan) -> None:
     text = next(text for path, text in plan.files if path == plan.run.config)
     if f'"{MASK}"' in text:
         raise UserError(
-            "a secret in `env` cannot reach the job: it is kept out of every file of a run",
-            "export it before launch is typed, sbatch hands it on; or name a file with env_file",
+            "a secret in `env` cannot reach the job: secrets are not written to a run's files",
+            "export it before you type launch (sbatch passes it on), or name a file with env_file",
         )
 
 
 def _queue(plan: Plan, config: Config, script: str, clean: bool, earlier: RunState | None, trust: bool) -> SlurmState:
-    """The job, with everything of the run written before it exists. What is refused leaves a run that can be resumed,
-    or nothing if it had not been there before."""
+    """Write all files of the run, then submit the job. If sbatch refuses, a new run's files are removed.
+
+    An earlier run stays and can be resumed.
+    """
     lock = prepare(plan, clean, resume=earlier is not None, trust=trust)
     try:
         state = StateFile(plan.run, first_state(plan, provenance(), earlier))
         write_atomically(plan.run.job_script, script, PRIVATE)
         state.state.state, state.state.tmux_socket = "queued", config.tmux.socket_name
-        state.state.slurm = SlurmState(job="")  # the job may start before its id can be written: it waits for that
+        state.state.slurm = SlurmState(job="")  # a job that starts before its id is written waits for it
         state.write()
         job, cluster = slurm.submit(str(plan.run.job_script))
     except BaseException:

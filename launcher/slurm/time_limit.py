@@ -1,6 +1,6 @@
 """`python -m launcher.slurm.time_limit DIR`: tells a run on this node that Slurm's time limit is near.
 
-The batch script is told by Slurm, alone: a signal to the step would reach, and kill, every process of the run.
+Slurm signals only the batch script: a signal to the job step would reach and kill every process of the run.
 """
 
 import signal
@@ -15,11 +15,11 @@ from launcher.rundir import RunDir
 from launcher.runs.liveness import is_alive_here, is_local
 from launcher.runs.state import read_state
 
-PATIENCE = 20.0  # seconds for a run that is just starting
+PATIENCE = 20.0  # seconds to wait for a run that is just starting
 
 
 def main() -> int:
-    """0 if the run has been told."""
+    """Returns 0 if the run was told."""
     run, deadline = RunDir(Path(sys.argv[1])), time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         supervisor = listening(run)
@@ -30,12 +30,12 @@ def main() -> int:
             print("the time limit is near: the run has been asked to stop", flush=True)
             return 0
         time.sleep(0.1)
-    print("the time limit is near, and there is no run to be told of it", flush=True)
+    print("the time limit is near, but no run is active here", flush=True)
     return 1
 
 
 def listening(run: RunDir) -> ProcessId | None:
-    """The run's supervisor, if it is there and hears signals."""
+    """The run's supervisor, if it is alive and handles signals."""
     state = read_state(run)
     if state is None or state.state not in ("running", "stopping") or not is_local(state):
         return None

@@ -25,7 +25,7 @@ def state(word: str, reason: str | None = None) -> RunState:
         (state("queued"), Job("PENDING", "Resources"), Known("queued", "Resources")),
         (state("queued"), Job("RUNNING"), Known("starting")),
         (state("queued"), Job("CANCELLED"), Known("cancelled", "Slurm: CANCELLED")),
-        (state("queued"), None, Known("died", "Slurm does not know its job any more")),
+        (state("queued"), None, Known("died", "Slurm no longer knows its job")),
         (state("running"), Job("TIMEOUT"), Known("timed out", "Slurm: TIMEOUT")),
         (state("running"), Job("NODE_FAIL"), Known("failed", "Slurm: NODE_FAIL")),
         (state("running"), Job("PREEMPTED"), Known("preempted", "Slurm: PREEMPTED")),
