@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The panes of a run without Python: a shell to launch from, and the logs as they appear.
-# What it opens is described in launcher/view/tmux/layout.py; tests/test_tmux_sh.py compares the two.
+# The panes of a run without Python: a shell to launch from, and the logs.
+# launcher/view/tmux/layout.py describes the same panes; tests/test_tmux_sh.py compares the two.
 set -Eeuo pipefail
 trap 'exit 2' ERR
 
@@ -13,14 +13,15 @@ usage() {
   cat <<'EOF'
 usage: tmux.sh [-s SESSION] [-o OUTPUT_DIR]
 
-Opens a tmux session with a window `launcher`, a shell to launch from, and a window
-`logs` with a pane for each of trainer, orchestrator and inference. The panes follow
-OUTPUT_DIR/logs/latest/<component>.log: wait for it, and move on when a resume moves it.
-A second call attaches to the session that is there.
+Opens a tmux session with a window `launcher`, a shell to launch from, and a
+window `logs` with a pane for each of trainer, orchestrator and inference. The
+panes follow OUTPUT_DIR/logs/latest/<component>.log. They wait until it exists,
+and follow the new log after a resume. A second call attaches to the existing
+session.
 
   -s SESSION     the session's name (default: launch)
-  -o OUTPUT_DIR  the run's directory, as in launch --output-dir, which need not exist
-                 yet (default: outputs/latest, whichever run is the newest)
+  -o OUTPUT_DIR  the run's directory, as in launch --output-dir; it need not exist
+                 yet (default: outputs/latest, the newest run)
   -h             this text
 EOF
 }
@@ -55,21 +56,21 @@ main() {
 check_tmux() {
   command -v tmux >/dev/null || fail 'tmux is not installed: apt install tmux, dnf install tmux or brew install tmux'
   [[ $(tmux -V) =~ ([0-9]+)\.[0-9]+ && ${BASH_REMATCH[1]} -lt 3 ]] || return 0
-  fail "$(tmux -V) is too old: 3.0 is the oldest that will do"
+  fail "$(tmux -V) is too old: it must be 3.0 or newer"
 }
 
-# Leaves what is there, and adds what is missing.
+# Keeps an existing session, and adds what is missing.
 open_session() {
   local session=$1 logs=$2/logs mark windows
   mark=$(printf %s "$logs" | cksum)
   if ! tmux has-session -t "=$session" 2>/dev/null; then
-    # In one command: a user's `destroy-unattached on` would end the session before the next.
+    # One command: with the user's `destroy-unattached on` the session would end before a second one.
     tmux new-session -d -s "$session" -n launcher -x 200 -y 50 \; \
       set-option -t "=$session:" destroy-unattached off \; \
       set-option -t "=$session:" @launch_logs "$mark"
   fi
   [[ $(tmux show-options -qv -t "=$session:" @launch_logs) == "$mark" ]] ||
-    fail "the session '$session' is there and shows something else than $2; name another with -s"
+    fail "the session '$session' already shows another directory than $2; choose another name with -s"
   windows=$(tmux list-windows -t "=$session:" -F '#W')
   [[ $'\n'$windows$'\n' == *$'\n'logs$'\n'* ]] || open_logs "$session" "$logs"
 }
@@ -77,7 +78,7 @@ open_session() {
 open_logs() {
   local session=$1 logs=$2 window='' pane component
   for component in "${COMPONENTS[@]}"; do
-    # Several words: tmux runs them as they are, without a shell.
+    # Several words: tmux runs them without a shell.
     local command=(-- "$BASH" "$SELF" --follow "$logs/latest" "$component")
     if [[ -z $window ]]; then
       window=$(tmux new-window -d -P -F '#{window_id}' -t "=$session:" -n logs "${command[@]}")
@@ -101,8 +102,8 @@ show() {
   fi
 }
 
-# What a pane runs: shows COMPONENT's log below the link LATEST, and moves on when the link does. Links may be a
-# stranger's: what does not lie below the run's logs is not shown.
+# Runs in a pane: follows COMPONENT's log below the link LATEST, also when the link changes. Somebody else may have made
+# the links, so a file outside the run's logs is not shown.
 follow() {
   local latest=$1 component=$2 shown='' tail='' logs=${1%/latest}
   trap '' INT

@@ -168,7 +168,7 @@ def test_a_session_that_shows_another_directory_is_left_alone(tmux: TmuxServer, 
     open_panes("-o", tmp_path / "one")
     done = run_script("-o", tmp_path / "two")
     assert done.returncode == 2
-    assert "name another with -s" in done.stderr
+    assert "choose another name with -s" in done.stderr
 
 
 def test_without_tmux_it_says_how_to_install_it(tmp_path: Path) -> None:
