@@ -111,6 +111,13 @@ def read_bytes(path: Path, limit: int = SMALL, follow: bool = False) -> bytes:
         return _all_of(file, limit, path)
 
 
+def read_end(path: Path, most: int, after: int = 0) -> bytes:
+    """The last `most` bytes of a file of any size, none of them before position `after`. Raises OSError."""
+    with reading(path) as file:
+        file.seek(max(after, file.seek(0, 2) - most))
+        return file.read(most)
+
+
 def read_named(path: Path, limit: int = SMALL) -> bytes:
     """The same for a file that the user has named. For a pipe such as `<(command)` this waits for the writer."""
     with path.open("rb") as file:

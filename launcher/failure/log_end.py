@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from launcher.borders.files import reading
+from launcher.borders.files import read_end
 from launcher.borders.screen import printable
 
 TAIL = 256 * 1024  # bytes
@@ -13,9 +13,7 @@ _RANK_PREFIX = re.compile(r"^\[rank\d+\]: ?", re.MULTILINE)  # torch.distributed
 def tail(path: Path) -> str:
     """The end of a file. Empty if the file cannot be read."""
     try:
-        with reading(path) as file:
-            file.seek(max(0, file.seek(0, 2) - TAIL))
-            return file.read(TAIL).decode(errors="replace")
+        return read_end(path, TAIL).decode(errors="replace")
     except OSError:
         return ""
 

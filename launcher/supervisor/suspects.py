@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from launcher.borders.files import reading
+from launcher.borders.files import read_end
 from launcher.plan.ready import LOG, asked_of
 from launcher.plan.spec import ProcessSpec
 from launcher.supervisor.serving import Watch
@@ -39,9 +39,7 @@ class RecentLogs:
     def has_error(self, log: Path) -> bool:
         """Whether the recent lines have an error with no success after it."""
         try:
-            with reading(log) as file:
-                file.seek(max(self._marks.get(log, (0, 0))[0], file.seek(0, 2) - READ))
-                text = file.read(READ)
+            text = read_end(log, READ, after=self._marks.get(log, (0, 0))[0])
         except OSError:
             return False
         error = max((found.end() for found in _ERROR.finditer(text)), default=-1)

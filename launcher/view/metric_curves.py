@@ -7,7 +7,8 @@ from typing import Any, BinaryIO
 
 from pydantic_core import from_json
 
-from launcher.borders.files import reading
+from launcher.borders.files import read_end, reading
+from launcher.borders.growing_file import GrowingFile
 from launcher.borders.screen import in_one_line
 from launcher.borders.values import is_number, step_of
 from launcher.numbers import mean, three_digits
@@ -26,8 +27,7 @@ class MetricsReader:
     """A metrics file and how far it has been read; it need not exist yet."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._read = 0  # bytes
+        self._file = GrowingFile(path)
         self._rest = b""
 
     def new_lines(self) -> list[dict[str, Any]]:
@@ -35,21 +35,10 @@ class MetricsReader:
 
         Of more than `MOST` bytes at once the newest ones are read.
         """
-        try:
-            if self.path.stat().st_size == self._read:
-                return []
-            with reading(self.path) as file:
-                size = file.seek(0, 2)
-                if size < self._read:
-                    self._read, self._rest = 0, b""
-                if size - self._read > MOST:
-                    self._read, self._rest = size - MOST, b""  # what is left of the first line is no step
-                file.seek(self._read)
-                block = file.read(MOST)
-        except OSError:
-            return []
-        self._read += len(block)
-        *lines, self._rest = (self._rest + block).split(b"\n")
+        added = self._file.added(MOST, newest=True)
+        if added.skipped or added.is_anew:  # the rest of a line that was cut is no step
+            self._rest = b""
+        *lines, self._rest = (self._rest + added.block).split(b"\n")
         if len(self._rest) > LONGEST_LINE:
             self._rest = b""
         return _steps(lines)
@@ -63,14 +52,11 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 def read_newest(path: Path, size: int = TAIL) -> list[dict[str, Any]]:
     """The steps in the last `size` bytes of a metrics file, at least one if there is any: quick, however long it is."""
     try:
-        with reading(path) as file:
-            start = max(0, file.seek(0, 2) - size)
-            file.seek(start)
-            lines = file.read(size).split(b"\n")
+        end = read_end(path, size)
     except OSError:
         return []
-    steps = _steps(lines[:-1])
-    return steps if steps or start == 0 or size > LONGEST_LINE else read_newest(path, 8 * size)
+    steps = _steps(end.split(b"\n")[:-1])
+    return steps if steps or len(end) < size or size > LONGEST_LINE else read_newest(path, 8 * size)
 
 
 def read_curve(path: Path, metric: str, points: int) -> list[float]:

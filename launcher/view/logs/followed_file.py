@@ -1,9 +1,8 @@
 """What is added to the log that the console follows: whole lines, and what several ranks log alike only once."""
 
 import time
-from pathlib import Path
 
-from launcher.borders.files import reading
+from launcher.borders.growing_file import GrowingFile
 from launcher.borders.screen import printable
 from launcher.plan.spec import ProcessSpec
 from launcher.view.logs.fold import Fold
@@ -15,35 +14,11 @@ _LABEL = b"%06d"  # of a local rank, for the fold
 _LABEL_WIDTH = 6
 
 
-class LogFile:
-    """The bytes that were added to a log since the last look; the file need not exist yet."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._position = 0
-
-    def new_bytes(self) -> bytes:
-        try:
-            if self.path.stat().st_size == self._position:  # a third of the cost of opening it, once a second for days
-                return b""
-            with reading(self.path) as file:
-                size = file.seek(0, 2)
-                start = self._position if self._position <= size else 0  # it has become shorter
-                skipped = max(0, size - start - LARGEST_BACKLOG)
-                file.seek(start + skipped)
-                block = file.read(size - start - skipped)  # and not on and on, while it grows
-        except OSError:
-            return b""
-        self._position = start + skipped + len(block)
-        note = f"\n... {skipped} bytes are left out here, they are in {self.path}\n" if skipped else ""
-        return note.encode(errors="backslashreplace") + block
-
-
 class FollowedLog:
     """Reads a component's log. Lines of several ranks are held for a second, and shown once if others log the same."""
 
     def __init__(self, spec: ProcessSpec, every_line: bool = False) -> None:
-        self._file = LogFile(spec.log)
+        self._file = GrowingFile(spec.log)
         self._rest = b""
         self._role, shown = ("", ()) if spec.ranks is None else (spec.ranks.role, spec.ranks.shown)
         self._ranks = RankLines(self._role, shown) if shown else None
@@ -67,12 +42,17 @@ class FollowedLog:
         return self._fold is not None and self._fold.holds
 
     def _new_lines(self, closing: bool) -> list[Line]:
-        data = self._rest + self._file.new_bytes()
+        data = self._rest + self._added()
         end = len(data) if closing or len(data) > 2 * LARGEST_BACKLOG else data.rfind(b"\n") + 1
         block, self._rest = data[:end], data[end:]
         if self._ranks is None:
             return [(None, line) for line in block.removesuffix(b"\n").split(b"\n")] if block else []
         return [*self._ranks.add(block), *(self._ranks.end() if closing else ())]
+
+    def _added(self) -> bytes:
+        block, skipped, _ = self._file.added(LARGEST_BACKLOG, newest=True)
+        note = f"\n... {skipped} bytes are left out here, they are in {self._file.path}\n" if skipped else ""
+        return note.encode(errors="backslashreplace") + block
 
     def _text(self, rank: int | None, line: bytes) -> str:
         mark = "" if rank is None else f"[{self._role}{rank}]:"

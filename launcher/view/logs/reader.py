@@ -4,13 +4,12 @@ An entry begins with its key. Where the line itself does not begin so, the key a
 away again after the merge, when INNER_END becomes the end of a line again.
 """
 
-import os
 import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from launcher.borders.files import reading
+from launcher.borders.growing_file import GrowingFile
 from launcher.view.clocks import key_of_clock
 from launcher.view.logs.lines import (
     INNER_END,
@@ -60,17 +59,19 @@ class LogReader:
         self.source, self.wanted = source, wanted
         self.label = b""  # put before each entry; of one width for all that are merged
         self._level = LEVELS["ERROR" if source.is_stderr else "INFO"]  # what is on stderr may be why it died
-        self.trouble: str | None = None  # why nothing of it is shown
-        self._file: tuple[int, int] | None = None  # device and inode
-        self._position = 0
+        self._file = GrowingFile(source.path, source.bounds)
         self._rest = b""  # read, but perhaps not complete
         self._long_lines = LongLines(source.path)
         if source.part:
             self._rank_lines = RankLines(source.part.role, source.part.shown)
         self._is_quiet = False
-        self._changed = 0.0  # seconds since the epoch
         self._key = b""  # of the last line that had one
         self._is_shown = True  # the last entry
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing of it is shown."""
+        return self._file.trouble
 
     def next_entries(self, final: bool) -> list[bytes] | None:
         """The next entries that are wanted, each behind `label`; None if there are none for now.
@@ -115,31 +116,10 @@ class LogReader:
         return block if block.endswith(b"\n") or not block else block + b"\n"
 
     def _read(self, size: int) -> bytes:
-        try:
-            if self._file is None:
-                self.source.bounds.check(self.source.path)
-            with reading(self.source.path, follow=True) as file:
-                self._look_for_another_file(file.fileno())
-                file.seek(self._position)
-                data = file.read(size)
-        except OSError as error:
-            self._file = None
-            if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
-                self.trouble = error.strerror
-            return b""
-        self._position += len(data)
-        return data
-
-    def _look_for_another_file(self, descriptor: int) -> None:
-        """Raises OSError for one that lies where none of the run's does."""
-        status = os.fstat(descriptor)
-        file = (status.st_dev, status.st_ino)
-        if file != self._file:
-            self.source.bounds.check_open(descriptor, self.source.path)
-        if file != self._file or status.st_size < self._position:
-            self._file, self._position, self._rest = file, 0, b""
-            self._long_lines = LongLines(self.source.path)
-        self._changed = status.st_mtime
+        block, _, is_anew = self._file.added(size)
+        if is_anew:
+            self._rest, self._long_lines = b"", LongLines(self.source.path)
+        return block
 
     def _last_entry(self, data: bytes) -> int:
         """Where the last entry begins; where the last line ends if none has a time, or the entry is too large."""
@@ -167,10 +147,10 @@ class LogReader:
 
     def _entries(self, lines: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
         """(key, text) of each entry in a block of any form."""
-        year = time.localtime(self._changed).tm_year
+        year = time.localtime(self._file.changed).tm_year
         stamps = list(self._stamps(lines, year))
         # Before a log's first stamp its lines are as old as that, or in a log without any as its last change.
-        early = next(filter(None, stamps), key_at(self._changed))
+        early = next(filter(None, stamps), key_at(self._file.changed))
         entry: list[bytes] = []
         for line, stamp in zip(lines, stamps, strict=True):
             if entry and not self._continues(entry, line, stamp):
@@ -187,7 +167,7 @@ class LogReader:
         for line in lines:
             stamp = key_of(line, year)
             if stamp is None and (clock := clock_of(line)):
-                stamp = key_of_clock(clock, last, self.source.begun, self._changed)
+                stamp = key_of_clock(clock, last, self.source.begun, self._file.changed)
             last = stamp or last
             yield stamp
 
