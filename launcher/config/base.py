@@ -27,7 +27,7 @@ class Section(BaseModel):
 
     def over(self, general: Self) -> Self:
         """This section, with what is not set in it taken from `general`."""
-        return type(self).model_validate(_overlay(set_fields(general), set_fields(self)))
+        return type(self).model_validate(merge(set_fields(general), set_fields(self)))
 
 
 class Switch(Section):
@@ -41,11 +41,12 @@ def set_fields(section: Section) -> dict[str, Any]:
     return section.model_dump(exclude_unset=True, by_alias=True)
 
 
-def _overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """`above` over `below`, table by table."""
     merged = dict(below)
     for key, value in above.items():
         old = merged.get(key)
-        merged[key] = _overlay(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return merged
 
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from launcher.borders.files import read_bytes, read_named
-from launcher.config.base import Section, Switch
+from launcher.config.base import Section, Switch, merge
 from launcher.errors import UserError
 from launcher.options.fields import section_type
 from launcher.options.flags import flag_of
@@ -90,15 +90,6 @@ def load(model: type[S], layers: Sequence[Layer]) -> S:
     except ValidationError as error:
         messages = [_explain(model, details, layers) for details in error.errors()]
         raise UserError("\n".join(dict.fromkeys(messages))) from None
-
-
-def merge(below: Values, above: Values) -> Values:
-    """`above` over `below`, table by table."""
-    merged = dict(below)
-    for key, value in above.items():
-        old = merged.get(key)
-        merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return merged
 
 
 def switch_sections(model: type[Section], values: Values) -> Values:

@@ -14,13 +14,14 @@ from pydantic import TypeAdapter, ValidationError
 from launcher.nodes.meeting import ANSWER, CHALLENGE, HELLO
 from launcher.nodes.messages import Report
 from launcher.rundir import RunDir
-from launcher.runs.state import ProcessState, ProgressState, RunState, load_state, trouble_of
+from launcher.runs.state import ProgressState, load_state, trouble_of
 from launcher.view.metric_curves import MetricsReader, newest_values, progress_text, read_newest, series
 from launcher.view.plot import plot, sparkline
 from launcher.view.status.model import all_runs, run_details
 from launcher.view.status.page import run_page
 from launcher.view.status.table import runs_screen
 from tests.hostile import ASKS, FAILURE, changed, dumped, is_clean, sizes, watched
+from tests.states import state_of
 
 REPORT = TypeAdapter(Report)
 WITHIN = 5.0  # seconds for one example, on a loaded machine
@@ -37,19 +38,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def base(run: RunDir) -> dict[str, Any]:
-    state = RunState(
-        name="otter",
-        kind="rl",
-        attempt=1,
-        state="running",
-        host="elsewhere",
-        boot_id="b",
-        started=time.time(),
-        grace=30,
-        progress=ProgressState(component="trainer", metric="loss", max_steps=3),
-        processes=[ProcessState(name="trainer", log=run.component_log("trainer"))],
-    )
-    return state.model_dump(mode="json")
+    return state_of(run, kind="rl", state="running", host="elsewhere").model_dump(mode="json")
 
 
 # --- files of a run ---------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from launcher.config.base import Duration
+from launcher.config.base import Duration, merge
 from launcher.config.wandb import LogExtrasConfig, WandbConfig
 
 
@@ -43,6 +43,16 @@ def test_a_section_is_frozen() -> None:
 def test_a_section_refuses_what_it_does_not_know() -> None:
     with pytest.raises(ValidationError, match="extra_forbidden"):
         WandbConfig.model_validate({"projekt": "x"})
+
+
+def test_a_later_layer_wins_and_tables_are_merged() -> None:
+    below = {"a": 1, "table": {"x": 1, "y": 1}}
+    assert merge(below, {"table": {"y": 2, "z": 2}}) == {"a": 1, "table": {"x": 1, "y": 2, "z": 2}}
+    assert below == {"a": 1, "table": {"x": 1, "y": 1}}
+
+
+def test_lists_are_replaced_and_not_joined() -> None:
+    assert merge({"tags": ["a"]}, {"tags": ["b"]}) == {"tags": ["b"]}
 
 
 def test_own_settings_win_over_general_ones_field_by_field() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from launcher.config.run import RLConfig, SFTConfig
 from launcher.errors import UserError
-from launcher.options.load import Layer, load, merge, read_file, switch_sections
+from launcher.options.load import Layer, load, read_file, switch_sections
 from tests.plans import rl, sft
 
 
@@ -24,16 +24,6 @@ def file(tmp_path: Path) -> Path:
 
 
 # --- layers -----------------------------------------------------------------------------------------------------------
-
-
-def test_a_later_layer_wins_and_tables_are_merged() -> None:
-    below = {"a": 1, "table": {"x": 1, "y": 1}}
-    assert merge(below, {"table": {"y": 2, "z": 2}}) == {"a": 1, "table": {"x": 1, "y": 2, "z": 2}}
-    assert below == {"a": 1, "table": {"x": 1, "y": 1}}
-
-
-def test_lists_are_replaced_and_not_joined() -> None:
-    assert merge({"tags": ["a"]}, {"tags": ["b"]}) == {"tags": ["b"]}
 
 
 def test_keys_of_a_file_may_have_hyphens(file: Path) -> None:

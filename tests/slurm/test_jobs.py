@@ -1,22 +1,18 @@
 """What run.json and Slurm say of a job, put together."""
 
-import platform
 from pathlib import Path
 
 import pytest
 
 from launcher.rundir import RunDir
-from launcher.runs.state import ProgressState, RunState, SlurmState
+from launcher.runs.state import RunState, SlurmState
 from launcher.slurm.client import Job
 from launcher.slurm.jobs import Known, known_state
+from tests.states import state_of
 
 
 def state(word: str, reason: str | None = None) -> RunState:
-    progress = ProgressState(component="trainer", metric="loss", max_steps=1)
-    common = {"name": "otter", "kind": "sft", "attempt": 1, "host": platform.node(), "boot_id": "", "started": 0.0}
-    return RunState(
-        **common, state=word, reason=reason, grace=30, progress=progress, processes=[], slurm=SlurmState(job="7")
-    )
+    return state_of(RunDir(Path("/otter")), state=word, reason=reason, started=0.0, slurm=SlurmState(job="7"))
 
 
 @pytest.mark.parametrize(

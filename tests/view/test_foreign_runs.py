@@ -18,10 +18,10 @@ from launcher.checkpoints import newest_checkpoint
 from launcher.commands.status import status
 from launcher.config.run import RLConfig
 from launcher.errors import UserError
-from launcher.processes.identity import boot_id, identify
+from launcher.processes.identity import identify
 from launcher.rundir import RunDir
 from launcher.runs.inspection import inspect_processes
-from launcher.runs.state import ProcessState, ProgressState, RunState, read_state
+from launcher.runs.state import ProgressState, read_state
 from launcher.tracking.wandb_links import WandbLink, read_wandb_links
 from launcher.view.status.model import all_runs, run_details
 from launcher.view.status.page import run_page
@@ -31,6 +31,7 @@ from launcher.view.tmux.client import TmuxError, close_panes, literal, open_pane
 from launcher.view.tmux.layout import PaneSource, run_layout, session_name
 from launcher.view.tmux.panes import layout_of, show_status, status_text
 from tests.plans import rl
+from tests.states import state_of
 from tests.tmux_server import TmuxServer
 from tests.waiting import until
 
@@ -56,19 +57,7 @@ def write(here: Path) -> Write:
         run = RunDir(here / "outputs" / directory)
         run.logs.mkdir(parents=True)
         run.all_metrics.mkdir()
-        state = RunState(
-            name=directory,
-            kind="sft",
-            attempt=1,
-            state="finished",
-            host="elsewhere",
-            boot_id=boot_id(),
-            started=time.time() - 60,
-            ended=time.time(),
-            grace=30,
-            progress=ProgressState(component="trainer", metric="loss", max_steps=3),
-            processes=[ProcessState(name="trainer", log=run.component_log("trainer"))],
-        )
+        state = state_of(run, host="elsewhere")
         run.state.write_text(json.dumps(state.model_dump(mode="json") | values))
         return run
 

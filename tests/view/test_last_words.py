@@ -1,10 +1,9 @@
 """What a terminal shows last: the failure, whatever its size."""
 
-import re
-
 import pytest
 
 from launcher.view.last_words import PROMPT, SHORTEST, emphasised, fitted
+from tests.colours import without_colours
 
 CAUSE = ["  ValueError: no such thing", *(f"  frame {number}" for number in range(24))]
 SUMMARY = ["run otter failed after 3s", "  trainer      ended by launch (SIGKILL)", ""]
@@ -44,10 +43,10 @@ def test_the_exception_is_bold_and_the_code_behind_an_ending_by_launch_dim() -> 
     assert "\x1b[1;31mFAILED  trainer rank 1: exit code 1\x1b[0m\n" in text
     assert "\x1b[1m  ValueError: no such thing\x1b[0m\n" in text
     assert "ended by launch\x1b[2m (SIGKILL)\x1b[0m\n" in text
-    assert re.sub("\x1b\\[[0-9;]*m", "", text) == block(*CAUSE)
+    assert without_colours(text) == block(*CAUSE)
 
 
 @pytest.mark.parametrize("text", ["", "FAILED  x", "FAILED  x\n", "FAILED  x\n\n", block()])
 def test_whatever_the_text_its_words_stay_the_same(text: str) -> None:
     assert emphasised(text, colours=False) == text
-    assert re.sub("\x1b\\[[0-9;]*m", "", emphasised(fitted(text, 80, 3), colours=True)) == text
+    assert without_colours(emphasised(fitted(text, 80, 3), colours=True)) == text

@@ -1,8 +1,6 @@
 """Whatever stands in the files of a run, or is said by another node: no screen shows a control character of it."""
 
 import json
-import platform
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +13,8 @@ from launcher.doctor.check import Check
 from launcher.doctor.text import doctor_text
 from launcher.failure.failure import Failure
 from launcher.plan.render import render
-from launcher.processes.identity import boot_id
 from launcher.rundir import RunDir
-from launcher.runs.state import AttemptState, FailureState, ProcessState, ProgressState, RunState, first_state
+from launcher.runs.state import AttemptState, FailureState, ProcessState, RunState, first_state
 from launcher.stacks.frames import Frame, PythonProcess, Stack, Thread
 from launcher.stacks.text import stacks_text, verdict_lines
 from launcher.supervisor.actions import Stop
@@ -30,6 +27,7 @@ from launcher.view.status.page import run_page
 from launcher.view.status.table import runs_screen
 from launcher.view.tmux.client import literal
 from tests.plans import machine, plan_of, sft
+from tests.states import state_of
 
 NASTY = "a\x1b]0;x\x07b\x9b31mc\u202ed\x1b[2Je\x7f\r\x1b[31m"
 LINES = f"{NASTY}\n{NASTY}"
@@ -49,26 +47,13 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
     directory.mkdir(parents=True)
     WandbLink("trainer", LINES, NASTY, LINES, str(directory), (str(directory),)).write(run.wandb_link("trainer"))
     run.component_log("trainer").write_text(f"2026-11-23 03:10:02.123 | INFO    | {NASTY}\n{LINES}\n\u2067\n")
-    run.state.write_text(state_of(run).model_dump_json())
+    run.state.write_text(failed(run).model_dump_json())
     return run
 
 
-def state_of(run: RunDir) -> RunState:
-    log = run.component_log("trainer")
-    return RunState(
-        name="otter",
-        kind="sft",
-        attempt=1,
-        state="failed",
-        host=platform.node(),
-        boot_id=boot_id(),
-        started=time.time() - 60,
-        ended=time.time(),
-        exit_code=1,
-        grace=30,
-        progress=ProgressState(component="trainer", metric="loss", max_steps=3),
-        processes=[ProcessState(name="trainer", log=log, exit_code=1)],
-    )
+def failed(run: RunDir) -> RunState:
+    processes = [ProcessState(name="trainer", log=run.component_log("trainer"), exit_code=1)]
+    return state_of(run, name="otter", state="failed", exit_code=1, processes=processes)
 
 
 def spoilt(state: RunState) -> RunState:
@@ -98,7 +83,7 @@ def check(text: str) -> None:
 
 
 def test_the_page_of_a_run_and_the_table_of_all(run: RunDir) -> None:
-    state = spoilt(state_of(run))
+    state = spoilt(failed(run))
     check(run_page(state, run_details(run, state), colours=False))
     runs = Runs([run_status(run, state)], {run.state: LINES})
     check(runs_screen(runs))
@@ -155,7 +140,7 @@ def test_no_command_shows_what_somebody_has_written_into_a_run_json(
     run: RunDir, capfd: pytest.CaptureFixture[str]
 ) -> None:
     failure = {"component": "trainer", "rank": 0, "what": "w", "cause": "c", "log": "/l", "collateral": ["x"]}
-    values = json.loads(state_of(run).model_dump_json())
+    values = json.loads(failed(run).model_dump_json())
     values |= {"reason": "r", "failure": failure | {"text": "t", "host": "h"}, "slurm": None}
     for path in every_string(values):
         run.state.write_text(with_nasty(values, path))

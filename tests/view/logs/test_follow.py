@@ -1,7 +1,6 @@
 """`launch logs` on run directories as real runs leave them."""
 
 import os
-import platform
 import re
 import shutil
 import signal
@@ -16,12 +15,14 @@ import pytest
 
 from launcher.commands.logs import find_logs
 from launcher.errors import UserError
-from launcher.processes.identity import boot_id, identify
+from launcher.processes.identity import identify
 from launcher.rundir import RunDir
-from launcher.runs.state import ProcessState, ProgressState, RankState, RunState, open_run
+from launcher.runs.state import ProcessState, RankState, open_run
 from launcher.view.logs.follow import LogView
 from launcher.view.logs.long_lines import LONGEST_LINE
 from launcher.view.logs.request import LogRequest, select
+from tests.colours import without_colours
+from tests.states import state_of
 from tests.waiting import until
 
 DAY = "2026-11-23"
@@ -44,19 +45,8 @@ class Run:
         processes = [ProcessState(name="trainer", log=self.dir.component_log("trainer"), ranks=ranks)]
         processes[0].log_dir = self.log_dir
         processes.append(ProcessState(name="inference", log=self.dir.component_log("inference")))
-        written = RunState(
-            name="otter",
-            kind="rl",
-            attempt=attempt,
-            state=state,  # type: ignore[arg-type]
-            host=platform.node(),
-            boot_id=boot_id(),
-            supervisor=identify(os.getpid()),
-            started=0,
-            grace=30,
-            progress=ProgressState(component="trainer", metric="loss", max_steps=1),
-            processes=processes,
-        )
+        supervisor = identify(os.getpid())
+        written = state_of(self.dir, kind="rl", state=state, supervisor=supervisor, started=0, processes=processes)
         self.dir.state.write_text(written.model_dump_json())
         self.dir.config.write_text(self.torchrun)
 
@@ -439,7 +429,7 @@ def test_labels_and_levels_have_colours_when_asked_for(run: Run) -> None:
     run.rank(0, line(1, "bad", "ERROR") + "more\n")
     coloured = run.raw(colours=True)
     assert b"\x1b[31mERROR\x1b[0m" in coloured
-    assert re.sub(rb"\x1b\[[\d;]*m", b"", coloured) == run.raw()
+    assert without_colours(coloured.decode()) == run.raw().decode()
 
 
 # --- following --------------------------------------------------------------------------------------------------------
@@ -595,7 +585,7 @@ def test_folded_labels_have_the_colours_and_the_width_of_others(run: Run) -> Non
     for rank in range(2):
         run.rank(rank, line(1, "alike") + line(3, f"rank {rank}"))
     coloured = run.raw(colours=True)
-    assert re.sub(rb"\x1b\[[\d;]*m", b"", coloured) == run.raw()
+    assert without_colours(coloured.decode()) == run.raw().decode()
     assert {found.index(" | ") for found in run.raw().decode().splitlines()} == {len("inference")}
 
 

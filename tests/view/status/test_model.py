@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 import re
 import signal
 import subprocess
@@ -16,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from launcher.processes.identity import ProcessId, boot_id, identify
+from launcher.processes.identity import ProcessId, identify
 from launcher.rundir import RunDir
 from launcher.runs.registry import register
 from launcher.runs.state import AttemptState, FailureState, ProcessState, ProgressState, RankState, RunState
@@ -24,6 +23,8 @@ from launcher.tracking.wandb_links import WandbLink
 from launcher.view.status.model import RunDetails, all_runs, run_details, run_status
 from launcher.view.status.page import run_page, size
 from launcher.view.status.table import age, runs_screen, runs_table
+from tests.colours import without_colours
+from tests.states import state_of
 
 WIDTH = 80
 
@@ -64,20 +65,8 @@ def make_run(here: Path) -> MakeRun:
         """A run below ./outputs, finished unless `facts` say otherwise; its heartbeat is `seen` seconds old."""
         run = RunDir(here / "outputs" / name)
         run.root.mkdir(parents=True)
-        defaults: dict[str, Any] = {
-            "name": name,
-            "kind": "sft",
-            "attempt": 1,
-            "state": "finished",
-            "host": platform.node(),
-            "boot_id": boot_id(),
-            "started": time.time() - 187,
-            "ended": None if facts.get("state") == "running" else time.time(),
-            "grace": 30,
-            "progress": ProgressState(component="trainer", metric="loss", max_steps=150),
-            "processes": [ProcessState(name="trainer", log=run.component_log("trainer"))],
-        }
-        state = RunState(**(defaults | facts))
+        progress = ProgressState(component="trainer", metric="loss", max_steps=150)
+        state = state_of(run, **{"started": time.time() - 187, "progress": progress} | facts)
         run.state.write_text(state.model_dump_json())
         os.utime(run.state, (time.time() - seen, time.time() - seen))
         return run, state
@@ -251,7 +240,7 @@ def test_colours_change_nothing_else(make_run: MakeRun) -> None:
     ]
     coloured = runs_table(runs, WIDTH, colours=True)
     assert "\x1b[31mfailed" in coloured[1]
-    assert [re.sub(r"\x1b\[\d*m", "", line) for line in coloured] == runs_table(runs, WIDTH, colours=False)
+    assert [without_colours(line) for line in coloured] == runs_table(runs, WIDTH, colours=False)
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(-1, "0s"), (42, "42s"), (187, "3m"), (7500, "2h"), (5e5, "5d")])
