@@ -19,7 +19,7 @@ MOST_RANKS = 4096  # of a component on one node
 MOST_ATTEMPTS = 1000  # kept in run.json
 MOST_STEPS = 10**15  # a float holds each of them exactly
 LONGEST_PATH = 4096  # bytes, Linux's own limit
-ENDING = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGTERM})
+ENDING = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGTERM})  # they end a run
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
 
 

@@ -1,9 +1,9 @@
 """The guard: the process that the shell started. It forwards signals to the supervisor and outlives it.
 
-`launcher.processes.guard_fork` runs `python -I -S guard.py SUPERVISOR_PID WATCHER_PID PIPE`. By then the signals below
-are blocked and this process is a subreaper. If supervisor and watcher die, the run's processes become children of the
-guard, and it kills them. A signal is forwarded as a line in the pipe that names its sender: kill() would name the guard
-instead. To stay small, it imports only light parts of the standard library.
+`launcher.processes.guard_fork` runs `python -I -S guard.py SUPERVISOR_PID WATCHER_PID PIPE SIGNAL...`. By then these
+signals and SIGCHLD are blocked, and this process is a subreaper. If supervisor and watcher die, the run's processes
+become children of the guard, and it kills them. A signal is forwarded as a line in the pipe that names its sender:
+kill() would name the guard instead. To stay small, it imports only light parts of the standard library.
 """
 
 import os
@@ -12,17 +12,15 @@ import sys
 import time
 from contextlib import suppress
 
-FORWARDED = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1})
-WAITED_FOR = FORWARDED | {signal.SIGCHLD}
 SWEEP_SECONDS = 5.0
 LONGEST_COMMAND = 1000  # bytes; the line stays below PIPE_BUF, so the write is atomic
 
 
 def main() -> int:
-    supervisor, watcher, pipe = map(int, sys.argv[1:])
+    supervisor, watcher, pipe, *forwarded = map(int, sys.argv[1:])
     os.set_blocking(pipe, False)
     while True:
-        received = signal.sigwaitinfo(WAITED_FOR)
+        received = signal.sigwaitinfo((*forwarded, signal.SIGCHLD))
         if received.si_signo != signal.SIGCHLD:
             forward(received, supervisor, pipe)
             continue

@@ -6,9 +6,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher.borders.values import ENDING
 from launcher.processes import guard, watcher
 from launcher.processes.process_tree import become_subreaper, sweep
 from launcher.processes.proof import GUARDS
+from launcher.processes.signals import WAITED_FOR
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ def split(root: Path) -> Guard:
     sys.stderr.flush()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # some parents ignore it; then no child could be waited for
     become_subreaper()
-    signal.pthread_sigmask(signal.SIG_BLOCK, guard.WAITED_FOR)
+    signal.pthread_sigmask(signal.SIG_BLOCK, WAITED_FOR)
     life = os.pidfd_open(os.getpid())
     forwarded, signals = os.pipe()
     number, told = os.pipe()
@@ -45,7 +47,8 @@ def split(root: Path) -> Guard:
             sweep()
             raise BlockingIOError("the processes that supervise a run cannot be started")
         os.set_inheritable(signals, True)
-        _become(root, guard.__file__, supervisor.decode(), str(watcher_pid), str(signals))
+        ending = (str(int(number)) for number in sorted(ENDING))
+        _become(root, guard.__file__, supervisor.decode(), str(watcher_pid), str(signals), *ending)
     watcher_life = _watch(root, life, told)
     for descriptor in (signals, number, told):
         os.close(descriptor)

@@ -12,11 +12,13 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from launcher.processes.guard import WAITED_FOR, command_line
+from launcher.borders.values import ENDING
+from launcher.processes.guard import command_line
 from launcher.processes.sender import Sender
 
 Heard = Callable[[signal.Signals, Sender | None], None]
 
+WAITED_FOR = ENDING | {signal.SIGCHLD}
 _SIGINFO = struct.Struct("=IiiII108x")  # struct signalfd_siginfo: signo, errno, code, pid, uid
 _MOST = 64  # read at a time
 
