@@ -51,6 +51,105 @@ BESIDE = ("__init__", "__main__", "torchrun_logs", "workload")
 MOST_FILES = 14  # in a folder
 LARGEST = 0.15  # of all lines, in a room or one of its folders
 
+TESTED_ELSEWHERE = {
+    "__main__.py": "e2e/slurm/test_jobs.py",
+    "borders/values.py": "borders/test_fuzz.py",
+    "checkpoints.py": "workload/test_files.py",
+    "commands/attach.py": "test_tmux_sh.py",
+    "commands/carry_out.py": "e2e/test_nodes.py",
+    "commands/common.py": "commands/test_choice.py",
+    "commands/doctor.py": "doctor/test_doctor.py",
+    "commands/logs.py": "view/logs/test_follow.py",
+    "commands/resume.py": "e2e/test_life.py",
+    "commands/rl.py": "test_cli.py",
+    "commands/run_command.py": "test_cli.py",
+    "commands/sft.py": "test_cli.py",
+    "commands/stacks.py": "e2e/test_stacks.py",
+    "commands/start.py": "test_cli.py",
+    "commands/status.py": "e2e/test_status.py",
+    "commands/stop.py": "e2e/test_signals.py",
+    "config/component.py": "config/test_toml.py",
+    "config/slurm.py": "slurm/test_script.py",
+    "config/wandb.py": "plan/test_wandb_runs.py",
+    "config/workload.py": "config/test_toml.py",
+    "doctor/check.py": "doctor/test_doctor.py",
+    "doctor/machine_checks.py": "doctor/test_doctor.py",
+    "doctor/software_checks.py": "doctor/test_doctor.py",
+    "errors.py": "options/test_load.py",
+    "failure/failure.py": "failure/test_cause.py",
+    "failure/log_end.py": "failure/test_cause.py",
+    "failure/torchrun_account.py": "failure/test_cause.py",
+    "home.py": "runs/test_registry.py",
+    "instrumentation/waiting.py": "runs/test_waits.py",
+    "machine/gpus.py": "doctor/test_doctor.py",
+    "machine/limits.py": "e2e/test_hostile_user.py",
+    "machine/provenance.py": "e2e/test_rl.py",
+    "machine/wandb_login.py": "doctor/test_doctor.py",
+    "nodes/meeting.py": "nodes/test_rendezvous.py",
+    "nodes/messages.py": "nodes/test_peers.py",
+    "nodes/reception.py": "nodes/test_rendezvous.py",
+    "nodes/seal.py": "nodes/test_peers.py",
+    "options/flags.py": "options/test_fields.py",
+    "plan/program.py": "machine/test_programs.py",
+    "plan/spec.py": "plan/test_build.py",
+    "processes/guard.py": "e2e/test_signals.py",
+    "processes/guard_fork.py": "e2e/test_supervision.py",
+    "processes/identity.py": "processes/test_proof.py",
+    "processes/signals.py": "e2e/test_signals.py",
+    "processes/spawn.py": "e2e/test_supervision.py",
+    "processes/watcher.py": "e2e/test_supervision.py",
+    "runs/inspection.py": "view/status/test_model.py",
+    "runs/liveness.py": "view/status/test_model.py",
+    "runs/on_exit.py": "e2e/test_life.py",
+    "runs/state_file.py": "runs/test_state.py",
+    "runs/stop.py": "e2e/test_signals.py",
+    "runs/survivors.py": "processes/test_proof.py",
+    "runs/usage.py": "e2e/test_status.py",
+    "session.py": "e2e/test_life.py",
+    "slurm/client.py": "slurm/test_submit.py",
+    "slurm/time_limit.py": "e2e/slurm/test_jobs.py",
+    "stacks/diagnosis.py": "e2e/test_stacks.py",
+    "stacks/ptrace.py": "stacks/test_stacks.py",
+    "supervisor/actions.py": "supervisor/test_policy.py",
+    "supervisor/components.py": "e2e/test_supervision.py",
+    "supervisor/events.py": "supervisor/test_policy.py",
+    "supervisor/listeners/state.py": "runs/test_state.py",
+    "supervisor/log_tail.py": "supervisor/test_readiness.py",
+    "supervisor/suspicion.py": "supervisor/test_policy.py",
+    "supervisor/watchdog.py": "e2e/test_life.py",
+    "torchrun_logs/launch_torchrun_logs.py": "e2e/test_supervision.py",
+    "tracking/sinks.py": "test_monitor.py",
+    "tracking/wandb_init.py": "tracking/test_wandb_sink.py",
+    "tracking/wandb_links.py": "tracking/test_wandb_sink.py",
+    "tracking/wandb_tables.py": "tracking/test_wandb_sink.py",
+    "view/console/detached.py": "e2e/test_life.py",
+    "view/logs/bounds.py": "view/logs/test_follow.py",
+    "view/logs/fold.py": "view/logs/test_follow.py",
+    "view/logs/likeness.py": "view/logs/test_follow.py",
+    "view/logs/lines.py": "view/logs/test_follow.py",
+    "view/logs/long_lines.py": "view/logs/test_follow.py",
+    "view/logs/merge.py": "view/logs/test_follow.py",
+    "view/logs/rank_lines.py": "view/logs/test_followed_file.py",
+    "view/logs/read_fold.py": "view/logs/test_follow.py",
+    "view/logs/reader.py": "view/logs/test_follow.py",
+    "view/logs/request.py": "view/logs/test_follow.py",
+    "view/logs/sources.py": "view/logs/test_follow.py",
+    "view/status/page.py": "view/status/test_model.py",
+    "view/status/table.py": "view/status/test_model.py",
+    "view/terminal.py": "view/status/test_model.py",
+    "view/tmux/attach.py": "view/tmux/test_client.py",
+    "workload/entry.py": "workload/training/test_rl_trainer.py",
+    "workload/inference.py": "e2e/test_rl.py",
+    "workload/metric_names.py": "workload/training/test_sft_trainer.py",
+    "workload/model.py": "workload/test_weights.py",
+    "workload/rl.py": "e2e/test_rl.py",
+    "workload/serving/engine.py": "workload/serving/test_server.py",
+    "workload/serving/protocol.py": "workload/serving/test_http.py",
+    "workload/sft.py": "e2e/test_sft.py",
+    "workload/training/learner.py": "workload/training/test_sft_trainer.py",
+}
+"""Modules without a test file at the mirrored place, and the file whose tests need them."""
+
 MACHINE = {"subprocess", "socket", "os", "libtmux", "torch", "time", "random", "datetime", "threading", "asyncio"}
 HEAVY = {"torch", "wandb", "libtmux", "rich", "numpy"}
 LAUNCHER = {"torch", "wandb", "libtmux", "rich"}
@@ -216,3 +315,11 @@ def test_guard_and_watcher_need_nothing_but_the_standard_library(name: str) -> N
 def test_files_that_others_may_have_planted_have_one_opener() -> None:
     careful = {path.name for path in PACKAGE.rglob("*.py") if "O_NOFOLLOW" in path.read_text()}
     assert careful == {"files.py"}
+
+
+def test_every_module_has_its_tests_at_the_mirrored_place_or_in_the_file_that_is_named() -> None:
+    tests = PACKAGE.parent / "tests"
+    modules = [path.relative_to(PACKAGE) for path in all_files() if path.name != "__init__.py"]
+    without = {str(module) for module in modules if not (tests / module.parent / f"test_{module.name}").is_file()}
+    assert TESTED_ELSEWHERE.keys() == without
+    assert [name for name in TESTED_ELSEWHERE.values() if not (tests / name).is_file()] == []
