@@ -1,4 +1,4 @@
-"""Times without a date, `23:11:50`, as prime-rl and others write them: the log's own time says the day."""
+"""Times without a date, `23:11:50`, as prime-rl and others log them. The day comes from the log's own time."""
 
 from datetime import date, datetime, timedelta
 
@@ -9,8 +9,8 @@ _DAY = timedelta(days=1)
 def key_of_clock(clock: bytes, last: bytes, begun: float | None, changed: float) -> bytes:
     """The key of a clock time such as `23:11:50.000`.
 
-    `last` is the key before it in the same log, if there is one. Of a log's first line the attempt's beginning says the
-    day, or else the log's last change; both are in seconds since the epoch.
+    `last` is the key before it in the same log, if there is one. For a log's first line, the day comes from the start
+    of the attempt, or else from the log's last change. Both are in seconds since the epoch.
     """
     before = _moment(last) if last else None
     if before is not None:

@@ -1,17 +1,17 @@
-"""What a run says at its end, for a terminal: the failure must still be on the screen, and strike the eye."""
+"""The last text of a run, for a terminal: the failure must be on the screen and easy to see."""
 
 import re
 
 from launcher.view.terminal import BOLD, DIM, RED, painted
 
 FAILED = "FAILED  "  # how a failure block begins
-PROMPT = 2  # rows beyond its last one: many people's prompt has several
-SHORTEST = 8  # lines of a cause that are shown on the lowest terminal
+PROMPT = 2  # rows kept free for the prompt, which may have several
+SHORTEST = 8  # lines of a cause that are shown even on the smallest terminal
 _ENDED_BY = re.compile(r"(ended by (?:launch|torchrun))( \([^()]*\))$", re.MULTILINE)
 
 
 def emphasised(text: str, colours: bool) -> str:
-    """A failure block's first line in red, what it says first in bold, the codes of what launch has ended dim."""
+    """Colours: a failure block's first line red, its main part bold, exit codes of processes that launch ended dim."""
     if not colours:
         return text
     lines = _ENDED_BY.sub(lambda found: found[1] + painted(found[2], DIM, True), text).split("\n")
@@ -23,7 +23,7 @@ def emphasised(text: str, colours: bool) -> str:
 
 
 def fitted(text: str, columns: int, rows: int) -> str:
-    """Without the middle of the cause, if all of it would not fit above the prompt; the files have it."""
+    """The text without the middle of the cause if it does not fit above the prompt. The files have all of it."""
     lines = text.split("\n")
     if not text.startswith(FAILED) or "" not in lines[2:]:
         return text

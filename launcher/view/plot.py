@@ -44,7 +44,7 @@ def plot(values: Sequence[float], width: int = 60, height: int = 6) -> list[str]
 
 
 def _share(value: float, low: float, high: float) -> float:
-    """How far the value is from low (0) to high (1); a tenth of each, since their distance may be no float."""
+    """The value's place from low (0) to high (1). Each is divided by 10, because `high - low` may overflow."""
     distance = high / 10 - low / 10
     return min(1.0, max(0.0, (value / 10 - low / 10) / distance)) if distance > 0 else 0.5
 

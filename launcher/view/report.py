@@ -1,4 +1,4 @@
-"""What stands on the console before and after a run: plain text, so that a pipe gets the same."""
+"""The text on the console before and after a run. It is plain, so that a pipe gets the same."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ from launcher.view.plot import plot
 
 
 def header(plan: Plan, session: str | None, notes: Sequence[str] = ()) -> str:
-    """Name, directory and components of a run that is about to start, and how to look at it."""
+    """The header of a new run: name, directory, components, and how to attach to it."""
     node = f", node {plan.nodes.rank} of {plan.nodes.count}" if plan.nodes else ""
     lines = [f"{plan.kind} run {plan.name}, attempt {plan.run.attempt}{node}", f"  directory  {shown(plan.run.root)}"]
     lines += [f"  {spec.name:<10} {_component(spec)}" for spec in plan.processes]
@@ -45,7 +45,7 @@ def shown(path: Path) -> str:
 
 
 def failure_block(plan: Plan, failure: Failure) -> str:
-    """Which component and rank, how it ended, its own words, the log to open, who was collateral, how to go on."""
+    """The failure: component and rank, how it ended, its own error, its log, the collateral, and how to resume."""
     lines = [f"FAILED  {_where(failure)}: {failure.what}", ""]
     lines += [f"  {line}" for line in failure.cause.splitlines()] or ["  it left no words of its own"]
     lines.append("")
@@ -59,7 +59,7 @@ def failure_block(plan: Plan, failure: Failure) -> str:
 
 
 def _how_to_resume(plan: Plan) -> Iterator[str]:
-    """Where another attempt would go on; it is not offered where there is nothing to go on from."""
+    """The checkpoint that the next attempt would continue from, and the command for it, if there is a checkpoint."""
     if plan.own_checkpoints and not plan.run.node:  # node 0 writes them, perhaps to a disk of its own
         step = newest_checkpoint(plan.run)
         if step is None:
@@ -72,12 +72,12 @@ def _how_to_resume(plan: Plan) -> Iterator[str]:
 
 
 def resume_note(plan: Plan) -> str | None:
-    """For an attempt after the first: where it goes on, and how far the run had come."""
+    """For an attempt after the first: the step that it continues from, and the last step before."""
     if plan.run.attempt == 1 or not plan.own_checkpoints or plan.run.node:
         return None
     step, reached = newest_checkpoint(plan.run), read_newest(plan.run.metrics("trainer"))
     had = f"; step {reached[-1]['step']} had been reached" if reached and reached[-1]["step"] > (step or 0) else ""
-    return (f"goes on from step {step}" if step is not None else "there is no checkpoint: begins at step 1") + had
+    return (f"continues from step {step}" if step is not None else "there is no checkpoint: begins at step 1") + had
 
 
 def _where(failure: Failure) -> str:
@@ -94,7 +94,7 @@ def typed_name(plan: Plan) -> str:
 
 
 def _typed(plan: Plan) -> str:
-    """What is typed to resume the run, on each node for itself."""
+    """The arguments of `launch resume`, which is typed on each node."""
     run = typed_name(plan)
     by_hand = plan.nodes is not None and own_job() is None
     return f"{run} --node-rank {plan.nodes.rank}, and so on each node" if plan.nodes and by_hand else run
@@ -118,7 +118,7 @@ def failure_state(plan: Plan, failure: Failure | None) -> FailureState | None:
 
 
 def summary(plan: Plan, state: RunState, troubles: Mapping[str, str] | None = None) -> str:
-    """Duration, how each component has ended, newest metrics and, of a run that did not fail, a small plot."""
+    """Duration, how each component ended, newest metrics and, unless the run failed, a small plot."""
     lines = [f"run {plan.name} {state.state} after {duration((state.ended or time.time()) - state.started)}"]
     lines += [f"  {state.reason}"] if state.reason and state.reason.startswith("stopped by") else []
     lines += [f"  {process.name:<12} {_ending(process, state.failure)}" for process in state.processes]
@@ -143,7 +143,7 @@ def _ending(process: ProcessState, failure: FailureState | None) -> str:
 def metrics_lines(
     run: RunDir, components: Iterable[str], progress: Progress | ProgressState, with_plot: bool = True
 ) -> Iterator[str]:
-    """Each component's newest metrics, and a small plot of the one that says how the run is doing."""
+    """Each component's newest metrics, and a small plot of the main one."""
     for component in components:
         steps = read_newest(run.metrics(component))
         if not steps:
@@ -158,7 +158,7 @@ def metrics_lines(
 
 
 def wandb_lines(run: RunDir, foreign: Sequence[ForeignRun], is_over: bool = True) -> Iterator[str]:
-    """Where the W&B runs are to be seen and, after the run, how they get there."""
+    """The links to the W&B runs and, after the run, the commands that upload the rest."""
     for link in read_wandb_links(run, foreign):
         if link.url:
             yield f"  W&B          {link.name}: {link.url}"

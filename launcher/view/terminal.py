@@ -1,4 +1,4 @@
-"""Text for a terminal: its colours, and cells that stand one below the other."""
+"""Text for a terminal: colours and columns."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ RED, GREEN, YELLOW, MAGENTA = "31", "32", "33", "35"
 
 
 def shows_colours() -> bool:
-    """Whether stdout is a terminal, and its user has nothing against colours (no-color.org)."""
+    """Whether stdout is a terminal whose user allows colours (no-color.org)."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 

@@ -59,7 +59,7 @@ def helper_pid(run: Launched) -> int:
 def test_a_detached_run_gives_the_prompt_back_and_goes_on_until_it_is_stopped(launch: Launcher) -> None:
     run = launch.sft(PATIENT, "--detach", "--name", "exp-lr3")
     assert run.exit_code() == 0
-    assert "it goes on in the background; end it with: launch stop exp-lr3\n" in run.output
+    assert "it continues in the background; end it with: launch stop exp-lr3\n" in run.output
     assert run.state().state == "running"
     assert len(run.rank_pids()) == 1
     stopped = command(launch, "stop", "run")
@@ -88,7 +88,7 @@ def test_ctrl_c_while_a_detached_run_starts_gives_the_prompt_back_and_leaves_the
     run.wait_for_ranks(1)
     run.process.send_signal(signal.SIGINT)
     assert run.exit_code() == 130
-    assert "the run goes on in the background; end it with: launch stop exp-lr3\n" in run.output
+    assert "the run continues in the background; end it with: launch stop exp-lr3\n" in run.output
     assert run.state().state == "running"
     assert "stopped, its processes have ended" in command(launch, "stop", "run").stdout
 
@@ -142,7 +142,7 @@ def test_resume_goes_on_from_the_newest_checkpoint_as_the_next_attempt(launch: L
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert "attempt 2" in resumed.stdout
     assert "continuing from" in resumed.stdout
-    assert "note       goes on from step 10\n" in resumed.stdout
+    assert "note       continues from step 10\n" in resumed.stdout
     assert first.run.component_log("trainer").read_bytes() == log
     state = first.state()
     assert (state.attempt, [attempt.state for attempt in state.earlier]) == (2, ["finished"])

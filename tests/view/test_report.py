@@ -109,9 +109,9 @@ def test_an_attempt_after_the_first_says_where_it_goes_on_and_how_far_the_run_ha
     write_metrics(plan, "trainer", {"step": 72, "loss": 0.2}, {"step": 73, "loss": 0.2})
     assert resume_note(plan) == "there is no checkpoint: begins at step 1; step 73 had been reached"
     plan.run.checkpoint(50).mkdir(parents=True)
-    assert resume_note(plan) == "goes on from step 50; step 73 had been reached"
+    assert resume_note(plan) == "continues from step 50; step 73 had been reached"
     plan.run.checkpoint(73).mkdir(parents=True)
-    assert resume_note(plan) == "goes on from step 73"
+    assert resume_note(plan) == "continues from step 73"
     assert resume_note(replace(plan, run=plan.run.of(1))) is None
 
 

@@ -1,7 +1,7 @@
-"""What a person sees while a run goes on: the events, the log of the component that is followed, and the progress.
+"""The console during a run: events, the log of the followed component, and progress.
 
-It runs in a thread of its own: a terminal that is held with Ctrl-S, or a pipe that nobody reads, blocks this thread and
-never the supervisor.
+It has its own thread. A terminal paused with Ctrl-S, or a pipe that nobody reads, blocks this thread and never the
+supervisor.
 """
 
 import os
@@ -37,7 +37,7 @@ from launcher.view.metric_curves import MetricsReader, metric_text
 from launcher.view.terminal import shows_colours
 
 SHORTEST_WAIT, LONGEST_WAIT = 0.05, 2.0  # seconds between two looks at the log: grows while nothing happens
-SILENCE = 30.0  # seconds without a word, after which it says what the run waits for; then after twice as many
+SILENCE = 30.0  # seconds without output until it shows what the run waits for; then after twice as many
 _LEVELS = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red", "DEBUG": "dim", "TRACE": "dim"}
 
 
@@ -57,11 +57,11 @@ class Console:
         self._thread.start()
 
     def __call__(self, event: Event | Action) -> None:
-        if not isinstance(event, Heartbeat):  # which is nothing to wake up for
+        if not isinstance(event, Heartbeat):  # a heartbeat shows nothing
             self._events.put(event)
 
     def close(self, last_words: str, exit_code: int) -> None:
-        """Show what is still in the log, then `last_words`; returns when the console has taken them."""
+        """Show the rest of the log, then `last_words`. Returns when the console has taken them."""
         self._last_words = last_words
         self._events.put(None)
         self._thread.join()
@@ -93,7 +93,7 @@ class Console:
             self._screen.flush()
 
     def _show_waits(self, has_shown: bool) -> None:
-        """Say what the run waits for when nothing else has been said for a while, if that is known."""
+        """After a while without output, show what the run waits for, if known."""
         now = time.monotonic()
         if has_shown:
             self._last_shown, self._patience = now, SILENCE
@@ -105,7 +105,7 @@ class Console:
                 self._screen.line(f"launch | {text}")
 
     def _next_events(self, wait: float) -> list[Event | Action | None]:
-        """All that have happened, before the log is looked at again: they say what to show of it."""
+        """Handle all events before reading the log again, because they change which lines are shown."""
         events = []
         with suppress(queue.Empty):
             events.append(self._events.get(timeout=wait))
@@ -146,20 +146,20 @@ class Console:
 
 
 class _Screen:
-    """A pipe or a file: lines, and nothing else."""
+    """A pipe or a file: only lines."""
 
     def line(self, text: str) -> None:
         sys.stdout.write(f"{text}\n")
 
     def flush(self) -> None:
-        """Once for many lines: a flood would cost a whole core otherwise, which the workers need."""
+        """Flush once for many lines. Otherwise a flood takes a whole core, which the workers need."""
         sys.stdout.flush()
 
     def last_words(self, text: str) -> str:
         return text
 
     def progress(self, step: dict[str, Any]) -> None:
-        """Nothing: a progress line is for terminals."""
+        """Does nothing: only a terminal has a progress line."""
 
     def close(self) -> None:
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""`--detach`: what the terminal is told before it gets its prompt back, and the run its peace."""
+"""`--detach`: shows the run's start on the terminal, then leaves the run in the background."""
 
 import os
 import sys
@@ -12,15 +12,15 @@ from launcher.view.last_words import emphasised
 from launcher.view.report import typed_name
 from launcher.view.terminal import shows_colours
 
-SETTLED = 1.0  # seconds that everything must have been up: what cannot be imported dies sooner
+SETTLED = 1.0  # seconds that everything must have been up; a failed import ends a component sooner
 _SEPARATOR = b"\0"  # between the text for the terminal and launch's exit code
 
 
 def leave_terminal(run: str) -> int:
-    """Return in a new process without a terminal, with a pipe to the one that was called.
+    """Fork, and return in the new process, which has no terminal, with a pipe to the old one.
 
-    That one waits until the run is under way, shows what came through the pipe, and exits; Ctrl-C ends its waiting and
-    nothing else. `run` is how a person names the run. Raises OSError.
+    The old process waits until the run has started, shows the text from the pipe, and exits. Ctrl-C ends only this
+    wait. `run` is the run's name as a person types it. Raises OSError.
     """
     read_end, write_end = os.pipe()
     sys.stdout.flush()
@@ -40,7 +40,7 @@ def _relay(read_end: int, run: str) -> None:
             text, _, code = pipe.read().partition(_SEPARATOR)
         words, exit_code = text.decode(errors="surrogateescape"), int(code or b"1")
     except KeyboardInterrupt:
-        words, exit_code = f"\nthe run goes on in the background; end it with: launch stop {run}\n", 130
+        words, exit_code = f"\nthe run continues in the background; end it with: launch stop {run}\n", 130
     with suppress(OSError):  # the run does not depend on it
         sys.stdout.write(emphasised(words, shows_colours()) or f"launch itself has failed; see: launch status {run}\n")
         sys.stdout.flush()
@@ -48,7 +48,7 @@ def _relay(read_end: int, run: str) -> None:
 
 
 class Detached:
-    """A screen that lives until everything has started: all components, their ranks, and the servers ready."""
+    """A screen until everything has started: components and ranks run, and servers are ready."""
 
     def __init__(self, plan: Plan, header: str, pipe: int) -> None:
         self.header = header
@@ -77,15 +77,15 @@ class Detached:
             self._timer.start()
 
     def close(self, last_words: str, exit_code: int) -> None:
-        """The run has ended; who still waits for its start is told why."""
+        """The run has ended. If the terminal still waits for the start, tell it why."""
         self._timer.cancel()
         self._say(f"{self.header}\n{last_words}", exit_code)
 
     def _it_is_up(self) -> None:
-        self._say(f"{self.header}\nit goes on in the background; end it with: launch stop {self._run}\n", 0)
+        self._say(f"{self.header}\nit continues in the background; end it with: launch stop {self._run}\n", 0)
 
     def _say(self, text: str, exit_code: int) -> None:
-        """The first word counts; the pipe is closed behind it."""
+        """Send the first text and close the pipe. Later texts are ignored."""
         with self._lock:
             pipe, self._pipe = self._pipe, None
         if pipe is not None:

@@ -1,4 +1,4 @@
-"""launcher.log: what the supervisor did and saw, line by line."""
+"""launcher.log: the supervisor's events and actions, line by line."""
 
 from launcher.borders.screen import printable
 from launcher.failure.failure import exit_text
@@ -42,7 +42,7 @@ def log_event(happening: Event | Action) -> None:
 
 
 def describe(happening: Event | Action) -> tuple[str, str] | None:
-    """(level, one sentence); None for what need not be told."""
+    """(level, one sentence); None for events that are not shown."""
     described = _describe(happening)
     return (described[0], printable(described[1])) if described else None
 
@@ -60,7 +60,7 @@ def _describe(event: Event | Action) -> tuple[str, str] | None:
         case Silent(name, check, seconds, answer):
             return "ERROR", f"{name}: {silent_because(check, seconds, answer)}"
         case EndOne(name, why):
-            return "WARNING", f"{name}: ending it, to start it again: {why}"
+            return "WARNING", f"{name}: ending it to restart it: {why}"
         case StartAgain(name, what, left):
             return "WARNING", f"{name}: {what}; starting it again, {left} more times at most"
         case RankStarted(name, rank, pid):
@@ -73,25 +73,25 @@ def _describe(event: Event | Action) -> tuple[str, str] | None:
             seen = ", ".join(f"{suspect.component} seems to be dying ({suspect.why})" for suspect in suspects)
             return "WARNING", f"{seen}: waiting up to {seconds:g}s for its end"
         case SuspectsOverdue():
-            return "WARNING", "what seemed to be dying has not ended"
+            return "WARNING", "the servers that seemed to be dying have not ended"
         case Signalled():
             return "INFO", event.text
         case HungUp():
-            return "INFO", "the terminal has gone away; the run goes on without it"
+            return "INFO", "the terminal has gone away; the run continues without it"
         case GuardDied():
             return "ERROR", "the guard process was killed"
         case WatcherDied():
-            return "WARNING", "the watcher process was killed; guard and supervisor go on without it"
+            return "WARNING", "the watcher process was killed; guard and supervisor continue without it"
         case DrainTimedOut(seconds):
-            return "ERROR", f"what remains has not finished within {seconds:g}s of the others"
+            return "ERROR", f"the remaining components have not finished within {seconds:g}s of the others"
         case Quiet(component, seconds):
             whose = f"{component}: " if component else ""
             return "WARNING", f"{whose}nothing has been logged and no step made here for {seconds:g}s"
         case Moving(component):
-            return "INFO", f"{component or 'the run'}: it moves again"
+            return "INFO", f"{component or 'the run'}: active again"
         case Stalled(diagnosis=diagnosis) | Diagnosed(diagnosis):
             where = [f"all stacks are in {diagnosis.file}"] if diagnosis.file else []
-            return "ERROR", "\n".join(["what the processes do:", *diagnosis.lines, *where])
+            return "ERROR", "\n".join(["what the processes are doing:", *diagnosis.lines, *where])
         case StopAttempt(reason):
             return "WARNING", f"ending this attempt: {reason}"
         case NewAttempt(plan):
@@ -105,7 +105,7 @@ def _describe(event: Event | Action) -> tuple[str, str] | None:
         case Lost(node, why):
             return "WARNING", f"node {node}: {why}"
         case NodesOverdue():
-            return "ERROR", "other nodes have not ended in time, and are not waited for"
+            return "ERROR", "other nodes have not ended in time; not waiting for them any more"
         case KillOne(name):
             return "WARNING", f"killing {name}"
         case Kill(names) if names:
@@ -122,7 +122,7 @@ def _ended(who: str, exit_code: int | None, ended_by: str | None) -> tuple[str, 
 
 
 def _progress(report: Report) -> str:
-    """What a report has beyond the ordinary, in words."""
+    """A node's report in words."""
     words = [report.state] + ([report.culprit.text] if report.culprit else [])
-    words += [text for holds, text in ((report.done, "all there has exited with 0"), (report.ended, "ended")) if holds]
+    words += [text for holds, text in ((report.done, "its components have exited 0"), (report.ended, "ended")) if holds]
     return ", ".join(words)

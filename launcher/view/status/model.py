@@ -1,4 +1,4 @@
-"""What there is to know of the runs, and of one in full. `launch status --json` is just this: see docs/status.md."""
+"""The state of all runs, and of one run in full. `launch status --json` prints this: see docs/status.md."""
 
 import time
 from collections.abc import Mapping
@@ -21,20 +21,20 @@ from launcher.view.metric_curves import newest_values, read_newest, series
 
 @dataclass(frozen=True)
 class RunStatus:
-    """What a line of the table shows. All times are in seconds since the epoch."""
+    """One line of the table. All times are in seconds since the epoch."""
 
     name: str
     directory: str
     kind: str
     state: TrueState
-    reason: str | None  # why it waits, or was stopped, where that is known
+    reason: str | None  # why it waits or was stopped, if known
     job: str | None  # its id in Slurm's queue
     attempt: int
     host: str
     is_local: bool  # whether it was started on this host
     started: float
     ended: float | None
-    last_seen: float | None  # when its supervisor was last known to live; None once the run has ended
+    last_seen: float | None  # when its supervisor was last known to be alive; None after the run's end
     duration: float  # seconds, of this attempt
     exit_code: int | None
     step: int | None
@@ -58,16 +58,16 @@ class AttemptStatus:
     started: float
     ended: float | None
     exit_code: int | None
-    reason: str | None  # why it was stopped, where that is known
+    reason: str | None  # why it was stopped, if known
 
 
 @dataclass(frozen=True)
 class WandbStatus:
-    component: str | None  # None: a program has made it as it liked
+    component: str | None  # None: the user's program started the W&B run by itself
     name: str
     id: str
     url: str | None
-    sync_command: str | None  # what uploads the rest; None as long as the run goes on
+    sync_command: str | None  # uploads the rest; None while the run is running
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class NodeStatus:
 class RunDetails(RunStatus):
     """One run in full."""
 
-    node: int | None  # rank of the node that all of this is of; None: the run has one node
+    node: int | None  # rank of the node described here; None: the run has one node
     node_count: int
     other_nodes: list[NodeStatus]  # those that share the directory
     earlier: list[AttemptStatus]
@@ -94,20 +94,20 @@ class RunDetails(RunStatus):
     wandb: list[WandbStatus]
     waits: list[Wait]  # what the run waits for, the longest wait first
     logs: str
-    checkpoint: int | None  # step of the newest one, as far as launch knows of any
+    checkpoint: int | None  # step of the newest checkpoint that launch knows
     failure: dict[str, Any] | None  # the failure block, as run.json keeps it
 
 
 @dataclass(frozen=True)
 class Runs:
-    """Those of a project, or all: the one that was started last comes first."""
+    """The runs of a project, or all runs, the newest first."""
 
     shown: list[RunStatus]
     unreadable: dict[Path, str]  # a run.json, and what is wrong with it
 
 
 def all_runs(everywhere: bool = False) -> Runs:
-    """The runs of this project or, if asked for, every one that is known of."""
+    """The runs of this project, or with `everywhere` all known runs."""
     read: list[tuple[RunDir, RunState]] = []
     unreadable: dict[Path, str] = {}
     for root in every_run() if everywhere else project_runs():
@@ -122,7 +122,7 @@ def all_runs(everywhere: bool = False) -> Runs:
 
 
 def run_status(run: RunDir, state: RunState, jobs: Mapping[str, Job] | None = None) -> RunStatus:
-    """`jobs` is what Slurm says of them; without it run.json alone is believed."""
+    """`jobs` is Slurm's answer. Without it, only run.json is used."""
     known = known_state(run, state, jobs)
     truth = known.word
     steps = read_newest(run.metrics(state.progress.component))
@@ -157,12 +157,12 @@ def _last_seen(run: RunDir, state: RunState) -> float:
 
 
 def _end(state: RunState, truth: TrueState, seen: float | None) -> float:
-    """Until when the attempt has gone on, as far as is known."""
+    """The last time at which the attempt is known to have run."""
     return time.time() if truth in GOING_ON else state.ended or seen or state.started
 
 
 def run_details(run: RunDir, state: RunState) -> RunDetails:
-    """Takes a moment longer than `run_status`, since the processes are looked at."""
+    """One run in full. Slower than `run_status`, because it inspects the processes."""
     status = run_status(run, state, ask_for([state]))
     found = inspect_processes(state, status.state)
     metrics = {process.name: newest_values(read_newest(run.metrics(process.name))) for process in state.processes}
@@ -197,7 +197,7 @@ def _node(run: RunDir, state: RunState) -> NodeStatus:
 
 
 def _attempt(earlier: AttemptState) -> AttemptStatus:
-    """One that never said that it had ended has died, since there is a later one."""
+    """An attempt without a recorded end has died if there is a later one."""
     died = earlier.state in GOING_ON
     return AttemptStatus(**earlier.model_dump() | ({"state": "died"} if died else {}))
 

@@ -43,7 +43,7 @@ def run_page(state: RunState, details: RunDetails, colours: bool) -> str:
 
 
 def reason_text(state: str, reason: str | None) -> str:
-    """What follows the state: " (time limit)", or the rest of "stopped by pid 4711 (…)"."""
+    """The text after the state: " (time limit)", or the rest of "stopped by pid 4711 (…)"."""
     if reason and reason.startswith(f"{state} "):
         return reason.removeprefix(state)
     return f" ({reason})" if reason else ""

@@ -1,4 +1,4 @@
-"""The table of `launch status`: a line for each run, 80 columns wide or as wide as there is room."""
+"""The table of `launch status`: one line per run, as wide as the terminal, or 80 columns."""
 
 import shutil
 import sys
@@ -39,15 +39,15 @@ _COLUMNS: dict[str, Callable[[RunStatus], str]] = {
 }
 _LAST = "LOSS/REWARD"  # and its sparkline
 _FLUSH_RIGHT = ("ATTEMPT", "STEP", "AGE", "TOOK")
-_LEAVE_FIRST = ("KIND", "TOOK", "ATTEMPT", "AGE")  # what a narrow terminal does without
+_LEAVE_FIRST = ("KIND", "TOOK", "ATTEMPT", "AGE")  # the columns that a narrow terminal drops first
 _VALUE = 8  # columns
-_SHORT, _LONG = 8, 40  # columns of a sparkline: what others make room for, and what is enough
+_SHORT, _LONG = 8, 40  # columns of a sparkline, at least and at most
 
 
 def runs_screen(runs: Runs, everywhere: bool = False) -> str:
-    """The table as stdout takes it: on a terminal as many runs as it has lines, in a pipe all.
+    """The table for stdout. A terminal gets as many runs as it has lines, a pipe gets all.
 
-    Of runs `everywhere` each is shown with its directory.
+    With `everywhere`, each run is shown with its directory.
     """
     unreadable = list(unreadable_lines(runs))
     if not runs.shown:
@@ -63,7 +63,7 @@ def runs_screen(runs: Runs, everywhere: bool = False) -> str:
 
 
 def unreadable_lines(runs: Runs) -> Iterator[str]:
-    """How many runs are not in the table, which they are, and why."""
+    """The runs that cannot be read, and why."""
     if count := len(runs.unreadable):
         yield f"{count} more cannot be read:"
     yield from (in_one_line(f"  {shown_path(path)}: {why}") for path, why in runs.unreadable.items())
@@ -71,7 +71,7 @@ def unreadable_lines(runs: Runs) -> Iterator[str]:
 
 def _nothing(everywhere: bool) -> str:
     if not everywhere and every_run():
-        return "there is no run below ./outputs; those that are elsewhere: launch status --all"
+        return "there is no run below ./outputs; list runs elsewhere with: launch status --all"
     return "there is no run yet; start one with: launch rl"
 
 
@@ -100,7 +100,7 @@ def state_word(state: str, colours: bool) -> str:
 
 
 def whereabouts(run: RunStatus) -> Iterator[str]:
-    """A line about a run that waits, or that another host has, which cannot be known better than this."""
+    """A line below a run that waits for Slurm or runs on another host."""
     if run.state == "queued" and run.reason:
         yield in_one_line(f"  job {run.job}: {run.reason}")
     elif not run.is_local and not run.is_over and run.last_seen:
@@ -116,7 +116,7 @@ def age(seconds: float) -> str:
 
 
 def _room(columns: dict[str, list[str]], width: int) -> int:
-    """How many columns are left for sparklines."""
+    """The number of columns for sparklines."""
     taken: Iterable[int] = (len(cells[0]) + GAP for cells in columns.values())
     return width - sum(taken) - _VALUE - 1
 
@@ -129,6 +129,6 @@ def _metric(run: RunStatus, room: int) -> str:
 
 
 def _curve(run: RunStatus, points: int) -> list[float]:
-    """The metric over the whole run, read here because only the runs that are shown need it."""
+    """The metric over the whole run. It is read here, because only the shown runs need it."""
     path = RunDir(Path(run.directory)).metrics(run.component)
     return read_curve(path, run.metric, points) or run.recent

@@ -191,7 +191,7 @@ def test_runs_elsewhere_are_shown_with_all_and_each_with_its_directory(
     run, _ = make_run("otter")
     register(run.root, "otter")
     monkeypatch.chdir(tmp_path)
-    nothing_here = "there is no run below ./outputs; those that are elsewhere: launch status --all"
+    nothing_here = "there is no run below ./outputs; list runs elsewhere with: launch status --all"
     assert runs_screen(all_runs()) == nothing_here
     lines = runs_screen(all_runs(everywhere=True), everywhere=True).splitlines()
     assert lines[1].startswith("otter") and lines[2:] == [f"  {run.root}"]
