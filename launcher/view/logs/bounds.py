@@ -1,4 +1,4 @@
-"""Where a log may lie: what stands in a run's directory may be a stranger's, and lead to any file of who looks."""
+"""Where a log may be. Another user may have put a link into a run's directory that leads to a private file of ours."""
 
 import os
 from pathlib import Path
@@ -9,12 +9,12 @@ from launcher.runs.state import ProcessState
 
 
 def own_bounds(run: RunDir) -> Bounds:
-    """The run's `logs`, which is no link itself."""
+    """The run's `logs` directory, which must not be a link."""
     return Bounds(Path(os.path.realpath(run.root)) / run.all_logs.name)
 
 
 def rank_bounds(run: RunDir, process: ProcessState) -> Bounds:
-    """torchrun's directory elsewhere, if the run has named one; its files must be those of the run's owner."""
+    """torchrun's log directory, if the run has set another one. Its files must belong to the run's owner."""
     if process.log_dir is None:
         return own_bounds(run)
     try:
@@ -25,7 +25,7 @@ def rank_bounds(run: RunDir, process: ProcessState) -> Bounds:
 
 
 def trouble_with(run: RunDir, process: ProcessState, file: Path) -> str | None:
-    """Why a file that run.json names is no log of the run's; None if it is one, or would be."""
+    """Why a file that run.json names is not a log of the run; None if it is one, or does not exist yet."""
     own = own_bounds(run)
     is_torchruns = process.log_dir is not None and file.name in ("stdout.log", "stderr.log")
     bounds = rank_bounds(run, process) if is_torchruns and not own.has(file) else own

@@ -1,7 +1,7 @@
-"""Folds what several ranks log alike within a second into one entry.
+"""Folds equal entries of several ranks within a second into one entry.
 
-What may still meet its like is held back: the entries of the last second. Folding comes before sorting: of 64 ranks
-that log alike, one line in 64 has to be sorted.
+Entries of the last second are held back, because equal ones may still come. Folding comes before sorting: if 64 ranks
+log the same, only one line in 64 has to be sorted.
 """
 
 from bisect import bisect_right
@@ -30,7 +30,7 @@ class Fold:
         self._arrived: list[float] = []  # of each entry
 
     def add_read(self, logs: Iterable[list[bytes]], until: bytes) -> list[bytes]:
-        """Add what was read of each of some logs, in time order; what is read later is later than `until`.
+        """Add the entries read from some logs, in time order. Entries read after this call are later than `until`.
 
         Returns the entries that can be given out, in time order.
         """
@@ -40,7 +40,7 @@ class Fold:
         return self._read.add(logs, until)
 
     def add_new(self, logs: Iterable[list[bytes]], now: float) -> list[bytes]:
-        """Add what has just been logged, at `now` in seconds of a clock that never goes back.
+        """Add new entries, logged at `now` in seconds of a monotonic clock.
 
         Returns the entries that can be given out, in the order in which they were added.
         """
@@ -50,11 +50,11 @@ class Fold:
         return []
 
     def end(self) -> list[bytes]:
-        """All that is held."""
+        """All entries that are held."""
         return [*self._read.end(), *self._give_out(len(self._entries))]
 
     def take_over(self, other: "Fold", labels: Mapping[bytes, bytes]) -> None:
-        """Hold what another one has held, whose labels were others."""
+        """Take over the held entries of another fold, with new labels."""
         for label, entry, arrived in zip(other._labels, other._entries, other._arrived, strict=True):
             self._add([[labels[label] + entry[len(label) :]]], arrived)
 
@@ -71,7 +71,7 @@ class Fold:
             self._arrived += [now] * len(entries)
 
     def _give_out(self, arrived: int) -> list[bytes]:
-        """What is among the first that have arrived, and all that is like it."""
+        """The first `arrived` entries, and all that are equal to one of them."""
         shown: list[tuple[int, bytes]] = []
         held: list[int] = []
         for first, unit, whose in self._like.units(self._entries, self._texts, self._labels):

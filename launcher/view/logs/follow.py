@@ -21,7 +21,7 @@ from launcher.view.logs.request import Selection
 from launcher.view.logs.sources import Source
 from launcher.view.terminal import shows_colours
 
-LOOK_EVERY = 0.05  # seconds between two looks at the logs of a run that goes on
+LOOK_EVERY = 0.05  # seconds between two looks at the logs of a live run
 ASK_EVERY = 10.0  # seconds between two questions to Slurm about a job that waits
 LOOKS = 10  # between two looks for new files and for the run's end
 
@@ -31,7 +31,7 @@ _LEVEL_COLOURS = {b"WARNING": b"33", b"ERROR": b"31", b"CRITICAL": b"1;31", b"IN
 
 
 def show_logs(selection: Selection, *, follow: bool, labels: bool, every_line: bool) -> None:
-    """Write the logs to stdout, with `follow` until the run has ended; returns early when nobody reads any more."""
+    """Write the logs to stdout, with `follow` until the run ends. Returns early when stdout is closed."""
     view = LogView(selection, labels=labels, colours=shows_colours(), every_line=every_line)
     life = _Life(selection.run)
     try:
@@ -45,7 +45,7 @@ def show_logs(selection: Selection, *, follow: bool, labels: bool, every_line: b
 
 
 class LogView:
-    """The logs of a selection, how far they have been shown, and what they look like."""
+    """The selected logs, how far they have been shown, and their format."""
 
     def __init__(self, selection: Selection, *, labels: bool, colours: bool, every_line: bool = False) -> None:
         self._selection, self._labels, self._colours, self._every_line = selection, labels, colours, every_line
@@ -75,7 +75,7 @@ class LogView:
         self._fold = fold
 
     def new_lines(self, final: bool) -> Iterator[bytes]:
-        """What was added since the last call, as blocks of whole lines."""
+        """The lines added since the last call, as blocks."""
         for logs, until in merge(list(self._readers.values()), self._width, final):
             if self._fold is None:
                 yield self._block(in_time_order(logs, self._width))
@@ -110,7 +110,7 @@ class LogView:
         return Fold(self._width, ranks, self._shown_once)
 
     def _shown_once(self, entry: bytes, component: str, ranks: str) -> bytes:
-        """The entry of several ranks: theirs is the component's label, and the ranks stand before the message."""
+        """The entry of several ranks: its label is the component, and the ranks are before the message."""
         text = entry[self._width :]
         before = _BEFORE_MESSAGE.match(text)
         start = before.end() if before else 0
@@ -158,7 +158,7 @@ class _Life:
         return self._waits(state) if state.state == "queued" else true_state(self._run, state) in GOING_ON
 
     def _waits(self, state: RunState) -> bool:
-        """Nothing in the run's directory changes when a job is cancelled in the queue: Slurm is asked now and then."""
+        """A job cancelled in the queue changes no file in the run's directory, so Slurm is asked now and then."""
         if time.monotonic() - self._asked > ASK_EVERY:
             self._is_queued = known_state(self._run, state, ask_for([state])).word in GOING_ON
             self._asked = time.monotonic()
@@ -166,7 +166,7 @@ class _Life:
 
 
 def _follow(view: LogView) -> None:
-    """Show what is added, until it is time to look for new files and for the run's end."""
+    """Show new lines, until it is time to look for new files and for the run's end."""
     view.find_logs()
     for _ in range(LOOKS):
         _write(view.new_lines(final=False))
@@ -175,7 +175,7 @@ def _follow(view: LogView) -> None:
 
 
 def _tell(view: LogView) -> None:
-    """On stderr: stdout has what the logs say."""
+    """Write to stderr, because stdout has the logs."""
     for trouble in view.new_troubles():
         print(in_one_line(f"launch: {trouble}"), file=sys.stderr, flush=True)
 
@@ -187,7 +187,7 @@ def _write(blocks: Iterable[bytes]) -> None:
 
 
 def _wait(seconds: float) -> None:
-    """Wait, but not for a reader that has gone: `launch logs -f | head -1` ends before there is another line."""
+    """Wait, but return when the reader is gone: `launch logs -f | head -1` must end before another line comes."""
     stdout = select.poll()
     stdout.register(sys.stdout.fileno(), 0)
     if stdout.poll(seconds * 1000):

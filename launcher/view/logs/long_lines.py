@@ -1,6 +1,6 @@
-"""Bounds what one line may take: of a longer one its beginning is shown, and how much was left out.
+"""Limits the length of a line: of a longer one, the beginning is shown, and how many bytes were left out.
 
-Programs print whole tensors, or a file in base64, and the line of 200 MB is in the log for whoever needs it.
+Programs print whole tensors, or a file in base64. A line of 200 MB is still complete in the log.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Merges logs by time, in bounded memory: of each log only a little is held.
+"""Merges logs by time, in bounded memory: only a few entries of each log are held.
 
 A batch is everything up to the time at which the first of these pieces ends, sorted by key. The log whose piece that is
 gives all it has and is read on, so a clock that goes back can put lines out of order and never stop the merge.

@@ -1,7 +1,7 @@
-"""Takes torchrun's console apart: whose each line is.
+"""Splits torchrun's console into the lines of each rank.
 
-torchrun writes `[trainer0]:` before what it has read of a rank's file, be it a whole line or the half of one. Of a rank
-that has logged the half of a line, another's line follows on the same one.
+torchrun writes `[trainer0]:` before each piece that it reads from a rank's file, even if the piece is half a line. Then
+another rank's line follows on the same line.
 """
 
 import re

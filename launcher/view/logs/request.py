@@ -1,4 +1,4 @@
-"""What was asked of `launch logs`, checked against the run. Every mistake is a UserError that says what there is."""
+"""Checks the arguments of `launch logs` against the run. Each mistake is a UserError that lists the valid values."""
 
 import re
 import time

@@ -1,4 +1,4 @@
-"""Which files have the lines of an attempt, so that each line stands in exactly one of them.
+"""Finds the files with the lines of an attempt, so that each line is shown exactly once.
 
 A rank's lines are in torchrun's stdout.log and stderr.log; those that it sends through `setup_logger` are in rank_N.log
 as well, and with --tee those of the shown ranks are in the component's log. So the source is torchrun's files where

@@ -1,4 +1,4 @@
-"""Brings the terminal that a person types in to the panes of a run."""
+"""Attaches the user's terminal to the panes of a run."""
 
 import os
 import sys
@@ -16,7 +16,7 @@ def attach(
 ) -> None:
     """Show the session of a run: inside tmux the client switches to it, outside this process becomes `tmux attach`.
 
-    `run` is what to type for the run. With `closes` the session is closed as soon as nobody looks at it.
+    `run` is the run's name as a person types it. With `closes`, the session is closed when the last client leaves.
 
     Raises:
         UserError: there is no such window, no terminal, or tmux has refused.
@@ -42,14 +42,14 @@ def _target(server: Server, session: str, window: str | None) -> str:
 
 
 def _is_inside(server: Server) -> bool:
-    """Whether this runs in a pane of that very server; a client cannot switch to another server."""
+    """Whether this process runs in a pane of the same server: a client cannot switch to another server."""
     here = os.environ.get("TMUX", "").split(",")[0]
     there = _checked(server, "display-message", "-p", "#{socket_path}")
     return here != "" and Path(here).resolve() == Path(there).resolve()
 
 
 def _checked(server: Server, *command: str) -> str:
-    """What the command prints.
+    """The command's output.
 
     Raises:
         TmuxError: tmux has refused.
@@ -61,7 +61,7 @@ def _checked(server: Server, *command: str) -> str:
 
 
 def _chained(command: Command) -> Command:
-    """The command after another one; once a client is attached, so that the session is not closed before."""
+    """The command, chained behind `attach` so that it runs only when a client is attached."""
     return (";", *command) if command else ()
 
 

@@ -1,7 +1,8 @@
-"""Opens a layout on the user's tmux server and attaches to it. tmux only shows; no process of a run is a child of it.
+"""Opens a layout on the user's tmux server. tmux only shows logs: no process of a run is its child.
 
-What is ours carries a mark: the session's option `@launch_run` holds the run's directory, each pane's `@launch_pane`
-the layout it was made for. Nothing else on the server is touched, and nothing in our session that somebody added.
+Our session and panes are marked. The session's option `@launch_run` has the run's directory, each pane's option
+`@launch_pane` has the layout that it was made for. Nothing else is touched, not even a pane that a user added to our
+session.
 """
 
 import hashlib
@@ -45,12 +46,12 @@ _FIELDS = "#{session_id} #{pane_id} #{pane_dead} #{?@launch_run,#{@launch_run},-
 
 
 class TmuxError(UserError):
-    """There are no panes: tmux is missing, too old, or has refused. A run goes on without."""
+    """There are no panes: tmux is missing, too old, or has refused. The run continues without panes."""
 
 
 @dataclass(frozen=True)
 class _LivePane:
-    """A pane on the server, with the marks of ours ("-" where it has none)."""
+    """A pane on the server, with our marks ("-" if it has none)."""
 
     session_id: str
     id: str
@@ -61,9 +62,9 @@ class _LivePane:
 
 
 def open_panes(layout: Layout, socket_name: str | None = None) -> str:
-    """Make the panes of this layout, in place of those of an earlier attempt, and return the session's name.
+    """Make the panes of this layout, which replace those of an earlier attempt. Return the session's name.
 
-    It may start a tmux server, so call it before becoming a subreaper, or the server becomes a child of the run.
+    This may start a tmux server. Call it before becoming a subreaper, else the server becomes a child of the run.
 
     Raises:
         TmuxError: tmux is missing, too old, or has refused.
@@ -80,7 +81,7 @@ def open_panes(layout: Layout, socket_name: str | None = None) -> str:
 
 
 def _check_that_it_stays(server: Server, session: str) -> None:
-    """With `exit-unattached on` a server ends as soon as nobody is attached to it: there would be no panes then."""
+    """With `exit-unattached on` a server ends when no client is attached, so panes would not stay open."""
     query = ("display-message", "-p", "-t", f"={session}:", "#{exit-unattached}", ";", "list-clients", "-F", "client")
     done = ask_tmux(server, *query)
     option, *clients = done.stdout.splitlines() or [""]
@@ -92,7 +93,7 @@ def _check_that_it_stays(server: Server, session: str) -> None:
 
 
 def ensure_panes(layout: Layout, socket_name: str | None = None) -> str:
-    """The name of the session that shows this layout; what was closed of it is opened again.
+    """The name of the session that shows this layout. Closed panes are opened again.
 
     Raises:
         TmuxError: tmux is missing, too old, or has refused.
@@ -106,14 +107,14 @@ def ensure_panes(layout: Layout, socket_name: str | None = None) -> str:
 
 
 def renew_panes(layout: Layout, socket_name: str | None = None) -> None:
-    """Put the panes of another attempt in the place of the run's, if they are open; no server is started for it."""
+    """Replace the run's panes by those of another attempt, if they are open. This never starts a server."""
     with suppress(TmuxError):
         if any(pane.run == _run_mark(layout.root) for pane in _live_panes(tmux_server(socket_name))):
             open_panes(layout, socket_name)
 
 
 def set_status(session: str, text: str, socket_name: str | None = None) -> None:
-    """Show a text at the right of the session's status line (4 ms). A session that was closed is no error."""
+    """Show a text at the right of the session's status line (4 ms). It is no error if the session is closed."""
     with suppress(TmuxError):
         ask_tmux(
             Server(socket_name=socket_name),
@@ -122,7 +123,7 @@ def set_status(session: str, text: str, socket_name: str | None = None) -> None:
 
 
 def close_panes(session: str, socket_name: str | None = None) -> None:
-    """The run has ended: close its session, now or when the last one who looks at it leaves."""
+    """The run has ended: close its session now, or when its last client leaves."""
     with suppress(TmuxError):
         ask_tmux(Server(socket_name=socket_name), *closing(session))
 
@@ -149,7 +150,7 @@ def closing(session: str) -> Command:
 
 
 def tmux_server(socket_name: str | None) -> Server:
-    """The user's tmux server, or the one of this socket; it need not be running.
+    """The user's tmux server, or the one of this socket. It may not be running.
 
     Raises:
         TmuxError: tmux is missing or too old.
@@ -157,14 +158,14 @@ def tmux_server(socket_name: str | None) -> Server:
     if shutil.which("tmux") is None:
         raise TmuxError("tmux is not installed, so there are no panes", _INSTALL)
     if not has_gte_version(_OLDEST):
-        raise TmuxError(f"tmux {get_version()} is too old for panes: {_OLDEST} is the oldest that will do", _INSTALL)
+        raise TmuxError(f"tmux {get_version()} is too old for panes: {_OLDEST} or newer is needed", _INSTALL)
     return Server(socket_name=socket_name)
 
 
 def ask_tmux(server: Server, *command: str, patience: float = PATIENCE) -> subprocess.CompletedProcess[str]:
-    """The outcome of tmux commands, which may be an error of theirs.
+    """Run tmux commands. Their result may be an error.
 
-    libtmux waits for ever where a server does not answer, and hands all variables on, which one that this starts keeps.
+    Not by libtmux: it waits for ever if a server does not answer, and a server that it starts gets all variables.
 
     Raises:
         TmuxError: there was no answer within `patience` seconds.
@@ -190,7 +191,7 @@ def ask_tmux(server: Server, *command: str, patience: float = PATIENCE) -> subpr
 
 
 def _check_owner(socket_name: str | None) -> None:
-    """Raises TmuxError when the socket is another user's: whoever owns the server runs what it is told as that user."""
+    """Raises TmuxError when the socket is another user's. That user's server would run our commands as that user."""
     path = _socket_path(socket_name)
     try:
         uid = path.stat().st_uid
@@ -199,12 +200,12 @@ def _check_owner(socket_name: str | None) -> None:
     if uid != os.geteuid():
         raise TmuxError(
             f"the tmux server at {in_one_line(str(path))} is of another user, {user_name(uid)}, so there are no panes",
-            "name a server of your own with --tmux.socket-name; --no-tmux does without",
+            "use your own server with --tmux.socket-name, or no panes with --no-tmux",
         )
 
 
 def _socket_path(socket_name: str | None) -> Path:
-    """As tmux finds it: inside tmux, the default is the server around."""
+    """The socket as tmux finds it. Inside tmux, the default is the surrounding server."""
     around = os.environ.get("TMUX", "").partition(",")[0]
     if socket_name is None and around:
         return Path(around)
@@ -218,7 +219,7 @@ def _live_panes(server: Server) -> list[_LivePane]:
 
 
 def _free_name(wanted: str, taken: set[str]) -> str:
-    """A run of the same name in another directory may have the session, and keeps it."""
+    """A free name for the session. A run of the same name in another directory keeps its session."""
     names = (wanted if number == 1 else f"{wanted}-{number}" for number in count(1))
     return next(name for name in names if name not in taken)
 
@@ -232,7 +233,7 @@ def _layout_mark(layout: Layout) -> str:
 
 
 def _commands(layout: Layout, session: str, *, new: bool, replaced: Sequence[str]) -> Iterator[Command]:
-    """All that builds the layout. No ids are known yet: the target is always the session's current window and pane."""
+    """The commands that build the layout. Ids are not known yet, so the target is the current window and pane."""
     target = f"={session}:"
     mark = _layout_mark(layout)
     yield from (("rename-window", "-t", pane, "earlier") for pane in replaced)  # stays if somebody put a pane there
@@ -280,7 +281,7 @@ def _session_options(target: str, layout: Layout) -> Iterator[Command]:
     options = {
         "@launch_run": _run_mark(layout.root),
         "@launch_over": "0",  # see `closing`
-        "destroy-unattached": "off",  # a user's global "on" would end the session before anybody has seen it
+        "destroy-unattached": "off",  # a user's global "on" would end the session before anybody attaches
         "status": "on",
         "status-left-length": "60",
         "status-right-length": "80",
@@ -321,7 +322,7 @@ def _chains(commands: Iterable[Command]) -> Iterator[list[str]]:
 
 
 def _word(word: str) -> str:
-    """One argument as tmux takes it literally: at its end `;` would begin another command."""
+    """One argument that tmux takes literally: a `;` at its end would begin another command."""
     return f"{word[:-1]}\\;" if word.endswith(";") else word
 
 

@@ -1,4 +1,4 @@
-"""What stands in a run's tmux session: windows, panes and the command of each. Pure; view/tmux.py opens it.
+"""The content of a run's tmux session: windows, panes and their commands. Pure; client.py opens it.
 
 `tmux.sh` builds the same panes without Python; tests/test_tmux_sh.py holds it to this description.
 """
@@ -31,7 +31,7 @@ exec tail -f /dev/null
 
 @dataclass(frozen=True)
 class PaneSource:
-    """A log to look at, which need not exist yet: the real file of one attempt, never below `logs/latest`."""
+    """A log to show. It need not exist yet. It is the real file of one attempt, never below `logs/latest`."""
 
     title: str
     file: Path
@@ -52,7 +52,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Layout:
-    """The session of one run. `root`, the run's directory, tells it from another run's session of the same name."""
+    """The session of one run. Another run's session may have the same name, but not the same directory `root`."""
 
     session: str
     root: Path
@@ -72,9 +72,9 @@ def follow(source: PaneSource) -> Pane:
 
 
 def charts(wandb: Path, python: str) -> tuple[str, ...]:
-    """The program that draws W&B's charts in the terminal, as soon as W&B has made its directory.
+    """A program that draws W&B's charts in the terminal, when W&B has made its directory.
 
-    `python` is an interpreter that has wandb: the tmux server may have been started without it on the PATH.
+    `python` is an interpreter with wandb, because the tmux server's PATH may lack one.
     """
     script = 'until [ -d "$1" ]; do sleep 1; done; exec "$2" -P -m wandb leet "$1"'
     return ("/bin/sh", "-c", script, "charts", str(wandb), python)
@@ -105,7 +105,7 @@ def run_layout(
 
 
 def _windows(name: str, panes: Sequence[Pane]) -> list[Window]:
-    """The panes on as few windows as hold them: `ranks`, `ranks-2`, `ranks-3`…"""
+    """The panes on as few windows as possible: `ranks`, `ranks-2`, `ranks-3`…"""
     starts = range(0, len(panes), PANES_PER_WINDOW)
     return [
         Window(name if number == 1 else f"{name}-{number}", tuple(panes[start : start + PANES_PER_WINDOW]))

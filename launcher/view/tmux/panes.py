@@ -1,4 +1,4 @@
-"""A run's panes, from its state: the same at its start, at `launch attach`, and after its end."""
+"""Makes a run's panes from its state: the same at its start, at `launch attach`, and after its end."""
 
 import sys
 import threading
@@ -48,20 +48,20 @@ def _source(title: str, run: RunDir, process: ProcessState, file: Path) -> PaneS
 
 
 def status_text(progress: Progress | ProgressState, steps: list[dict[str, Any]], state: str, when: float) -> str:
-    """Step, metric and state, and the time at which that was so; `when` is in seconds since the epoch."""
+    """Step, metric and state, with their time. `when` is in seconds since the epoch."""
     words = [progress_text(progress, steps[-1])] if steps else []
     return "  ".join([*words, state, time.strftime("%H:%M", time.localtime(when))])
 
 
 def show_status(run: RunDir, state: RunState, session: str) -> None:
-    """Set the status line of panes that were opened again: the supervisor sets it at the next step, or never more."""
+    """Set the status line of panes that were opened again: the supervisor may never set it again."""
     steps = read_newest(run.metrics(state.progress.component))
     text = status_text(state.progress, steps, true_state(run, state), state.ended or time.time())
     set_status(session, text, state.tmux_socket)
 
 
 def renew(run: RunDir, state: RunState) -> None:
-    """Let the panes show the new attempt, if they are still there; whether tmux answers or not, the run goes on."""
+    """Let open panes show the new attempt. The run continues even if tmux does not answer."""
     work = threading.Thread(
         target=renew_panes, args=(layout_of(run, state), state.tmux_socket), name="tmux panes", daemon=True
     )
@@ -70,7 +70,7 @@ def renew(run: RunDir, state: RunState) -> None:
 
 
 class StatusLine:
-    """Keeps the session's status line at the newest step, from a thread of its own, and leaves it the final word."""
+    """Keeps the session's status line at the newest step, in its own thread, and sets the final state at the end."""
 
     def __init__(self, plan: Plan, session: str, socket_name: str | None) -> None:
         self.plan, self.session, self.socket_name = plan, session, socket_name
@@ -82,7 +82,7 @@ class StatusLine:
         self._thread.start()
 
     def close(self, state: str, keep: bool) -> None:
-        """Close the session, too, as soon as nobody is attached to it, unless it is to be kept.
+        """Unless it is to be kept, also close the session when its last client leaves.
 
         Returns after `PATIENCE` at the latest, whether tmux answers or not.
         """
