@@ -12,7 +12,6 @@ from launcher.nodes.meeting import (
     ANSWER,
     CHALLENGE,
     HELLO,
-    LONGEST_LINE,
     LONGEST_POLL,
     RETRY,
     SAME_SECRET,
@@ -26,7 +25,7 @@ from launcher.nodes.meeting import (
     with_welcome,
 )
 from launcher.nodes.peers import keep_alive
-from launcher.nodes.seal import Forged, Seal, fingerprint, key_of_session
+from launcher.nodes.seal import LONGEST_LINE, Forged, Seal, fingerprint, key_of_session
 from launcher.nodes.secret import JoinSecret
 from launcher.plan.nodes import Nodes
 

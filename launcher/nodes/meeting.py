@@ -17,7 +17,6 @@ from launcher.nodes.seal import Seal
 from launcher.plan.nodes import Nodes
 
 RETRY = 0.2  # seconds between two attempts
-LONGEST_LINE = 1 << 16  # bytes
 LONGEST_POLL = 86_400.0  # seconds; poll() takes 24 days
 LINGER = 1.0  # seconds
 SHARED_WITHIN = 60.0  # seconds that a network file system may take to show a file of node 0
@@ -80,24 +79,21 @@ class Meeting:
 
     def begin(self) -> Links:
         """Start the run: node 0 sends the welcome to the others."""
+        links = Links(self._sockets, self._seals)
         if self.nodes.rank == 0:
-            self._send(ANSWER.dump_json(self.welcome))
-        return Links(self._sockets, self._seals)
+            links.send(ANSWER.dump_json(self.welcome))
+        return links
 
     def call_off(self, why: str) -> None:
         """This node cannot take part: tell the others why."""
+        links = Links(self._sockets, self._seals)
         if self.nodes.rank == 0:
-            self._send(ANSWER.dump_json(Refusal(f"node 0: {why}")))
+            links.send(ANSWER.dump_json(Refusal(f"node 0: {why}")))
         else:
             culprit = Culprit("launch", why.replace("\n ", ";"), node=self.nodes.rank)
-            Links(self._sockets, self._seals).tell(Report("failed", culprit=culprit, ended=True))
+            links.tell(Report("failed", culprit=culprit, ended=True))
         for each in self._sockets.values():
             _close(each)
-
-    def _send(self, body: bytes) -> None:
-        for node, each in self._sockets.items():
-            with suppress(OSError):
-                each.sendall(self._seals[node].seal(body))
 
 
 def _close(connection: socket.socket) -> None:

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 from pydantic import TypeAdapter, ValidationError
 
 from launcher.nodes.messages import Lost, Report, Reported
-from launcher.nodes.seal import Forged, Seal
+from launcher.nodes.seal import LONGEST_LINE, Forged, Seal
 
 if TYPE_CHECKING:
     import asyncio
 
-LONGEST_LINE = 1 << 16  # bytes
 SEND_SECONDS = 2.0  # a peer that reads nothing can block us for this long
 _KEEPALIVE = {socket.TCP_KEEPIDLE: 10, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3, socket.TCP_USER_TIMEOUT: 25_000}
 
@@ -43,11 +42,14 @@ class Links:
             loop.add_reader(each, self._read, node)
 
     def tell(self, report: Report) -> None:
-        """Send the report to all, unless it is the last one again. A lost node is noticed when reading, not here."""
+        """Send the report to all, unless it is the last one again."""
         if report == self._told:
             return
         self._told = report
-        body = _dumped(report)
+        self.send(_dumped(report))
+
+    def send(self, body: bytes) -> None:
+        """Send a line to all. A lost node is noticed when reading, not here."""
         for node, each in self._sockets.items():
             with suppress(OSError):
                 each.sendall(self._seals[node].seal(body))

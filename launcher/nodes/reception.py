@@ -16,7 +16,6 @@ from launcher.nodes.meeting import (
     ANSWER,
     CHALLENGE,
     HELLO,
-    LONGEST_LINE,
     LONGEST_POLL,
     SAME_SECRET,
     Challenge,
@@ -28,7 +27,7 @@ from launcher.nodes.meeting import (
     with_welcome,
 )
 from launcher.nodes.peers import keep_alive
-from launcher.nodes.seal import Forged, Seal, fingerprint, key_of_session
+from launcher.nodes.seal import LONGEST_LINE, Forged, Seal, fingerprint, key_of_session
 from launcher.plan.spec import Plan
 
 MOST_UNKNOWN = 64  # connections that have not sent a hello yet

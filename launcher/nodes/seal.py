@@ -7,6 +7,7 @@ the run's secret and their two nonces. Without a secret, lines have no code, and
 import hashlib
 import hmac
 
+LONGEST_LINE = 1 << 16  # bytes
 NOTHING = b"-"  # in place of a code, where there is no secret
 
 

@@ -6,7 +6,7 @@ from threading import Thread
 import pytest
 
 from launcher.nodes.arrival import _line
-from launcher.nodes.meeting import LONGEST_LINE
+from launcher.nodes.seal import LONGEST_LINE
 
 
 class Counted(socket.socket):
