@@ -62,9 +62,9 @@ GUARD_KILLED = Ended(-9, "failed", "launch", "its guard process was killed", "it
 LAUNCH_ITSELF = [
     signalled("guard", SIGKILL, GUARD_KILLED),
     slow(signalled("guard", SIGTERM, TERMINATED)),
-    signalled("guard", SIGINT, INTERRUPTED),
+    slow(signalled("guard", SIGINT, INTERRUPTED)),
     signalled("supervisor", SIGKILL, Ended(1, "died")),
-    signalled("supervisor", SIGTERM, TERMINATED),
+    slow(signalled("supervisor", SIGTERM, TERMINATED)),
     slow(signalled("supervisor", SIGINT, INTERRUPTED)),
 ]
 NAMES = ("trainer", "orchestrator", "inference")
@@ -74,7 +74,7 @@ COMPONENTS = [
 ]
 MISBEHAVIOUR = [
     does("exits 0 too early", "inference", "sys.exit(0)", "ended (exit code 0) while the run still needed it"),
-    raises("raises", "raise ValueError('on purpose')", "ValueError: on purpose"),
+    slow(raises("raises", "raise ValueError('on purpose')", "ValueError: on purpose")),
     raises("fails to import", "import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
     does("leaves a setsid grandchild", "orchestrator", "os.system('setsid sleep 1000 &'); os._exit(3)", "exit code 3"),
     does(
@@ -91,7 +91,7 @@ os._exit(4)
 """,
         "exit code 4",
     ),
-    does("runs as another program", "trainer", "os.execvp('false', ['false'])", "exit code 1"),
+    slow(does("runs as another program", "trainer", "os.execvp('false', ['false'])", "exit code 1")),
     Fault(
         "one fails and another ignores SIGTERM",
         failed("trainer", "exit code 3", within=3.0),
@@ -113,7 +113,11 @@ os._exit(4)
 
 EXCEPTIONS = [
     raises("raises a group", "raise ExceptionGroup('two', [ValueError('a'), KeyError('b')])", "ExceptionGroup: two .*"),
-    raises("loses its child", "import subprocess; subprocess.run(['false'], check=True)", ".*CalledProcessError: .*"),
+    slow(
+        raises(
+            "loses its child", "import subprocess; subprocess.run(['false'], check=True)", ".*CalledProcessError: .*"
+        )
+    ),
     slow(raises("raises without a message", "raise RuntimeError", "RuntimeError")),
     slow(raises("asserts what does not hold", "assert 1 == 2, 'unequal'", "AssertionError: unequal")),
     slow(raises("recurses for ever", "f = lambda: f()\nf()", "RecursionError: maximum recursion depth exceeded.*")),
@@ -125,7 +129,7 @@ EXCEPTIONS = [
     slow(raises("raises from another", "raise KeyError('a') from ValueError('b')", "KeyError: 'a'")),
 ]
 EXITS = [
-    does("exits with a message", "trainer", "sys.exit('no data')", "exit code 1"),
+    slow(does("exits with a message", "trainer", "sys.exit('no data')", "exit code 1")),
     slow(does("exits with 7", "trainer", "sys.exit(7)", "exit code 7")),
     slow(does("exits with 255", "inference", "os._exit(255)", "exit code 255")),
     slow(
@@ -169,7 +173,7 @@ RANKS = [
     slow(signalled("rank 1", SIGTERM, failed("trainer rank 1", "SIGTERM"))),
     slow(signalled("rank 1", SIGINT, failed("trainer rank 1", "SIGINT"))),
     slow(signalled("trainer", SIGKILL, failed("trainer", "SIGKILL"))),
-    signalled("trainer", SIGTERM, failed("trainer", "torchrun received SIGTERM", TORCHRUNS)),
+    slow(signalled("trainer", SIGTERM, failed("trainer", "torchrun received SIGTERM", TORCHRUNS))),
     slow(signalled("trainer", SIGINT, failed("trainer", "torchrun received SIGINT", TORCHRUNS))),
     slow(signalled("guard", SIGKILL, GUARD_KILLED)),
     slow(signalled("supervisor", SIGKILL, Ended(1, "died"))),

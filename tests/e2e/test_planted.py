@@ -18,6 +18,7 @@ def test_a_lock_that_is_a_link_is_refused_and_its_target_stays(launch: Launcher)
     assert target.read_text() == "precious"
 
 
+@pytest.mark.slow
 def test_a_fifo_in_the_place_of_a_log_is_refused_before_anything_starts(launch: Launcher) -> None:
     assert launch.sft("raise SystemExit(3)").exit_code() == 1
     logs = launch.directory / "run" / "logs" / "attempt_2"

@@ -66,7 +66,9 @@ def test_a_rank_that_fails_at_once_has_its_exit_code_and_its_peers_have_one_too(
     assert others <= {"ended by launch", "ended by torchrun", "exit code 1"}  # who comes first
 
 
-@pytest.mark.parametrize("victim", ["guard", "supervisor", "trainer", "rank 1"])
+@pytest.mark.parametrize(
+    "victim", ["guard", "rank 1", *(pytest.param(each, marks=pytest.mark.slow) for each in ("supervisor", "trainer"))]
+)
 def test_sigkill_of_any_single_process_leaves_nothing_behind(launch: Launcher, victim: str) -> None:
     run = launch.sft(STUBBORN, "--nproc", "2", "--grace", "1s")
     run.wait_for_ranks(2)
@@ -122,6 +124,7 @@ def test_a_service_that_ends_too_early_fails_the_run(launch: Launcher) -> None:
     assert "bye" in run.output
 
 
+@pytest.mark.slow
 def test_the_children_inherit_nothing_of_another_launcher(launch: Launcher) -> None:
     script = "import os\nprint(os.environ.get('PET_TEE'), os.environ['RANK'], os.environ.get('LOCAL_SIZE'))"
     run = launch.sft(script, RANK="7", PET_TEE="0", LOCAL_SIZE="3", WORLD_SIZE="9")
@@ -169,6 +172,7 @@ def test_a_second_start_in_the_same_directory_is_refused(launch: Launcher) -> No
     assert first.exit_code() == 143
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_does_not_end_a_run(launch: Launcher) -> None:
     script = launch.directory / "script.py"
     script.write_text("import time\nfor i in range(20): print('line', i, flush=True); time.sleep(0.05)")

@@ -36,6 +36,7 @@ def test_the_run_has_the_identity_that_it_was_given(tmp_path: Path) -> None:
     assert (record.run_group, record.job_type, list(record.tags), record.notes) == ("g", "j", ["a", "b"], "why")
 
 
+@pytest.mark.slow
 def test_the_exit_code_is_handed_on(tmp_path: Path) -> None:
     run(tmp_path, WORK + "monitor.finish(7)", mode="offline")
     (record,) = [each.exit for each in records(offline_run(tmp_path)) if each.HasField("exit")]
@@ -116,6 +117,7 @@ def test_nothing_is_asked_on_a_terminal(tmp_path: Path) -> None:
 # --- links ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_attempt_that_was_logged_offline_is_in_the_sync_command(tmp_path: Path) -> None:
     for attempt in "1", "2":
         run(tmp_path, TO_THE_END, {"LAUNCH_ATTEMPT": attempt}, mode="offline")

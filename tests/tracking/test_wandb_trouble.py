@@ -92,6 +92,7 @@ def test_a_directory_that_cannot_be_made_leaves_the_metrics_file(tmp_path: Path)
     assert len(metrics(tmp_path)) == 5
 
 
+@pytest.mark.slow
 def test_a_disk_that_becomes_full_does_not_stop_the_training(tmp_path: Path) -> None:
     """A file size limit, which wandb's service inherits, stands for the full disk."""
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"

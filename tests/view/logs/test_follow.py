@@ -411,6 +411,7 @@ def peak_memory(command: list[str | Path]) -> int:
     return int(done.stdout) * 1024
 
 
+@pytest.mark.slow
 def test_a_line_of_200_megabytes_takes_no_more_memory_than_others(run: Run) -> None:
     launch = Path(sys.executable).with_name("launch")
     run.rank(0, line(1, "usual"))

@@ -155,6 +155,7 @@ def test_an_address_of_another_machine_is_refused() -> None:
         bind("192.0.2.1", 80)
 
 
+@pytest.mark.slow
 def test_a_port_that_is_taken_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

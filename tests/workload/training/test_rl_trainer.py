@@ -136,6 +136,7 @@ def test_ranks_that_torchrun_has_restarted_point_to_resume(
         run_here(train, config(RunDir(tmp_path)))
 
 
+@pytest.mark.slow
 def test_sigterm_while_waiting_writes_a_checkpoint_that_the_next_attempt_continues(
     tmp_path: Path, run_here: Run
 ) -> None:
