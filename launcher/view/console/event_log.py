@@ -43,11 +43,11 @@ def log_event(happening: Event | Action) -> None:
 
 def describe(happening: Event | Action) -> tuple[str, str] | None:
     """(level, one sentence); None for events that are not shown."""
-    described = _describe(happening)
+    described = _happened(happening) or _done(happening)
     return (described[0], printable(described[1])) if described else None
 
 
-def _describe(event: Event | Action) -> tuple[str, str] | None:
+def _happened(event: Event | Action) -> tuple[str, str] | None:
     match event:
         case Started(name, pid):
             return "INFO", f"{name}: started, pid {pid}"
@@ -59,19 +59,12 @@ def _describe(event: Event | Action) -> tuple[str, str] | None:
             return "ERROR", f"{name}: not ready within {timeout:g}s: {not_ready_because(check, answer)}"
         case Silent(name, check, seconds, answer):
             return "ERROR", f"{name}: {silent_because(check, seconds, answer)}"
-        case EndOne(name, why):
-            return "WARNING", f"{name}: ending it to restart it: {why}"
-        case StartAgain(name, what, left):
-            return "WARNING", f"{name}: {what}; starting it again, {left} more times at most"
         case RankStarted(name, rank, pid):
             return "INFO", f"{name}: rank {rank} started, pid {pid}"
         case RankExited(name, rank, exit_code):
             return _ended(f"{name}: rank {rank}", exit_code, event.ended_by)
         case Exited(name, exit_code):
             return _ended(f"{name}:", exit_code, event.ended_by)
-        case Await(suspects, seconds):
-            seen = ", ".join(f"{suspect.component} seems to be dying ({suspect.why})" for suspect in suspects)
-            return "WARNING", f"{seen}: waiting up to {seconds:g}s for its end"
         case SuspectsOverdue():
             return "WARNING", "the servers that seemed to be dying have not ended"
         case Signalled():
@@ -92,26 +85,38 @@ def _describe(event: Event | Action) -> tuple[str, str] | None:
         case Stalled(diagnosis=diagnosis) | Diagnosed(diagnosis):
             where = [f"all stacks are in {diagnosis.file}"] if diagnosis.file else []
             return "ERROR", "\n".join(["what the processes are doing:", *diagnosis.lines, *where])
-        case StopAttempt(reason):
-            return "WARNING", f"ending this attempt: {reason}"
         case NewAttempt(plan):
             return "INFO", f"attempt {plan.run.attempt} begins"
         case GraceOver():
             return "WARNING", "the grace is over"
-        case Stop(reason, grace):
-            return "INFO", f"stopping: {reason}; grace {grace:g}s"
         case Reported(node, report):
             return "INFO" if report.state in ("running", "finished") else "WARNING", f"node {node}: {_progress(report)}"
         case Lost(node, why):
             return "WARNING", f"node {node}: {why}"
         case NodesOverdue():
             return "ERROR", "other nodes have not ended in time; not waiting for them any more"
+        case CannotContinue(why):
+            return "ERROR", why
+    return None
+
+
+def _done(action: Event | Action) -> tuple[str, str] | None:
+    match action:
+        case Stop(reason, grace):
+            return "INFO", f"stopping: {reason}; grace {grace:g}s"
+        case StopAttempt(reason):
+            return "WARNING", f"ending this attempt: {reason}"
+        case EndOne(name, why):
+            return "WARNING", f"{name}: ending it to restart it: {why}"
+        case StartAgain(name, what, left):
+            return "WARNING", f"{name}: {what}; starting it again, {left} more times at most"
+        case Await(suspects, seconds):
+            seen = ", ".join(f"{suspect.component} seems to be dying ({suspect.why})" for suspect in suspects)
+            return "WARNING", f"{seen}: waiting up to {seconds:g}s for its end"
         case KillOne(name):
             return "WARNING", f"killing {name}"
         case Kill(names) if names:
             return "WARNING", f"killing {', '.join(names)}"
-        case CannotContinue(why):
-            return "ERROR", why
     return None
 
 
