@@ -18,7 +18,7 @@ from launcher.processes.identity import identify
 from launcher.rundir import RunDir
 from launcher.runs.state import RunState, first_state
 from launcher.stacks.frames import PythonProcess
-from launcher.stacks.stacks import REFUSED, catches, is_python, python_processes, take_stacks
+from launcher.stacks.stacks import REFUSED, catches, find_pyspy, is_python, python_processes, take_stacks
 from tests.plans import plan_of, sft
 from tests.waiting import until
 
@@ -189,7 +189,13 @@ from launcher.stacks.stacks import RunDir, Path, _take
 stack = _take(RunDir(Path({str(root)!r})), PythonProcess({pid}, "trainer"))
 print(json.dumps([frame.function for frame in stack.threads[0].frames] if stack.threads else [stack.trouble]))
 """
-    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd="/", check=True)
+    programs = root / "programs"  # nobody may be kept out of the directory in which launch is installed
+    programs.mkdir(exist_ok=True)
+    found = find_pyspy()
+    assert found
+    shutil.copy(found, programs)
+    environment = os.environ | {"PATH": f"{programs}:{os.environ['PATH']}"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, cwd="/", check=True)
     functions: list[str] = json.loads(done.stdout)
     return functions
 
