@@ -93,7 +93,7 @@ def test_the_watchdog_names_the_collective_that_a_rank_never_enqueued_and_the_fi
         block[2],
     )
     assert block[3:6] == [
-        "  ranks 0, 2-3 wait in all_reduce (script.py:14)",
+        "  ranks 0, 2 and 3 wait in all_reduce (script.py:14)",
         "  rank 1 waits in <module> (script.py:13)",
         "  straggler: rank 1",
     ]
