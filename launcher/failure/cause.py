@@ -49,12 +49,13 @@ def find_cause(
 
 
 def _without_words(plan: Plan, culprit: Culprit) -> Failure:
-    """A failure on another node that has sent no report."""
+    """A failure on another node that has not sent its failure block."""
     hosts = plan.nodes.hosts if plan.nodes else ()
     host = hosts[culprit.node] if culprit.node is not None and culprit.node < len(hosts) else None
     where = f"node {culprit.node}" + (f", {host}," if host else "")
-    unsaid = f"{where} has sent no report: launch was killed there, or the machine or its network is down"
-    cause = culprit.words or unsaid
+    unsaid = f"{where} has sent nothing more: launch was killed there, or the machine or its network is down"
+    is_told = culprit.component == "launch"  # that launch itself has said what its trouble was
+    cause = culprit.words or ("" if is_told else unsaid)
     return Failure(culprit.component, culprit.rank, culprit.what, cause, None, (), culprit.node, host)
 
 

@@ -175,7 +175,8 @@ def test_a_node_that_cannot_begin_ends_the_run_with_its_reason(launch: Launcher)
     first = nodes.type(0, "sft", "--nnodes", "2", "--name", "otter", "--output-dir", "run_0")
     assert (first.exit_code(), second.exit_code()) == (1, 2)
     for launched in (first, second):
-        assert "run_1/nodes/node_1: cannot be written" in launched.output
+        assert "run_1/nodes: cannot be written: Not a directory" in launched.output
+        assert "has sent nothing more" not in launched.output
 
 
 def test_a_command_that_is_detached_returns_on_each_node_when_all_has_started(launch: Launcher) -> None:
