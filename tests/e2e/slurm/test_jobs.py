@@ -135,10 +135,11 @@ def test_what_slurm_refuses_leaves_no_run(login: Login) -> None:
 
 @pytest.mark.timeout(400)
 def test_the_time_limit_stops_the_run_with_a_checkpoint_and_it_goes_on_as_the_next_attempt(login: Login) -> None:
-    limit = ("--slurm.time", "1", "--slurm.signal-lead", "40s", "--slurm.requeue")
+    # Slurm may send the signal up to a minute early: with a limit of one minute, before the script is there.
+    limit = ("--slurm.time", "2", "--slurm.signal-lead", "40s", "--slurm.requeue")
     run = login.script(KEEPS_A_CHECKPOINT, *limit)
     run.wait_for_line("is there")
-    run.wait_for_line("kept", seconds=90)
+    run.wait_for_line("kept", seconds=150)
     run.wait_for("finished", attempt=2, seconds=120)
     run.ends_as("COMPLETED", "0:0")
     (first,) = run.state().earlier
