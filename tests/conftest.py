@@ -22,6 +22,16 @@ def registry(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
 
 
 @pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory without runs, and a registry that nobody has used."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    directory = tmp_path / "here"
+    directory.mkdir()
+    monkeypatch.chdir(directory)
+    return directory
+
+
+@pytest.fixture
 def tmux(monkeypatch: pytest.MonkeyPatch) -> Iterator[TmuxServer]:
     """A user's tmux, not yet running: whatever `tmux` this test or its children start is private, and ended with it."""
     home = Path(tempfile.mkdtemp(prefix="tmux-test-", dir="/tmp"))  # short: a socket's path has at most 107 characters

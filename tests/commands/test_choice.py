@@ -13,19 +13,11 @@ from launcher.processes.identity import boot_id, identify
 from launcher.runs.registry import register
 from launcher.runs.state import ProgressState, RunState
 
+pytestmark = pytest.mark.usefixtures("here")
+
 CHANGING = ["stop", "resume"]
 LOOKING = ["attach", "status", "logs", "stacks"]
 HOUR = 3600.0
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory without runs, and a registry that nobody has used."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    directory = tmp_path / "here"
-    directory.mkdir()
-    monkeypatch.chdir(directory)
-    return directory
 
 
 def a_run(root: Path, name: str | None = None, state: str = "running", age: float = 0, seen: float = 0) -> Path:

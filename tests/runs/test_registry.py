@@ -7,15 +7,7 @@ import pytest
 
 from launcher.runs.registry import call_name, every_run, project_runs, register, runs_beginning, runs_called
 
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory without runs, and a registry that nobody has used."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    directory = tmp_path / "here"
-    directory.mkdir()
-    monkeypatch.chdir(directory)
-    return directory
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def registry(tmp_path: Path) -> Path:

@@ -35,18 +35,10 @@ from tests.states import state_of
 from tests.tmux_server import TmuxServer
 from tests.waiting import until
 
+pytestmark = pytest.mark.usefixtures("here")
+
 INJECTIONS = ["#(touch PWNED)", "#{l:#(touch PWNED)}", "#[#(touch PWNED)", "$(touch PWNED)", "'; touch PWNED; '"]
 Write = Callable[..., RunDir]
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory without runs, and a registry that nobody has used."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    directory = tmp_path / "here"
-    directory.mkdir()
-    monkeypatch.chdir(directory)
-    return directory
 
 
 @pytest.fixture

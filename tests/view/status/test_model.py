@@ -26,17 +26,9 @@ from launcher.view.status.table import age, runs_screen, runs_table
 from tests.colours import without_colours
 from tests.states import state_of
 
+pytestmark = pytest.mark.usefixtures("here")
+
 WIDTH = 80
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory without runs, and a registry that nobody has used."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    directory = tmp_path / "here"
-    directory.mkdir()
-    monkeypatch.chdir(directory)
-    return directory
 
 
 @pytest.fixture
