@@ -115,6 +115,7 @@ TESTED_ELSEWHERE = {
     "supervisor/events.py": "supervisor/test_policy.py",
     "supervisor/listeners/state.py": "runs/test_state.py",
     "supervisor/log_tail.py": "supervisor/test_readiness.py",
+    "supervisor/roster.py": "supervisor/test_policy.py",
     "supervisor/suspicion.py": "supervisor/test_policy.py",
     "supervisor/watchdog.py": "e2e/test_life.py",
     "torchrun_logs/launch_torchrun_logs.py": "e2e/test_supervision.py",

@@ -1,7 +1,6 @@
 """Decides what to do when something happens to a run. It touches no process and reads no clock."""
 
 import signal
-from collections import Counter
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -44,6 +43,7 @@ from launcher.supervisor.events import (
     Started,
     SuspectsOverdue,
 )
+from launcher.supervisor.roster import Roster
 from launcher.supervisor.suspicion import Suspect, Suspicion
 
 SUSPECT_SECONDS = 5.0  # a server that seems to be dying has this long to end; after that its client is the culprit
@@ -59,14 +59,13 @@ class State(Enum):
 
 
 @dataclass
-class Policy:
+class Policy(Roster):
     """The state of a run and the rules by which it ends.
 
     The run ends when all components that FINISH have exited 0, when one of them exits with another code, or when one
     that SERVES exits at all. The first of these is the culprit. Everything that ends after it is collateral.
     """
 
-    plan: Plan
     state: State = State.RUNNING
     culprit: Culprit | None = None
     ended_by: signal.Signals | None = None  # the signal that ended the run
@@ -76,19 +75,10 @@ class Policy:
     signals_reach_all: bool = False  # as Slurm does: SIGTERM goes to every process, and perhaps twice to us
     told: dict[int, Failure] = field(default_factory=dict)  # by node: the failures that other nodes found
     restarts: int = 0  # further attempts allowed after a component that finishes has failed
-    _alive: set[str] = field(default_factory=set)
-    _waiting: set[str] = field(default_factory=set)  # not started yet
-    _usable: set[str] = field(default_factory=set)  # ready, or started when they have no readiness check
-    _started_again: Counter[str] = field(default_factory=Counter)
-    _proven: set[str] = field(default_factory=set)  # were ready once; others would only fail again after a restart
     _replaced: dict[str, str] = field(default_factory=dict)  # told to end so that they can be restarted -> why
     _cannot_die: set[str] = field(default_factory=set)  # those of _replaced that were killed after their grace
     _held: Suspicion | None = None  # a failure that is held back until it is clear which component is the culprit
-    _starting: str | None = None  # the component that is being started
     _attempt_is_killed: bool = False
-
-    def __post_init__(self) -> None:
-        self._waiting |= {spec.name for spec in self.plan.processes}
 
     def begin(self) -> list[Action]:
         """The first actions of a run."""
@@ -98,20 +88,13 @@ class Policy:
         """Start the next component whose `after` are all usable. One start at a time."""
         if self.state is not State.RUNNING or self._held or self._starting:
             return []
-        waiting = (spec for spec in self.plan.processes if spec.name in self._waiting)
-        found = next((spec for spec in waiting if self._usable.issuperset(spec.after)), None)
-        if found is None:
-            return []
-        self._starting = found.name
-        self._waiting.discard(found.name)
-        return [Start(found.name)]
+        found = self._next_to_start()
+        return [Start(found.name)] if found else []
 
     def _on_new_attempt(self, plan: Plan) -> None:
         """Forget how the last attempt ended."""
-        self.plan, self.state, self.culprit, self._attempt_is_killed = plan, State.RUNNING, None, False
-        finishing = {spec.name for spec in plan.processes if spec.role is Role.FINISHES}
-        self._waiting |= finishing
-        self._usable -= finishing
+        self.state, self.culprit, self._attempt_is_killed = State.RUNNING, None, False
+        self._begin_again(plan)
         self.exits.clear()
         self.collateral.clear()
 
@@ -133,8 +116,7 @@ class Policy:
                 self._on_start(component)
                 return self._when_over()
             case Ready(component):
-                self._usable.add(component)
-                self._proven.add(component)
+                self._on_ready(component)
             case NotStarted(component, reason):
                 self._starting = None
                 return self._fail(Culprit(component, f"could not be started: {reason}")) or self._when_over()
@@ -191,12 +173,6 @@ class Policy:
 
     # --- rules ---
 
-    def _on_start(self, component: str) -> None:
-        self._alive.add(component)
-        self._starting = None
-        if self._spec(component).ready is None:
-            self._usable.add(component)
-
     def _on_exit(self, component: str, code: int, suspects: tuple[Suspect, ...]) -> list[Action]:
         self._alive.discard(component)
         self.exits[component] = code
@@ -250,9 +226,7 @@ class Policy:
         if spec.name in self._alive:
             self._replaced[spec.name] = what
             return EndOne(spec.name, what)
-        self._started_again[spec.name] += 1
-        self._usable.discard(spec.name)
-        return StartAgain(spec.name, what, self._starts_left(spec))
+        return StartAgain(spec.name, what, self._count_start(spec))
 
     def _on_signal(self, event: Signalled) -> list[Action]:
         number = event.signal
@@ -367,47 +341,9 @@ class Policy:
         rank = diagnosis.rank if spec and spec.ranks else None
         return Culprit(name, what, rank, words="\n".join(diagnosis.lines), file=diagnosis.file)
 
-    def _silent(self, rank: int | None) -> str:
-        """The component to blame for silence: the one with ranks, the only one that finishes, or else "launch"."""
-        with_ranks = [spec.name for spec in self.plan.processes if spec.ranks is not None]
-        if rank is not None and with_ranks:
-            return with_ranks[0]
-        finishing = [spec.name for spec in self.plan.processes if spec.role is Role.FINISHES]
-        return finishing[0] if len(finishing) == 1 else "launch"
-
-    def _finishing(self) -> set[str]:
-        return {name for name in self._alive if self._role(name) is Role.FINISHES}
-
-    def _unfinished(self) -> set[str]:
-        """The components that have yet to finish: running ones, and ones that are not started yet."""
-        unstarted = self._waiting | ({self._starting} if self._starting else set())
-        return self._finishing() | {name for name in unstarted if self._role(name) is Role.FINISHES}
-
     def _named(self, culprit: Culprit) -> Culprit:
         """The culprit, as shown to people."""
         return culprit
-
-    def _is_served_by(self, component: str) -> bool:
-        spec = self.plan.process(component)
-        return spec is not None and spec.role is Role.SERVES
-
-    def _may_start_again(self, spec: ProcessSpec) -> bool:
-        return self._starts_left(spec) > 0 and (spec.ready is None or spec.name in self._proven)
-
-    def _starts_left(self, spec: ProcessSpec) -> int:
-        return spec.restarts - self._started_again[spec.name]
-
-    def _spec(self, component: str) -> ProcessSpec:
-        spec = self.plan.process(component)
-        assert spec is not None
-        return spec
-
-    def _role(self, component: str) -> Role:
-        return self._spec(component).role
-
-    def _restarts_ranks(self, component: str) -> bool:
-        spec = self._spec(component)
-        return spec.ranks is not None and spec.ranks.restarts > 0
 
 
 def _was_terminated(culprit: Culprit) -> bool:

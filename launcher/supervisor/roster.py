@@ -1,0 +1,94 @@
+"""The components of a run by what they are doing: waiting, starting, alive, usable. No process is touched here."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from launcher.plan.spec import Plan, ProcessSpec, Role
+
+
+@dataclass
+class Roster:
+    """What a policy knows of its components."""
+
+    plan: Plan
+    _alive: set[str] = field(default_factory=set)
+    _waiting: set[str] = field(default_factory=set)  # not started yet
+    _usable: set[str] = field(default_factory=set)  # ready, or started when they have no readiness check
+    _started_again: Counter[str] = field(default_factory=Counter)
+    _proven: set[str] = field(default_factory=set)  # were ready once; others would only fail again after a restart
+    _starting: str | None = None  # the component that is being started
+
+    def __post_init__(self) -> None:
+        self._waiting |= {spec.name for spec in self.plan.processes}
+
+    def _next_to_start(self) -> ProcessSpec | None:
+        """The next component whose `after` are all usable; from now on it is starting."""
+        waiting = (spec for spec in self.plan.processes if spec.name in self._waiting)
+        found = next((spec for spec in waiting if self._usable.issuperset(spec.after)), None)
+        if found:
+            self._starting = found.name
+            self._waiting.discard(found.name)
+        return found
+
+    def _on_start(self, component: str) -> None:
+        self._alive.add(component)
+        self._starting = None
+        if self._spec(component).ready is None:
+            self._usable.add(component)
+
+    def _on_ready(self, component: str) -> None:
+        self._usable.add(component)
+        self._proven.add(component)
+
+    def _begin_again(self, plan: Plan) -> None:
+        """The components that finish wait for their start in the next attempt."""
+        self.plan = plan
+        finishing = {spec.name for spec in plan.processes if spec.role is Role.FINISHES}
+        self._waiting |= finishing
+        self._usable -= finishing
+
+    def _count_start(self, spec: ProcessSpec) -> int:
+        """The component is started again. Returns how many more times it may be."""
+        self._started_again[spec.name] += 1
+        self._usable.discard(spec.name)
+        return self._starts_left(spec)
+
+    # --- questions ---
+
+    def _finishing(self) -> set[str]:
+        return {name for name in self._alive if self._role(name) is Role.FINISHES}
+
+    def _unfinished(self) -> set[str]:
+        """The components that have yet to finish: running ones, and ones that are not started yet."""
+        unstarted = self._waiting | ({self._starting} if self._starting else set())
+        return self._finishing() | {name for name in unstarted if self._role(name) is Role.FINISHES}
+
+    def _silent(self, rank: int | None) -> str:
+        """The component to blame for silence: the one with ranks, the only one that finishes, or else "launch"."""
+        with_ranks = [spec.name for spec in self.plan.processes if spec.ranks is not None]
+        if rank is not None and with_ranks:
+            return with_ranks[0]
+        finishing = [spec.name for spec in self.plan.processes if spec.role is Role.FINISHES]
+        return finishing[0] if len(finishing) == 1 else "launch"
+
+    def _is_served_by(self, component: str) -> bool:
+        spec = self.plan.process(component)
+        return spec is not None and spec.role is Role.SERVES
+
+    def _may_start_again(self, spec: ProcessSpec) -> bool:
+        return self._starts_left(spec) > 0 and (spec.ready is None or spec.name in self._proven)
+
+    def _starts_left(self, spec: ProcessSpec) -> int:
+        return spec.restarts - self._started_again[spec.name]
+
+    def _spec(self, component: str) -> ProcessSpec:
+        spec = self.plan.process(component)
+        assert spec is not None
+        return spec
+
+    def _role(self, component: str) -> Role:
+        return self._spec(component).role
+
+    def _restarts_ranks(self, component: str) -> bool:
+        spec = self._spec(component)
+        return spec.ranks is not None and spec.ranks.restarts > 0
