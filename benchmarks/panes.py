@@ -17,8 +17,8 @@ from uuid import uuid4
 
 from libtmux import Server
 
-from launcher.view.tmux.client import open_panes, set_status
 from launcher.view.tmux.layout import Layout, PaneSource, run_layout
+from launcher.view.tmux.session import open_panes, set_status
 
 
 def six_panes(directory: Path) -> Layout:

@@ -130,8 +130,9 @@ def _open_panes(plan: Plan, state: RunState, config: RunConfig) -> str | None:
     if not config.tmux.enabled or state.slurm:  # nobody attaches on a node, and tmux would outlive the job
         return None
 
-    from launcher.view.tmux.client import TmuxError, open_panes  # libtmux takes long to import
     from launcher.view.tmux.panes import layout_of
+    from launcher.view.tmux.server import TmuxError
+    from launcher.view.tmux.session import open_panes
 
     try:
         state.tmux_session = open_panes(layout_of(plan.run, state), config.tmux.socket_name)

@@ -10,8 +10,8 @@ from launcher.runs.liveness import GOING_ON, true_state
 from launcher.runs.registry import call_name
 from launcher.runs.trust import check_trusted
 from launcher.view.tmux.attach import attach as attach_to
-from launcher.view.tmux.client import ensure_panes
 from launcher.view.tmux.panes import layout_of, show_status
+from launcher.view.tmux.session import ensure_panes
 
 
 def attach(

@@ -6,7 +6,7 @@ from typing import get_args
 
 from launcher.borders.screen import in_lines
 from launcher.doctor.check import Check, Group
-from launcher.view.tmux.client import TmuxError, ask_tmux, tmux_server
+from launcher.view.tmux.server import TmuxError, ask_tmux, tmux_server
 
 WIDTH = 80  # columns
 

@@ -27,9 +27,10 @@ from launcher.view.status.model import all_runs, run_details
 from launcher.view.status.page import run_page
 from launcher.view.status.table import runs_screen
 from launcher.view.tmux.attach import attach
-from launcher.view.tmux.client import TmuxError, close_panes, literal, open_panes, set_status
 from launcher.view.tmux.layout import PaneSource, run_layout, session_name
 from launcher.view.tmux.panes import layout_of, show_status, status_text
+from launcher.view.tmux.server import TmuxError, literal
+from launcher.view.tmux.session import close_panes, open_panes, set_status
 from tests.plans import rl
 from tests.states import state_of
 from tests.tmux_server import TmuxServer

@@ -25,7 +25,7 @@ from launcher.view.report import failure_block, header, summary
 from launcher.view.status.model import Runs, run_details, run_status
 from launcher.view.status.page import run_page
 from launcher.view.status.table import runs_screen
-from launcher.view.tmux.client import literal
+from launcher.view.tmux.server import literal
 from tests.plans import machine, plan_of, sft
 from tests.states import state_of
 

@@ -8,7 +8,8 @@ from typing import NoReturn
 from libtmux import Server
 
 from launcher.errors import UserError
-from launcher.view.tmux.client import Command, TmuxError, ask_tmux, closing, tmux_server
+from launcher.view.tmux.server import Command, TmuxError, ask_tmux, tmux_server
+from launcher.view.tmux.session import closing
 
 
 def attach(

@@ -12,8 +12,9 @@ from launcher.runs.liveness import true_state
 from launcher.runs.state import ProcessState, ProgressState, RunState, other_nodes
 from launcher.view.logs.bounds import trouble_with
 from launcher.view.metric_curves import MetricsReader, progress_text, read_newest
-from launcher.view.tmux.client import PATIENCE, close_panes, renew_panes, set_status
 from launcher.view.tmux.layout import Layout, PaneSource, charts, run_layout
+from launcher.view.tmux.server import PATIENCE
+from launcher.view.tmux.session import close_panes, renew_panes, set_status
 
 PANES_OF_OTHERS = 16  # for components of other nodes; there may be hundreds of them
 STATUS_INTERVAL = 2.0  # seconds, at least, between two changes of the status line

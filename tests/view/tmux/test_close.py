@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from launcher.doctor.text import check_tmux
-from launcher.view.tmux.client import PATIENCE, TmuxError, close_panes, ensure_panes, open_panes, set_status
+from launcher.view.tmux.server import PATIENCE, TmuxError
+from launcher.view.tmux.session import close_panes, ensure_panes, open_panes, set_status
 from tests.tmux_server import TmuxServer
-from tests.view.tmux.test_client import attaching, layout_of, settings
+from tests.view.tmux.test_session import attaching, layout_of, settings
 from tests.waiting import until
 
 MARGIN = 2.0  # seconds, for a busy machine

@@ -11,8 +11,8 @@ import pytest
 
 from launcher.plan.spec import Plan
 from launcher.runs.state import RunState, first_state
-from launcher.view.tmux.client import open_panes
 from launcher.view.tmux.panes import PATIENCE, StatusLine, layout_of, renew, show_status, status_text
+from launcher.view.tmux.session import open_panes
 from tests.plans import plan_of, sft
 from tests.tmux_server import TmuxServer
 from tests.waiting import until

@@ -10,8 +10,9 @@ import pytest
 
 from launcher.errors import UserError
 from launcher.view.tmux.attach import attach
-from launcher.view.tmux.client import TmuxError, ensure_panes, open_panes, set_status
 from launcher.view.tmux.layout import Layout, PaneSource, Window, follow, run_layout
+from launcher.view.tmux.server import TmuxError
+from launcher.view.tmux.session import ensure_panes, open_panes, set_status
 from tests.tmux_server import TmuxServer
 from tests.waiting import until
 
