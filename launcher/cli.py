@@ -40,13 +40,8 @@ def main() -> None:
 
 
 def _exit_code(arguments: list[str]) -> Any:
-    if arguments == ["--version"]:  # an option of Typer's would import pydantic for every command
-        from importlib.metadata import version
-
-        print(f"launch {version('launch-rl')}")
-        return 0
     try:
-        code = app.main(arguments, prog_name="launch", standalone_mode=False)
+        code = _show_version() if arguments == ["--version"] else _run(arguments)
     except (UserError, TyperException) as error:
         message = error.format_message() if isinstance(error, TyperException) else str(error)
         print(printable(f"launch: {message}"), file=sys.stderr)
@@ -63,6 +58,18 @@ def _exit_code(arguments: list[str]) -> Any:
         return _without_stdout(trouble)
     trouble = trouble_with_stdout()
     return _without_stdout(trouble) if trouble else code
+
+
+def _run(arguments: list[str]) -> Any:
+    return app.main(arguments, prog_name="launch", standalone_mode=False)
+
+
+def _show_version() -> int:
+    """Not an option of Typer's: that would import pydantic for every command."""
+    from importlib.metadata import version
+
+    print(f"launch {version('launch-rl')}")
+    return 0
 
 
 def _short_of_something(error: OSError) -> int:

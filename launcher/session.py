@@ -95,7 +95,7 @@ def carry_out(
     notes += [note for note in (_open_panes(plan, state.state, config), resume_note(plan)) if note]
     if config.output_dir is None and earlier is None and not plan.run.node:
         point_latest_at(plan.run)
-    pipe = _leave_terminal(plan) if detach else None
+    pipe = leave_terminal(typed_name(plan)) if detach else None
     guard_pid = os.getpid()
     try:
         guard = split(plan.run.root)
@@ -147,10 +147,6 @@ def _status_line(plan: Plan, state: RunState) -> "StatusLine | None":
     from launcher.view.tmux.panes import StatusLine
 
     return StatusLine(plan, state.tmux_session, state.tmux_socket)
-
-
-def _leave_terminal(plan: Plan) -> int:
-    return leave_terminal(typed_name(plan))
 
 
 class _Session:

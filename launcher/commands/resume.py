@@ -51,7 +51,8 @@ def resume(ctx: typer.Context) -> int:
     run, state = find_run(name, "resume")
 
     def call(request: RunRequest[RLConfig] | RunRequest[SFTConfig], dry_run: bool, detach: bool, trust: bool) -> int:
-        check_trusted(run, state.name, "resume", trust or own_job() is not None)
+        trust = trust or own_job() is not None  # a job trusts the directory that it was submitted from
+        check_trusted(run, state.name, "resume", trust)
         return go_on(request, run, settled(run, submitted(run, state)), dry_run, detach, trust)
 
     command = run_command(state.kind, call, resume.__doc__ or "", ("dry_run", "detach", "trust"))

@@ -28,10 +28,10 @@ class Components:
         self._ranks: dict[str, RankWatch] = {}
 
     def start(self, spec: ProcessSpec) -> None:
-        watch = Watch(spec) if spec.ready or spec.alive else None
         try:
+            watch = Watch(spec) if spec.ready or spec.alive else None
             pid = spawn(spec, os.environ)
-        except OSError as error:
+        except Exception as error:  # any: without an event, the policy would wait for ever
             self.post(NotStarted(spec.name, str(error)))
             return
         self.living[pid] = spec
@@ -54,7 +54,7 @@ class Components:
     # --- ending them ---
 
     def send(self, pids: list[int], number: signal.Signals) -> None:
-        """Send a signal to each of these processes and to its process group."""
+        """Send a signal to the process group of each of these processes."""
         for pid in pids:
             if zombie_exit_code(pid) is None:
                 self._asked.add(pid)

@@ -118,7 +118,7 @@ class Policy(Roster):
             case Ready(component):
                 self._on_ready(component)
             case NotStarted(component, reason):
-                self._starting = None
+                self._starting.discard(component)
                 return self._fail(Culprit(component, f"could not be started: {reason}")) or self._when_over()
             case Exited(component, code, suspects):
                 return [*self._settle_unless_suspected(component), *self._on_exit(component, code, suspects)]
@@ -271,6 +271,7 @@ class Policy(Roster):
         if self.state in (State.RUNNING, State.RESTARTING):
             self.culprit = Culprit("launch", "its guard process was killed")
             self.state = State.FAILED
+            return [self._kill(), *self._when_empty()]
         return [self._kill()]
 
     def _fail(self, culprit: Culprit, suspects: tuple[Suspect, ...] = ()) -> list[Action]:

@@ -19,8 +19,8 @@ TORCHRUN_SECONDS = 1.0  # when the run is being stopped and all ranks are gone, 
 class RankWatch:
     """Finds the ranks of one torchrun, then waits for each of them by its pidfd.
 
-    Ranks appear within seconds of torchrun's start, without an announcement. So we poll until all are found, and not
-    after that. If a rank ends before it is found, its exit code comes from torchrun when torchrun ends.
+    Ranks appear within seconds of torchrun's start, without an announcement. So we poll until all are found, and again
+    when torchrun restarts them. If a rank ends before it is found, its exit code comes from torchrun when torchrun ends.
     """
 
     def __init__(self, spec: ProcessSpec, torchrun: int, emit: Callable[[Event], None]) -> None:
@@ -65,15 +65,16 @@ class RankWatch:
             self._ended_before = {rank for rank in self.living if self._exit_code(rank) is not None}
         self._is_hurried = True
         for descriptor in self._descriptors.values():
-            with suppress(ProcessLookupError):
+            with suppress(OSError):
                 signal.pidfd_send_signal(descriptor, signal.SIGCONT)  # a stopped rank would not act on SIGTERM
         self._when_alone()
 
     def _when_alone(self) -> None:
-        if self._is_hurried and not self.living:
+        if self._is_hurried and not self.living and self._last_second is None:
             self._last_second = self._loop.call_later(TORCHRUN_SECONDS, self._kill_torchrun)
 
     def _kill_torchrun(self) -> None:
+        self._last_second = None
         if self._is_hurried and not self.living:
             signal_group(self.torchrun, signal.SIGKILL)
 

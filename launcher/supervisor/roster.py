@@ -16,7 +16,7 @@ class Roster:
     _usable: set[str] = field(default_factory=set)  # ready, or started when they have no readiness check
     _started_again: Counter[str] = field(default_factory=Counter)
     _proven: set[str] = field(default_factory=set)  # were ready once; others would only fail again after a restart
-    _starting: str | None = None  # the component that is being started
+    _starting: set[str] = field(default_factory=set)  # being started: no event has said yet how that went
 
     def __post_init__(self) -> None:
         self._waiting |= {spec.name for spec in self.plan.processes}
@@ -26,13 +26,13 @@ class Roster:
         waiting = (spec for spec in self.plan.processes if spec.name in self._waiting)
         found = next((spec for spec in waiting if self._usable.issuperset(spec.after)), None)
         if found:
-            self._starting = found.name
+            self._starting.add(found.name)
             self._waiting.discard(found.name)
         return found
 
     def _on_start(self, component: str) -> None:
         self._alive.add(component)
-        self._starting = None
+        self._starting.discard(component)
         if self._spec(component).ready is None:
             self._usable.add(component)
 
@@ -51,6 +51,7 @@ class Roster:
         """The component is started again. Returns how many more times it may be."""
         self._started_again[spec.name] += 1
         self._usable.discard(spec.name)
+        self._starting.add(spec.name)
         return self._starts_left(spec)
 
     # --- questions ---
@@ -60,7 +61,7 @@ class Roster:
 
     def _unfinished(self) -> set[str]:
         """The components that have yet to finish: running ones, and ones that are not started yet."""
-        unstarted = self._waiting | ({self._starting} if self._starting else set())
+        unstarted = self._waiting | self._starting
         return self._finishing() | {name for name in unstarted if self._role(name) is Role.FINISHES}
 
     def _silent(self, rank: int | None) -> str:

@@ -98,7 +98,7 @@ class _Supervisor:
         self.policy = kind(plan, restarts=restarts, signals_reach_all=conduct.signals_reach_all)
         self.events: asyncio.Queue[Event] = asyncio.Queue()
         self.post = self.events.put_nowait
-        self.components = Components(self.post)
+        self.components = Components(self._post_with_suspects)
         self.has_ended = False
         self.due: Event | None = None  # one of DEADLINES, which the deadline posts
         self.deadline: asyncio.TimerHandle | None = None
@@ -134,7 +134,7 @@ class _Supervisor:
                 self._handle(event)
 
     def _shutdown(self) -> None:
-        """The processes are gone. Handle the events that are still in the queue."""
+        """Stop watching, kill what is still alive, and handle the events that are still in the queue."""
         for task in self.tasks:
             task.cancel()
         self.components.close()
@@ -150,12 +150,13 @@ class _Supervisor:
 
     def _handle(self, event: Event) -> None:
         try:
-            event = self._with_suspects(event)
             actions = self.policy.on(event)
             self._tell(event)
             self._do(actions)
         except Exception as error:  # our own mistake: end the run rather than hang
             get_logger().exception("launch itself has failed at {}", event)
+            if isinstance(event, CannotContinue):
+                raise  # a second one would fail in the same way; the guard ends what lives
             self.post(CannotContinue(f"launch itself failed: {error!r}"))
 
     def _do(self, actions: list[Action]) -> None:
@@ -182,8 +183,18 @@ class _Supervisor:
         """Whether a new deadline was set while the old one's event was in the queue."""
         return isinstance(event, DEADLINES) and event is not self.due
 
+    def _post_with_suspects(self, event: Event) -> None:
+        try:
+            event = self._with_suspects(event)
+        except Exception:  # the end of a process is posted whatever happens
+            get_logger().exception("no suspects could be looked for at {}", event)
+        self.post(event)
+
     def _with_suspects(self, event: Event) -> Event:
-        """Add the servers that a failed client may have died of. A client that a signal ended has no suspects."""
+        """Add the servers that a failed client may have died of, as they are at this moment.
+
+        A client that a signal ended has no suspects.
+        """
         if not isinstance(event, (Exited, RankExited)) or not event.exit_code or event.exit_code < 0:
             return event
         spec = self.plan.process(event.component)
@@ -234,7 +245,9 @@ class _Supervisor:
         return self.plan, frozenset(spec.name for spec in self.components.living.values() if is_running)
 
     async def _diagnose(self, component: str, seconds: float) -> None:
-        self.post(Stalled(component, seconds, await self._diagnosis()))
+        plan, diagnosis = self.plan, await self._diagnosis()
+        if plan is self.plan:  # else the attempt that stalled is over
+            self.post(Stalled(component, seconds, diagnosis))
 
     async def _diagnosis(self) -> Diagnosis:
         if self.conduct.diagnose is None:
@@ -259,7 +272,7 @@ class _Supervisor:
                 self.components.ask_to_end(self.components.pids())
                 self._expect_the_end()
             case StopAttempt():
-                self.components.send(self.components.pids(role=Role.FINISHES), signal.SIGTERM)
+                self.components.ask_to_end(self.components.pids(role=Role.FINISHES))
                 self._expect_the_end()
             case KillAttempt():
                 self.components.send(self.components.pids(role=Role.FINISHES), signal.SIGKILL)

@@ -24,7 +24,7 @@ def watched(plan: Plan, whole_run: float | None) -> dict[str, float]:
 async def report_quiet(component: str, allowed: float, living: Living, emit: Callable[[Quiet | Moving], None]) -> None:
     """Emit Quiet when the component has been quiet for `allowed` seconds, and Moving when it is active again.
 
-    The count begins anew with a new attempt, and with a new start of the component.
+    The count begins anew with a new attempt, and after a look that found the component not running.
     """
     watchdog: Watchdog | None = None
     is_quiet = False

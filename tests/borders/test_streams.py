@@ -35,6 +35,7 @@ def shell(directory: Path, line: str, **variables: str) -> subprocess.CompletedP
 def test_a_stdout_without_room_is_one_message_of_every_command(directory: Path, unbuffered: str) -> None:
     commands = (
         "--help",
+        "--version",
         "sft --help",
         "status",
         "status otter",

@@ -852,6 +852,34 @@ def test_the_last_attempts_failure_ends_the_run() -> None:
     assert run.state is State.FAILED
 
 
+def test_a_server_that_is_started_again_between_two_attempts_begins_only_one_of_them() -> None:
+    run = planned(inference={"restarts": 1})
+    run.restarts = 1
+    start_all(run)
+    replay(run, done("orchestrator"))
+    actions = replay(run, lost_its(CLOSED, client="trainer"), died("inference"))
+    assert kinds(actions) == [Await, StartAgain, StopAttempt]
+    assert replay(run, Started("inference", 7)) == [StartAttempt()]
+    assert replay(run, Ready("inference", 1.0)) == []
+
+
+def test_a_run_does_not_end_while_a_server_is_being_started_again() -> None:
+    run = planned(inference={"restarts": 1}, reward={"may_exit": True})
+    start_all(run)
+    replay(run, done("reward"), done("trainer"))
+    assert kinds(replay(run, died("inference"), done("orchestrator"))) == [StartAgain, Stop]
+    assert replay(run, Started("inference", 7)) == []
+    assert replay(run, died("inference", TERMINATED)) == [End()]
+
+
+def test_the_death_of_the_guard_between_two_attempts_ends_the_run() -> None:
+    run = policy(SFT)
+    run.restarts = 1
+    start_all(run)
+    assert replay(run, died("trainer")) == [StopAttempt("trainer: exit code 1"), StartAttempt()]
+    assert kinds(replay(run, GuardDied())) == [Kill, End]
+
+
 def test_an_attempt_that_comes_after_a_signal_is_not_started() -> None:
     run = restartable()
     replay(run, died("trainer"), died("orchestrator", TERMINATED), Signalled(signal.SIGINT))

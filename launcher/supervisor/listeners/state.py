@@ -1,4 +1,4 @@
-"""Keeps run.json true while the run lives."""
+"""Keeps run.json up to date while the run is alive."""
 
 import signal
 
