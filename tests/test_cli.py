@@ -131,6 +131,8 @@ def test_a_wrong_request_is_one_message_and_leaves_nothing_behind(
         ("seed = 'x'\n", "request.toml:1: seed = 'x': must be a valid integer"),
         ("\n[trainer\n", "request.toml: not valid TOML: "),
         ("[services.reward]\ngpus = 1\n", "services.reward.command is missing"),
+        ("trainer = 5\nslurm.nodes = 2\n", "request.toml:1: trainer = 5: "),
+        ("slurm.nodes = 2\ntrainer.torchrun = 'x'\n", "request.toml:2: trainer.torchrun = 'x': "),
     ],
 )
 def test_a_wrong_file_is_named_with_its_line(terminal: Terminal, text: str, expected: str) -> None:

@@ -119,7 +119,7 @@ def read_end(path: Path, most: int, after: int = 0) -> bytes:
 
 
 def read_named(path: Path, limit: int = SMALL) -> bytes:
-    """The same for a file that the user has named. For a pipe such as `<(command)` this waits for the writer."""
+    """The whole of a small file that the user has named. For a pipe, `<(command)`, this waits for the writer."""
     with path.open("rb") as file:
         return _all_of(file, limit, path)
 

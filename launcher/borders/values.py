@@ -9,8 +9,7 @@ from typing import Annotated, Any, TypeGuard
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, StringConstraints
 
-from launcher.borders.screen import in_one_line as in_one_line
-from launcher.borders.screen import printable as printable
+from launcher.borders.screen import in_one_line, printable
 
 MOST_COUNT = 1_000_000
 MOST_PORT = 65535
@@ -23,14 +22,14 @@ ENDING = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
 
 
-def _cut(length: int) -> BeforeValidator:
-    """Text from elsewhere is cleaned and shortened, not rejected: the rest of the record is still useful."""
-    return BeforeValidator(lambda value: _utf8(printable(value))[:length] if isinstance(value, str) else value)
-
-
 def _utf8(text: str) -> str:
     """JSON can hold only UTF-8."""
     return text.encode("utf-8", "replace").decode()
+
+
+def _cut(length: int) -> BeforeValidator:
+    """Text from elsewhere is cleaned and shortened, not rejected: the rest of the record is still useful."""
+    return BeforeValidator(lambda value: _utf8(printable(value))[:length] if isinstance(value, str) else value)
 
 
 def _cut_line(length: int) -> BeforeValidator:

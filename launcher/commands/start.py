@@ -52,7 +52,7 @@ def _name_and_directory(config: RunConfig) -> tuple[RunDir, str]:
 
 def _show(plan: Plan, write: bool, clean: bool) -> int:
     if write:
-        prepare_by_hand(plan, clean)
+        prepare_by_hand(plan)
     else:
         check_free(plan.run, clean)
     sys.stdout.write(render(plan, Path.cwd(), files_are_written=write))

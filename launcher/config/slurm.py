@@ -154,7 +154,9 @@ def hand_over_nodes(values: Any) -> Any:
     if nodes > MOST_COUNT:
         return values  # the field's own check refuses it
     trainer = values.get("trainer") or {}
-    torchrun = trainer.get("torchrun") or {}
+    torchrun = (trainer.get("torchrun") or {}) if isinstance(trainer, dict) else None
+    if not isinstance(torchrun, dict):
+        return values  # the fields' own checks refuse it
     if str(torchrun.get("nnodes", nodes)) != str(nodes):
         raise ValueError(
             f"slurm.nodes leaves {nodes} to the trainer, but trainer.torchrun.nnodes is {torchrun['nnodes']}"

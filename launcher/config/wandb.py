@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from launcher.config.base import Duration, LargeInt, Section, Switch
 from launcher.errors import UserError
@@ -76,14 +76,18 @@ def over_environment(config: WandbConfig, environ: Mapping[str, str]) -> WandbCo
     """`config`, with what it does not set taken from W&B's environment variables.
 
     Raises:
-        UserError: if WANDB_MODE is not one of those modes.
+        UserError: one of the variables has a value that W&B does not take.
     """
     found: dict[str, Any] = {field: environ[name] for field, name in VARIABLES.items() if environ.get(name)}
     if "tags" in found:
         found["tags"] = [tag.strip() for tag in found["tags"].split(",")]
     if "mode" in found:
         found["mode"] = _known_mode(found["mode"])
-    return config.over(WandbConfig(**found)) if found else config
+    try:
+        return config.over(WandbConfig(**found)) if found else config
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"{VARIABLES[str(first['loc'][0])]}: {first['msg']}") from None
 
 
 def _known_mode(mode: str) -> str:

@@ -54,7 +54,7 @@ def _without_words(plan: Plan, culprit: Culprit) -> Failure:
     host = hosts[culprit.node] if culprit.node is not None and culprit.node < len(hosts) else None
     where = f"node {culprit.node}" + (f", {host}," if host else "")
     unsaid = f"{where} has sent nothing more: launch was killed there, or the machine or its network is down"
-    is_told = culprit.component == "launch"  # that launch itself has said what its trouble was
+    is_told = culprit.component == "launch"  # it has said itself why it could not go on
     cause = culprit.words or ("" if is_told else unsaid)
     return Failure(culprit.component, culprit.rank, culprit.what, cause, None, (), culprit.node, host)
 

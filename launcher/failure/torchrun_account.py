@@ -13,15 +13,15 @@ from launcher.failure.failure import Culprit, exit_text
 from launcher.failure.log_end import clean, tail
 from launcher.plan.spec import ProcessSpec, Ranks
 
-_ROOT_CAUSE = re.compile(r"Root Cause.*?\(local_rank: (\d+)\)\s+exitcode\s*: (-?\d+)", re.DOTALL)
-_FAILED_RANK = re.compile(r"\(local_rank: (\d+)\)\s+exitcode\s*: (-?\d+)")
+_ROOT_CAUSE = re.compile(r"Root Cause.*?\(local_rank: (\d{1,6})\)\s+exitcode\s*: (-?\d{1,3})\b", re.DOTALL)
+_FAILED_RANK = re.compile(r"\(local_rank: (\d{1,6})\)\s+exitcode\s*: (-?\d{1,3})\b")
 _DEATH_SIGNAL = re.compile(r"Received (?:Signals\.)?(\w+) death signal")  # a number; before Python 3.11 a name
 
 
 def torchrun_blames(spec: ProcessSpec) -> Culprit | None:
     """The rank that torchrun names as the root cause. It also knows ranks that ended before we saw them."""
     found = _ROOT_CAUSE.search(tail(spec.log))
-    if found is None:
+    if found is None or spec.ranks is None or int(found.group(1)) >= spec.ranks.count:
         return None
     rank, code = int(found.group(1)), int(found.group(2))
     return Culprit(spec.name, exit_text(code), rank, code)
@@ -85,7 +85,7 @@ def _read_error(directory: Path) -> _RecordedError | None:
     """error.json. Any program may have written it, so its format is not certain."""
     try:
         message = json.loads(read_bytes(directory / "error.json"))["message"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     if not isinstance(message, dict):
         return _RecordedError(clean(str(message)), 0)

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 
 from launcher.config.workload import TaskConfig
 from launcher.errors import UserError
+from launcher.machine.interpreters import ANSWER_WITHIN
 from launcher.plan.program import python_code
 from launcher.plan.spec import Plan, ProcessSpec
-
-ANSWER_WITHIN = 60.0  # seconds: a cold network file system is slow
 
 _FIND = r"""
 import json, sys

@@ -26,10 +26,11 @@ class Provenance(BaseModel):
 def provenance() -> Provenance:
     """Command line, git commit (with a mark for a dirty tree), versions. Errors here never fail a run."""
     commit = _git("rev-parse", "HEAD")
+    changes = _git("status", "--porcelain", "--untracked-files=no") if commit else None
     return Provenance(
         argv=list(map(_text, masked_words(sys.argv)))[:MOST_PROCESSES],
         git_commit=commit,
-        git_dirty=_git("status", "--porcelain", "--untracked-files=no") != "" if commit else None,
+        git_dirty=None if changes is None else changes != "",
         python=platform.python_version(),
         packages={name: found for name in PACKAGES if (found := _version(name))},
     )

@@ -31,7 +31,7 @@ def _saved_settings(environ: Mapping[str, str]) -> Mapping[str, str]:
     parser = configparser.ConfigParser(interpolation=None)
     try:
         parser.read(directory / "settings" if directory else [])
-    except (OSError, configparser.Error):
+    except (OSError, ValueError, configparser.Error):  # a ValueError: it is not UTF-8
         return {}
     return parser["default"] if parser.has_section("default") else {}
 
@@ -41,7 +41,7 @@ def _has_password(path: Path | None, hosts: frozenset[str]) -> bool:
         return False
     try:
         logins = netrc.netrc(path)
-    except (OSError, netrc.NetrcParseError):
+    except (OSError, ValueError, netrc.NetrcParseError):
         return False
     found = [logins.authenticators(host) for host in hosts]
     return any(login is not None and bool(login[2]) for login in found)

@@ -20,6 +20,7 @@ from launcher.config.workload import (
 )
 from launcher.errors import UserError
 from launcher.plan.environment import additions, flight_recorder, foreign_torchrun, own_python, strays, threads
+from launcher.plan.nodes import url_host
 from launcher.plan.placeholders import expand
 from launcher.plan.placement import Placement, Server, place
 from launcher.plan.ready import LOG, check_alive, check_ready
@@ -47,10 +48,6 @@ def hand_over(model: type[H], config: RunConfig, settings: Any, own: Mapping[str
             values[field] = own[field] if field in own else getattr(owner, field)
     aliases = {field: info.alias or field for field, info in model.model_fields.items()}
     return model.model_validate({aliases[field]: value for field, value in values.items()})
-
-
-def url_host(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 class _Planner:

@@ -128,3 +128,8 @@ def _check(config: Config, nodes: Nodes) -> None:
         )
     if config.trainer.command is not None:
         raise UserError("trainer.command runs without torchrun, on one node", "name a module or a script instead")
+
+
+def url_host(host: str) -> str:
+    """The host as it stands before a port: [::1], gpu01."""
+    return f"[{host}]" if ":" in host else host

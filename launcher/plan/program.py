@@ -11,7 +11,7 @@ _PLAIN = ("-u", "-B", "-O", "-OO")  # flags that do not change what Python finds
 
 @dataclass(frozen=True)
 class PythonCode:
-    """A module or a script; one of both is set."""
+    """A module or a script; exactly one of them is set."""
 
     module: str | None = None
     script: str | None = None

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from launcher.config.torchrun import TorchrunConfig
 from launcher.errors import UserError
-from launcher.plan.nodes import Nodes
+from launcher.plan.nodes import Nodes, url_host
 from launcher.plan.spec import Ranks
 from launcher.rundir import RunDir
 
@@ -34,7 +34,7 @@ def between_nodes(config: TorchrunConfig, nodes: Nodes | None) -> TorchrunConfig
     """
     if nodes is None:
         return config.model_copy(update={"rdzv_backend": config.rdzv_backend or "c10d"})
-    endpoint = f"[{nodes.host}]:{nodes.port}" if ":" in nodes.host else f"{nodes.host}:{nodes.port}"
+    endpoint = f"{url_host(nodes.host)}:{nodes.port}"
     return config.model_copy(
         update={
             "nnodes": str(nodes.trainer),

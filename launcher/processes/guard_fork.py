@@ -75,4 +75,4 @@ def _watch(root: Path, guard_life: int, told: int) -> int:
 def _become(root: Path, script: str, *arguments: str) -> None:
     """Exec another small script of ours, marked with the run's directory. Raises OSError."""
     environment = {**os.environ, GUARDS: str(root)}
-    os.execve(sys.executable, [sys.executable, "-I", "-S", str(Path(script)), *arguments], environment)
+    os.execve(sys.executable, [sys.executable, "-I", "-S", script, *arguments], environment)

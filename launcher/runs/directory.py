@@ -80,8 +80,8 @@ def add_attempt(plan: Plan) -> None:
     _write_files(plan)
 
 
-def prepare_by_hand(plan: Plan, clean: bool) -> None:
-    """Write only the files, for commands that the user pastes. Raises UserError like `prepare`."""
+def prepare_by_hand(plan: Plan) -> None:
+    """Write only the files, for commands that the user pastes. Replaces no run. Raises UserError like `prepare`."""
     with _undone_on_error(plan.run) as undo:
         check_free(plan.run, clean=False)
         undo.directory_is_ours()

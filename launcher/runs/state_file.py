@@ -46,18 +46,10 @@ class StateFile:
         kept = {process.name: process for process in old.processes}
         lasting = {spec.name for spec in plan.processes if spec.role is Role.SERVES}
         processes = [kept[process.name] if process.name in lasting else process for process in new.processes]
-        same = old.model_dump(include={"supervisor", "guard", "watcher", "tmux_socket", "tmux_session", "tmux_keep"})
+        lasts = ("supervisor", "guard", "watcher", "tmux_socket", "tmux_session", "tmux_keep")
+        same = {name: getattr(old, name) for name in lasts}
         self.run = plan.run
-        self.state = new.model_copy(
-            update={
-                **same,
-                "processes": processes,
-                "state": "running",
-                "guard": old.guard,
-                "watcher": old.watcher,
-                "supervisor": old.supervisor,
-            }
-        )
+        self.state = new.model_copy(update={**same, "processes": processes, "state": "running"})
         self.write_if_possible()
 
     def end(self, state: str, exit_code: int, failure: FailureState | None, reason: str | None = None) -> None:

@@ -16,7 +16,7 @@ from launcher.rundir import RunDir
 from launcher.runs.liveness import is_local, living_processes
 from launcher.runs.on_exit import SECONDS as ON_EXIT_SECONDS
 from launcher.runs.state import RunState, read_state
-from launcher.runs.survivors import end_survivors
+from launcher.runs.survivors import Survivor, end_survivors, survivors_text
 
 MARGIN = 10.0  # seconds after the grace until we kill the remaining processes ourselves
 
@@ -61,7 +61,7 @@ def _check_all_are_gone(run: RunDir, state: RunState) -> None:
     living = living_processes(state)
     if not living:
         return
-    named = ", ".join(f"{name} (pid {process.pid})" for name, process in list(living.items())[:8])
+    named = survivors_text([Survivor(process, name) for name, process in living.items()])
     raise UserError(
         f"{state.name}: run.json names processes that are not proven to be of this run: {named}",
         "nothing was sent to them; see what they are with: ps -o pid,user,stat,args -p "

@@ -6,11 +6,18 @@ import signal
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from launcher.errors import UserError
 from launcher.processes.identity import ProcessId, boot_id, identify, is_alive
-from launcher.processes.process_tree import SWEEP_SECONDS, all_pids, session, start_time, variables, zombie_exit_code
+from launcher.processes.process_tree import (
+    SWEEP_SECONDS,
+    all_pids,
+    owner,
+    session,
+    start_time,
+    variables,
+    zombie_exit_code,
+)
 from launcher.processes.proof import STARTED_BY, names, writes_below
 from launcher.rundir import RunDir
 from launcher.runs.state import RunState, read_state
@@ -97,16 +104,9 @@ def _is_gone(supervisor: str) -> bool:
 def _has_opened(opener: ProcessId, pid: int) -> bool:
     """Whether exactly this process opened the session of `pid`. Its pid is not reused while the session exists."""
     leader, own = start_time(opener.pid), start_time(pid)
-    if own is None or opener.start_time is None or own < opener.start_time or not _is_ours(pid):
+    if own is None or opener.start_time is None or own < opener.start_time or owner(pid) != os.geteuid():
         return False
     return leader in (None, opener.start_time)
-
-
-def _is_ours(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}").stat().st_uid == os.geteuid()
-    except OSError:
-        return False
 
 
 def _kill(processes: list[ProcessId], deadline: float) -> None:

@@ -3,11 +3,11 @@
 import grp
 import os
 import pwd
-import shlex
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from launcher.borders.screen import quoted
 from launcher.errors import UserError
 from launcher.home import user_name
 from launcher.rundir import RunDir
@@ -26,7 +26,7 @@ def check_trusted(run: RunDir, name: str, command: str, trust: bool) -> None:
     look = f"look at it with: launch status {typed}" if run.state.exists() else "name another with --output-dir"
     hint = f"{look}\n  if you trust this user, add --trust to: launch {command}"
     if "writable" in trouble:
-        hint = f"close it with: chmod -R go-w {shlex.quote(str(run.root))}\n  or add --trust to: launch {command}"
+        hint = f"close it with: chmod -R go-w {quoted(str(run.root))}\n  or add --trust to: launch {command}"
     raise UserError(f"{path} {trouble}, and decides what launch {command} does", hint)
 
 

@@ -61,11 +61,11 @@ def _read(run: RunDir, component: str) -> Wait | None:
 
 
 def waits_text(waits: Iterable[Wait], now: float | None = None) -> str:
-    """ "orchestrator waits for weights 12 since 40 s; trainer waits for batch 13 since 38 s"; empty without waits."""
+    """ "orchestrator has waited 40 s for weights 12; trainer has waited 38 s for batch 13"; empty without waits."""
     now = time.time() if now is None else now
-    told = (f"{wait.component} waits for {wait.what} since {_since(now - wait.since)}" for wait in waits)
+    told = (f"{wait.component} has waited {_length(now - wait.since)} for {wait.what}" for wait in waits)
     return in_one_line("; ".join(told))
 
 
-def _since(seconds: float) -> str:
+def _length(seconds: float) -> str:
     return f"{max(0.0, seconds):.0f} s" if seconds < 100 else duration(seconds)

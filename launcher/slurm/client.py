@@ -1,6 +1,7 @@
 """Calls Slurm's own tools. A query never raises or hangs: an unknown answer is None."""
 
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -8,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from launcher.borders.screen import in_one_line
+from launcher.borders.values import whole_number
 from launcher.errors import UserError
 from launcher.rundir import RunDir
 from launcher.runs.registry import key_of
@@ -48,8 +50,7 @@ def own_job() -> str | None:
 
 def restarts() -> int:
     """How often Slurm has requeued our own job."""
-    text = os.environ.get("SLURM_RESTART_COUNT", "0")
-    return int(text) if text.isdecimal() else 0
+    return whole_number(os.environ.get("SLURM_RESTART_COUNT", "")) or 0
 
 
 def check_installed() -> None:
@@ -78,7 +79,9 @@ def submit(script: str) -> tuple[str, str | None]:
     if done.returncode != 0:
         words = done.stderr.strip().replace("sbatch: error: ", "") or f"exit code {done.returncode}"
         raise UserError(f"sbatch has refused the job: {words}", "nothing was submitted")
-    job, _, cluster = done.stdout.strip().splitlines()[-1].partition(";")
+    job, _, cluster = done.stdout.strip().rpartition("\n")[2].partition(";")
+    if not re.fullmatch("[0-9]{1,18}", job):
+        raise UserError("sbatch has given no job id, so launch cannot find the job", "look at: squeue --me")
     return job, cluster or None
 
 

@@ -153,6 +153,6 @@ def test_status_says_what_a_run_waits_for_whose_trainer_is_stopped(launch: Launc
             command, cwd=launch.directory, env=launch.environment, capture_output=True, text=True, check=True
         ).stdout
 
-    until(lambda: re.search(r"^  now +orchestrator waits for weights \d+ since \d+ s$", page(), re.MULTILINE), 30)
+    until(lambda: re.search(r"^  now +orchestrator has waited \d+ s for weights \d+$", page(), re.MULTILINE), 30)
     run.process.terminate()
     run.exit_code()

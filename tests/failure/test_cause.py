@@ -222,6 +222,14 @@ def test_a_torchrun_that_was_sent_a_signal_is_the_culprit_itself(plan: Plan, nam
     assert (failure.rank, failure.what) == (None, "torchrun received SIGTERM")
 
 
+@pytest.mark.parametrize(("rank", "code"), [("99999999", "1"), ("2", "1"), ("1", "99999"), ("9" * 5000, "1")])
+def test_a_log_that_names_a_rank_or_a_code_that_cannot_be_is_not_believed(plan: Plan, rank: str, code: str) -> None:
+    report = f"Root Cause (first observed failure):\n  rank: 1 (local_rank: {rank})\n  exitcode  : {code} (pid: 7)\n"
+    component(plan, "trainer").log.write_text(report)
+    failure = failed(plan, Culprit("trainer", "exit code 1", exit_code=1))
+    assert (failure.rank, failure.what) == (None, "exit code 1")
+
+
 def test_a_torchrun_that_was_told_to_end_by_us_is_not_said_to_have_received_a_signal(plan: Plan) -> None:
     component(plan, "trainer").log.write_text("W1123 Received 15 death signal, shutting down workers\n")
     assert failed(plan, Culprit("trainer", "did not finish in time")).what == "did not finish in time"
@@ -250,6 +258,7 @@ def test_the_newest_restart_tells_why_it_was_the_last(plan: Plan) -> None:
         b'{"message": {"extraInfo": {"timestamp": "soon", "py_callstack": ["a"]}}}',
         b'{"message": {"extraInfo": "x"}}',
         b'{"message": {"extraInfo": {"timestamp": "%s", "py_callstack": "a"}}}' % (b"9" * 5000),
+        b"[" * 200_000,
     ],
 )
 @pytest.mark.parametrize("rank", [1, None])

@@ -70,6 +70,12 @@ def test_a_mode_of_the_environment_that_we_do_not_have_is_a_users_error() -> Non
         over_environment(WandbConfig(), {"WANDB_MODE": "shared"})
 
 
+@pytest.mark.parametrize("variable", [("WANDB_RUN_ID", "a b"), ("WANDB_BASE_URL", "localhost")])
+def test_a_variable_that_wandb_would_refuse_is_a_users_error_that_names_it(variable: tuple[str, str]) -> None:
+    with pytest.raises(UserError, match=f"^{variable[0]}: "):
+        over_environment(WandbConfig(), dict([variable]))
+
+
 # --- names ------------------------------------------------------------------------------------------------------------
 
 
@@ -162,4 +168,10 @@ def test_the_server_that_wandb_login_has_saved_is_the_default(tmp_path: Path) ->
 
 def test_a_netrc_that_cannot_be_read_is_no_login(tmp_path: Path) -> None:
     (tmp_path / "netrc").write_text("machine\n")
+    assert not is_logged_in(WandbConfig(), {"NETRC": str(tmp_path / "netrc"), "WANDB_CONFIG_DIR": str(tmp_path)})
+
+
+@pytest.mark.parametrize("name", ["netrc", "settings"])
+def test_a_file_that_is_not_utf_8_is_no_login(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"\xff\xfe")
     assert not is_logged_in(WandbConfig(), {"NETRC": str(tmp_path / "netrc"), "WANDB_CONFIG_DIR": str(tmp_path)})

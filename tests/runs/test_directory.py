@@ -117,14 +117,14 @@ def test_a_directory_that_cannot_be_written_is_refused(root: str) -> None:
     with pytest.raises(UserError, match=r"cannot be written: .*\n.*--output-dir"):
         prepare(plan_in(Path(root)), clean=False)
     with pytest.raises(UserError, match=r"cannot be written: .*\n.*--output-dir"):
-        prepare_by_hand(plan_in(Path(root)), clean=False)
+        prepare_by_hand(plan_in(Path(root)))
 
 
 @pytest.mark.parametrize("root", ["file", "file/run", "new/er/" + "x" * 300])
 def test_a_path_that_can_be_no_directory_leaves_nothing_behind(tmp_path: Path, root: str) -> None:
     (tmp_path / "file").write_text("mine")
     before = everything(tmp_path)
-    for attempt in (lambda plan: prepare(plan, clean=False), lambda plan: prepare_by_hand(plan, clean=False)):
+    for attempt in (lambda plan: prepare(plan, clean=False), lambda plan: prepare_by_hand(plan)):
         with pytest.raises(UserError, match="cannot be written"):
             attempt(plan_in(tmp_path / root))
         assert everything(tmp_path) == before
@@ -141,7 +141,7 @@ def test_a_disk_that_refuses_half_way_leaves_nothing_behind(tmp_path: Path, ther
     (unwritable,) = (path for path, _ in whole.files if path == whole.run.config)
     plan = plan_of(sft(), root=root)
     object.__setattr__(plan, "files", (*plan.files, (unwritable / "below a file", "")))
-    for attempt in (lambda: prepare(plan, clean=False), lambda: prepare_by_hand(plan, clean=False)):
+    for attempt in (lambda: prepare(plan, clean=False), lambda: prepare_by_hand(plan)):
         with pytest.raises(UserError, match=r"cannot be written: (Not a directory|File exists)"):
             attempt()
         assert everything(tmp_path) == before
@@ -180,9 +180,9 @@ def test_clean_without_a_run_is_no_error(tmp_path: Path) -> None:
 
 def test_only_the_configurations_are_written_for_a_dry_run_and_the_run_may_follow(tmp_path: Path) -> None:
     plan = plan_in(tmp_path / "run")
-    prepare_by_hand(plan, clean=False)
+    prepare_by_hand(plan)
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == {path for path, _ in plan.files}
-    prepare_by_hand(plan, clean=False)
+    prepare_by_hand(plan)
     prepared(plan)
 
 
@@ -190,7 +190,7 @@ def test_a_dry_run_does_not_touch_a_run_that_is_there(tmp_path: Path) -> None:
     plan = ended_run(tmp_path)
     before = everything(tmp_path)
     with pytest.raises(UserError, match="holds a run already"):
-        prepare_by_hand(plan, clean=False)
+        prepare_by_hand(plan)
     with pytest.raises(UserError, match="holds a run already"):
         check_free(plan.run, clean=False)
     assert everything(tmp_path) == before

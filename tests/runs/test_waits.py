@@ -123,7 +123,7 @@ def test_a_component_that_is_not_started_waits_for_what_it_comes_after(tmp_path:
 def test_all_waits_are_one_sentence() -> None:
     waits = [Wait("orchestrator", "weights 12", 100.0), Wait("trainer", "batch 13", 102.0)]
     assert waits_text(waits, 140.0) == (
-        "orchestrator waits for weights 12 since 40 s; trainer waits for batch 13 since 38 s"
+        "orchestrator has waited 40 s for weights 12; trainer has waited 38 s for batch 13"
     )
-    assert waits_text(waits[:1], 100.0 + 187) == "orchestrator waits for weights 12 since 3m 07s"
+    assert waits_text(waits[:1], 100.0 + 187) == "orchestrator has waited 3m 07s for weights 12"
     assert waits_text([]) == ""

@@ -96,6 +96,16 @@ def test_sbatch_s_own_words_are_shown_and_the_directory_is_gone(here: Path) -> N
     assert not (here / "run").exists()
 
 
+@pytest.mark.parametrize("said", ["", "Welcome to the cluster"])
+def test_an_sbatch_that_gives_no_job_id_is_said_so(here: Path, said: str) -> None:
+    fake(here, "sbatch", f"echo '{said}'\n")
+    done = typed(here, "sft", "--slurm", "--output-dir", "run")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "launch: sbatch has given no job id, so launch cannot find the job\n  look at: squeue --me\n",
+    )
+
+
 @pytest.mark.slow
 def test_a_controller_that_does_not_answer_leaves_status_quick(here: Path) -> None:
     fake(here, "sbatch", "echo 77\n")

@@ -1,4 +1,4 @@
-"""Sends commands to the user's own tmux server, with a time limit, and quoted so that tmux takes each word literally."""
+"""Sends commands to the user's own tmux server, with a time limit. tmux takes each word literally."""
 
 import os
 import re

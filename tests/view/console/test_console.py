@@ -1,6 +1,7 @@
 """What the console says while nothing else is said."""
 
 import os
+import re
 import time
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def test_after_a_while_of_silence_it_says_what_the_run_waits_for_and_then_more_r
     said: list[str] = []
 
     def heard() -> list[str]:
-        said.extend(line for line in capsys.readouterr().out.splitlines() if "waits" in line)
+        said.extend(line for line in capsys.readouterr().out.splitlines() if "has waited" in line)
         return said
 
     try:
@@ -43,4 +44,4 @@ def test_after_a_while_of_silence_it_says_what_the_run_waits_for_and_then_more_r
     finally:
         shown.close("", 0)
         waiting.report_waits(None, None, None)
-    assert said[0].startswith("launch | orchestrator waits for weights 12 since ")
+    assert re.fullmatch(r"launch \| orchestrator has waited \d+ s for weights 12", said[0])
