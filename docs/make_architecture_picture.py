@@ -1,11 +1,11 @@
-"""Makes docs/architecture.svg, the way of one run through the rooms: `python docs/make_architecture_picture.py`."""
+"""Makes docs/architecture.svg, the path of one run through the rooms: `python docs/make_architecture_picture.py`."""
 
 from html import escape
 from pathlib import Path
 
 STEPS = (
     ("what was typed", "launch rl @ rl.toml --nproc 8", ""),
-    ("cli, commands", "parse, call, exit code", "a module a command"),
+    ("cli, commands", "parse, call, exit code", "one module per command"),
     ("options, config", "files and options, validated", "the resolved configuration"),
     ("machine", "GPUs, interpreters, free ports", "a Machine"),
     ("plan", "pure: every process, its argv and environment", "a Plan, which --dry-run and Slurm render"),
@@ -13,7 +13,7 @@ STEPS = (
 )
 LOOP = (
     ("sensors", "children, ranks, signals, servers, watchdog, other nodes"),
-    ("queue", "one, of events"),
+    ("queue", "one queue of events"),
     ("policy", "pure: an event in, actions out"),
     ("components", "start, signal, kill"),
 )

@@ -27,7 +27,7 @@ def carry_out(
     earlier: RunState | None = None,
     trust: bool = False,
 ) -> int:
-    """Run the plan; with several nodes when all of them are there, and as node 0 has called the run."""
+    """Run the plan. With several nodes, first wait for all of them, and take the run's name from node 0."""
     run, name, attempt, meeting = plan.run, plan.name, plan.run.attempt, None
     if plan.nodes is None:
         machine = replace(machine, inference_token=os.environ.get(INFERENCE_TOKEN) or secrets.token_urlsafe())
@@ -45,7 +45,7 @@ def carry_out(
 
 
 def _meet(config: RLConfig | SFTConfig, machine: Machine, plan: Plan, clean: bool, earlier: RunState | None) -> Meeting:
-    """Wait for the other nodes, unless it can be known before that this one cannot begin."""
+    """Wait for the other nodes. Raises UserError at once if this node cannot begin anyway."""
     assert plan.nodes is not None
     if earlier is None:
         check_free(plan.run, clean)

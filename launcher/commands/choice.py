@@ -110,7 +110,7 @@ def is_called(text: str) -> bool:
 
 
 def _called(text: str) -> list[Path]:
-    """Whether the text can only be a directory: it has a slash, or is `.` or `..`."""
+    """The runs with this name or directory. A text with a slash, and "." or "..", can only be a directory."""
     here = {Path(text).resolve()} if text and recorded(Path(text)) else set()
     return sorted(here if "/" in text or text in ("", ".", "..") else here | set(runs_called(text)))
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-TRUST = "act on a run's directory though others own it or may write there"
+TRUST = "act on a run's directory even if another user owns it or may write there"
 NAMED = "a run's name, the beginning of it, or its directory"
 RunArgument = Annotated[
     str | None,

@@ -15,7 +15,7 @@ from launcher.view.logs.request import LogRequest, components_of, select
 
 
 def find_logs(run: str | None, component: str | None) -> tuple[tuple[RunDir, RunState], str | None]:
-    """The run and the component. In `launch logs trainer` the run is the same as without a name."""
+    """The run and the component. `launch logs trainer` means the trainer of the run that `launch logs` shows."""
     if run is not None and component is None and not is_called(run):
         with suppress(UserError):
             meant = find_run(None, "logs")

@@ -95,7 +95,7 @@ def go_on(
 
 
 def _of_this_node(run: RunDir, state: RunState, node: int | None) -> RunState:
-    """What this node has written of the attempt before; one that has not taken part yet has nothing to wait for."""
+    """This node's own state of the last attempt. A node that took no part in it has nothing to wait for."""
     if not node or node == state.node:
         return state
     nothing = state.model_copy(update={"state": "queued", "earlier": [], "node": node})

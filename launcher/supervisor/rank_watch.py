@@ -20,7 +20,7 @@ class RankWatch:
     """Finds the ranks of one torchrun, then waits for each of them by its pidfd.
 
     Ranks appear within seconds of torchrun's start, without an announcement. So we poll until all are found, and again
-    when torchrun restarts them. If a rank ends before it is found, its exit code comes from torchrun when torchrun ends.
+    when torchrun restarts them. The exit code of a rank that ends before it is found comes from torchrun's own report.
     """
 
     def __init__(self, spec: ProcessSpec, torchrun: int, emit: Callable[[Event], None]) -> None:
