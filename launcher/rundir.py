@@ -37,7 +37,7 @@ class RunDir:
     def folders(self) -> tuple[str, ...]:
         """The names of the folders in the run's directory."""
         made = (self.all_nodes, self.all_logs, self.all_metrics, self.checkpoints, self.rollouts, self.all_weights)
-        return tuple(path.name for path in (*made, self.wandb, self.component_config("any").parent))
+        return tuple(path.name for path in (*made, self.wandb, self.model, self.component_config("any").parent))
 
     @property
     def config(self) -> Path:
@@ -159,6 +159,11 @@ class RunDir:
     def metrics(self, component: str) -> Path:
         """One JSON object per step."""
         return self.all_metrics / f"{component}.jsonl"
+
+    @property
+    def model(self) -> Path:
+        """The model `tiny` that the run starts from; each node makes its own."""
+        return self.own / "model"
 
     @property
     def checkpoints(self) -> Path:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from launcher import session
 from launcher.borders.screen import printable
 from launcher.config.run import RLConfig, SFTConfig
-from launcher.config.workload import INFERENCE_TOKEN
+from launcher.config.serving import INFERENCE_TOKEN
 from launcher.nodes.meeting import Meeting
 from launcher.nodes.rendezvous import meet
 from launcher.nodes.seal import inference_token

@@ -16,16 +16,12 @@ from launcher.config.component import (
     TorchrunComponentConfig,
 )
 from launcher.config.order import check_order
+from launcher.config.rollout import OrchestratorSettings
+from launcher.config.serving import InferenceSettings
 from launcher.config.slurm import SlurmConfig, hand_over_nodes
+from launcher.config.training import RLTrainerSettings, SFTTrainerSettings
 from launcher.config.wandb import WandbConfig
-from launcher.config.workload import (
-    InferenceSettings,
-    LogConfig,
-    OrchestratorSettings,
-    RLTrainerSettings,
-    SFTTrainerSettings,
-    TaskConfig,
-)
+from launcher.config.workload import LogConfig, TaskConfig
 
 
 def _run_name(name: str) -> str:

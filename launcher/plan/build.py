@@ -7,17 +7,13 @@ from typing import Any, Literal, TypeVar
 from launcher.borders.masking import is_masked
 from launcher.config.component import ComponentConfig, LastingConfig, ProcessConfig
 from launcher.config.progress import headline
+from launcher.config.rollout import OrchestratorConfig
 from launcher.config.run import RLConfig, RunConfig, SFTConfig, is_reference
+from launcher.config.serving import INFERENCE_TOKEN, InferenceConfig
 from launcher.config.toml import to_toml
+from launcher.config.training import RLTrainerConfig, SFTTrainerConfig
 from launcher.config.wandb import WandbConfig, WandbSection
-from launcher.config.workload import (
-    INFERENCE_TOKEN,
-    Handed,
-    InferenceConfig,
-    OrchestratorConfig,
-    RLTrainerConfig,
-    SFTTrainerConfig,
-)
+from launcher.config.workload import TINY, Handed
 from launcher.errors import UserError
 from launcher.plan.environment import additions, flight_recorder, foreign_torchrun, own_python, strays, threads
 from launcher.plan.nodes import url_host
@@ -126,7 +122,8 @@ class _Planner:
 
     def _orchestrator(self, config: RLConfig) -> ProcessSpec:
         url = ",".join(self._inference_urls()) or None
-        self._hand_over("orchestrator", OrchestratorConfig, config.orchestrator, inference_url=url)
+        own = {"inference_url": url, "model": config.trainer.model}
+        self._hand_over("orchestrator", OrchestratorConfig, config.orchestrator, **own)
         argv = self._program("orchestrator", config.orchestrator, "launcher.workload.orchestrator")
         return self._spec("orchestrator", config.orchestrator, argv, Role.FINISHES, env=self._inference_token(config))
 
@@ -302,14 +299,14 @@ class _Planner:
         return config.inference.port or self.machine.free_port
 
     def _expand(self, component: str, words: tuple[str, ...]) -> tuple[str, ...]:
-        checkpoint = self.config.trainer.model.checkpoint
+        model = self.config.trainer.model.name
         url = ",".join(self._inference_urls()) or None
         values = {
             "attempt": str(self.run.attempt),
             "config": str(self.run.component_config(component)),
             "host": self._inference_host(self.rl) if self.rl else None,
             "inference_url": url,
-            "model": str(checkpoint) if checkpoint else None,
+            "model": None if model == TINY else model,
             "name": self.name,
             "nproc": str(self.placement.nproc),
             "output_dir": str(self.run.root),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from launcher.config.run import RunConfig
-from launcher.config.workload import INFERENCE_TOKEN
+from launcher.config.serving import INFERENCE_TOKEN
 from launcher.plan.spec import Machine, ProcessSpec
 from launcher.rundir import RunDir
 

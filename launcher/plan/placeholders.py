@@ -10,7 +10,7 @@ MEANING = {
     "config": "the component's own configuration file",
     "host": "the address that inference listens on",
     "inference_url": "the inference server's URL",
-    "model": "trainer.model.checkpoint",
+    "model": "trainer.model.name, unless it is tiny",
     "name": "the run's name",
     "nproc": "trainer ranks on this node",
     "output_dir": "the run's directory",

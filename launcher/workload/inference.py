@@ -11,7 +11,7 @@ POST /update_weights {"path": DIRECTORY, "step": N} replaces the weights; GET /h
 
 import sys
 
-from launcher.config.workload import InferenceConfig
+from launcher.config.serving import InferenceConfig
 from launcher.options.entry import load_component
 from launcher.workload.entry import quick_imports, run_component
 

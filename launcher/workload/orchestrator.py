@@ -14,7 +14,7 @@ import sys
 import time
 from statistics import fmean
 
-from launcher.config.workload import OrchestratorConfig
+from launcher.config.rollout import OrchestratorConfig
 from launcher.errors import UserError
 from launcher.instrumentation.waiting import waiting_for
 from launcher.logger import get_logger

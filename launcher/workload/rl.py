@@ -9,7 +9,7 @@ The orchestrator and the inference server have to be started beside it, with the
 
 import sys
 
-from launcher.config.workload import RLTrainerConfig
+from launcher.config.training import RLTrainerConfig
 from launcher.options.entry import load_component
 from launcher.workload.entry import quick_imports, run_component
 

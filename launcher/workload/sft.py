@@ -7,7 +7,7 @@ Started by `launch sft`; by hand:
 
 import sys
 
-from launcher.config.workload import SFTTrainerConfig
+from launcher.config.training import SFTTrainerConfig
 from launcher.options.entry import load_component
 from launcher.workload.entry import quick_imports, run_component
 

@@ -7,9 +7,11 @@ import pytest
 
 from launcher.borders.masking import MASK
 from launcher.config.base import Section, set_fields
+from launcher.config.rollout import OrchestratorConfig
 from launcher.config.run import RLConfig, RunConfig, SFTConfig
+from launcher.config.serving import InferenceConfig
 from launcher.config.toml import to_toml
-from launcher.config.workload import InferenceConfig, OrchestratorConfig, RLTrainerConfig
+from launcher.config.training import RLTrainerConfig
 from launcher.options.fields import ConfigField, Form, config_fields
 from launcher.options.flags import option_names
 from launcher.options.load import Layer, load

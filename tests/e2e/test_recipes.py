@@ -59,7 +59,7 @@ def steps(run: Launched, component: str) -> int:
 @needs("trl", "transformers", "datasets")
 @pytest.mark.parametrize("recipe", ["trl_sft.toml", "trl_grpo.toml"])
 def test_trl_trains_and_its_progress_is_read(launch: Launcher, tiny_model: Path, recipe: str) -> None:
-    model = f"--trainer.model.checkpoint={tiny_model}"
+    model = f"--model={tiny_model}"
     run = start(launch, "sft", recipe, model, more=(*ON_CPU, "--bf16", "False"))
     assert run.exit_code(240) == 0, run.output[-3000:]
     assert steps(run, "trainer") >= 3
@@ -67,7 +67,7 @@ def test_trl_trains_and_its_progress_is_read(launch: Launcher, tiny_model: Path,
 
 @needs("transformers", "accelerate")
 def test_the_trainer_of_transformers_trains_and_its_progress_is_read(launch: Launcher, tiny_model: Path) -> None:
-    run = start(launch, "sft", "hf_trainer.toml", f"--trainer.model.checkpoint={tiny_model}", more=ON_CPU)
+    run = start(launch, "sft", "hf_trainer.toml", f"--model={tiny_model}", more=ON_CPU)
     assert run.exit_code(240) == 0, run.output[-3000:]
     assert steps(run, "trainer") >= 3
 
@@ -82,7 +82,7 @@ def test_lightning_trains_on_two_ranks_and_its_progress_is_read(launch: Launcher
 @needs("transformers", "fastapi", "openai")
 def test_transformers_serve_answers_once_it_is_ready(launch: Launcher, tiny_model: Path) -> None:
     asking = f"--orchestrator.script={CONFIGS / 'ask_server.py'}"
-    run = start(launch, "rl", "transformers_serve.toml", f"--trainer.model.checkpoint={tiny_model}", asking)
+    run = start(launch, "rl", "transformers_serve.toml", f"--model={tiny_model}", asking)
     assert run.exit_code(240) == 0, run.output[-3000:]
     assert "inference: ready after" in run.output
     assert steps(run, "orchestrator") == 5

@@ -50,7 +50,7 @@ def test_only_rank_0_is_on_the_console_and_both_have_a_log(finished: tuple[Launc
 @pytest.mark.slow
 def test_rl_starts_from_its_checkpoint(finished: tuple[Launcher, Launched]) -> None:
     launcher = finished[0]
-    rl = launcher("rl", "--output-dir", "rl", "--no-tmux", "--max-steps", "2", "--trainer.model.checkpoint", "run")
+    rl = launcher("rl", "--output-dir", "rl", "--no-tmux", "--max-steps", "2", "--model", "run")
     assert rl.exit_code(120) == 0, rl.output[-3000:]
     steps = read_metrics(RunDir(launcher.directory / "rl").metrics("orchestrator"))
     assert series(steps, "evaluation/reward")[0] > 0.9

@@ -9,7 +9,7 @@ from tests.children import run_python
 PROGRAM = """
 import sys
 from launcher.options.entry import load_component
-from launcher.config.workload import SFTTrainerConfig
+from launcher.config.training import SFTTrainerConfig
 config = load_component(SFTTrainerConfig, sys.argv[1:])
 print(config.max_steps, config.batch_size, config.wandb.enabled, config.output_dir)
 """

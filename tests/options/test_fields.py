@@ -5,8 +5,10 @@ from collections import Counter
 import pytest
 
 from launcher.config.base import Section
+from launcher.config.rollout import OrchestratorConfig
 from launcher.config.run import RLConfig, SFTConfig
-from launcher.config.workload import InferenceConfig, OrchestratorConfig, RLTrainerConfig, SFTTrainerConfig
+from launcher.config.serving import InferenceConfig
+from launcher.config.training import RLTrainerConfig, SFTTrainerConfig
 from launcher.options.fields import ConfigField, Form, config_fields
 from launcher.options.flags import option_names, parameter_name
 

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from launcher.config.rollout import OrchestratorConfig
 from launcher.config.run import RLConfig, SFTConfig
-from launcher.config.workload import InferenceConfig, OrchestratorConfig, RLTrainerConfig, SFTTrainerConfig
+from launcher.config.serving import InferenceConfig
+from launcher.config.training import RLTrainerConfig, SFTTrainerConfig
 from launcher.errors import UserError
 from launcher.options.load import Layer, load
 from launcher.plan.spec import Machine, Plan, Role

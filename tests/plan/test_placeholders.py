@@ -96,7 +96,7 @@ def test_commands_arguments_variables_and_the_readiness_url_are_expanded() -> No
         "--inference.takes-weights",
         "--inference.ready=http://127.0.0.1:{port}/health",
         "--inference.env=URL={inference_url}",
-        "--trainer.model.checkpoint=/models/a b",
+        "--model=/models/a b",
         "--trainer.args={config}",
         "--trainer.args={name}-{attempt}-{nproc}",
     )

@@ -18,7 +18,7 @@ from typing import Any, Self, TypeVar
 import httpx
 
 from launcher.borders.screen import in_one_line
-from launcher.config.workload import INFERENCE_TOKEN
+from launcher.config.serving import INFERENCE_TOKEN
 from launcher.errors import UserError
 from launcher.workload.rollout.handover import Sample
 from launcher.workload.tokens import END, encode, named

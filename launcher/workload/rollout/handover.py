@@ -6,75 +6,79 @@ Batch N is what update N learns from; weights N are the policy after N updates. 
 and a reader takes no notice of those of another attempt. Each writer removes what is stale when it starts.
 """
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from launcher.borders.files import read_bytes
 from launcher.rundir import RunDir
 from launcher.workload.files import appearing
-from launcher.workload.tokens import END
 
 ATTEMPT = "attempt"  # the key under which both say who wrote them
+WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A completion of a prompt, with the log-probability that each of its tokens was sampled with."""
+    """A sequence of tokens: prompt and completion, of several turns perhaps. Its lists are of one length."""
 
-    prompt: list[int]  # with END in front
-    completion: list[int]
-    logprobs: list[float]
+    tokens: list[int]
+    loss_mask: list[bool]  # true for the tokens that the policy sampled
+    logprobs: list[float]  # with which they were sampled, 0 elsewhere
+    policy_step: int  # updates of the oldest policy that sampled any of them
+
+    @property
+    def completion(self) -> list[int]:
+        """The sampled tokens."""
+        return [token for token, is_sampled in zip(self.tokens, self.loss_mask, strict=True) if is_sampled]
+
+
+def sample_of(prompt: list[int], completion: list[int], logprobs: list[float], policy_step: int) -> Sample:
+    """A sample of one turn."""
+    loss_mask = [False] * len(prompt) + [True] * len(completion)
+    return Sample(prompt + completion, loss_mask, [0.0] * len(prompt) + logprobs, policy_step)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What one update learns from: N samples, padded with END to one length T."""
+    """What one update learns from: N samples, one behind the other, T tokens in all."""
 
-    tokens: NDArray[np.int32]  # (N, T) prompt and completion
-    loss_mask: NDArray[np.bool_]  # (N, T) true for the tokens of the completion
-    logprobs: NDArray[np.float32]  # (N, T) with which they were sampled, 0 elsewhere
+    lengths: NDArray[np.int32]  # (N,) tokens of each sample
+    tokens: NDArray[np.int32]  # (T,)
+    loss_mask: NDArray[np.bool_]  # (T,)
+    logprobs: NDArray[np.float32]  # (T,) with which they were sampled, 0 where loss_mask is false
     advantages: NDArray[np.float32]  # (N,)
-    policy_step: int  # updates of the policy that sampled them
+    policy_steps: NDArray[np.int32]  # (N,) updates of the policy that sampled each
     temperature: float
 
 
-def make_batch(samples: list[Sample], advantages: list[float], policy_step: int, temperature: float) -> Batch:
-    """Pad the samples; `advantages` has one value for each."""
-    size = (len(samples), max(len(sample.prompt) + len(sample.completion) for sample in samples))
-    tokens = np.full(size, END, np.int32)
-    loss_mask, logprobs = np.zeros(size, np.bool_), np.zeros(size, np.float32)
-    for row, sample in enumerate(samples):
-        start, end = len(sample.prompt), len(sample.prompt) + len(sample.completion)
-        tokens[row, :end] = sample.prompt + sample.completion
-        loss_mask[row, start:end] = True
-        logprobs[row, start:end] = sample.logprobs
-    return Batch(tokens, loss_mask, logprobs, np.array(advantages, np.float32), policy_step, temperature)
+def make_batch(samples: Sequence[Sample], advantages: Sequence[float], temperature: float) -> Batch:
+    """`advantages` has one value for each sample."""
+    return Batch(
+        lengths=np.array([len(sample.tokens) for sample in samples], np.int32),
+        tokens=np.array([token for sample in samples for token in sample.tokens], np.int32),
+        loss_mask=np.array([flag for sample in samples for flag in sample.loss_mask], np.bool_),
+        logprobs=np.array([value for sample in samples for value in sample.logprobs], np.float32),
+        advantages=np.array(advantages, np.float32),
+        policy_steps=np.array([sample.policy_step for sample in samples], np.int32),
+        temperature=temperature,
+    )
 
 
 def write_batch(run: RunDir, step: int, batch: Batch) -> None:
-    arrays = {
-        "tokens": batch.tokens,
-        "loss_mask": batch.loss_mask,
-        "logprobs": batch.logprobs,
-        "advantages": batch.advantages,
-    }
-    about = {ATTEMPT: run.attempt, "policy_step": batch.policy_step, "temperature": batch.temperature}
+    arrays = {name: value for name, value in vars(batch).items() if isinstance(value, np.ndarray)}
+    about = {ATTEMPT: str(run.attempt), "temperature": str(batch.temperature)}
     with appearing(run.rollout(step)) as draft:
-        save_file(arrays, draft, {name: str(value) for name, value in about.items()})
+        save_file(arrays, draft, about)
 
 
 def has_batch(run: RunDir, step: int) -> bool:
     """Whether this attempt has written the batch for one update."""
-    try:
-        with safe_open(run.rollout(step), "numpy") as file:
-            return int(file.metadata()[ATTEMPT]) == run.attempt
-    except FileNotFoundError:
-        return False
+    return _is_ours(run.rollout(step), run)
 
 
 def read_batch(run: RunDir, step: int) -> Batch:
@@ -82,7 +86,7 @@ def read_batch(run: RunDir, step: int) -> Batch:
     path = run.rollout(step)
     with safe_open(path, "numpy") as file:
         about = file.metadata()
-    return Batch(**load_file(path), policy_step=int(about["policy_step"]), temperature=float(about["temperature"]))
+    return Batch(**load_file(path), temperature=float(about["temperature"]))
 
 
 # --- weights ----------------------------------------------------------------------------------------------------------
@@ -90,12 +94,17 @@ def read_batch(run: RunDir, step: int) -> Batch:
 
 def has_weights(run: RunDir, step: int) -> bool:
     """Whether this attempt has published the policy after `step` updates."""
-    try:
-        return bool(json.loads(read_bytes(run.weights(step) / "config.json"))[ATTEMPT] == run.attempt)
-    except FileNotFoundError:
-        return False
+    return _is_ours(run.weights(step) / WEIGHTS, run)
 
 
 def newest_weights(run: RunDir, oldest: int, newest: int) -> int | None:
     """The newest step, from `oldest` to `newest`, whose weights are published; None while there are none."""
     return next((step for step in range(newest, oldest - 1, -1) if has_weights(run, step)), None)
+
+
+def _is_ours(path: Path, run: RunDir) -> bool:
+    try:
+        with safe_open(path, "numpy") as file:
+            return int(file.metadata()[ATTEMPT]) == run.attempt
+    except FileNotFoundError:
+        return False

@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from launcher.config.workload import INFERENCE_TOKEN, InferenceConfig
+from launcher.config.serving import INFERENCE_TOKEN, InferenceConfig
 from launcher.errors import UserError
 from launcher.logger import get_logger
 from launcher.workload.entry import run_dir

@@ -12,7 +12,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
 from launcher.checkpoints import steps_in
-from launcher.config.workload import ModelConfig, RLTrainerConfig, SFTTrainerConfig
+from launcher.config.training import RLTrainerConfig, SFTTrainerConfig
+from launcher.config.workload import ModelConfig
 from launcher.errors import UserError
 from launcher.logger import get_logger
 from launcher.workload.entry import forget_metrics, run_dir

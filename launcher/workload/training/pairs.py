@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from launcher.config.workload import DataConfig, SFTTrainerConfig
+from launcher.config.training import DataConfig, SFTTrainerConfig
 from launcher.errors import UserError
 from launcher.workload.task import load_task
 from launcher.workload.tokens import END, encode

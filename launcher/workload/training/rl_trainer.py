@@ -17,7 +17,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 from launcher.borders.screen import quoted
 from launcher.checkpoints import steps_in
-from launcher.config.workload import PolicyLossConfig, RLTrainerConfig
+from launcher.config.training import PolicyLossConfig, RLTrainerConfig
 from launcher.errors import UserError
 from launcher.instrumentation.waiting import waiting_for
 from launcher.logger import get_logger

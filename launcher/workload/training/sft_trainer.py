@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from launcher.config.workload import SFTTrainerConfig
+from launcher.config.training import SFTTrainerConfig
 from launcher.errors import UserError
 from launcher.logger import get_logger
 from launcher.monitor import get_monitor

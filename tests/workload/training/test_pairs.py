@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.config.workload import DataConfig, SFTTrainerConfig
+from launcher.config.training import DataConfig, SFTTrainerConfig
 from launcher.errors import UserError
 from launcher.workload.training.pairs import Pair, load_pairs, read_pairs, rows_of_step, split
 

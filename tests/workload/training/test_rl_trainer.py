@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from launcher.checkpoints import steps_in
-from launcher.config.workload import CheckpointConfig, PolicyLossConfig, RLTrainerConfig
+from launcher.config.training import CheckpointConfig, PolicyLossConfig, RLTrainerConfig
 from launcher.errors import UserError
 from launcher.rundir import RunDir
 from launcher.workload.generate import SamplingRequest, generate

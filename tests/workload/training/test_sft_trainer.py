@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from launcher.config.workload import CheckpointConfig, DataConfig, SFTTrainerConfig
+from launcher.config.training import CheckpointConfig, DataConfig, SFTTrainerConfig
 from launcher.errors import UserError
 from launcher.rundir import RunDir
 from launcher.workload.metric_names import SFT_TRAINER

@@ -1,8 +1,8 @@
 import torch
-
 from launcher.workload.generate import Sampled, SamplingRequest, generate
 from launcher.workload.tokens import END, encode
 from launcher.workload.weights import build_model
+
 from tests.workload.running import TINY
 
 MODEL = build_model(TINY, seed=0).eval()

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from launcher.workload.weights import build_model, find_checkpoint, load_weights, save_model
 
 from launcher.config.workload import ModelConfig
 from launcher.errors import UserError
 from launcher.rundir import RunDir
-from launcher.workload.weights import build_model, find_checkpoint, load_weights, save_model
 from tests.workload.running import TINY
 
 

@@ -1,0 +1,39 @@
+"""Settings of the reference orchestrator."""
+
+from pydantic import Field
+
+from launcher.config.base import Duration, LargeInt, Section, SmallInt
+from launcher.config.wandb import WandbSection
+from launcher.config.workload import Handed, ModelConfig, TaskConfig
+
+
+class SamplingConfig(Section):
+    temperature: float = Field(1.0, gt=0, description="temperature of the samples that are trained on")
+    max_tokens: SmallInt = Field(8, ge=1, description="longest completion, in tokens")
+
+
+class OrchestratorSettings(WandbSection):
+    inference_url: str | None = Field(
+        None, description="URL[,URL...] of servers that already run; needs --no-inference"
+    )
+    prompts_per_step: LargeInt = Field(32, ge=1, description="prompts in a step")
+    samples_per_prompt: LargeInt = Field(
+        16, ge=2, description="samples for each prompt; advantages are relative to this group"
+    )
+    sampling: SamplingConfig = Field(default_factory=SamplingConfig)
+    evaluation_prompts: LargeInt = Field(128, ge=1, description="held-out prompts in an evaluation")
+    evaluation_interval: LargeInt = Field(
+        50, ge=0, description="steps between evaluations; 0 evaluates only at the start and the end"
+    )
+    inference_timeout: Duration = Field(
+        600.0, gt=0, description="how long to wait for a server to answer, at the start or after it was lost"
+    )
+    weights_timeout: Duration = Field(600.0, gt=0, description="how long to wait for the trainer's weights")
+
+
+class OrchestratorConfig(OrchestratorSettings, Handed):
+    max_steps: LargeInt = Field(175, ge=1, description="batches handed to the trainer")
+    max_async: LargeInt = Field(1, ge=0, description="how many updates old the sampling policy may be")
+    task: TaskConfig = Field(default_factory=TaskConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    model_name: str = Field("policy", description="the model to ask the server for")

@@ -1,0 +1,65 @@
+"""Settings of the reference trainers."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from launcher.config.base import Duration, LargeInt, Section, SmallInt
+from launcher.config.wandb import WandbSection
+from launcher.config.workload import Handed, ModelConfig, TaskConfig
+
+
+class OptimizerConfig(Section):
+    lr: float = Field(3e-3, gt=0, description="AdamW's learning rate after the warm-up")
+    warmup_steps: LargeInt = Field(10, ge=0, description="steps of linear warm-up")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
+    beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's first moment decay")
+    beta2: float = Field(0.99, ge=0, lt=1, description="AdamW's second moment decay")
+    max_norm: float = Field(1.0, gt=0, description="largest gradient norm; larger gradients are scaled down")
+
+
+class CheckpointConfig(Section):
+    interval: LargeInt = Field(50, ge=0, description="steps between checkpoints; 0 writes only the last one")
+    keep: SmallInt = Field(2, ge=1, description="number of newest checkpoints to keep")
+
+
+class TrainerSettings(WandbSection):
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
+    checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
+
+
+class PolicyLossConfig(Section):
+    clip_low: float = Field(0.2, gt=0, lt=1, description="importance ratios below 1 - clip_low are clipped")
+    clip_high: float = Field(0.28, gt=0, description="importance ratios above 1 + clip_high are clipped")
+    entropy: float = Field(0.02, ge=0, description="weight of the entropy bonus")
+    exploration: float = Field(0.02, ge=0, description="weight of the term that keeps every token possible")
+
+
+class RLTrainerSettings(TrainerSettings):
+    loss: PolicyLossConfig = Field(default_factory=PolicyLossConfig)
+    batch_timeout: Duration = Field(600.0, gt=0, description="how long to wait for the orchestrator's next batch")
+
+
+class RLTrainerConfig(RLTrainerSettings, Handed):
+    max_steps: LargeInt = Field(175, ge=1, description="updates of the policy")
+
+
+class DataConfig(Section):
+    path: Path | None = Field(None, description="JSONL file with prompt and completion; default: pairs of the task")
+    validation_share: float = Field(0.1, gt=0, lt=1, description="share of the file that is held out")
+    train_pairs: LargeInt = Field(20_000, ge=1, description="pairs taken from the task when there is no file")
+    validation_pairs: LargeInt = Field(
+        256, ge=1, description="held-out pairs taken from the task when there is no file"
+    )
+
+
+class SFTTrainerSettings(TrainerSettings):
+    data: DataConfig = Field(default_factory=DataConfig)
+    batch_size: LargeInt = Field(256, ge=1, description="sequences in a step, over all ranks")
+    validation_interval: LargeInt = Field(25, ge=1, description="steps between evaluations on the held-out pairs")
+
+
+class SFTTrainerConfig(SFTTrainerSettings, Handed):
+    max_steps: LargeInt = Field(150, ge=1, description="updates of the model")
+    task: TaskConfig = Field(default_factory=TaskConfig)
