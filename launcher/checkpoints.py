@@ -1,4 +1,4 @@
-"""Finds the complete `step_N` files and directories: checkpoints, weights, rollouts."""
+"""Finds the complete `step_N` files and directories: checkpoints, weights, rollouts; and the model in a directory."""
 
 import re
 from pathlib import Path
@@ -15,3 +15,11 @@ def steps_in(directory: Path) -> list[int]:
 def newest_checkpoint(run: RunDir) -> int | None:
     """The step of the reference trainer's newest checkpoint. None without one."""
     return max(steps_in(run.checkpoints), default=None)
+
+
+def model_directory(path: Path) -> Path | None:
+    """`path`, if it holds a model in Hugging Face's layout, or the newest checkpoint of the run that it holds."""
+    if (path / "config.json").is_file():
+        return path
+    newest = newest_checkpoint(RunDir(path)) if path.is_dir() else None
+    return None if newest is None else RunDir(path).checkpoint(newest)

@@ -19,6 +19,16 @@ def gpu_count() -> int:
     return _ask_nvml(lambda nvml: int(nvml.nvmlDeviceGetCount()), 0)
 
 
+def gpu_memory() -> int:
+    """The memory of the smallest GPU of this machine, in bytes. 0 without one."""
+    return _ask_nvml(lambda nvml: min(_memories(nvml), default=0), 0)
+
+
+def _memories(nvml: Any) -> Iterator[int]:
+    for gpu in range(nvml.nvmlDeviceGetCount()):
+        yield int(nvml.nvmlDeviceGetMemoryInfo(nvml.nvmlDeviceGetHandleByIndex(gpu)).total)
+
+
 def gpu_processes() -> list[GpuProcess]:
     """The processes that compute on this machine's GPUs, whoever owns them."""
     return _ask_nvml(lambda nvml: list(_gpu_processes(nvml)), [])

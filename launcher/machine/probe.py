@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import launcher
-from launcher.config.run import RLConfig, RunConfig, started_processes
+from launcher.config.run import RLConfig, SFTConfig, is_reference, started_processes
 from launcher.config.wandb import WandbConfig, over_environment
 from launcher.errors import UserError
 from launcher.machine.env_file import read_env_file
-from launcher.machine.gpus import gpu_count
+from launcher.machine.gpus import gpu_count, gpu_memory
 from launcher.machine.interpreters import check_torch, find_python
+from launcher.machine.model_size import model_size
 from launcher.machine.programs import check_code
 from launcher.machine.wandb_login import is_logged_in
 from launcher.plan.environment import child_environment
@@ -22,7 +23,7 @@ from launcher.plan.nodes import Nodes
 from launcher.plan.spec import Machine, Plan
 
 
-def probe(config: RunConfig, run_id: str | None = None, nodes: Nodes | None = None) -> Machine:
+def probe(config: RLConfig | SFTConfig, run_id: str | None = None, nodes: Nodes | None = None) -> Machine:
     """The machine as the plan sees it. `run_id` comes from an earlier attempt, `nodes` from a run on several nodes.
 
     Raises UserError for a port in use, a missing interpreter or a missing env file.
@@ -39,6 +40,8 @@ def probe(config: RunConfig, run_id: str | None = None, nodes: Nodes | None = No
         cwd=Path.cwd(),
         cpus=len(os.sched_getaffinity(0)),
         gpus=visible_gpus(os.environ),
+        gpu_memory=gpu_memory(),
+        model=model_size(config.trainer.model.name) if is_reference(config.trainer) else None,
         variables=frozenset(os.environ),
         free_port=port,
         search_paths={name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},

@@ -8,6 +8,7 @@ from typing import Literal
 
 from launcher.borders.values import Label, Name, PathText
 from launcher.config.wandb import WandbConfig
+from launcher.plan.memory import ModelSize
 from launcher.plan.nodes import Nodes
 from launcher.rundir import RunDir
 
@@ -37,6 +38,8 @@ class Machine:
     cwd: Path
     cpus: int = 1
     gpus: tuple[str, ...] = ()  # as CUDA_VISIBLE_DEVICES names them: indices, UUIDs or MIG names
+    gpu_memory: int = 0  # bytes of the smallest GPU; 0 if unknown
+    model: ModelSize | None = None  # of the model that is trained, if it is known here
     variables: frozenset[str] = frozenset()  # names of the environment's variables, not their values
     free_port: int = 0
     run_id: str = ""  # a random one, for W&B

@@ -82,10 +82,10 @@ def test_eight_ranks_run_on_a_machine_without_gpus(finished: tuple[Launcher, Lau
 def test_the_trainer_starts_by_hand_as_the_documents_show(finished: tuple[Launcher, Launched]) -> None:
     launcher = finished[0]
     config = launcher.directory / "sft.toml"
-    config.write_text("max_steps = 2\n[model]\nlayers = 1\n")
+    config.write_text("max_steps = 2\n[model.tiny]\nlayers = 1\n")
     torchrun = ["python", "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "launcher.workload.sft"]
     done = subprocess.run(
-        [*torchrun, "@", str(config), "--output-dir", "by-hand", "--model.dim", "32"],
+        [*torchrun, "@", str(config), "--output-dir", "by-hand", "--model.tiny.dim", "32"],
         cwd=launcher.directory,
         env=launcher.environment,
         capture_output=True,

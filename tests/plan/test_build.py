@@ -253,12 +253,12 @@ def test_each_component_is_handed_what_the_run_shares(config: RLConfig | SFTConf
 
 def test_each_component_is_handed_its_own_settings_and_the_runs_steps() -> None:
     plan = plan_of(
-        rl("--max-steps", "9", "--max-async", "3", "--trainer.optimizer.lr", "0.5", "--trainer.model.dim", "32")
+        rl("--max-steps", "9", "--max-async", "3", "--trainer.optimizer.lr", "0.5", "--trainer.model.tiny.dim", "32")
     )
     trainer, orchestrator = file(plan, "trainer.toml"), file(plan, "orchestrator.toml")
     assert (trainer["max_steps"], orchestrator["max_steps"], orchestrator["max_async"]) == (9, 9, 3)
     assert trainer["optimizer"]["lr"] == 0.5  # type: ignore[index]
-    assert file(plan, "inference.toml")["model"]["dim"] == 32  # type: ignore[index]
+    assert file(plan, "inference.toml")["model"]["tiny"]["dim"] == 32  # type: ignore[index]
 
 
 @pytest.mark.parametrize(("port", "expected"), [("0", 4321), ("8000", 8000)])

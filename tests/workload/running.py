@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from launcher.workload.weights import build_model
+
 from launcher.config.workload import ModelConfig
 from launcher.rundir import RunDir
 from launcher.workload.serving.engine import Engine
 from launcher.workload.serving.http import Access
 from launcher.workload.serving.server import Server, bind, make_app
-from launcher.workload.weights import build_model
 from tests.waiting import until
 
 TINY = ModelConfig(layers=1, dim=16, heads=2, context=32, device="cpu")

@@ -5,13 +5,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from launcher.workload.weights import build_model, save_model
 
 from launcher.checkpoints import steps_in
 from launcher.rundir import RunDir
 from launcher.workload.files import appearing
 from launcher.workload.metric_names import ORCHESTRATOR
 from launcher.workload.rollout.handover import ATTEMPT, Sample, has_batch, make_batch, read_batch, write_batch
-from launcher.workload.weights import build_model, save_model
 from tests.waiting import until
 from tests.workload.running import TINY, finished, serving, started
 

@@ -3,13 +3,12 @@
 import re
 from pathlib import Path
 
-from launcher.checkpoints import steps_in
+from launcher.checkpoints import model_directory
 from launcher.config.workload import TINY, Handed, ModelConfig
 from launcher.errors import UserError
 from launcher.rundir import RunDir
 from launcher.workload.models.tiny import make_tiny
 
-CONFIG = "config.json"
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 ALLOWED = "name tiny, a directory with config.json, the output directory of a run, or a hub id such as Qwen/Qwen3-0.6B"
 
@@ -29,13 +28,10 @@ def find_model(config: ModelConfig, handed: Handed) -> str:
 def resolve(name: str) -> str:
     """A directory or a hub id. Raises UserError when a path leads nowhere, or to no model."""
     path = Path(name).expanduser()
-    if (path / CONFIG).is_file():
-        return str(path)
-    steps = steps_in(RunDir(path).checkpoints) if path.is_dir() else []
-    if steps:
-        return str(RunDir(path).checkpoint(steps[-1]))
+    if directory := model_directory(path):
+        return str(directory)
     if path.exists():
-        raise UserError(f"there is no model at {path}: it has neither {CONFIG} nor checkpoints/", ALLOWED)
+        raise UserError(f"there is no model at {path}: it has neither config.json nor checkpoints/", ALLOWED)
     if not _HUB_ID.fullmatch(name) or name.startswith("."):
         raise UserError(f"there is no model at {path}", ALLOWED)
     return name

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from launcher.workload.tokens import END, encode
+from launcher.workload.weights import build_model, save_model
 
 from launcher.errors import UserError
 from launcher.workload.rollout.client import CompletionRequest, InferenceClient, InferenceServers, ServerLost
 from launcher.workload.serving.engine import Engine
 from launcher.workload.serving.server import bind
-from launcher.workload.tokens import END, encode
-from launcher.workload.weights import build_model, save_model
 from tests.workload.running import TINY, serving
 
 ASKED = CompletionRequest(["ab>", "cd>"], n=3, temperature=1.0, max_tokens=6, seed=0)

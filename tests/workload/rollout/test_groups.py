@@ -1,12 +1,12 @@
 import math
 
 import pytest
+from launcher.workload.tokens import END, encode
 
 from launcher.errors import UserError
 from launcher.workload.rollout.groups import RolloutGroup, group_metrics, score
 from launcher.workload.rollout.handover import Sample
 from launcher.workload.task import ReverseText
-from launcher.workload.tokens import END, encode
 
 
 def samples(*texts: str) -> list[Sample]:

@@ -1,6 +1,8 @@
 from pathlib import Path
 
 import numpy as np
+from launcher.workload.tokens import END
+from launcher.workload.weights import build_model, save_model
 
 from launcher.rundir import RunDir
 from launcher.workload.files import appearing
@@ -13,8 +15,6 @@ from launcher.workload.rollout.handover import (
     read_batch,
     write_batch,
 )
-from launcher.workload.tokens import END
-from launcher.workload.weights import build_model, save_model
 from tests.workload.running import TINY
 
 SAMPLES = [Sample([END, 1], [2, END], [-0.5, -0.25]), Sample([END, 1, 1], [3, 4, END], [-1.0, -2.0, -3.0])]

@@ -13,12 +13,12 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 import torch
+from launcher.workload.weights import build_model, save_model
 from safetensors.torch import load_file, save_file
 
 from launcher.workload.serving import engine as engine_module
 from launcher.workload.serving import http
 from launcher.workload.serving.engine import Engine
-from launcher.workload.weights import build_model, save_model
 from tests.waiting import until
 from tests.workload.running import TINY, serving
 

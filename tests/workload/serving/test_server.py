@@ -9,12 +9,12 @@ from pathlib import Path
 import httpx
 import openai
 import pytest
+from launcher.workload.tokens import END_TEXT
+from launcher.workload.weights import build_model, save_model
 
 from launcher.config.workload import ModelConfig
 from launcher.errors import UserError
 from launcher.workload.serving.server import bind
-from launcher.workload.tokens import END_TEXT
-from launcher.workload.weights import build_model, save_model
 from tests.waiting import until
 from tests.workload.running import TINY, TINY_MODEL, finished, serving, started
 

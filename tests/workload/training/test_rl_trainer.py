@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 import torch
+from launcher.workload.generate import SamplingRequest, generate
+from launcher.workload.tokens import END, encode
+from launcher.workload.weights import build_model
 from safetensors.torch import load_file
 
 from launcher.checkpoints import steps_in
 from launcher.config.training import CheckpointConfig, PolicyLossConfig, RLTrainerConfig
 from launcher.errors import UserError
 from launcher.rundir import RunDir
-from launcher.workload.generate import SamplingRequest, generate
 from launcher.workload.metric_names import RL_TRAINER
 from launcher.workload.rollout.handover import Sample, make_batch, write_batch
-from launcher.workload.tokens import END, encode
 from launcher.workload.training.rl_trainer import token_terms, train
-from launcher.workload.weights import build_model
 from tests.waiting import until
 from tests.workload.conftest import Run
 from tests.workload.running import TINY, TINY_MODEL, finished, has_step, started

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from launcher.workload.weights import build_model, save_model
 from safetensors.torch import load_file
 
 from launcher.config.training import CheckpointConfig, DataConfig, SFTTrainerConfig
@@ -16,7 +17,6 @@ from launcher.workload.metric_names import SFT_TRAINER
 from launcher.workload.ranks import World
 from launcher.workload.training import sft_trainer
 from launcher.workload.training.sft_trainer import train
-from launcher.workload.weights import build_model, save_model
 from tests.waiting import until
 from tests.workload.conftest import Run
 from tests.workload.running import TINY, TINY_MODEL, finished, has_step, model_bytes, started

@@ -1,0 +1,102 @@
+"""What a model takes of each GPU's memory: weights, gradients, optimizer and activations, by calculation.
+
+AdamW with float32 master weights keeps 16 bytes a parameter: weights, gradients and two moments of 4 bytes each
+(Rajbhandari et al., 2020, section 3.1, with gradients in float32). Activations are counted as what a decoder layer
+keeps for its backward pass in bfloat16, with an attention that never builds its matrix (Dao et al., 2022).
+"""
+
+from dataclasses import dataclass
+
+HALF, FULL = 2, 4  # bytes of a bfloat16 and of a float32
+MOMENTS = 2
+CHUNK = 1024  # tokens whose logits exist at one time
+LOGITS = 3  # float32 copies of them: logits, their softmax, their gradient
+RESIDUAL = 6  # inputs of the norms, the attention and the sums, in widths of the residual stream
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """The numbers of a decoder, from its config.json."""
+
+    layers: int
+    width: int  # of the residual stream
+    queries: int  # heads x head_dim
+    keys: int  # key-value heads x head_dim
+    inner: int  # of the feed-forward layer; with experts, of those that a token passes
+    all_inner: int  # with experts, of all of them
+    matrices: int  # of the feed-forward layer: 3 with a gate, 2 without
+    vocabulary: int
+    positions: int  # learned ones, 0 with rotary embeddings
+    is_tied: bool
+
+    @property
+    def layer(self) -> int:
+        """Parameters of a decoder layer; norms and biases are left out, which are below a thousandth."""
+        attention = 2 * self.width * (self.queries + self.keys)
+        return attention + self.matrices * self.width * self.all_inner
+
+    @property
+    def embeddings(self) -> int:
+        """Parameters outside the layers."""
+        return self.width * (self.vocabulary * (1 if self.is_tied else 2) + self.positions)
+
+    @property
+    def parameters(self) -> int:
+        return self.layers * self.layer + self.embeddings
+
+
+@dataclass(frozen=True)
+class Training:
+    """How it is trained, as far as it decides the memory of a GPU."""
+
+    ranks: int
+    is_sharded: bool  # FSDP2; DDP keeps everything on every rank
+    tokens: int  # of a micro-batch
+    recomputes: bool  # activation checkpointing
+    adapter: int = 0  # LoRA's rank; 0 trains all parameters
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on one GPU."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.gradients + self.optimizer + self.activations
+
+
+def training_memory(size: ModelSize, how: Training) -> Memory:
+    """What one rank of the trainer takes."""
+    share = how.ranks if how.is_sharded else 1
+    trained = size.parameters if not how.adapter else _adapter(size, how.adapter)
+    kept = size.parameters + (trained if how.adapter else 0)
+    # the embeddings and two layers, one at work and one on its way, are gathered in bfloat16; DDP casts all of them
+    gathered = HALF * (size.embeddings + 2 * size.layer if how.is_sharded else size.parameters)
+    return Memory(
+        weights=FULL * kept // share + gathered,
+        gradients=FULL * trained // share,
+        optimizer=MOMENTS * FULL * trained // share,
+        activations=_activations(size, how),
+    )
+
+
+def _adapter(size: ModelSize, rank: int) -> int:
+    """LoRA's parameters on all linear layers (Hu et al., 2021): two thin matrices beside each."""
+    attention = 2 * (size.width + size.queries) + 2 * (size.width + size.keys)
+    return size.layers * rank * (attention + size.matrices * (size.width + size.inner))
+
+
+def _activations(size: ModelSize, how: Training) -> int:
+    layer = RESIDUAL * size.width + 2 * (size.queries + size.keys) + size.matrices * size.inner
+    kept = size.layers * size.width + layer if how.recomputes else size.layers * layer
+    return HALF * how.tokens * kept + LOGITS * FULL * min(CHUNK, how.tokens) * size.vocabulary
+
+
+def serving_memory(size: ModelSize, ranks: int) -> int:
+    """The weights in bfloat16 on one of `ranks` GPUs, in bytes; the cache of keys and values takes what is left."""
+    return HALF * size.parameters // ranks

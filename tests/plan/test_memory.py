@@ -1,0 +1,45 @@
+from dataclasses import replace
+
+from launcher.plan.memory import ModelSize, Training, serving_memory, training_memory
+
+QWEN3_8B = ModelSize(
+    layers=36,
+    width=4096,
+    queries=4096,
+    keys=1024,
+    inner=12288,
+    all_inner=12288,
+    matrices=3,
+    vocabulary=151936,
+    positions=0,
+    is_tied=False,
+)
+EIGHT = Training(ranks=8, is_sharded=True, tokens=8192, recomputes=True)
+GB = 1e9
+
+
+def test_adamw_keeps_sixteen_bytes_a_parameter_and_shards_divide_them() -> None:
+    memory = training_memory(QWEN3_8B, EIGHT)
+    kept = memory.gradients + memory.optimizer
+    assert kept == 12 * QWEN3_8B.parameters // 8
+    whole = training_memory(QWEN3_8B, replace(EIGHT, is_sharded=False))
+    assert whole.optimizer == 8 * QWEN3_8B.parameters
+    assert memory.total < 80 * GB < whole.total
+
+
+def test_an_adapter_needs_hardly_any_gradients_and_moments() -> None:
+    memory = training_memory(QWEN3_8B, replace(EIGHT, adapter=16))
+    assert memory.gradients + memory.optimizer < 0.2 * GB
+    assert memory.total < training_memory(QWEN3_8B, EIGHT).total
+
+
+def test_recomputed_layers_keep_one_residual_stream_each() -> None:
+    kept = training_memory(QWEN3_8B, replace(EIGHT, recomputes=False)).activations
+    recomputed = training_memory(QWEN3_8B, EIGHT).activations
+    assert recomputed < kept / 4
+    assert recomputed > 2 * 8192 * 36 * 4096
+
+
+def test_a_server_keeps_its_weights_in_two_bytes_divided_by_its_gpus() -> None:
+    assert serving_memory(QWEN3_8B, 1) == 2 * QWEN3_8B.parameters
+    assert serving_memory(QWEN3_8B, 2) == QWEN3_8B.parameters
