@@ -1,15 +1,27 @@
 """Settings of the reference orchestrator."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from launcher.config.base import Duration, LargeInt, Section, SmallInt
 from launcher.config.wandb import WandbSection
 from launcher.config.workload import Handed, ModelConfig, TaskConfig
 
+Advantage = Literal["std", "mean"]
+
 
 class SamplingConfig(Section):
     temperature: float = Field(1.0, gt=0, description="temperature of the samples that are trained on")
     max_tokens: SmallInt = Field(8, ge=1, description="longest completion, in tokens")
+
+
+class EvaluationConfig(Section):
+    prompts: LargeInt = Field(128, ge=1, description="held-out prompts in an evaluation")
+    interval: LargeInt = Field(50, ge=0, description="steps between evaluations; 0: only at the start and the end")
+    samples: SmallInt = Field(
+        1, ge=1, description="samples for each prompt; 1 takes the likeliest completion, more are drawn for pass@k"
+    )
 
 
 class OrchestratorSettings(WandbSection):
@@ -20,11 +32,12 @@ class OrchestratorSettings(WandbSection):
     samples_per_prompt: LargeInt = Field(
         16, ge=2, description="samples for each prompt; advantages are relative to this group"
     )
+    max_in_flight: LargeInt = Field(256, ge=1, description="most groups that the servers are asked for at a time")
     sampling: SamplingConfig = Field(default_factory=SamplingConfig)
-    evaluation_prompts: LargeInt = Field(128, ge=1, description="held-out prompts in an evaluation")
-    evaluation_interval: LargeInt = Field(
-        50, ge=0, description="steps between evaluations; 0 evaluates only at the start and the end"
+    advantage: Advantage = Field(
+        "std", description="unit of the advantages: the group's standard deviation (GRPO), or the reward (Dr. GRPO)"
     )
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     inference_timeout: Duration = Field(
         600.0, gt=0, description="how long to wait for a server to answer, at the start or after it was lost"
     )

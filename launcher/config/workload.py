@@ -5,16 +5,20 @@ components share: it is the content of `configs/<component>.toml`, which the mod
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from launcher.config.base import Directory, Section, Seed, SmallInt
+from launcher.config.base import Directory, Duration, Section, Seed, SmallInt
 
 Device = Literal["auto", "cpu", "cuda"]
 DType = Literal["float32", "bfloat16"]
 
 TINY = "tiny"
+
+BUILTIN_TASKS = ("reverse", "arithmetic")
+TASK_FILES = (".jsonl", ".parquet")
+NAMED_REWARDS = ("exact", "contains", "number", "math")
 
 
 class LogConfig(Section):
@@ -45,9 +49,48 @@ class ModelConfig(Section):
     dtype: DType = Field("float32", description="type of the weights and of the arithmetic")
 
 
+def _task_name(name: str) -> str:
+    module, colon, attribute = name.partition(":")
+    if not (name in BUILTIN_TASKS or name.endswith(TASK_FILES) or (colon and module and attribute)):
+        raise ValueError(
+            f"{name!r} is no task: name {', '.join(BUILTIN_TASKS)}, a {' or '.join(TASK_FILES)} file, or module:Class"
+        )
+    return name
+
+
+def _reward_name(name: str) -> str:
+    module, colon, attribute = name.partition(":")
+    if not (name in NAMED_REWARDS or (colon and module and attribute)):
+        raise ValueError(f"{name!r} is no reward: name {', '.join(NAMED_REWARDS)}, or module:function")
+    return name
+
+
 class TaskConfig(Section):
-    target: str = Field("launcher.workload.task:ReverseText", description="the task, as module:Class")
+    """What is learned."""
+
+    name: Annotated[str, AfterValidator(_task_name)] = Field(
+        "reverse", description="the task: reverse, arithmetic, a .jsonl or .parquet file, or a class as module:Class"
+    )
     args: dict[str, Any] = Field({}, description="keyword arguments for the task's class")
+    reward: Annotated[str, AfterValidator(_reward_name)] = Field(
+        "exact",
+        description="how completions are compared with a file's answers: exact, contains, number, math, or a function "
+        "of yours as module:function, called with prompt, completion and answer",
+    )
+    reward_timeout: Duration = Field(
+        30.0, gt=0, description="how long one reward may take; one that takes longer or raises counts as 0"
+    )
+
+    @property
+    def file(self) -> Path | None:
+        """The file with prompts and answers, if the task is one."""
+        return Path(self.name).expanduser() if self.name.endswith(TASK_FILES) else None
+
+    @property
+    def function(self) -> tuple[str, str] | None:
+        """Module and name of the user's reward for a file, if there is one."""
+        module, colon, name = self.reward.partition(":")
+        return (module, name) if self.file and colon else None
 
 
 class Handed(Section):

@@ -5,7 +5,8 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
-from launcher.config.workload import TaskConfig
+from launcher.borders.problems import check_problems
+from launcher.config.workload import BUILTIN_TASKS, TaskConfig
 from launcher.errors import UserError
 from launcher.machine.interpreters import ANSWER_WITHIN
 from launcher.plan.program import python_code
@@ -71,7 +72,7 @@ def check_code(plan: Plan, spec: ProcessSpec, environment: Mapping[str, str]) ->
             raise UserError(f"{spec.name}: there is no script {code.script} in {spec.cwd}")
     if code and code.module is not None and not _is_ours(spec, code.module):
         _check_module(spec, environment, code.module)
-    if spec.task is not None and spec.task != TaskConfig().target:
+    if spec.task is not None:
         _check_task(spec, environment, spec.task)
 
 
@@ -85,12 +86,22 @@ def _check_module(spec: ProcessSpec, environment: Mapping[str, str], module: str
         raise UserError(f"{spec.name}: {trouble}", f"{where}; cwd names another place")
 
 
-def _check_task(spec: ProcessSpec, environment: Mapping[str, str], task: str) -> None:
-    module, _, name = task.partition(":")
-    trouble = _missing(spec, environment, module, name) if module and name else "not of the form module:Class"
-    if trouble:
-        hint = f"task.target is module:Class, and the module must be importable from {spec.cwd}"
-        raise UserError(f"task.target = {task!r}: {trouble}", hint)
+def _check_task(spec: ProcessSpec, environment: Mapping[str, str], task: TaskConfig) -> None:
+    """Raises UserError for a task that is not there, a broken file, or a reward that is not there."""
+    if task.file:
+        check_problems(spec.cwd / task.file, task.function is None)
+        if task.function:
+            _check_attribute(spec, environment, "task.reward", task.reward)
+        elif task.reward == "math" and _missing(spec, environment, "math_verify", None):
+            raise UserError("task.reward = 'math' needs the package math-verify", "pip install 'launch-rl[math]'")
+    elif task.name not in BUILTIN_TASKS:
+        _check_attribute(spec, environment, "task.name", task.name)
+
+
+def _check_attribute(spec: ProcessSpec, environment: Mapping[str, str], option: str, name: str) -> None:
+    module, _, attribute = name.partition(":")
+    if trouble := _missing(spec, environment, module, attribute):
+        raise UserError(f"{option} = {name!r}: {trouble}", f"the module must be importable from {spec.cwd}")
 
 
 def _missing(spec: ProcessSpec, environment: Mapping[str, str], module: str, attribute: str | None) -> str | None:

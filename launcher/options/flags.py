@@ -11,6 +11,7 @@ from launcher.errors import UserError
 from launcher.options.fields import ConfigField, Form, config_fields
 
 SHORT = {
+    "task.name": ("task",),
     "trainer.model.name": ("model",),
     "trainer.nproc": ("nproc", "nproc-per-node"),
     "trainer.torchrun.nnodes": ("nnodes", "trainer.nodes"),

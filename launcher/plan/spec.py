@@ -8,6 +8,7 @@ from typing import Literal
 
 from launcher.borders.values import Label, Name, PathText
 from launcher.config.wandb import WandbConfig
+from launcher.config.workload import TaskConfig
 from launcher.plan.memory import ModelSize
 from launcher.plan.nodes import Nodes
 from launcher.rundir import RunDir
@@ -94,7 +95,7 @@ class ProcessSpec:
     alive: Alive | None = None  # for what SERVES; None: not checked after it was ready
     progress: str | None = None  # regular expression whose names turn log lines into metrics
     ranks: Ranks | None = None  # set for torchrun
-    task: str | None = None  # the task, module:Class, for the reference workload
+    task: TaskConfig | None = None  # for the component of the reference workload that loads it
     restarts: int = 0  # how often the supervisor restarts it after a failure; for what SERVES
     may_exit: bool = False  # exit code 0 before the run's end is no failure; for what SERVES
     watchdog: float | None = None  # seconds without a log line or step that count as a hang

@@ -1,11 +1,12 @@
-"""Sample, score, hand over: groups of samples go to the trainer, and its new weights to the inference server.
+"""Sample, score, hand over: groups of samples go to the trainer, and its new weights to the inference servers.
 
 Started by `launch rl`; by hand, with the trainer and the inference server beside it and the same --output-dir:
 
     python -m launcher.workload.orchestrator @ orchestrator.toml --inference-url http://127.0.0.1:8000
 
-Batch N may be sampled by a policy that lags up to max_async updates behind the one that will learn from it: with 0
-sampling and training take turns, with 1 batch N + 1 is sampled while the trainer learns from batch N.
+Batch N holds groups of policies that lag at most max_async updates behind the one that will learn from it: with 0
+sampling and training take turns, with 1 batch N + 1 is sampled while the trainer learns from batch N. Groups are asked
+for ahead of their step, as far as max_async allows, and complete ones go first.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ import signal
 import sys
 import time
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 from launcher.config.rollout import OrchestratorConfig
 from launcher.errors import UserError
@@ -23,15 +25,22 @@ from launcher.numbers import three_digits
 from launcher.options.entry import load_component
 from launcher.workload.entry import forget_metrics, run_component, run_dir
 from launcher.workload.files import clear, resume_step
-from launcher.workload.rollout.client import CompletionRequest, InferenceServers, ServerLost
-from launcher.workload.rollout.groups import RolloutGroup, group_metrics, score
-from launcher.workload.rollout.handover import Sample, make_batch, newest_weights, write_batch
-from launcher.workload.task import Task, load_task
+from launcher.workload.models.find import find_model
+from launcher.workload.rollout.client import Completed, CompletionRequest, InferenceServers
+from launcher.workload.rollout.groups import RolloutGroup, group_metrics
+from launcher.workload.rollout.handover import make_batch, sample_of, write_batch
+from launcher.workload.rollout.policy import Policy
+from launcher.workload.rollout.sampler import Sampler
+from launcher.workload.rollout.scoring import Scorer
+from launcher.workload.rollout.threads import in_thread
+from launcher.workload.tasks import Prompt, Task, load_task
 
-POLL = 0.005  # seconds between looks at the directory of the weights
-RETRY = 0.5  # seconds before a server that was lost is asked once more
-LOSSES = 5  # of a server over one request, after which it is not asked again
+if TYPE_CHECKING:
+    from launcher.workload.rollout.texts import Texts
+
+POLL = 0.01  # seconds between looks for new weights while groups are in flight
 SHOWN_GROUPS = 4  # whose samples are logged, of every step that logs any
+MOST_SEEDS = 1 << 62
 
 
 def main() -> None:
@@ -59,139 +68,137 @@ async def _orchestrate(config: OrchestratorConfig) -> None:
     if config.inference_url is None:
         raise UserError("there is no inference_url", "type --inference-url http://HOST:PORT")
     task = load_task(config.task)
-    async with InferenceServers(config.inference_url, config.model_name) as client:
+    async with InferenceServers(config.inference_url, config.model_name, "builtin") as client:
         await Orchestrator(config, task, client).run_to_the_end()
 
 
 class Orchestrator:
     def __init__(self, config: OrchestratorConfig, task: Task, client: InferenceServers) -> None:
-        self.config, self.task, self.client = config, task, client
+        self.config, self.task = config, task
         self.run = run_dir(config)
         self.first = resume_step(self.run)  # updates before this attempt
-        self.policy_step = -1  # updates behind the weights that the server has
-        self.evaluated = -1  # of them, when the policy was last evaluated
+        self.policy = Policy(self.run, client, config.inference_timeout, config.weights_timeout)
+        self.scorer = Scorer(task, config.task.reward_timeout)
+        self.sampler = Sampler(self.sample, self.first * config.prompts_per_step, config.max_in_flight)
+        self.places = asyncio.Semaphore(config.max_in_flight)  # for the prompts of an evaluation
+        self.evaluated = -1  # updates of the policy that was last evaluated
 
     async def run_to_the_end(self) -> None:
         forget_metrics(self.run, self.first)
         clear(self.run.rollouts)
-        with waiting_for(f"inference at {self.client.url} to be ready"):
-            await self.client.wait_until_ready(self.config.inference_timeout)
-        get_logger().info("inference at {} is ready", self.client.url)
-        await self.load_weights(self.first, self.first)
+        await self.get_ready()
         if self.first == 0:
             get_monitor().log(await self.evaluate(), step=0)
         for step in range(self.first + 1, self.config.max_steps + 1):
             await self.hand_over(step)
+        await self.sampler.close()
         if self.evaluated < self.config.max_steps:
-            await self.load_weights(self.config.max_steps, self.config.max_steps)
+            await self.policy.reach(self.config.max_steps, self.config.max_steps)
             get_monitor().log(await self.evaluate(), self.config.max_steps)
 
+    async def get_ready(self) -> None:
+        """Load the tokenizer while the server starts, and give it the first weights."""
+        _, texts = in_thread(self.load_texts)
+        await self.policy.wait_until_ready()
+        self.texts = await texts
+        await self.policy.reach(self.first, self.first)
+
+    def load_texts(self) -> "Texts":
+        from launcher.workload.rollout.texts import Texts  # imports transformers
+
+        return Texts(find_model(self.config.model, self.config))
+
     async def hand_over(self, step: int) -> None:
-        """Make the batch for one update, as soon as the policy is new enough."""
+        """Make the batch for one update, as soon as there are enough groups that are new enough."""
         started = time.perf_counter()
-        await self.load_weights(max(self.first, step - 1 - self.config.max_async), step - 1)
+        oldest = max(self.first, step - 1 - self.config.max_async)
+        await self.policy.reach(oldest, step - 1)
         waited = time.perf_counter() - started
-        evaluation = await self.evaluate() if self.is_evaluation_due else {}
-
-        sampling_started = time.perf_counter()
-        groups = await self.sample(step)
-        sampled = time.perf_counter() - sampling_started
+        groups, evaluation = await self.gather(step, oldest)
         samples = [sample for group in groups for sample in group.samples]
-        advantages = [advantage for group in groups for advantage in group.advantages]
-        temperature = self.config.sampling.temperature
-        write_batch(self.run, step, make_batch(samples, advantages, self.policy_step, temperature))
+        advantages = [advantage for group in groups for advantage in group.advantages(self.config.advantage)]
+        write_batch(self.run, step, make_batch(samples, advantages, self.config.sampling.temperature))
+        spent = time.perf_counter() - started
+        times = {"time/wait_for_weights_s": waited, "time/rollout_s": spent - waited, "time/step_s": spent}
+        self.report(step, groups, evaluation | times)
 
-        times = {"time/wait_for_weights_s": waited, "time/rollout_s": sampled}
-        self.report(step, groups, evaluation | times | {"time/step_s": time.perf_counter() - started})
-
-    async def load_weights(self, oldest: int, newest: int) -> None:
-        """Give the server the newest weights of these steps, once there are any; it may have them already."""
-        deadline = time.monotonic() + self.config.weights_timeout
-        with waiting_for(f"weights {oldest}"):
-            while (step := newest_weights(self.run, max(oldest, self.policy_step), newest)) is None:
-                if time.monotonic() > deadline:
-                    waited = f"after {self.config.weights_timeout:g} s"
-                    raise UserError(f"no weights of step {oldest} {waited}", "is the trainer alive? see its log")
-                await asyncio.sleep(POLL)
-        if step > self.policy_step:
-            try:
-                with waiting_for(f"inference to load weights {step}"):
-                    await self.client.load_weights(self.run.weights(step), step)
-                self.policy_step = step
-            except ServerLost as lost:
-                await self.recover(lost)
-
-    async def ask(self, request: CompletionRequest) -> list[list[Sample]]:
-        """The samples. A server that is lost meanwhile is asked again for all, since its policy may be a newer one."""
-        for _ in range(LOSSES):
-            try:
-                return await self.client.sample(request)
-            except ServerLost as error:
-                lost = error
-                await self.recover(lost)
-        raise lost
-
-    async def recover(self, lost: ServerLost) -> None:
-        """Wait until the server is back, and give it the newest weights before it is asked for anything."""
-        get_logger().warning("{}; waiting for it up to {:g} s", lost.message, self.config.inference_timeout)
-        deadline = time.monotonic() + self.config.inference_timeout
-        while True:
-            with waiting_for("inference to come back"):
-                await self.client.wait_until_ready(self.config.inference_timeout)
-            step = newest_weights(self.run, max(self.first, self.policy_step), self.config.max_steps)
-            assert step is not None  # the trainer keeps those of the policy that sampled last
-            try:
-                await self.client.load_weights(self.run.weights(step), step)
-                break
-            except ServerLost:
-                if time.monotonic() > deadline:
-                    raise
-                await asyncio.sleep(RETRY)  # it may be on its way down, and answer for a moment longer
-        self.policy_step = step
-        get_logger().info("inference at {} is back, with the weights of step {}", self.client.url, step)
-
-    async def sample(self, step: int) -> list[RolloutGroup]:
-        """The scored groups of one step."""
-        count, sampling = self.config.prompts_per_step, self.config.sampling
-        prompts = self.task.prompts(self.config.seed, (step - 1) * count, count)
-        seed = self.config.seed * 1_000_003 + step
-        asked = CompletionRequest(
-            prompts, self.config.samples_per_prompt, sampling.temperature, sampling.max_tokens, seed
-        )
+    async def gather(self, step: int, oldest: int) -> tuple[list[RolloutGroup], dict[str, float]]:
+        """The groups of one step; meanwhile the servers get each new policy, and an evaluation when it is due."""
+        config, evaluation = self.config, dict[str, float]()
         with waiting_for(f"samples of batch {step} from inference"):
-            samples = await self.ask(asked)
-        return [score(self.task, prompt, group) for prompt, group in zip(prompts, samples, strict=True)]
+            while True:
+                await self.policy.reach(oldest, step - 1)
+                evaluation |= await self.evaluate() if self.is_evaluation_due else {}
+                groups = self.sampler.take(config.prompts_per_step, oldest)
+                if groups is not None:
+                    return groups, evaluation
+                last = min(self.policy.step + 1 + config.max_async, config.max_steps)  # step for which it may sample
+                self.sampler.fill((last - step + 1) * config.prompts_per_step)
+                await self.sampler.wait(POLL)
+
+    # --- sampling ---
+
+    async def sample(self, index: int) -> RolloutGroup:
+        """The group of one prompt; what is drawn depends on the run's seed and the prompt's index."""
+        config = self.config
+        (prompt,) = self.task.prompts(config.seed, index, 1)
+        seed = (config.seed * 1_000_003 + index) % MOST_SEEDS
+        return await self.complete(index, prompt, config.samples_per_prompt, config.sampling.temperature, seed)
+
+    async def complete(self, index: int, prompt: Prompt, n: int, temperature: float, seed: int) -> RolloutGroup:
+        """`n` completions of a prompt and their rewards."""
+        tokens = self.texts.tokens(prompt)
+        request = CompletionRequest(tokens, n, temperature, self.config.sampling.max_tokens, seed)
+        completed: list[Completed] = await self.policy.ask(request)
+        texts = [self.texts.text(each.tokens) for each in completed]
+        return RolloutGroup(
+            index,
+            prompt,
+            [sample_of(tokens, each.tokens, each.logprobs, each.policy_step) for each in completed],
+            texts,
+            [each.is_cut for each in completed],
+            await self.scorer.score(prompt, texts),
+        )
 
     # --- evaluation ---
 
     @property
     def is_evaluation_due(self) -> bool:
-        interval = self.config.evaluation_interval
-        return interval > 0 and self.policy_step // interval > self.evaluated // interval
+        interval = self.config.evaluation.interval
+        return interval > 0 and self.policy.step // interval > self.evaluated // interval
 
     async def evaluate(self) -> dict[str, float]:
         """The mean reward of the likeliest completion of each held-out prompt."""
-        prompts = self.task.held_out(self.config.evaluation_prompts)
-        asked = CompletionRequest(prompts, n=1, temperature=0.0, max_tokens=self.config.sampling.max_tokens, seed=0)
+        prompts = self.task.held_out(self.config.evaluation.prompts)
         with waiting_for("samples of an evaluation from inference"):
-            samples = await self.ask(asked)
-        groups = [score(self.task, *pair) for pair in zip(prompts, samples, strict=True)]
+            groups = await asyncio.gather(*(self.evaluate_one(*pair) for pair in enumerate(prompts)))
         reward = fmean(group.rewards[0] for group in groups)
-        self.evaluated = self.policy_step
-        get_logger().info("evaluation after {} updates: mean reward {}", self.policy_step, three_digits(reward))
-        return {"evaluation/reward": reward, "evaluation/policy_step": self.policy_step}
+        self.evaluated = self.policy.step
+        get_logger().info("evaluation after {} updates: mean reward {}", self.policy.step, three_digits(reward))
+        return {"evaluation/reward": reward, "evaluation/policy_step": self.policy.step}
+
+    async def evaluate_one(self, index: int, prompt: Prompt) -> RolloutGroup:
+        async with self.places:
+            return await self.complete(index, prompt, 1, 0.0, index)
 
     # --- what people see ---
 
     def report(self, step: int, groups: list[RolloutGroup], metrics: dict[str, float]) -> None:
         """Log the step, on the console in one line."""
-        metrics = group_metrics(groups) | metrics | {"policy/lag": step - 1 - self.policy_step}
+        lag = fmean(step - 1 - sample.policy_step for group in groups for sample in group.samples)
+        counts = {
+            "policy/lag": lag,
+            "groups/stale": self.sampler.count_stale(),
+            "reward/failed": self.scorer.count_failed(),
+        }
+        metrics = group_metrics(groups) | metrics | counts
         monitor = get_monitor()
         monitor.log(metrics, step)
         if monitor.wants_extras(step):
-            monitor.log_samples(step, [row for group in groups[:SHOWN_GROUPS] for row in group.describe()])
+            kind = self.config.advantage
+            monitor.log_samples(step, [row for group in groups[:SHOWN_GROUPS] for row in group.describe(kind)])
             rewards = [reward for group in groups for reward in group.rewards]
-            advantages = [advantage for group in groups for advantage in group.advantages]
+            advantages = [advantage for group in groups for advantage in group.advantages(kind)]
             monitor.log_distributions(step, {"reward": rewards, "advantage": advantages})
         get_logger().info(
             "step {}/{} | reward {} | solved {:.2f} | length {:.1f} | lag {} | {:.2f} s, {:.2f} s of it waiting",
@@ -200,7 +207,7 @@ class Orchestrator:
             three_digits(metrics["reward/mean"]),
             metrics["groups/solved"],
             metrics["completion/length"],
-            metrics["policy/lag"],
+            three_digits(lag),
             metrics["time/step_s"],
             metrics["time/wait_for_weights_s"],
         )

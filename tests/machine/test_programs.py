@@ -115,7 +115,7 @@ def test_what_a_component_before_it_may_prepare_is_not_looked_for(here: Path) ->
 
 @pytest.mark.parametrize("task", ["tasks:Mine", "tasks:Borrowed", "any:Thing", "moving.x:Thing"])
 def test_a_task_that_is_there_or_may_be_is_taken(here: Path, task: str) -> None:
-    check(rl("--task.target", task), here)
+    check(rl("--task", task), here)
 
 
 @pytest.mark.parametrize(
@@ -123,12 +123,36 @@ def test_a_task_that_is_there_or_may_be_is_taken(here: Path, task: str) -> None:
     [
         ("tasks:Yours", "the module tasks has no Yours"),
         ("nowhere:Mine", "there is no module nowhere"),
-        ("tasks", "not of the form module:Class"),
-        ("tasks:", "not of the form module:Class"),
     ],
 )
 def test_a_task_that_is_not_there_is_refused(here: Path, task: str, trouble: str) -> None:
-    for config in (rl("--task.target", task), sft("--task.target", task)):
-        with pytest.raises(UserError, match=f"task.target = '{task}': {trouble}"):
+    for config in (rl("--task", task), sft("--task", task)):
+        with pytest.raises(UserError, match=f"task.name = '{task}': {trouble}"):
             check(config, here)
-    check(sft("--task.target", task, "--trainer.module", "pack.train"), here)
+    check(sft("--task", task, "--trainer.module", "pack.train"), here)
+
+
+@pytest.mark.parametrize("task", ["tasks", "tasks:", "reversed", "sums.json"])
+def test_a_task_that_can_be_none_is_refused_with_what_is_allowed(task: str) -> None:
+    with pytest.raises(
+        UserError, match=r"is no task: name reverse, arithmetic, a \.jsonl or \.parquet file, or module:Class"
+    ):
+        rl("--task", task)
+
+
+def test_a_broken_line_of_a_tasks_file_and_a_reward_that_is_not_there_are_refused_before_the_start(here: Path) -> None:
+    (here / "sums.jsonl").write_text('{"prompt": "2+3=", "answer": "5"}\n' * 3)
+    check(rl("--task", "sums.jsonl"), here)
+    check(rl("--task", "sums.jsonl", "--task.reward", "tasks:Mine"), here)
+    with pytest.raises(UserError, match=r"task.reward = 'tasks:Yours': the module tasks has no Yours"):
+        check(rl("--task", "sums.jsonl", "--task.reward", "tasks:Yours"), here)
+    with (here / "sums.jsonl").open("a") as file:
+        file.write('{"prompt": "2+3="}\n')
+    with pytest.raises(UserError, match=f"{here}/sums.jsonl, line 4 has no answer"):
+        check(rl("--task", "sums.jsonl"), here)
+    check(rl("--task", "sums.jsonl", "--task.reward", "tasks:Mine"), here)
+
+
+def test_a_reward_that_is_none_is_refused_with_what_is_allowed() -> None:
+    with pytest.raises(UserError, match="'best' is no reward: name exact, contains, number, math, or module:function"):
+        rl("--task.reward", "best")

@@ -1,14 +1,13 @@
 """Groups of samples of one prompt: their rewards, and how much better than its group each of them is."""
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, pstdev
 from typing import Any
 
-from launcher.errors import UserError
+from launcher.config.rollout import Advantage
 from launcher.workload.rollout.handover import Sample
-from launcher.workload.task import Task
-from launcher.workload.tokens import decode
+from launcher.workload.tasks import Prompt
 
 SOLVED = 1.0  # the reward from which on a sample counts as solved
 TINY = 1e-4  # in place of a standard deviation of zero
@@ -16,17 +15,30 @@ TINY = 1e-4  # in place of a standard deviation of zero
 
 @dataclass(frozen=True)
 class RolloutGroup:
-    """The samples of one prompt."""
+    """The samples of one prompt; its lists are of one length."""
 
-    prompt: str
+    index: int  # of the prompt, in the task's stream
+    prompt: Prompt
     samples: list[Sample]
-    rewards: list[float]  # one for each sample
+    texts: list[str]
+    cut: list[bool]  # true for a sample that had no room for its end
+    rewards: list[float]
+
+    def advantages(self, kind: Advantage) -> list[float]:
+        """How much better than the group's mean each reward is.
+
+        `std`: in the group's standard deviations (GRPO: Shao et al., 2024, arXiv 2402.03300, section 4.1.2).
+        `mean`: as it is, so that groups which are nearly solved or hopeless do not weigh more than others
+        (Dr. GRPO: Liu et al., 2025, arXiv 2503.20783, section 3.1).
+        """
+        mean = fmean(self.rewards)
+        unit = pstdev(self.rewards) + TINY if kind == "std" else 1.0
+        return [(reward - mean) / unit for reward in self.rewards]
 
     @property
-    def advantages(self) -> list[float]:
-        """Each reward less the group's mean, in standard deviations (GRPO: Shao et al., 2024, section 4.1.2)."""
-        mean, deviation = fmean(self.rewards), pstdev(self.rewards)
-        return [(reward - mean) / (deviation + TINY) for reward in self.rewards]
+    def policy_step(self) -> int:
+        """Updates of the oldest policy that sampled any of it."""
+        return min(sample.policy_step for sample in self.samples)
 
     @property
     def is_solved(self) -> bool:
@@ -37,23 +49,32 @@ class RolloutGroup:
         """Whether there is anything to learn from it."""
         return min(self.rewards) < max(self.rewards)
 
-    def describe(self) -> list[dict[str, Any]]:
-        """The samples, for a table that people read."""
-        texts = [decode(sample.completion) for sample in self.samples]
-        rows = zip(texts, self.rewards, self.advantages, strict=True)
-        of_all = {"problem": self.prompt, "prompt": self.prompt}
-        return [of_all | {"completion": text, "reward": reward, "advantage": gain} for text, reward, gain in rows]
+    def describe(self, kind: Advantage) -> list[dict[str, Any]]:
+        """The samples, for people to read."""
+        prompt = prompt_text(self.prompt)
+        rows = zip(self.texts, self.rewards, self.advantages(kind), self.samples, strict=True)
+        return [
+            {
+                "problem": self.index,
+                "prompt": prompt,
+                "completion": text,
+                "reward": reward,
+                "advantage": advantage,
+                "tokens": len(sample.completion),
+                "policy_step": sample.policy_step,
+            }
+            for text, reward, advantage, sample in rows
+        ]
 
 
-def score(task: Task, prompt: str, samples: list[Sample]) -> RolloutGroup:
-    """A prompt's samples with the rewards that the task gives them. Raises UserError when one is no finite number."""
-    rewards = [float(task.reward(prompt, decode(sample.completion))) for sample in samples]
-    if not all(map(math.isfinite, rewards)):
-        raise UserError(f"the task's reward for the prompt {prompt!r} is no finite number: {rewards}")
-    return RolloutGroup(prompt, samples, rewards)
+def prompt_text(prompt: Prompt) -> str:
+    """A prompt, for people to read."""
+    if isinstance(prompt, str):
+        return prompt
+    return "\n".join(f"{message['role']}: {message['content']}" for message in prompt)
 
 
-def group_metrics(groups: list[RolloutGroup]) -> dict[str, float]:
+def group_metrics(groups: Sequence[RolloutGroup]) -> dict[str, float]:
     """The metrics of one step's groups."""
     rewards = [reward for group in groups for reward in group.rewards]
     return {
@@ -64,4 +85,5 @@ def group_metrics(groups: list[RolloutGroup]) -> dict[str, float]:
         "groups/solved": fmean(group.is_solved for group in groups),
         "groups/without_signal": fmean(not group.has_signal for group in groups),
         "completion/length": fmean(len(sample.completion) for group in groups for sample in group.samples),
+        "completion/cut": fmean(is_cut for group in groups for is_cut in group.cut),
     }

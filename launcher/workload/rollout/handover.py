@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
+from launcher.checkpoints import steps_in
 from launcher.rundir import RunDir
 from launcher.workload.files import appearing
 
@@ -97,9 +98,12 @@ def has_weights(run: RunDir, step: int) -> bool:
     return _is_ours(run.weights(step) / WEIGHTS, run)
 
 
-def newest_weights(run: RunDir, oldest: int, newest: int) -> int | None:
+def newest_weights(run: RunDir, oldest: int, newest: int | None = None) -> int | None:
     """The newest step, from `oldest` to `newest`, whose weights are published; None while there are none."""
-    return next((step for step in range(newest, oldest - 1, -1) if has_weights(run, step)), None)
+    steps = (
+        step for step in reversed(steps_in(run.all_weights)) if step >= oldest and (newest is None or step <= newest)
+    )
+    return next((step for step in steps if has_weights(run, step)), None)
 
 
 def _is_ours(path: Path, run: RunDir) -> bool:

@@ -1,47 +1,48 @@
-import math
-
 import pytest
-from launcher.workload.tokens import END, encode
 
-from launcher.errors import UserError
-from launcher.workload.rollout.groups import RolloutGroup, group_metrics, score
+from launcher.workload.rollout.groups import RolloutGroup, group_metrics
 from launcher.workload.rollout.handover import Sample
-from launcher.workload.task import ReverseText
 
 
-def samples(*texts: str) -> list[Sample]:
-    return [Sample([END], [*encode(text), END], [-1.0] * (len(text) + 1)) for text in texts]
-
-
-def group(*rewards: float) -> RolloutGroup:
-    return RolloutGroup("p", samples(*["x" * 3] * len(rewards)), list(rewards))
+def group(*rewards: float, index: int = 0, policy_step: int = 0, cut: bool = False) -> RolloutGroup:
+    """A group whose samples have a prompt of one token and a completion of three."""
+    sample = Sample([1, 2, 3, 4], [False, True, True, True], [0.0, -1.0, -1.0, -1.0], policy_step)
+    count = len(rewards)
+    return RolloutGroup(index, "p", [sample] * count, ["x"] * count, [cut] * count, list(rewards))
 
 
 def test_advantages_are_relative_to_the_group() -> None:
-    assert group(0.0, 1.0).advantages == pytest.approx([-1.0, 1.0], abs=1e-3)
-    assert sum(group(0.1, 0.5, 0.9, 0.2).advantages) == pytest.approx(0)
+    assert group(0.0, 1.0).advantages("std") == pytest.approx([-1.0, 1.0], abs=1e-3)
+    assert sum(group(0.1, 0.5, 0.9, 0.2).advantages("std")) == pytest.approx(0)
 
 
-def test_a_group_of_equal_rewards_has_nothing_to_teach() -> None:
-    assert group(0.4, 0.4, 0.4).advantages == pytest.approx([0, 0, 0])
+def test_without_division_a_group_that_is_nearly_solved_weighs_no_more_than_others() -> None:
+    assert group(0.0, 1.0, 1.0, 1.0).advantages("mean") == pytest.approx([-0.75, 0.25, 0.25, 0.25])
+
+
+@pytest.mark.parametrize("kind", ["std", "mean"])
+def test_a_group_of_equal_rewards_has_nothing_to_teach(kind: str) -> None:
+    assert group(0.4, 0.4, 0.4).advantages(kind) == pytest.approx([0, 0, 0])  # type: ignore[arg-type]
     assert not group(0.4, 0.4).has_signal
 
 
-def test_scoring_gives_every_sample_its_reward() -> None:
-    assert score(ReverseText(), "abcde>", samples("edcba", "edxxx")).rewards == [1.0, 0.4]
-
-
-def test_a_reward_that_is_no_number_is_an_error_that_names_the_prompt() -> None:
-    class Broken(ReverseText):
-        def reward(self, prompt: str, completion: str) -> float:
-            return math.nan
-
-    with pytest.raises(UserError, match="abcde>"):
-        score(Broken(), "abcde>", samples("x"))
-
-
-def test_metrics_count_solved_and_silent_groups() -> None:
-    metrics = group_metrics([group(1.0, 1.0), group(0.0, 1.0), group(0.0, 0.0), group(0.5, 0.5)])
+def test_metrics_count_solved_and_silent_groups_and_cut_completions() -> None:
+    groups = [group(1.0, 1.0, cut=True), group(0.0, 1.0), group(0.0, 0.0), group(0.5, 0.5)]
+    metrics = group_metrics(groups)
     assert (metrics["groups/solved"], metrics["groups/without_signal"]) == (0.25, 0.75)
     assert (metrics["reward/mean"], metrics["reward/min"], metrics["reward/max"]) == (0.5, 0.0, 1.0)
-    assert metrics["completion/length"] == 4
+    assert (metrics["completion/length"], metrics["completion/cut"]) == (3, 0.25)
+
+
+def test_chat_messages_are_described_as_text() -> None:
+    chat = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "hi"}]
+    described = RolloutGroup(7, chat, group(0.0, 1.0).samples, ["a", "b"], [False, False], [0.0, 1.0]).describe("mean")
+    assert described[1] == {
+        "problem": 7,
+        "prompt": "system: be brief\nuser: hi",
+        "completion": "b",
+        "reward": 1.0,
+        "advantage": 0.5,
+        "tokens": 3,
+        "policy_step": 0,
+    }

@@ -1,0 +1,34 @@
+"""Between the task's texts and the model's tokens: each prompt is tokenized once, here and nowhere else."""
+
+from launcher.errors import UserError
+from launcher.workload.models.tokenizer import Tokenizer, load_tokenizer
+from launcher.workload.tasks import Prompt
+
+
+class Texts:
+    """Loading it imports `transformers`, which takes seconds."""
+
+    def __init__(self, model: str) -> None:
+        """Raises UserError when there is no tokenizer beside the model."""
+        self._model, self._tokenizer = model, load_tokenizer(model)
+
+    def tokens(self, prompt: Prompt) -> list[int]:
+        """The tokens of a prompt; chat messages by the model's template, up to where the assistant's turn begins.
+
+        Raises UserError when messages have no template, or one that refuses them.
+        """
+        tokenizer: Tokenizer = self._tokenizer
+        if isinstance(prompt, str):
+            return list(tokenizer(prompt).input_ids)
+        if tokenizer.chat_template is None:
+            hint = "give prompts as text, or take a model that has been trained on chats"
+            raise UserError(f"prompts are chat messages, and the tokenizer of {self._model} has no chat template", hint)
+        try:
+            filled = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)
+        except Exception as error:  # whatever the template's own code raises
+            raise UserError(f"the chat template of {self._model} refuses the messages {prompt}: {error}") from error
+        return list(filled["input_ids"])
+
+    def text(self, completion: list[int]) -> str:
+        """What a completion says, without special tokens such as its end."""
+        return str(self._tokenizer.decode(completion, skip_special_tokens=True))

@@ -1,0 +1,51 @@
+from pathlib import Path
+
+import pytest
+
+from launcher.borders.problems import Problem, check_problems, read_problems
+from launcher.errors import UserError
+
+GOOD = '{"prompt": "2+3=", "answer": 5}\n'
+
+
+@pytest.mark.parametrize(
+    ("line", "trouble"),
+    [
+        ("{", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+        ("[]", "is no object"),
+        ('{"answer": 5}', "has no prompt"),
+        ('{"prompt": "", "answer": 5}', "has no prompt"),
+        ('{"messages": [], "answer": 5}', "has no prompt"),
+        ('{"messages": [{"content": "x"}], "answer": 5}', "has no prompt"),
+        ('{"prompt": "2+3="}', "has no answer"),
+        ("\udcff", "is not JSON"),
+    ],
+)
+def test_a_broken_line_is_named(tmp_path: Path, line: str, trouble: str) -> None:
+    file = tmp_path / "sums.jsonl"
+    file.write_bytes((GOOD * 811 + line).encode(errors="surrogateescape"))
+    for read in (check_problems, lambda *arguments: list(read_problems(*arguments))):
+        with pytest.raises(UserError, match=f"sums.jsonl, line 812 {trouble}"):
+            read(file, True)
+
+
+def test_empty_lines_are_skipped_and_an_answer_need_not_be_there(tmp_path: Path) -> None:
+    file = tmp_path / "sums.jsonl"
+    file.write_text(f'\n{GOOD}\n{{"prompt": "more"}}\n')
+    assert list(read_problems(file, needs_answer=False)) == [Problem("2+3=", 5), Problem("more", None)]
+
+
+@pytest.mark.parametrize("name", ["no.jsonl", "no.parquet"])
+def test_a_file_that_is_not_there_is_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match=name):
+        check_problems(tmp_path / name, True)
+
+
+def test_only_the_beginning_of_a_large_file_is_looked_at_before_the_start(tmp_path: Path) -> None:
+    file = tmp_path / "large.jsonl"
+    record = f'{{"prompt": "{"x" * 1_000_000}", "answer": 5}}\n'
+    file.write_text(record * 70 + "broken")
+    check_problems(file, True)
+    with pytest.raises(UserError, match="line 71"):
+        list(read_problems(file, True))
