@@ -29,9 +29,7 @@ def empty_model(name: str, dtype: DType = "float32", attention: str | None = Non
     try:
         config = AutoConfig.from_pretrained(name)
         with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call,no-any-return]
-                config, dtype=getattr(torch, dtype), attn_implementation=attention
-            )
+            return AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype), attn_implementation=attention)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         raise UserError(f"cannot load the model {name}: {_first_line(error)}") from error
 
