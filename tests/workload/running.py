@@ -3,22 +3,41 @@
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from launcher.workload.weights import build_model
+from transformers import PreTrainedModel
 
-from launcher.config.workload import ModelConfig
+from launcher.config.serving import InferenceConfig
+from launcher.config.workload import ModelConfig, TinyConfig
 from launcher.rundir import RunDir
+from launcher.workload.models.load import load_model
+from launcher.workload.models.tiny import make_tiny
+from launcher.workload.models.weights import save_weights, tensors_of
 from launcher.workload.serving.engine import Engine
 from launcher.workload.serving.http import Access
-from launcher.workload.serving.server import Server, bind, make_app
+from launcher.workload.serving.server import Server, bind, load, make_app
 from tests.waiting import until
 
-TINY = ModelConfig(layers=1, dim=16, heads=2, context=32, device="cpu")
-TINY_MODEL = ("--model.layers", "1", "--model.dim", "16", "--model.heads", "2", "--model.context", "32")
+SHAPE = TinyConfig(layers=1, dim=16, heads=2, context=32)
+TINY = ModelConfig(tiny=SHAPE, device="cpu")
+TINY_MODEL = ("--model.tiny.layers", "1", "--model.tiny.dim", "16", "--model.tiny.heads", "2")
+TINY_MODEL += ("--model.tiny.context", "32")
+
+
+def tiny(seed: int = 0, shape: TinyConfig = SHAPE) -> PreTrainedModel:
+    """The model `tiny` in memory."""
+    with tempfile.TemporaryDirectory() as directory:
+        make_tiny(Path(directory) / "model", shape, seed)
+        return load_model(str(Path(directory) / "model")).eval()
+
+
+def publish(model: PreTrainedModel, directory: Path, **about: object) -> None:
+    """Write a model's weights as the trainer hands them to a server."""
+    save_weights(tensors_of(model), directory, **about)
 
 
 @contextmanager
@@ -48,7 +67,7 @@ def finished(module: str, *arguments: object, ranks: int | None = None, exit_cod
 
 @contextmanager
 def serving(
-    model: ModelConfig = TINY,
+    shape: TinyConfig = SHAPE,
     max_batch: int = 64,
     weights: Path = Path("/"),
     token: str | None = None,
@@ -56,9 +75,12 @@ def serving(
     port: int = 0,
 ) -> Iterator[tuple[str, Engine]]:
     """An inference server at a URL, and its engine; `weights` is the directory below which updates may lie."""
-    engine = Engine(build_model(model, seed=0).eval(), max_batch)
+    with tempfile.TemporaryDirectory() as directory:
+        make_tiny(Path(directory) / "model", shape, seed=0)
+        config = InferenceConfig.model_validate({"model": {"device": "cpu"}, "max_batch": max_batch})
+        engine, text = load(str(Path(directory) / "model"), config)
     listener = bind("127.0.0.1", port)
-    server = Server(engine, make_app(engine, "policy", Access(weights, "127.0.0.1", token)), grace)
+    server = Server(engine, make_app(engine, text, "policy", Access(weights, "127.0.0.1", token)), grace)
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     try:

@@ -1,4 +1,8 @@
-"""Sample many completions at once: one pass over all prompts, then one token a pass with a cache of keys and values."""
+"""Sample many completions at once: a pass over each prompt, then one token a pass with a cache of keys and values.
+
+The model's own `generate` is not used: it draws for all rows from one stream of random numbers, so that a seed would
+mean something else in every batch.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,9 +11,9 @@ from typing import overload
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
 
-from launcher.workload.model import Cache, Transformer
-from launcher.workload.tokens import END
+from launcher.workload.models.load import context_of
 
 COLD = 1e-5  # temperatures below would overflow
 
@@ -18,7 +22,7 @@ COLD = 1e-5  # temperatures below would overflow
 class SamplingRequest:
     """One completion to sample. `draws` (max_tokens,) decide it: one number in [0, 1) a token."""
 
-    prompt: list[int]  # with END in front
+    prompt: list[int]  # at least one token
     temperature: float  # 0, or anything below COLD, takes the likeliest token
     draws: Tensor
 
@@ -53,7 +57,7 @@ class Completions(Sequence[SamplingRequest]):
 
 @dataclass(frozen=True)
 class Sampled:
-    """A completion: its tokens, END among them if it came, and the log-probability each one was sampled with."""
+    """A completion: its tokens, the end token among them if it came, and the log-probability of each."""
 
     tokens: list[int]
     logprobs: list[float]
@@ -61,45 +65,79 @@ class Sampled:
 
 @torch.inference_mode()
 def generate(
-    model: Transformer, wanted: list[SamplingRequest], is_awaited: Callable[[], bool] = lambda: True
+    model: PreTrainedModel,
+    ends: frozenset[int],
+    wanted: Sequence[SamplingRequest],
+    is_awaited: Callable[[], bool] = lambda: True,
 ) -> list[Sampled]:
-    """Sample what is wanted, in the same order; temperatures and lengths may differ.
+    """Sample what is wanted, in the same order; temperatures and lengths may differ. `ends` end a completion.
 
     Log-probabilities are those of the tempered distribution that was sampled from, at temperature 0 the model's own.
     Ends early, with completions that are cut short, once `is_awaited` says that nobody waits for any of them.
     """
-    device = model.token.weight.device
-    longest = max(len(one.prompt) for one in wanted)
-    steps = max(one.max_tokens for one in wanted)
-    padding = torch.tensor([longest - len(one.prompt) for one in wanted], device=device)  # (B,)
-    tokens = torch.tensor([[END] * (longest - len(one.prompt)) + one.prompt for one in wanted], device=device)  # (B, T)
+    device, steps = model.device, max(one.max_tokens for one in wanted)
     draws = torch.stack([F.pad(one.draws, (0, steps - one.max_tokens)) for one in wanted], 1).to(device)  # (max, B)
     temperature = torch.tensor([one.temperature for one in wanted], device=device)[:, None]  # (B, 1)
     limit = torch.tensor([one.max_tokens for one in wanted], device=device)
+    end = torch.tensor(sorted(ends), device=device)
 
-    cache = Cache(model.shape, len(wanted), longest + steps, like=model.token.weight)
-    columns = torch.arange(longest + steps, device=device)
-    real = columns >= padding[:, None]  # (B, S): no padding
-    causal = columns[:longest] <= columns[:longest, None]  # (T, T)
-    # a padding token looks at itself, or its softmax would be over nothing
-    mask = (real[:, None, :longest] & causal) | torch.eye(longest, dtype=torch.bool, device=device)  # (B, T, T)
-    positions = (columns[:longest] - padding[:, None]).clamp(min=0)  # (B, T)
-    logits = model(tokens, -1, cache, mask[:, None], positions)[:, 0]  # (B, V)
-
+    passes = _Passes(model, [one.prompt for one in wanted], steps)
     chosen, chosen_logprobs = [], []
     done = torch.zeros(len(wanted), dtype=torch.bool, device=device)
     for step in range(steps):
-        token, logprob = _sample(logits.float(), temperature, draws[step])
+        token, logprob = _sample(passes.logits.float(), temperature, draws[step])
         chosen.append(token)
         chosen_logprobs.append(logprob)
-        done |= (token == END) | (limit == step + 1)
+        done |= torch.isin(token, end) | (limit == step + 1)
         if done.all() or not is_awaited():
             break
-        used = longest + step + 1
+        passes.take(token)
+    return _cut(torch.stack(chosen, 1).tolist(), torch.stack(chosen_logprobs, 1).tolist(), wanted, ends)
+
+
+class _Passes:
+    """The model's passes over a batch whose prompts are padded on the left. `logits` (B, V) are those of the newest."""
+
+    def __init__(self, model: PreTrainedModel, prompts: list[list[int]], steps: int) -> None:
+        self.model, self.last = model, context_of(model) - 1
+        self.cache = DynamicCache(config=model.config)
+        distinct = {tuple(prompt): row for row, prompt in enumerate(dict.fromkeys(map(tuple, prompts)))}
+        longest = max(map(len, distinct))
+        padding = torch.tensor([longest - len(prompt) for prompt in distinct])  # (P,)
+        tokens = torch.tensor([[0] * (longest - len(prompt)) + [*prompt] for prompt in distinct])  # (P, T)
+        columns = torch.arange(longest + steps)
+        real = (columns >= padding[:, None]).to(model.device)  # (P, S): no padding
+        self.real, self.used = real, longest
+        self.positions = (columns[:longest] - padding[:, None]).clamp(min=0).to(model.device)  # (P, T)
+        self.logits = self._forward(tokens.to(model.device))  # (P, V), soon (B, V)
+        rows = torch.tensor([distinct[tuple(prompt)] for prompt in prompts], device=model.device)  # (B,)
+        self._repeat(rows)
+
+    def _repeat(self, rows: Tensor) -> None:
+        """A row for each completion from its prompt's."""
+        if len(rows) != len(self.logits) or not torch.equal(rows, torch.arange(len(rows), device=rows.device)):
+            self.cache.batch_select_indices(rows)
+            self.logits, self.real, self.positions = self.logits[rows], self.real[rows], self.positions[rows]
+        self.positions = self.positions[:, -1:]
+
+    def take(self, token: Tensor) -> None:
+        """One more token of each row (B,)."""
+        self.used += 1
         # a row that is done goes on with the others, and must not leave the context
-        position = (used - 1 - padding).clamp(max=model.shape.context - 1)  # (B,)
-        logits = model(token[:, None], 0, cache, real[:, None, None, :used], position[:, None])[:, 0]
-    return _cut(torch.stack(chosen, 1).tolist(), torch.stack(chosen_logprobs, 1).tolist(), wanted)
+        self.positions = (self.positions + 1).clamp(max=self.last)
+        self.logits = self._forward(token[:, None])
+
+    def _forward(self, tokens: Tensor) -> Tensor:
+        out = self.model(
+            input_ids=tokens,
+            attention_mask=self.real[:, : self.used],
+            position_ids=self.positions,
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        logits: Tensor = out.logits[:, 0]
+        return logits
 
 
 def _sample(logits: Tensor, temperature: Tensor, draw: Tensor) -> tuple[Tensor, Tensor]:
@@ -113,10 +151,13 @@ def _sample(logits: Tensor, temperature: Tensor, draw: Tensor) -> tuple[Tensor, 
     return token[:, 0], logprobs.gather(1, token)[:, 0]
 
 
-def _cut(tokens: list[list[int]], logprobs: list[list[float]], wanted: Sequence[SamplingRequest]) -> list[Sampled]:
-    """Each row up to its END or its own limit."""
+def _cut(
+    tokens: list[list[int]], logprobs: list[list[float]], wanted: Sequence[SamplingRequest], ends: frozenset[int]
+) -> list[Sampled]:
+    """Each row up to its end token or its own limit."""
     sampled = []
     for row, row_logprobs, one in zip(tokens, logprobs, wanted, strict=True):
-        length = min(row.index(END) + 1 if END in row else len(row), one.max_tokens)
+        ended = (at + 1 for at, token in enumerate(row) if token in ends)
+        length = min(next(ended, len(row)), one.max_tokens)
         sampled.append(Sampled(row[:length], row_logprobs[:length]))
     return sampled

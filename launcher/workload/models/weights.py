@@ -4,13 +4,15 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from launcher.borders.files import open_regular
 from launcher.errors import UserError
 from launcher.workload.rollout.handover import WEIGHTS
+
+STEP = "step"  # the key in the file's header: how many updates the weights have seen
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:
@@ -31,10 +33,11 @@ def save_weights(tensors: Mapping[str, Tensor], directory: Path, **about: object
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, directory / WEIGHTS, header)
 
 
-def read_update(model: nn.Module, directory: Path, root: Path) -> dict[str, Tensor]:
+def read_update(model: nn.Module, directory: Path, root: Path, step: int) -> dict[str, Tensor]:
     """The weights in a directory below `root`, or named as it is called there, of the very types that the model has.
 
-    Raises UserError when the directory or its file lies elsewhere, or when anything about the weights does not fit.
+    Raises UserError when the directory or its file lies elsewhere, when it says that it is of another step, or when
+    anything about the weights does not fit.
     """
     directory = root / directory
     path = directory / WEIGHTS
@@ -43,9 +46,14 @@ def read_update(model: nn.Module, directory: Path, root: Path) -> dict[str, Tens
             raise UserError(f"{lies} is not below {root}", "the server loads what this run's trainer has written")
     try:
         with os.fdopen(open_regular(path, follow=True)) as file:
-            weights = load_file(f"/proc/self/fd/{file.fileno()}")
+            opened = f"/proc/self/fd/{file.fileno()}"
+            with safe_open(opened, "pt") as header:
+                about = header.metadata() or {}
+            weights = load_file(opened)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} cannot be loaded: {error}") from error
+    if about.get(STEP, str(step)) != str(step):
+        raise UserError(f"{path} has the weights of step {about[STEP]}, not {step}")
     own = tensors_of(model)
     if weights.keys() != own.keys():
         odd = ", ".join(sorted(weights.keys() ^ own.keys()))
@@ -57,3 +65,8 @@ def read_update(model: nn.Module, directory: Path, root: Path) -> dict[str, Tens
         if not tensor.isfinite().all():
             raise UserError(f"{path}: {name} has values that are not finite")
     return weights
+
+
+def take_update(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Replace the model's weights by what `read_update` returned; tied ones stand there once."""
+    model.load_state_dict(weights, strict=False)

@@ -1,8 +1,8 @@
-"""Ask an inference server for samples, over the OpenAI completions protocol, and for new weights.
+"""Ask inference servers for completions, over the OpenAI protocol with token ids, and have them load new weights.
 
-The protocol speaks of text, training needs tokens. They are recovered from the tokens' own texts beside their
-log-probabilities, which works with every server whose tokens are the bytes of `launcher.workload.tokens`; one with
-another vocabulary is refused. `/update_weights` and `/health` are not part of the protocol: any server needs them here.
+Every completion is counted to the policy that sampled it. Our own server says with each answer which weights it has.
+vLLM keeps a version that we give it (see `launcher.workload.rollout.vllm`), and is asked for it after each answer: one
+that was started again does not know it, and what it has sampled is dropped.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import os
 import re
 import time
 from collections.abc import Awaitable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -20,12 +20,11 @@ import httpx
 from launcher.borders.screen import in_one_line
 from launcher.config.serving import INFERENCE_TOKEN
 from launcher.errors import UserError
-from launcher.workload.rollout.handover import Sample
-from launcher.workload.tokens import END, encode, named
 
-PATIENCE = 300.0  # seconds that one request may take
+PATIENCE = httpx.Timeout(1800.0, connect=30.0, pool=None)  # seconds that a request may take: completions may be long
 POLL = 0.05  # seconds between looks for a server that is starting
 AWAY = (httpx.codes.BAD_GATEWAY, httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.GATEWAY_TIMEOUT)
+MOST_CONNECTIONS = 1024  # to one server; further requests wait for a free one
 _STEP = re.compile(r"step-(\d+)")  # the fingerprint of our own server
 
 T = TypeVar("T")
@@ -37,13 +36,23 @@ class ServerLost(UserError):
 
 @dataclass(frozen=True)
 class CompletionRequest:
-    """What is to be sampled: `n` completions of each prompt."""
+    """What is to be sampled: `n` completions of one prompt."""
 
-    prompts: list[str]
+    prompt_tokens: list[int]
     n: int
     temperature: float
     max_tokens: int
     seed: int
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A completion. `tokens` has the end token, if it came, and `logprobs` one number for each of them."""
+
+    tokens: list[int]
+    logprobs: list[float]
+    is_cut: bool  # it came to max_tokens
+    policy_step: int  # updates of the oldest policy that sampled any of it
 
 
 class InferenceClient:
@@ -52,8 +61,10 @@ class InferenceClient:
     def __init__(self, url: str, model: str) -> None:
         self.url = url.rstrip("/").removesuffix("/v1")
         self.model = model
-        self._step: int | None = None  # of the weights it was given
-        self._http = httpx.AsyncClient(base_url=self.url, timeout=PATIENCE, trust_env=False)
+        self.in_flight = 0  # requests
+        self._given: list[int] = []  # the steps of the weights that it was given, in order
+        limits = httpx.Limits(max_connections=MOST_CONNECTIONS, max_keepalive_connections=MOST_CONNECTIONS)
+        self._http = httpx.AsyncClient(base_url=self.url, timeout=PATIENCE, limits=limits, trust_env=False)
 
     async def __aenter__(self) -> Self:
         return self
@@ -77,25 +88,19 @@ class InferenceClient:
             await asyncio.sleep(POLL)
         raise UserError(f"the inference server at {self.url} was not ready after {timeout:g} s: {last}")
 
-    async def sample(self, request: CompletionRequest) -> list[list[Sample]]:
-        """The completions of each prompt, in order."""
-        body = {
-            "model": self.model,
-            "prompt": request.prompts,
-            "n": request.n,
-            "temperature": request.temperature,
-            "max_tokens": request.max_tokens,
-            "seed": request.seed,
-            "logprobs": 0,
-        }
-        answer = await self._post("/v1/completions", body)
-        self._check_step(answer)
+    async def complete(self, request: CompletionRequest) -> list[Completed]:
+        """The completions of a prompt."""
+        given = len(self._given)
+        self.in_flight += 1
+        try:
+            answer = await self._post("/v1/completions", self._body(request))
+        finally:
+            self.in_flight -= 1
+        step = self._sampled_by(answer, self._given[max(0, given - 1) :])
         choices = sorted(answer["choices"], key=lambda choice: int(choice["index"]))
-        if len(choices) != len(request.prompts) * request.n:
-            raise UserError(f"{self.url} sent {len(choices)} completions for {len(request.prompts)} x {request.n}")
-        prompts = [[END, *encode(prompt)] for prompt in request.prompts]
-        samples = [self._sample(prompts[at // request.n], choice) for at, choice in enumerate(choices)]
-        return [samples[at : at + request.n] for at in range(0, len(samples), request.n)]
+        if len(choices) != request.n:
+            raise UserError(f"{self.url} sent {len(choices)} completions, not {request.n}")
+        return [self._completed(choice, step) for choice in choices]
 
     async def load_weights(self, path: Path, step: int) -> None:
         """Have the server replace its weights by those at `path`, the policy after `step` updates."""
@@ -104,31 +109,50 @@ class InferenceClient:
         where = str(path.absolute())
         if where != in_one_line(where):  # no JSON can say it; our server knows where the run's weights are
             where = path.name
+        self._given.append(step)  # from now on completions may be of this policy
         await self._post("/update_weights", {"path": where, "step": step}, headers)
-        self._step = step
 
-    def _check_step(self, answer: dict[str, Any]) -> None:
-        """Our own server says which weights it has; others are believed."""
+    def _body(self, request: CompletionRequest) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "prompt": request.prompt_tokens,
+            "n": request.n,
+            "temperature": request.temperature,
+            "max_tokens": request.max_tokens,
+            "seed": request.seed,
+            "logprobs": 0,
+            "return_token_ids": True,
+        }
+
+    def _sampled_by(self, answer: dict[str, Any], possible: list[int]) -> int:
+        """The policy that sampled an answer, which must be one of those that the server has had meanwhile, if any."""
         found = _STEP.fullmatch(str(answer.get("system_fingerprint")))
-        if found and self._step is not None and int(found.group(1)) != self._step:
-            has = f"it has the weights of step {found.group(1)}, not {self._step}"
+        if found is None:
+            raise UserError(f"{self.url} does not say which weights it has: it is no server of launch")
+        step = int(found.group(1))
+        if possible and step not in possible:
+            has = f"it has the weights of step {step}, not {possible[-1]}"
             raise ServerLost(f"the inference server at {self.url} was started again: {has}")
+        return step
 
-    def _sample(self, prompt: list[int], choice: dict[str, Any]) -> Sample:
+    def _completed(self, choice: dict[str, Any], step: int) -> Completed:
         try:
-            logprobs = choice["logprobs"]
-            return Sample(prompt, [named(text) for text in logprobs["tokens"]], logprobs["token_logprobs"])
+            tokens, logprobs = list(choice["token_ids"]), list(choice["logprobs"]["token_logprobs"])
         except (KeyError, TypeError) as error:
-            raise UserError(f"{self.url} sends no log-probabilities, which training needs") from error
-        except ValueError as error:
-            raise UserError(f"{self.url} has another vocabulary: {error}") from error
+            raise UserError(f"{self.url} sends no token ids with log-probabilities, which training needs") from error
+        if len(tokens) != len(logprobs):
+            raise UserError(f"{self.url} sent {len(tokens)} tokens with {len(logprobs)} log-probabilities")
+        return Completed(tokens, logprobs, choice["finish_reason"] == "length", step)
 
     def _lost(self, why: str) -> ServerLost:
         return ServerLost(f"the inference server at {self.url} went away: {why}")
 
     async def _post(self, path: str, body: dict[str, Any], headers: dict[str, str] | None = None) -> Any:
+        return await self._ask("POST", path, json=body, headers=headers)
+
+    async def _ask(self, method: str, path: str, **more: Any) -> Any:
         try:
-            answer = await self._http.post(path, json=body, headers=headers)
+            answer = await self._http.request(method, path, **more)
         except httpx.TransportError as error:
             raise self._lost(str(error) or type(error).__name__) from error
         if answer.status_code in AWAY:
@@ -139,9 +163,9 @@ class InferenceClient:
 
 
 class InferenceServers:
-    """Servers of the same model, each of which takes a share of the prompts. Raises what an InferenceClient raises."""
+    """Servers of the same model; each request goes to the one with fewest in flight. Raises what a client raises."""
 
-    def __init__(self, urls: str, model: str) -> None:
+    def __init__(self, urls: str, model: str, engine: str = "builtin") -> None:
         self._clients = [InferenceClient(url.strip(), model) for url in urls.split(",")]
         self.url = ", ".join(client.url for client in self._clients)
 
@@ -156,16 +180,9 @@ class InferenceServers:
         """Return once all answer."""
         await _together(client.wait_until_ready(timeout) for client in self._clients)
 
-    async def sample(self, request: CompletionRequest) -> list[list[Sample]]:
-        """The completions of each prompt, in order."""
-        size = -(-len(request.prompts) // len(self._clients))
-        shares = [
-            replace(request, prompts=request.prompts[start : start + size], seed=request.seed + (start << 32))
-            for start in range(0, len(request.prompts), size)
-        ]
-        pairs = zip(self._clients, shares, strict=False)  # the last ones have nothing to do when prompts are few
-        answers = await _together(client.sample(share) for client, share in pairs)
-        return [samples for answer in answers for samples in answer]
+    async def complete(self, request: CompletionRequest) -> list[Completed]:
+        """The completions of a prompt."""
+        return await min(self._clients, key=lambda client: client.in_flight).complete(request)
 
     async def load_weights(self, path: Path, step: int) -> None:
         """Have all servers replace their weights by those at `path`, the policy after `step` updates."""

@@ -1,18 +1,21 @@
 """Answers many requests with one generation: whatever has come by the time the last one is done goes into the next."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from launcher.errors import UserError
-from launcher.workload.generate import Sampled, SamplingRequest, generate
-from launcher.workload.model import Transformer
-from launcher.workload.weights import read_update
+from transformers import PreTrainedModel
 
-WINDOW = 0.002  # seconds that an idle engine waits for more requests to come along
+from launcher.errors import UserError
+from launcher.workload.models.generate import Sampled, SamplingRequest, generate
+from launcher.workload.models.weights import read_update, take_update
+
+WINDOW = 0.002  # seconds without a further request after which an idle engine begins
+LONGEST_WINDOW = 0.02  # seconds after which it begins however many come
 LONGEST_QUEUE = 65_536  # completions
 READ_WITHIN = 120.0  # seconds that a file system may take to deliver new weights
 
@@ -47,12 +50,13 @@ _Share = tuple[_Asked, Sequence[SamplingRequest]]
 class Engine:
     """One model, one generation at a time, in a thread beside the event loop.
 
-    `step` is how many updates the policy has seen; `max_batch` is how many completions are generated together. Requests
-    take turns: each gives one completion to a batch, and again, until the batch is full.
+    `step` is how many updates the policy has seen; `ends` are the tokens that end a completion; `max_batch` is how many
+    completions are generated together. Requests take turns: each gives one completion to a batch, and again, until the
+    batch is full.
     """
 
-    def __init__(self, model: Transformer, max_batch: int) -> None:
-        self.model, self.max_batch, self.step = model, max_batch, 0
+    def __init__(self, model: PreTrainedModel, ends: frozenset[int], max_batch: int) -> None:
+        self.model, self.ends, self.max_batch, self.step = model, ends, max_batch, 0
         self._requests: deque[_Asked] = deque()  # of which some completion is in no generation yet
         self._waiting = 0  # completions in no generation yet
         self._is_closing = False
@@ -103,28 +107,36 @@ class Engine:
         """
         async with self._updating:
             try:
-                weights = await asyncio.wait_for(asyncio.to_thread(read_update, self.model, path, root), READ_WITHIN)
+                reading = asyncio.to_thread(read_update, self.model, path, root, step)
+                weights = await asyncio.wait_for(reading, READ_WITHIN)
             except TimeoutError:
                 raise UserError(f"{path} could not be read within {READ_WITHIN:g}s") from None
             async with self._idle:
-                await asyncio.to_thread(self.model.load_state_dict, weights)
+                await asyncio.to_thread(take_update, self.model, weights)
                 self.step = step
 
     async def run(self) -> None:
         """Serve until cancelled."""
         while True:
             await self._come.wait()
-            await asyncio.sleep(WINDOW)
+            await self._wait_for_more()
             while self._requests:
                 async with self._idle:
                     await self._serve()
             self._come.clear()
 
+    async def _wait_for_more(self) -> None:
+        """Clients that ask at the same time are answered together."""
+        deadline, seen = time.monotonic() + LONGEST_WINDOW, 0
+        while seen < self._waiting < self.max_batch and time.monotonic() < deadline:
+            seen = self._waiting
+            await asyncio.sleep(WINDOW)
+
     async def _serve(self) -> None:
         batch = self._next_batch()
         rows = [one for _, wanted in batch for one in wanted]
         try:
-            sampled = iter(await asyncio.to_thread(generate, self.model, rows, lambda: _is_awaited(batch)))
+            sampled = iter(await asyncio.to_thread(generate, self.model, self.ends, rows, lambda: _is_awaited(batch)))
         except Exception as error:  # one bad generation must not end the server
             for asked, _ in batch:
                 if not asked.answer.done():

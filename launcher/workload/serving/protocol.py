@@ -1,11 +1,14 @@
-"""The part of the OpenAI completions protocol that the inference server speaks.
+"""The part of the OpenAI completions protocol that the inference server speaks, with vLLM's additions for tokens.
 
-Left out, and refused: streaming, prompts as tokens, top_p, penalties, echo, suffix. `logprobs` gives those of the
-sampled tokens and no alternatives, under the distribution that was sampled from, temperature included.
+A prompt is text or token ids, and `return_token_ids` adds to each choice the ids of its prompt and its own.
+Left out, and refused: streaming, top_p, penalties, echo, suffix. `logprobs` gives those of the sampled tokens and no
+alternatives, under the distribution that was sampled from, temperature included.
 """
 
 import time
 import uuid
+from bisect import bisect_right
+from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -13,12 +16,13 @@ from starlette.responses import JSONResponse
 
 from launcher.borders.screen import in_one_line
 from launcher.borders.values import AnyPath, Step
-from launcher.workload.generate import Sampled
-from launcher.workload.tokens import END, decode, name
+from launcher.workload.models.generate import Sampled
+from launcher.workload.models.load import Tokenizer
 
 MOST_COMPLETIONS = 4096  # of one request
 
 B = TypeVar("B", bound="Body")
+TokenIds = Annotated[list[Annotated[int, Field(ge=0, strict=True)]], Field(min_length=1)]
 
 
 class RequestError(Exception):
@@ -53,11 +57,12 @@ def parse(model: type[B], body: bytes) -> B:
 
 class CompletionRequest(Body):
     model: str
-    prompt: str | Annotated[list[str], Field(min_length=1)]
+    prompt: str | TokenIds | Annotated[list[str] | list[TokenIds], Field(min_length=1)]
     n: int = Field(1, ge=1, le=128)
     temperature: float = Field(1.0, ge=0, le=2)
     max_tokens: int = Field(16, ge=1)
     logprobs: int | None = Field(None, ge=0, le=5)
+    return_token_ids: bool = False
     seed: int | None = None
     stop: str | Annotated[list[str], Field(max_length=4)] | None = None
     user: str | None = None
@@ -70,8 +75,10 @@ class CompletionRequest(Body):
             raise RequestError(f"{message}: send several requests", param="n")
 
     @property
-    def prompts(self) -> list[str]:
-        return [self.prompt] if isinstance(self.prompt, str) else self.prompt
+    def prompts(self) -> Sequence[str | list[int]]:
+        if isinstance(self.prompt, str):
+            return [self.prompt]
+        return [self.prompt] if isinstance(self.prompt[0], int) else self.prompt
 
     @property
     def stops(self) -> list[str]:
@@ -83,10 +90,56 @@ class UpdateRequest(Body):
     step: Step
 
 
-def completion(request: CompletionRequest, prompt_tokens: int, sampled: list[Sampled], step: int) -> dict[str, Any]:
+class Text:
+    """What the protocol says in words: texts of prompts to tokens, tokens to text."""
+
+    def __init__(self, tokenizer: Tokenizer, ends: frozenset[int], vocabulary: int) -> None:
+        self.tokenizer, self.ends, self.vocabulary = tokenizer, ends, vocabulary
+        self._names: dict[int, str] = {}
+
+    def tokens_of(self, prompt: str | list[int]) -> list[int]:
+        """The prompt's token ids. Raises RequestError when there are none, or when one is none of the model's."""
+        tokens: list[int] = self.tokenizer(prompt).input_ids if isinstance(prompt, str) else prompt
+        if not tokens:
+            raise RequestError("the prompt is empty: this model needs at least one token to begin with", param="prompt")
+        if max(tokens) >= self.vocabulary:
+            message = f"there is no token {max(tokens)}: the model's vocabulary has {self.vocabulary}"
+            raise RequestError(message, param="prompt")
+        return tokens
+
+    def decode(self, tokens: list[int]) -> str:
+        """The text of some tokens; special ones have none."""
+        return str(self.tokenizer.decode(tokens, skip_special_tokens=True))
+
+    def decode_all(self, rows: list[list[int]]) -> list[str]:
+        """The text of each row."""
+        return [str(text) for text in self.tokenizer.batch_decode(rows, skip_special_tokens=True)]
+
+    def name(self, token: int) -> str:
+        """How a token alone is spelled."""
+        if token not in self._names:
+            self._names[token] = str(self.tokenizer.decode([token]))
+        return self._names[token]
+
+    def until_stop(self, tokens: list[int], text: str, stops: list[str]) -> tuple[list[int], str, bool]:
+        """Tokens and text before the first of the stop texts, and whether there was one."""
+        found = [at for stop in stops if stop and (at := text.find(stop)) >= 0]
+        if not found:
+            return tokens, text, False
+        kept = bisect_right(range(len(tokens)), min(found), key=lambda count: len(self.decode(tokens[:count]))) - 1
+        return tokens[:kept], text[: min(found)], True
+
+
+def completion(
+    request: CompletionRequest, text: Text, prompts: list[list[int]], sampled: list[Sampled], step: int
+) -> dict[str, Any]:
     """The answer to a request: n choices for each prompt, in order, and in `system_fingerprint` the policy's step."""
-    choices = [_choice(index, one, request) for index, one in enumerate(sampled)]
-    made = sum(len(one.tokens) for one in sampled)
+    texts = text.decode_all([one.tokens for one in sampled])
+    made, given = sum(len(one.tokens) for one in sampled), sum(map(len, prompts))
+    choices = [
+        {"index": index, **_choice(request, text, prompts[index // request.n], one, whole)}
+        for index, (one, whole) in enumerate(zip(sampled, texts, strict=True))
+    ]
     return {
         "id": f"cmpl-{uuid.uuid4().hex}",
         "object": "text_completion",
@@ -94,30 +147,24 @@ def completion(request: CompletionRequest, prompt_tokens: int, sampled: list[Sam
         "model": request.model,
         "system_fingerprint": f"step-{step}",
         "choices": choices,
-        "usage": {"prompt_tokens": prompt_tokens, "completion_tokens": made, "total_tokens": prompt_tokens + made},
+        "usage": {"prompt_tokens": given, "completion_tokens": made, "total_tokens": given + made},
     }
 
 
-def _choice(index: int, sampled: Sampled, request: CompletionRequest) -> dict[str, Any]:
-    kept, is_stopped = _until_stop(sampled.tokens, request.stops)
-    logprobs = None
+def _choice(request: CompletionRequest, text: Text, prompt: list[int], sampled: Sampled, whole: str) -> dict[str, Any]:
+    kept, words, is_stopped = text.until_stop(sampled.tokens, whole, request.stops)
+    choice: dict[str, Any] = {"text": words, "logprobs": None}
     if request.logprobs is not None:
-        logprobs = {
-            "tokens": [name(token) for token in kept],
+        choice["logprobs"] = {
+            "tokens": [text.name(token) for token in kept],
             "token_logprobs": sampled.logprobs[: len(kept)],
             "top_logprobs": None,
             "text_offset": None,
         }
-    is_ended = is_stopped or END in kept
-    reason = "stop" if is_ended else "length"
-    return {"index": index, "text": decode(kept), "finish_reason": reason, "logprobs": logprobs}
-
-
-def _until_stop(tokens: list[int], stops: list[str]) -> tuple[list[int], bool]:
-    """The tokens before the first of the stop texts, and whether there was one."""
-    text = bytes(token for token in tokens if token != END)
-    found = [at for stop in stops if stop and (at := text.find(stop.encode())) >= 0]
-    return (tokens[: min(found)], True) if found else (tokens, False)
+    if request.return_token_ids:
+        choice |= {"prompt_token_ids": prompt, "token_ids": kept}
+    is_ended = is_stopped or (bool(kept) and kept[-1] in text.ends)
+    return choice | {"finish_reason": "stop" if is_ended else "length"}
 
 
 def models(name: str) -> dict[str, Any]:

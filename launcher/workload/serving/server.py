@@ -23,13 +23,21 @@ from launcher.config.serving import INFERENCE_TOKEN, InferenceConfig
 from launcher.errors import UserError
 from launcher.logger import get_logger
 from launcher.workload.entry import run_dir
-from launcher.workload.generate import Completions
+from launcher.workload.models.find import find_model
+from launcher.workload.models.generate import Completions
+from launcher.workload.models.load import context_of, end_tokens, load_model, load_tokenizer
 from launcher.workload.ranks import pick_device
 from launcher.workload.serving.engine import LONGEST_QUEUE, Closing, Engine, QueueFull
 from launcher.workload.serving.http import Access, PatientProtocol, read_body, while_connected
-from launcher.workload.serving.protocol import CompletionRequest, RequestError, UpdateRequest, completion, models, parse
-from launcher.workload.tokens import END, encode
-from launcher.workload.weights import build_model
+from launcher.workload.serving.protocol import (
+    CompletionRequest,
+    RequestError,
+    Text,
+    UpdateRequest,
+    completion,
+    models,
+    parse,
+)
 
 MARGIN = 1.0  # seconds before the end of the grace at which what is still unanswered is given up
 
@@ -39,13 +47,21 @@ def serve(config: InferenceConfig) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     access = Access(run_dir(config).all_weights, config.host, os.environ.pop(INFERENCE_TOKEN, None))
     with bind(config.host, config.port) as listener:
-        model = build_model(config.model, config.seed).to(pick_device(config.model.device)).eval()
-        engine = Engine(model, config.max_batch)
+        engine, text = load(find_model(config.model, config), config)
         host, port = listener.getsockname()[:2]
         get_logger().info("serving {} at http://{}:{}", config.model_name, host, port)
         # uvicorn handles the signal first, and raises it again once it has shut down
-        Server(engine, make_app(engine, config.model_name, access), config.grace).run([listener])
+        Server(engine, make_app(engine, text, config.model_name, access), config.grace).run([listener])
     return 0
+
+
+def load(name: str, config: InferenceConfig) -> tuple[Engine, Text]:
+    """The model at a directory or hub id, and its words. Raises UserError when one of them is missing or broken."""
+    tokenizer = load_tokenizer(name)
+    ends = end_tokens(name, tokenizer)
+    model = load_model(name, config.model.dtype)  # its dropout is off, as from_pretrained leaves it
+    torch.nn.Module.to(model, pick_device(config.model.device))  # its own `to` has no types
+    return Engine(model, ends, config.max_batch), Text(tokenizer, ends, len(model.get_input_embeddings().weight))  # type: ignore[arg-type]
 
 
 class Server(uvicorn.Server):
@@ -88,9 +104,9 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def make_app(engine: Engine, model_name: str, access: Access) -> Starlette:
+def make_app(engine: Engine, text: Text, model_name: str, access: Access) -> Starlette:
     """The HTTP application; the engine runs for as long as it does."""
-    endpoints = Endpoints(engine, model_name, access)
+    endpoints = Endpoints(engine, text, model_name, access)
 
     @asynccontextmanager
     async def engine_runs(app: Starlette) -> AsyncIterator[None]:
@@ -118,8 +134,8 @@ def make_app(engine: Engine, model_name: str, access: Access) -> Starlette:
 
 
 class Endpoints:
-    def __init__(self, engine: Engine, model_name: str, access: Access) -> None:
-        self.engine, self.model_name, self.access = engine, model_name, access
+    def __init__(self, engine: Engine, text: Text, model_name: str, access: Access) -> None:
+        self.engine, self.text, self.model_name, self.access = engine, text, model_name, access
 
     async def complete(self, http: Request) -> Response:
         request = parse(CompletionRequest, await self._body(http))
@@ -127,10 +143,10 @@ class Endpoints:
             message = f"there is no model {request.model!r}, only {self.model_name!r}"
             raise RequestError(message, 404, "model", "model_not_found")
         request.check_size()
-        prompts = [[END, *encode(prompt)] for prompt in request.prompts]
+        prompts = [self.text.tokens_of(prompt) for prompt in request.prompts]
         self._check_length(prompts, request.max_tokens)
         sampled, step = await while_connected(http, self.engine.generate(_wanted(prompts, request)))
-        return JSONResponse(completion(request, sum(map(len, prompts)), sampled, step))
+        return JSONResponse(completion(request, self.text, prompts, sampled, step))
 
     async def _body(self, http: Request) -> bytes:
         self.engine.check_open()
@@ -153,7 +169,7 @@ class Endpoints:
         return JSONResponse({"step": self.engine.step})
 
     def _check_length(self, prompts: list[list[int]], max_tokens: int) -> None:
-        context, longest = self.engine.model.shape.context, max(map(len, prompts))
+        context, longest = context_of(self.engine.model), max(map(len, prompts))
         if longest + max_tokens > context:
             message = f"the context has {context} tokens; the prompt takes {longest}, max_tokens {max_tokens}"
             raise RequestError(message, param="prompt", code="context_length_exceeded")

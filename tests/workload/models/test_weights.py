@@ -1,14 +1,14 @@
-import json
 from pathlib import Path
 
 import pytest
 import torch
-from launcher.workload.weights import build_model, find_checkpoint, load_weights, save_model
+from safetensors import safe_open
+from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from launcher.config.workload import ModelConfig
 from launcher.errors import UserError
-from launcher.rundir import RunDir
-from tests.workload.running import TINY
+from launcher.workload.models.load import load_model
+from launcher.workload.models.weights import read_update, save_weights, take_update, tensors_of
+from tests.workload.running import SHAPE, publish, tiny
 
 
 def weights_equal(one: torch.nn.Module, other: torch.nn.Module) -> bool:
@@ -16,59 +16,66 @@ def weights_equal(one: torch.nn.Module, other: torch.nn.Module) -> bool:
     return all(torch.equal(a, b) for a, b in pairs)
 
 
-def test_the_first_weights_depend_on_the_seed_alone() -> None:
-    torch.manual_seed(99)
-    assert weights_equal(build_model(TINY, 1), build_model(TINY, 1))
-    assert not weights_equal(build_model(TINY, 1), build_model(TINY, 2))
+def tied(seed: int) -> Qwen3ForCausalLM:
+    torch.manual_seed(seed)
+    config = Qwen3Config(
+        vocab_size=30, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=8, max_position_embeddings=32, tie_word_embeddings=True,
+    )  # fmt: skip
+    return Qwen3ForCausalLM(config).eval()
 
 
-def test_a_model_takes_its_shape_from_the_checkpoint(tmp_path: Path) -> None:
-    model = build_model(TINY, 1)
-    save_model(model, tmp_path)
-    loaded = build_model(ModelConfig(layers=3, dim=64, checkpoint=tmp_path), 5)
-    assert loaded.shape == model.shape and weights_equal(loaded, model)
+def test_an_update_makes_another_model_the_one_that_was_published(tmp_path: Path) -> None:
+    for one, other in ((tiny(1), tiny(2)), (tied(1), tied(2))):
+        publish(one, tmp_path / "weights", step=3)
+        assert not weights_equal(one, other)
+        take_update(other, read_update(other, tmp_path / "weights", tmp_path, 3))
+        assert weights_equal(one, other)
 
 
-def test_a_runs_directory_stands_for_its_newest_checkpoint(tmp_path: Path) -> None:
-    run = RunDir(tmp_path)
-    for step in (5, 10, 9):
-        save_model(build_model(TINY, step), run.checkpoint(step))
-    assert find_checkpoint(tmp_path) == run.checkpoint(10)
+def test_tied_weights_stay_tied_and_stand_once_in_the_file(tmp_path: Path) -> None:
+    model = tied(1)
+    assert "lm_head.weight" not in tensors_of(model)
+    save_weights(tensors_of(model), tmp_path)
+    take_update(model, read_update(model, tmp_path, tmp_path, 0))
+    assert model.lm_head.weight is model.model.embed_tokens.weight
 
 
-def test_a_missing_checkpoint_says_what_may_be_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="there is no checkpoint at") as refused:
-        build_model(ModelConfig(checkpoint=tmp_path / "none"), 0)
-    assert "output directory of a run" in str(refused.value)
+def test_the_files_header_has_what_is_said_about_it(tmp_path: Path) -> None:
+    publish(tiny(), tmp_path, attempt=2, step=7)
+    with safe_open(tmp_path / "model.safetensors", "pt") as file:
+        assert file.metadata() == {"format": "pt", "attempt": "2", "step": "7"}
+
+
+def test_weights_that_say_they_are_of_another_step_are_refused(tmp_path: Path) -> None:
+    publish(tiny(), tmp_path, step=7)
+    with pytest.raises(UserError, match="has the weights of step 7, not 8"):
+        read_update(tiny(), tmp_path, tmp_path, 8)
 
 
 def test_weights_of_another_shape_are_refused_with_both_shapes(tmp_path: Path) -> None:
-    save_model(build_model(TINY.model_copy(update={"dim": 32}), 0), tmp_path)
-    with pytest.raises(UserError, match=r"does not fit.*dim=32.*dim=16"):
-        load_weights(build_model(TINY, 0), tmp_path)
+    publish(tiny(0, SHAPE.model_copy(update={"dim": 32})), tmp_path)
+    with pytest.raises(UserError, match=r"does not fit: .* is \[.*32.*\] .*, in the model \[.*16.*\]"):
+        read_update(tiny(), tmp_path, tmp_path, 0)
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
-def test_a_broken_checkpoint_names_the_broken_file(tmp_path: Path, name: str) -> None:
-    save_model(build_model(TINY, 0), tmp_path)
-    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:20])
-    with pytest.raises(UserError, match=name):
-        build_model(ModelConfig(checkpoint=tmp_path), 0)
+def test_weights_of_other_layers_are_refused_by_name(tmp_path: Path) -> None:
+    publish(tiny(0, SHAPE.model_copy(update={"layers": 2})), tmp_path)
+    with pytest.raises(UserError, match=r"missing there, or not in the model: transformer\.h\.1"):
+        read_update(tiny(), tmp_path, tmp_path, 0)
 
 
-def test_a_checkpoint_whose_config_lies_is_refused(tmp_path: Path) -> None:
-    save_model(build_model(TINY, 0), tmp_path)
-    config = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps(config | {"layers": 2}))
-    with pytest.raises(UserError, match="does not fit: missing there, or not in the model: blocks"):
-        build_model(ModelConfig(checkpoint=tmp_path), 0)
+def test_a_broken_file_is_named(tmp_path: Path) -> None:
+    publish(tiny(), tmp_path)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(UserError, match=f"{path} cannot be loaded"):
+        read_update(tiny(), tmp_path, tmp_path, 0)
 
 
-def test_a_width_that_heads_cannot_share_is_refused() -> None:
-    with pytest.raises(UserError, match=r"not a multiple of model\.heads"):
-        build_model(TINY.model_copy(update={"heads": 3}), 0)
+def test_the_arithmetic_can_be_bfloat16(tmp_path: Path) -> None:
+    from launcher.workload.models.tiny import make_tiny
 
-
-def test_the_arithmetic_can_be_bfloat16() -> None:
-    model = build_model(TINY.model_copy(update={"dtype": "bfloat16"}), 0)
-    assert model(torch.tensor([[1, 2, 3]])).dtype == torch.bfloat16
+    make_tiny(tmp_path / "model", SHAPE, 0)
+    model = load_model(str(tmp_path / "model"), "bfloat16")
+    assert model(torch.tensor([[1, 2, 3]])).logits.dtype == torch.bfloat16

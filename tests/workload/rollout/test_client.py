@@ -3,26 +3,32 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from launcher.workload.tokens import END, encode
-from launcher.workload.weights import build_model, save_model
 
 from launcher.errors import UserError
-from launcher.workload.rollout.client import CompletionRequest, InferenceClient, InferenceServers, ServerLost
+from launcher.workload.models.tiny import END_TOKEN
+from launcher.workload.rollout.client import (
+    Completed,
+    CompletionRequest,
+    InferenceClient,
+    InferenceServers,
+    ServerLost,
+)
 from launcher.workload.serving.engine import Engine
 from launcher.workload.serving.server import bind
-from tests.workload.running import TINY, serving
+from tests.workload.running import publish, serving, tiny
 
-ASKED = CompletionRequest(["ab>", "cd>"], n=3, temperature=1.0, max_tokens=6, seed=0)
+ASKED = CompletionRequest([END_TOKEN, *b"ab>"], n=3, temperature=1.0, max_tokens=6, seed=0)
 
 
 async def ask(url: str) -> Any:
     async with InferenceClient(url, "policy") as client:
-        return await client.sample(ASKED)
+        return await client.complete(ASKED)
 
 
 @contextmanager
@@ -49,33 +55,65 @@ def answering(status: int, body: object) -> Iterator[str]:
         thread.join()
 
 
-def choices(token: str) -> dict[str, Any]:
-    logprobs = {"tokens": [token], "token_logprobs": [-1.0]}
-    return {"choices": [{"index": index, "logprobs": logprobs} for index in range(6)]}
+def sent(count: int = 3, step: int = 0, **choice: object) -> dict[str, Any]:
+    """An answer of our server, in which each choice has this instead."""
+    usual = {"token_ids": [1, 2], "logprobs": {"token_logprobs": [-1.0, -2.0]}, "finish_reason": "stop"}
+    choices = [{"index": index, **usual, **choice} for index in range(count)]
+    return {"system_fingerprint": f"step-{step}", "choices": choices}
 
 
 @pytest.mark.parametrize("suffix", ["", "/", "/v1"])
-def test_samples_come_in_groups_with_the_tokens_that_were_sampled(suffix: str) -> None:
+def test_completions_come_with_the_tokens_that_were_sampled_and_their_logprobs(suffix: str) -> None:
     with serving() as (url, _):
-        groups = asyncio.run(ask(url + suffix))
-    assert [len(group) for group in groups] == [3, 3]
-    assert [group[0].prompt for group in groups] == [[END, *encode("ab>")], [END, *encode("cd>")]]
-    assert all(len(one.completion) == len(one.logprobs) > 0 for group in groups for one in group)
+        completed = asyncio.run(ask(url + suffix))
+    assert len(completed) == 3
+    for one in completed:
+        assert 0 < len(one.tokens) == len(one.logprobs) <= 6 and all(logprob < 0 for logprob in one.logprobs)
+        assert one.is_cut == (one.tokens[-1] != END_TOKEN)
+        assert one.policy_step == 0
 
 
-def test_a_server_with_another_vocabulary_is_refused() -> None:
-    with answering(200, choices("Ġhello")) as url, pytest.raises(UserError, match=r"another vocabulary.*Ġhello"):
-        asyncio.run(ask(url))
+def test_many_requests_in_flight_are_generated_together() -> None:
+    async def ask_many(url: str) -> list[list[Completed]]:
+        async with InferenceServers(url, "policy") as servers:
+            prompts = [[END_TOKEN, *f"{number}>".encode()] for number in range(32)]
+            return await asyncio.gather(
+                *(servers.complete(replace(ASKED, prompt_tokens=prompt, seed=7)) for prompt in prompts)
+            )
+
+    with serving() as (url, engine):
+        sizes: list[int] = []
+        next_batch = engine._next_batch
+
+        def counted() -> Any:
+            sizes.append(engine._waiting)
+            return next_batch()
+
+        engine._next_batch = counted  # type: ignore[method-assign]
+        answers = asyncio.run(ask_many(url))
+        assert [len(completed) for completed in answers] == [3] * 32
+        assert len(sizes) <= 8
 
 
-def test_a_server_that_sends_no_logprobs_is_refused() -> None:
-    body = {"choices": [{"index": index, "logprobs": None} for index in range(6)]}
-    with answering(200, body) as url, pytest.raises(UserError, match="no log-probabilities"):
+def test_a_server_that_sends_no_logprobs_or_no_tokens_is_refused() -> None:
+    for body in (sent(logprobs=None), sent(token_ids=None)):
+        with answering(200, body) as url, pytest.raises(UserError, match="no token ids with log-probabilities"):
+            asyncio.run(ask(url))
+
+
+def test_tokens_and_logprobs_that_do_not_match_are_refused() -> None:
+    with answering(200, sent(token_ids=[1])) as url, pytest.raises(UserError, match="1 tokens with 2 log-prob"):
         asyncio.run(ask(url))
 
 
 def test_a_server_that_sends_too_little_is_refused() -> None:
-    with answering(200, {"choices": []}) as url, pytest.raises(UserError, match="sent 0 completions for 2 x 3"):
+    with answering(200, sent(2)) as url, pytest.raises(UserError, match="sent 2 completions, not 3"):
+        asyncio.run(ask(url))
+
+
+def test_a_server_that_does_not_say_which_weights_it_has_is_refused() -> None:
+    body = sent() | {"system_fingerprint": None}
+    with answering(200, body) as url, pytest.raises(UserError, match="does not say which weights it has"):
         asyncio.run(ask(url))
 
 
@@ -95,14 +133,49 @@ def test_a_server_that_was_started_again_is_noticed_by_the_weights_that_it_has(t
     async def load_and_ask(url: str, engine: Engine) -> None:
         async with InferenceClient(url, "policy") as client:
             await client.load_weights(tmp_path / "weights", 3)
-            await client.sample(ASKED)
+            await client.complete(ASKED)
             engine.step = 0
             with pytest.raises(ServerLost, match="was started again: it has the weights of step 0, not 3"):
-                await client.sample(ASKED)
+                await client.complete(ASKED)
 
-    save_model(build_model(TINY, seed=1), tmp_path / "weights")
+    publish(tiny(seed=1), tmp_path / "weights", step=3)
     with serving() as (url, engine):
         asyncio.run(load_and_ask(url, engine))
+
+
+def test_completions_are_counted_to_the_policy_that_sampled_them_though_newer_weights_come_meanwhile(
+    tmp_path: Path,
+) -> None:
+    async def ask_and_load(url: str, engine: Engine) -> tuple[list[Completed], list[Completed]]:
+        async with InferenceClient(url, "policy") as client:
+            await client.load_weights(tmp_path / "step_3", 3)
+            before = asyncio.create_task(client.complete(replace(ASKED, n=64, max_tokens=20)))
+            while not engine._waiting:
+                await asyncio.sleep(0.001)
+            await client.load_weights(tmp_path / "step_4", 4)
+            return await before, await client.complete(ASKED)
+
+    for step in (3, 4):
+        publish(tiny(seed=step), tmp_path / f"step_{step}", step=step)
+    with serving(max_batch=8) as (url, engine):
+        before, after = asyncio.run(ask_and_load(url, engine))
+    assert {one.policy_step for one in before} == {3}
+    assert {one.policy_step for one in after} == {4}
+
+
+def test_each_request_goes_to_the_server_with_fewest_in_flight() -> None:
+    async def ask_four(urls: str) -> None:
+        async with InferenceServers(urls, "policy") as servers:
+            await asyncio.gather(*(servers.complete(ASKED) for _ in range(4)))
+
+    with serving() as (one, first), serving() as (two, second):
+        counts = []
+        for engine in (first, second):
+            counts.append(count := [])
+            generate = engine.generate
+            engine.generate = lambda wanted, c=count, g=generate: (c.append(len(wanted)), g(wanted))[1]  # type: ignore
+        asyncio.run(ask_four(f"{one}, {two}"))
+    assert counts == [[3, 3], [3, 3]]
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])
@@ -111,15 +184,16 @@ def test_a_server_that_is_going_or_coming_is_lost_and_does_not_refuse(status: in
         asyncio.run(ask(url))
 
 
-def test_when_one_of_several_servers_is_lost_the_others_are_not_left_at_work() -> None:
-    async def ask_both(url: str) -> int:
+def test_when_one_of_several_servers_is_lost_the_others_are_not_left_at_work(tmp_path: Path) -> None:
+    async def load_both(url: str) -> int:
         async with InferenceServers(f"{url},http://127.0.0.1:9", "policy") as servers:
             with pytest.raises(ServerLost, match=r"127\.0\.0\.1:9 went away"):
-                await servers.sample(ASKED)
+                await servers.load_weights(tmp_path, 1)
         return len(asyncio.all_tasks())
 
+    publish(tiny(seed=1), tmp_path)
     with serving() as (url, _):
-        assert asyncio.run(ask_both(url)) == 1
+        assert asyncio.run(load_both(url)) == 1
 
 
 def test_weights_go_to_servers_that_can_load_them_only() -> None:

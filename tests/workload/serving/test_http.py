@@ -13,14 +13,13 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 import torch
-from launcher.workload.weights import build_model, save_model
 from safetensors.torch import load_file, save_file
 
 from launcher.workload.serving import engine as engine_module
 from launcher.workload.serving import http
 from launcher.workload.serving.engine import Engine
 from tests.waiting import until
-from tests.workload.running import TINY, serving
+from tests.workload.running import SHAPE, publish, serving, tiny
 
 SMALL = {"model": "policy", "prompt": "a", "max_tokens": 4}
 LARGE = {"model": "policy", "prompt": "a", "n": 128, "max_tokens": 24}
@@ -63,8 +62,7 @@ def test_what_a_client_asked_for_that_left_is_not_generated() -> None:
 
 
 def test_a_generation_that_nobody_waits_for_ends_early() -> None:
-    model = TINY.model_copy(update={"context": 4096})
-    with serving(model, max_batch=512) as (url, _), connect(url) as leaving:
+    with serving(SHAPE.model_copy(update={"context": 4096}), max_batch=512) as (url, _), connect(url) as leaving:
         leaving.sendall(post(LARGE | {"max_tokens": 4000, "temperature": 2.0}))
         time.sleep(0.3)  # it is being generated, which would take many seconds
         leaving.close()
@@ -154,7 +152,7 @@ def test_a_request_that_takes_long_to_answer_is_not_cut_off() -> None:
 @pytest.fixture
 def published(tmp_path: Path) -> Path:
     directory = tmp_path / "weights" / "step_5"
-    save_model(build_model(TINY, seed=7), directory)
+    publish(tiny(seed=7), directory, step=5)
     return directory
 
 
@@ -230,22 +228,22 @@ def cut_short(weights: Path) -> None:
     os.truncate(weights / "model.safetensors", 3000)
 
 
-def config_is_a_pipe(weights: Path) -> None:
-    (weights / "config.json").unlink()
-    os.mkfifo(weights / "config.json")
+def of_another_step(weights: Path) -> None:
+    publish(tiny(seed=7), weights, step=4)
 
 
-def config_is_endless(weights: Path) -> None:
-    (weights / "config.json").unlink()
-    (weights / "config.json").symlink_to("/dev/zero")
+def garbage(weights: Path) -> None:
+    (weights / "model.safetensors").write_bytes(b"\xff" * 70_000)
 
 
-def config_is_large(weights: Path) -> None:
-    (weights / "config.json").write_text(" " * 70_000 + (weights / "config.json").read_text())
+def header_is_deep(weights: Path) -> None:
+    header = b"[" * 60_000
+    (weights / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
 
 
-def config_is_deep(weights: Path) -> None:
-    (weights / "config.json").write_text("[" * 60_000)
+def weights_are_endless(weights: Path) -> None:
+    (weights / "model.safetensors").unlink()
+    (weights / "model.safetensors").symlink_to("/dev/zero")
 
 
 def weights_are_a_pipe(weights: Path) -> None:
@@ -272,10 +270,10 @@ def directory_is_elsewhere(weights: Path) -> None:
         one_less,
         other_shape,
         cut_short,
-        config_is_a_pipe,
-        config_is_endless,
-        config_is_large,
-        config_is_deep,
+        of_another_step,
+        garbage,
+        header_is_deep,
+        weights_are_endless,
         weights_are_a_pipe,
         weights_are_elsewhere,
         directory_is_elsewhere,
@@ -301,7 +299,7 @@ def test_weights_may_be_named_as_they_are_called_below_the_runs(server: tuple[st
 
 def test_a_path_outside_of_the_runs_weights_is_refused(server: tuple[str, Engine], published: Path) -> None:
     url, _ = server
-    save_model(build_model(TINY, seed=7), published.parent.parent / "mine")
+    publish(tiny(seed=7), published.parent.parent / "mine")
     for path in (published.parent.parent / "mine", published / ".." / ".." / "mine"):
         assert update(url, path).status_code == 400
 
@@ -331,7 +329,7 @@ def test_what_has_come_is_answered_after_the_request_to_end_and_nothing_new_is(
 
 def test_what_cannot_be_answered_within_the_grace_is_answered_503(caplog: pytest.LogCaptureFixture) -> None:
     with ThreadPoolExecutor(1) as pool:
-        with serving(TINY.model_copy(update={"context": 4096}), max_batch=1, grace=1.2) as (url, engine):
+        with serving(SHAPE.model_copy(update={"context": 4096}), max_batch=1, grace=1.2) as (url, engine):
             asked = LARGE | {"max_tokens": 4000, "temperature": 2.0}
             large = pool.submit(httpx.post, f"{url}/v1/completions", json=asked, timeout=30)
             until(lambda: engine._waiting > 0)

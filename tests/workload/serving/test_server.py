@@ -5,20 +5,20 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
 import pytest
-from launcher.workload.tokens import END_TEXT
-from launcher.workload.weights import build_model, save_model
 
-from launcher.config.workload import ModelConfig
+from launcher.config.workload import TinyConfig
 from launcher.errors import UserError
+from launcher.workload.models.tiny import END, END_TOKEN
 from launcher.workload.serving.server import bind
 from tests.waiting import until
-from tests.workload.running import TINY, TINY_MODEL, finished, serving, started
+from tests.workload.running import SHAPE, TINY_MODEL, finished, publish, serving, started, tiny
 
-BIG = ModelConfig(layers=1, dim=64, heads=2, context=128, device="cpu")
+BIG = TinyConfig(layers=1, dim=64, heads=2, context=128)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_the_openai_client_gets_n_completions_of_each_prompt(client: openai.Open
     for choice in answer.choices:
         assert choice.logprobs and choice.logprobs.tokens and choice.logprobs.token_logprobs
         assert len(choice.logprobs.tokens) == len(choice.logprobs.token_logprobs) <= 5
-        assert choice.finish_reason == ("stop" if choice.logprobs.tokens[-1] == END_TEXT else "length")
+        assert choice.finish_reason == ("stop" if choice.logprobs.tokens[-1] == END else "length")
     assert answer.usage and answer.usage.prompt_tokens == 9
 
 
@@ -59,6 +59,30 @@ def test_the_same_seed_gives_the_same_text_beside_other_requests(client: openai.
     alone = [ask(seed) for seed in range(8)]
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(ask, range(8))) == alone
+
+
+def test_a_prompt_of_token_ids_is_the_same_as_its_text_and_ids_come_back(client: openai.OpenAI) -> None:
+    def ask(prompt: object) -> list[dict[str, Any]]:
+        more = {"return_token_ids": True}
+        answer = client.completions.create(
+            model="policy",
+            prompt=prompt,
+            n=2,
+            max_tokens=6,
+            seed=4,
+            logprobs=0,
+            extra_body=more,  # type: ignore[call-overload]
+        )
+        return [choice.model_dump() for choice in answer.choices]
+
+    ids = [[END_TOKEN, 97, 98], [END_TOKEN, 195, 164]]
+    choices = ask(ids)
+    assert choices == ask(["ab", "ä"]) and ask(ids[0]) == ask("ab")
+    assert [choice["prompt_token_ids"] for choice in choices] == [ids[0], ids[0], ids[1], ids[1]]
+    for choice in choices:
+        assert len(choice["token_ids"]) == len(choice["logprobs"]["token_logprobs"]) <= 6
+        text = bytes(token for token in choice["token_ids"] if token != END_TOKEN)
+        assert choice["text"] == text.decode(errors="replace")
 
 
 def test_a_text_ends_before_its_stop(client: openai.OpenAI) -> None:
@@ -80,6 +104,11 @@ def test_a_text_ends_before_its_stop(client: openai.OpenAI) -> None:
         ({"prompt": "x" * 500}, "prompt"),
         ({"top_p": 0.5}, "top_p"),
         ({"prompt": []}, "prompt"),
+        ({"prompt": [[]]}, "prompt"),
+        ({"prompt": [257]}, "prompt"),
+        ({"prompt": [-1]}, "prompt"),
+        ({"prompt": [1.5]}, "prompt"),
+        ({"prompt": [97, "a"]}, "prompt"),
     ],
 )
 def test_a_bad_request_is_refused_in_openais_shape(client: openai.OpenAI, asked: dict[str, object], param: str) -> None:
@@ -102,7 +131,7 @@ def test_what_is_not_json_and_what_is_not_there_have_openais_shape_too(url: str)
 
 
 def test_new_weights_change_the_completions_and_their_fingerprint(tmp_path: Path) -> None:
-    save_model(build_model(TINY, seed=7), tmp_path)
+    publish(tiny(seed=7), tmp_path)
     with serving() as (url, _), openai.OpenAI(base_url=f"{url}/v1", api_key="none") as client:
         ask = {"model": "policy", "prompt": "abc>", "max_tokens": 8, "seed": 0}
         before = client.completions.create(**ask)  # type: ignore[call-overload]
@@ -113,7 +142,7 @@ def test_new_weights_change_the_completions_and_their_fingerprint(tmp_path: Path
 
 
 def test_weights_that_do_not_fit_are_refused_and_the_old_ones_stay(url: str, tmp_path: Path) -> None:
-    save_model(build_model(TINY.model_copy(update={"dim": 32}), seed=0), tmp_path)
+    publish(tiny(0, SHAPE.model_copy(update={"dim": 32})), tmp_path)
     for path in (tmp_path, tmp_path / "none"):
         answer = httpx.post(f"{url}/update_weights", json={"path": str(path), "step": 5})
         assert answer.status_code == 400 and str(path) in answer.json()["error"]["message"]
@@ -167,7 +196,7 @@ def test_sigterm_ends_the_server_cleanly(tmp_path: Path) -> None:
     with bind("127.0.0.1", 0) as free:
         port = free.getsockname()[1]
     with started("inference", "--output-dir", tmp_path, "--port", port, *TINY_MODEL) as process:
-        until(lambda: is_healthy(port, process), deadline=30)
+        until(lambda: is_healthy(port, process), deadline=120)
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=10)
         assert process.returncode == 0, output
@@ -183,7 +212,7 @@ def is_healthy(port: int, process: "subprocess.Popen[str]") -> bool:
 
 
 def test_a_server_that_generates_or_loads_weights_still_says_that_it_lives(tmp_path: Path) -> None:
-    save_model(build_model(BIG, seed=1), tmp_path / "weights")
+    publish(tiny(1, BIG), tmp_path / "weights")
     long = {"model": "policy", "prompt": ["x"] * 128, "n": 2, "max_tokens": 40, "temperature": 1.0}
     update = {"path": str(tmp_path / "weights"), "step": 1}
     with serving(BIG, max_batch=1024) as (url, engine), ThreadPoolExecutor(2) as pool, httpx.Client() as client:
