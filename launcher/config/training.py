@@ -1,12 +1,15 @@
 """Settings of the reference trainers."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
 from launcher.config.base import Duration, LargeInt, Section, SmallInt
 from launcher.config.wandb import WandbSection
 from launcher.config.workload import Handed, ModelConfig, TaskConfig
+
+Sharding = Literal["fsdp", "ddp"]
 
 
 class OptimizerConfig(Section):
@@ -27,6 +30,10 @@ class TrainerSettings(WandbSection):
     model: ModelConfig = Field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
     checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
+    parallel: Sharding = Field("fsdp", description="several ranks: weights sharded (FSDP2), or a copy on each (DDP)")
+    max_tokens: LargeInt = Field(
+        16_384, ge=1, description="tokens that go through the model at once on a rank; larger batches are accumulated"
+    )
 
 
 class PolicyLossConfig(Section):

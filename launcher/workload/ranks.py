@@ -37,11 +37,13 @@ class World:
         return values
 
     def from_first(self, make: Callable[[], T]) -> T:
-        """What `make` gives on the first rank, which alone may have the file that it reads."""
+        """What `make` gives on the first rank, which alone may have the file that it reads; a UserError on all."""
         if self.count == 1:
             return make()
-        values = [make() if self.is_first else None]
+        values: list[T | UserError | None] = [_made_or_refused(make) if self.is_first else None]
         dist.broadcast_object_list(values, src=0, device=self.device)
+        if isinstance(values[0], UserError):
+            raise values[0]
         return cast(T, values[0])
 
     def highest(self, value: int) -> int:
@@ -51,6 +53,13 @@ class World:
         values = torch.tensor(value, device=self.device)
         dist.all_reduce(values, dist.ReduceOp.MAX)
         return int(values)
+
+
+def _made_or_refused(make: Callable[[], T]) -> T | UserError:
+    try:
+        return make()
+    except UserError as error:
+        return error
 
 
 @contextmanager

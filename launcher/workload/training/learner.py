@@ -1,66 +1,119 @@
-"""What both trainers do with a loss: gradients over all ranks, AdamW with a warm-up, checkpoints, going on from them.
+"""What both trainers do with a loss: gradients over all ranks and micro-batches, AdamW with a warm-up, checkpoints.
 
-Left out: gradient accumulation, sharded weights, any schedule beyond the warm-up. A checkpoint holds no generator's
-state and no place in the data, because every draw of the trainers is a function of the seed and the step.
+A step's loss is a sum over all of its tokens, on whichever rank and in whichever micro-batch each of them is. So a step
+is the same on any number of ranks, sharded or not, but for the rounding of its sums.
 """
 
-from pickle import UnpicklingError
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
+from torch.distributed.tensor import DTensor
 from torch.nn.utils import clip_grad_norm_
+from transformers import AutoConfig
 
 from launcher.checkpoints import steps_in
 from launcher.config.training import RLTrainerConfig, SFTTrainerConfig
-from launcher.config.workload import ModelConfig
+from launcher.config.workload import TINY, ModelConfig
 from launcher.errors import UserError
 from launcher.logger import get_logger
 from launcher.workload.entry import forget_metrics, run_dir
 from launcher.workload.files import appearing, clear_drafts, remove, resume_step
-from launcher.workload.model import Transformer
+from launcher.workload.models.find import find_model, resolve
+from launcher.workload.models.load import context_of, load_tokenizer
+from launcher.workload.models.weights import save_weights
 from launcher.workload.ranks import World
-from launcher.workload.weights import build_model, configured_shape, load_model, read_shape, save_model
+from launcher.workload.training.checkpoint import TrainingState, save_model
+from launcher.workload.training.parallel import ParallelScorer, read_model
+from launcher.workload.training.rows import Sequences, micro_batches
+from launcher.workload.training.scorer import Scorer, Scoring, Terms, TokenTerms
 
-OPTIMIZER = "optimizer.pt"
+
+@dataclass(frozen=True)
+class Learned:
+    """What came of the tokens of one pass over a batch."""
+
+    loss: float  # the sum over the tokens of all ranks, weighted
+    means: dict[str, float]  # of each term, over the tokens of all ranks
+    terms: Terms  # of this rank's tokens, each (M,)
+    tokens: Tensor  # (M,) which of the batch's tokens these are
 
 
 class Learner:
     """The model that learns; the same on every rank, before and after each update.
 
-    Checkpoints are the first rank's business: the others may be on nodes that do not share its directory.
     Raises UserError when there is a checkpoint where none may be, or one that does not fit.
     """
 
     def __init__(self, config: RLTrainerConfig | SFTTrainerConfig, ranks: World) -> None:
         self.config, self.ranks, self.run = config, ranks, run_dir(config)
+        torch.manual_seed(config.seed + ranks.rank)
         self.step = self._saved = ranks.from_first(lambda: resume_step(self.run))  # updates so far
         if not self.step and ranks.is_first and steps_in(self.run.checkpoints):
             hint = f"--attempt {self.run.attempt + 1} continues it; another --output-dir starts a new one"
             raise UserError(f"{self.run.checkpoints} holds the checkpoints of an earlier run", hint)
-        self.model = self._starting_model(config.model, config.seed).to(ranks.device)
-        self.parallel = DistributedDataParallel(self.model) if ranks.count > 1 else self.model
+        self.name = ranks.from_first(self._find)
+        self.tokenizer = load_tokenizer(self.name) if ranks.is_first else None
+        scorer = Scorer(read_model(self.name, ranks))
+        if ranks.is_first:
+            scorer.check()
+        self.model = ParallelScorer(scorer, ranks, config.parallel, config.model.dtype)
+        self.parameters = [one for one in scorer.parameters() if one.requires_grad]
         self.optimizer = self._make_optimizer()
+        self.state = TrainingState(scorer, self.optimizer, ranks)
         forget_metrics(self.run, self.step)
         if self.step:
-            self._restore_optimizer()
+            self.state.load(self.run.checkpoint(self.step))
             get_logger().info("continuing from {}", self.run.checkpoint(self.step))
         if ranks.is_first:
             clear_drafts(self.run.checkpoints)
 
-    def update(self, loss: Tensor) -> float:
-        """Take one step against a loss that is to be summed over all ranks, this rank's part given.
+    @property
+    def context(self) -> int:
+        """The longest sequence that the model takes, in tokens."""
+        return context_of(self.model.scorer.model)
 
-        The norm of the gradient before it was clipped comes back.
-        """
+    def update(self, batch: Sequences, terms: TokenTerms, temperature: float = 1.0) -> Learned:
+        """Take one step against the loss of a batch that every rank has; its metrics come back."""
         self.step += 1
-        torch.autograd.backward(loss * self.ranks.count)  # DDP takes the mean over the ranks
-        norm = clip_grad_norm_(self.model.parameters(), self.config.optimizer.max_norm)
+        learned = self._pass(batch, self._scoring(batch, terms, temperature), learns=True)
+        norm = clip_grad_norm_(self.parameters, self.config.optimizer.max_norm)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return float(norm)
+        whole = norm.full_tensor() if isinstance(norm, DTensor) else norm
+        metrics = {"optimizer/grad_norm": float(whole), "optimizer/lr": self.learning_rate}
+        return replace(learned, means=learned.means | metrics)
+
+    @torch.no_grad()
+    def look_at(self, batch: Sequences, terms: TokenTerms, temperature: float = 1.0) -> Learned:
+        """The same without learning anything."""
+        return self._pass(batch, self._scoring(batch, terms, temperature), learns=False)
+
+    def _scoring(self, batch: Sequences, terms: TokenTerms, temperature: float) -> Scoring:
+        return Scoring(terms, torch.from_numpy(batch.weights).to(self.ranks.device), temperature)
+
+    def _pass(self, batch: Sequences, scoring: Scoring, learns: bool) -> Learned:
+        ranks = self.ranks
+        micro = micro_batches(batch, ranks.rank, ranks.count, self.config.max_tokens)
+        total, found = torch.zeros((), dtype=torch.float64), []
+        for part in micro:
+            with self.model.accumulating(is_last=part is micro[-1]):
+                loss, terms = self.model(part, scoring)
+                if learns:
+                    self.model.backward(loss)
+            total += loss.detach().cpu()
+            found.append(terms)
+        terms = {name: torch.cat([one[name] for one in found]) for name in found[0]}
+        sums = torch.stack([total, *(term.double().sum().cpu() for term in terms.values())]).to(ranks.device)
+        loss_sum, *term_sums = ranks.sum(sums).tolist()
+        count = max(1, int((batch.weights != 0).sum()))
+        means = {name: value / count for name, value in zip(terms, term_sums, strict=True)}
+        return Learned(loss_sum, means, terms, torch.cat([part.learned for part in micro]))
 
     @property
     def learning_rate(self) -> float:
@@ -73,37 +126,71 @@ class Learner:
         interval = self.config.checkpoint.interval
         return interval > 0 and self.step % interval == 0
 
+    def publish(self) -> None:
+        """Write the weights for the inference server."""
+        weights = self.model.weights()
+        if self.ranks.is_first:
+            with appearing(self.run.weights(self.step)) as draft:
+                save_weights(weights, draft, attempt=self.run.attempt, step=self.step)
+
     def save_checkpoint(self) -> None:
         """Write the checkpoint of this step, unless it is there already, and remove the oldest ones."""
-        if self.step == self._saved or not self.ranks.is_first:
+        if self.step == self._saved:
             return
-        with appearing(self.run.checkpoint(self.step)) as draft:
-            save_model(self.model, draft, step=self.step)
-            torch.save(self.optimizer.state_dict(), draft / OPTIMIZER)
-        for old in steps_in(self.run.checkpoints)[: -self.config.checkpoint.keep]:
-            remove(self.run.checkpoint(old))
+        weights, path = self.model.weights(), self.run.checkpoint(self.step)
+        with self._appearing(path) as draft:
+            if self.ranks.is_first:
+                save_model(draft, self.model.scorer.model, self.tokenizer, weights, step=self.step)
+            self.state.save(draft)
+        if self.ranks.is_first:
+            for old in steps_in(self.run.checkpoints)[: -self.config.checkpoint.keep]:
+                remove(self.run.checkpoint(old))
+            get_logger().info("checkpoint {}", path)
         self._saved = self.step
-        get_logger().info("checkpoint {}", self.run.checkpoint(self.step))
 
-    def _starting_model(self, config: ModelConfig, seed: int) -> Transformer:
-        if not self.step or not self.ranks.is_first:  # DistributedDataParallel gives all ranks the first one's weights
-            return build_model(config, seed)
+    @contextmanager
+    def _appearing(self, path: Path) -> Iterator[Path]:
+        """A directory for all ranks to write to; it appears as `path` when all have."""
+        with appearing(path) if self.ranks.is_first else nullcontext(path) as mine:
+            if self.ranks.is_first:
+                mine.mkdir()
+            yield self.ranks.from_first(lambda: mine)
+            self.ranks.highest(0)
+
+    def _find(self) -> str:
+        if not self.step:
+            return find_model(self.config.model, self.config)
         checkpoint = self.run.checkpoint(self.step)
-        has, asked = read_shape(checkpoint), configured_shape(config)
-        if config.checkpoint is None and has != asked:
+        has, asked = shape_of(str(checkpoint)), asked_shape(self.config.model)
+        if asked not in (has, None):
             raise UserError(f"cannot continue from {checkpoint}: it has {has}, the configuration asks for {asked}")
-        return load_model(checkpoint, config)
+        return str(checkpoint)
 
     def _make_optimizer(self) -> torch.optim.AdamW:
         wanted = self.config.optimizer
         betas = (wanted.beta1, wanted.beta2)
-        parameters = self.model.parameters()
-        return torch.optim.AdamW(parameters, wanted.lr, betas, weight_decay=wanted.weight_decay, fused=True)
+        return torch.optim.AdamW(self.parameters, wanted.lr, betas, weight_decay=wanted.weight_decay, fused=True)
 
-    def _restore_optimizer(self) -> None:
-        path = self.run.checkpoint(self.step) / OPTIMIZER
-        try:
-            read = self.ranks.from_first(lambda: torch.load(path, map_location="cpu", weights_only=True))
-            self.optimizer.load_state_dict(read)
-        except (OSError, ValueError, KeyError, RuntimeError, EOFError, UnpicklingError) as error:
-            raise UserError(f"cannot continue from {path}: {error}") from error
+
+def asked_shape(wanted: ModelConfig) -> str | None:
+    """The shape that the configuration asks for. None where the model to start from is gone by now."""
+    if wanted.name == TINY:
+        return _describe("gpt2", wanted.tiny.layers, wanted.tiny.dim, wanted.tiny.heads, wanted.tiny.context)
+    try:
+        return shape_of(resolve(wanted.name))
+    except UserError:
+        return None
+
+
+def shape_of(name: str) -> str:
+    """The shape of the model at a directory or hub id. Raises UserError."""
+    try:
+        config = AutoConfig.from_pretrained(name).get_text_config()
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot load the model {name}: {error}") from error
+    numbers = (config.num_hidden_layers, config.hidden_size, config.num_attention_heads, config.max_position_embeddings)
+    return _describe(config.model_type, *numbers)
+
+
+def _describe(kind: str, layers: int, dim: int, heads: int, context: int) -> str:
+    return f"{kind} (layers={layers}, dim={dim}, heads={heads}, context={context})"

@@ -6,66 +6,80 @@ A user's file has one JSON object a line, with two texts:
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from launcher.config.training import DataConfig, SFTTrainerConfig
 from launcher.errors import UserError
+from launcher.workload.models.load import Tokenizer
 from launcher.workload.task import load_task
-from launcher.workload.tokens import END, encode
+from launcher.workload.training.rows import Sequences, sequences_of
 
 
 @dataclass(frozen=True)
-class Pair:
-    prompt: str
-    completion: str
+class Example:
+    """A sequence of tokens, and which of them are learned."""
+
+    tokens: NDArray[np.int32]  # (L,)
+    learned: NDArray[np.bool_]  # (L,)
 
     @property
-    def prompt_tokens(self) -> list[int]:
-        return [END, *encode(self.prompt)]
-
-    @property
-    def completion_tokens(self) -> list[int]:
-        return [*encode(self.completion), END]
-
-    @property
-    def length(self) -> int:
-        """Of both, in tokens."""
-        return len(self.prompt_tokens) + len(self.completion_tokens)
+    def prompt(self) -> list[int]:
+        """What stands before the first learned token."""
+        return self.tokens[: self.learned.argmax()].tolist()  # type: ignore[no-any-return]
 
 
-def load_pairs(config: SFTTrainerConfig, context: int) -> tuple[list[Pair], list[Pair]]:
-    """The pairs to learn from, and those held out; none is longer than `context` tokens.
+def collate(examples: Sequence[Example]) -> Sequences:
+    """A batch whose loss is the mean over all learned tokens."""
+    lengths = np.array([len(one.tokens) for one in examples], np.int32)
+    learned = np.concatenate([one.learned for one in examples])
+    batch = sequences_of(lengths, np.concatenate([one.tokens for one in examples]), learned)
+    batch.weights[:] /= max(1, np.count_nonzero(batch.weights))
+    return batch
+
+
+def load_examples(config: SFTTrainerConfig, tokenizer: Tokenizer, context: int) -> tuple[list[Example], list[Example]]:
+    """The examples to learn from, and those held out; none is longer than `context` tokens.
 
     Raises UserError when the file, a line of it, or the task is no use.
     """
     if config.data.path is not None:
-        return split(read_pairs(config.data.path, context), config.data, config.seed)
+        return split(read_pairs(config.data.path, tokenizer, context), config.data, config.seed)
     task, data = load_task(config.task), config.data
-    train = [Pair(prompt, task.answer(prompt)) for prompt in task.prompts(config.seed, 0, data.train_pairs)]
-    held_out = [Pair(prompt, task.answer(prompt)) for prompt in task.held_out(data.validation_pairs)]
-    longest = max(pair.length for pair in train + held_out)
+    train, held_out = task.prompts(config.seed, 0, data.train_pairs), task.held_out(data.validation_pairs)
+    pairs = [example_of(tokenizer, prompt, task.answer(prompt)) for prompt in [*train, *held_out]]
+    longest = max(len(pair.tokens) for pair in pairs)
     if longest > context:
-        raise UserError(f"the task's pairs take up to {longest} tokens, model.context is {context}")
-    return train, held_out
+        raise UserError(f"the task's pairs take up to {longest} tokens, the model's context is {context}")
+    return pairs[: len(train)], pairs[len(train) :]
 
 
-def read_pairs(path: Path, context: int) -> list[Pair]:
+def example_of(tokenizer: Tokenizer, prompt: str, completion: str) -> Example:
+    """A prompt, which is read, and the completion with its end, which is learned."""
+    before = tokenizer(prompt).input_ids
+    after = [*tokenizer(completion, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
+    return Example(np.array(before + after, np.int32), np.array([False] * len(before) + [True] * len(after)))
+
+
+def read_pairs(path: Path, tokenizer: Tokenizer, context: int) -> list[Example]:
     """The pairs of a JSONL file. Raises UserError, with file and line, when one is missing, broken or too long."""
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: {error}") from error
-    pairs = [_read_pair(line, f"{path}:{number}", context) for number, line in enumerate(lines, 1) if line.strip()]
+    numbered = [(f"{path}:{number}", line) for number, line in enumerate(lines, 1) if line.strip()]
+    pairs = [_read_pair(line, where, tokenizer, context) for where, line in numbered]
     if len(pairs) < 2:
         raise UserError(f"{path} has {len(pairs)} pairs; at least 2 are needed, one to learn from and one held out")
     return pairs
 
 
-def _read_pair(line: str, where: str, context: int) -> Pair:
+def _read_pair(line: str, where: str, tokenizer: Tokenizer, context: int) -> Example:
     expected = 'a line is {"prompt": "…", "completion": "…"}'
     try:
         entry = json.loads(line)
@@ -74,21 +88,23 @@ def _read_pair(line: str, where: str, context: int) -> Pair:
     prompt, completion = (entry.get("prompt"), entry.get("completion")) if isinstance(entry, dict) else (None, None)
     if not (isinstance(prompt, str) and isinstance(completion, str)):
         raise UserError(f"{where}: prompt or completion is missing, or no text", expected)
-    pair = Pair(prompt, completion)
-    if pair.length > context:
-        raise UserError(f"{where}: prompt and completion take {pair.length} tokens, model.context is {context}")
+    pair = example_of(tokenizer, prompt, completion)
+    if len(pair.tokens) > context:
+        raise UserError(
+            f"{where}: prompt and completion take {len(pair.tokens)} tokens, the model's context is {context}"
+        )
     return pair
 
 
-def split(pairs: list[Pair], data: DataConfig, seed: int) -> tuple[list[Pair], list[Pair]]:
-    """The pairs to learn from and, drawn at random, those held out; at least one of each."""
-    order = np.random.default_rng(seed).permutation(len(pairs))
-    held_out = min(max(1, round(len(pairs) * data.validation_share)), len(pairs) - 1)
-    return [pairs[row] for row in order[held_out:]], [pairs[row] for row in order[:held_out]]
+def split(examples: list[Example], data: DataConfig, seed: int) -> tuple[list[Example], list[Example]]:
+    """The examples to learn from and, drawn at random, those held out; at least one of each."""
+    order = np.random.default_rng(seed).permutation(len(examples))
+    held_out = min(max(1, round(len(examples) * data.validation_share)), len(examples) - 1)
+    return [examples[row] for row in order[held_out:]], [examples[row] for row in order[:held_out]]
 
 
 def rows_of_step(seed: int, step: int, count: int, total: int) -> list[int]:
-    """Which `count` of `total` pairs update `step` (from 1) learns from: each once in every pass, shuffled anew.
+    """Which `count` of `total` examples update `step` (from 1) learns from: each once in every pass, shuffled anew.
 
     A function of its arguments alone, so that a run which is continued needs no other memory of where it was.
     """

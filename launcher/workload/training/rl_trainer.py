@@ -9,8 +9,8 @@ policy.
 """
 
 import time
-from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.distributed.elastic.multiprocessing.errors import record
@@ -25,11 +25,12 @@ from launcher.monitor import get_monitor
 from launcher.numbers import three_digits
 from launcher.rundir import RunDir
 from launcher.workload.entry import StopRequest, quick_imports, run_dir
-from launcher.workload.files import appearing, clear, is_restarted, remove
+from launcher.workload.files import clear, is_restarted, remove
 from launcher.workload.ranks import World, join_ranks
-from launcher.workload.rollout.handover import ATTEMPT, Batch, has_batch, read_batch
+from launcher.workload.rollout.handover import Batch, has_batch, read_batch
 from launcher.workload.training.learner import Learner
-from launcher.workload.weights import save_model
+from launcher.workload.training.rows import Sequences, sequences_of
+from launcher.workload.training.scorer import Terms, TokenTerms
 
 POLL = 0.005  # seconds between looks at the directory of the batches
 SLACK = 60.0  # seconds that ranks wait for each other beyond the wait for a batch
@@ -51,7 +52,7 @@ def train(config: RLTrainerConfig) -> int:
             learner = Learner(config, ranks)
         if ranks.is_first:
             clear(run.all_weights)
-            publish(learner)
+        learner.publish()
         while learner.step < config.max_steps:
             started = time.perf_counter()
             batch = next_batch(run, learner.step + 1, ranks, stop, config.batch_timeout)
@@ -61,9 +62,9 @@ def train(config: RLTrainerConfig) -> int:
                 return stop.exit_code
             waited = time.perf_counter() - started
             metrics = learn(learner, batch, config.loss)
+            learner.publish()
             if ranks.is_first:
-                publish(learner)
-                remove_passed(run, learner.step, batch.policy_step)
+                remove_passed(run, learner.step, oldest_policy(batch))
             if learner.is_checkpoint_due:
                 learner.save_checkpoint()
             report(learner, batch, metrics, waited, time.perf_counter() - started)
@@ -72,12 +73,6 @@ def train(config: RLTrainerConfig) -> int:
 
 
 # --- hand-over --------------------------------------------------------------------------------------------------------
-
-
-def publish(learner: Learner) -> None:
-    """Write the policy for the inference server."""
-    with appearing(learner.run.weights(learner.step)) as draft:
-        save_model(learner.model, draft, step=learner.step, **{ATTEMPT: learner.run.attempt})
 
 
 def remove_passed(run: RunDir, step: int, policy_step: int) -> None:
@@ -90,6 +85,11 @@ def remove_passed(run: RunDir, step: int, policy_step: int) -> None:
     for old in steps_in(run.all_weights):
         if old < policy_step:
             remove(run.weights(old))
+
+
+def oldest_policy(batch: Batch) -> int:
+    """Updates of the oldest policy that sampled any of it."""
+    return int(batch.policy_steps.min())
 
 
 def next_batch(run: RunDir, step: int, ranks: World, stop: StopRequest, timeout: float) -> Batch | None:
@@ -109,55 +109,34 @@ def next_batch(run: RunDir, step: int, ranks: World, stop: StopRequest, timeout:
 # --- one update -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Share:
-    """What one rank learns from."""
-
-    tokens: Tensor  # (B, T)
-    loss_mask: Tensor  # (B, T) 1 for the tokens of the completion, 0 elsewhere
-    logprobs: Tensor  # (B, T) with which they were sampled
-    advantages: Tensor  # (B,)
-
-
-def share_of(batch: Batch, ranks: World) -> Share:
-    """This rank's samples of the batch. Raises UserError when there are fewer samples than ranks."""
-    if len(batch.tokens) < ranks.count:
-        raise UserError(f"a batch of {len(batch.tokens)} samples is too small for {ranks.count} ranks")
-    arrays = (batch.tokens, batch.loss_mask, batch.logprobs, batch.advantages)
-    mine = (torch.from_numpy(array[ranks.rank :: ranks.count]).to(ranks.device) for array in arrays)
-    tokens, loss_mask, logprobs, advantages = mine
-    return Share(tokens.long(), loss_mask.float(), logprobs, advantages)
-
-
 def learn(learner: Learner, batch: Batch, config: PolicyLossConfig) -> dict[str, float]:
-    """Update the policy once; the means over all tokens of the batch come back."""
-    ranks, share = learner.ranks, share_of(batch, learner.ranks)
-    first = int(batch.loss_mask.argmax(1).min())  # column of the first token that is learned
-    logits = learner.parallel(share.tokens[:, :-1], first - 1).float() / batch.temperature  # (B, T - first, V)
-    terms = token_terms(
-        logits, share.tokens[:, first:], share.logprobs[:, first:], share.advantages[:, None], config
-    )  # each (B, T - first)
-    loss_mask, count = share.loss_mask[:, first:], int(batch.loss_mask.sum())
-    loss = (terms["loss"] * loss_mask).sum() / count
-    norm = learner.update(loss)
-    sums = torch.stack([(term.detach() * loss_mask).sum() for term in terms.values()])
-    means = dict(zip(terms, (ranks.sum(sums) / count).tolist(), strict=True))
+    """Update the policy once; the means over all learned tokens of the batch come back."""
+    sequences = sequences_of(batch.lengths, batch.tokens, batch.loss_mask)
+    count = np.count_nonzero(sequences.weights)
+    if len(batch.lengths) < learner.ranks.count or not count:
+        raise UserError(f"a batch of {len(batch.lengths)} samples is too small for {learner.ranks.count} ranks")
+    sequences.weights[:] /= count
+    learned = learner.update(sequences, policy_terms(batch, sequences, config, learner.ranks), batch.temperature)
     if get_monitor().wants_extras(learner.step):
-        entropies = terms["policy/entropy"].detach()[loss_mask > 0]
-        get_monitor().log_distributions(learner.step, {"entropy": entropies.tolist()})
-    return means | {"optimizer/grad_norm": norm}
+        get_monitor().log_distributions(learner.step, {"entropy": learned.terms["policy/entropy"].tolist()})
+    return learned.means | {"loss": learned.loss}
 
 
-def token_terms(
-    logits: Tensor, tokens: Tensor, sampled: Tensor, advantages: Tensor, config: PolicyLossConfig
-) -> dict[str, Tensor]:
-    """What every token adds to the loss and to the metrics, each (B, T).
+def policy_terms(batch: Batch, sequences: Sequences, config: PolicyLossConfig, ranks: World) -> TokenTerms:
+    """The terms of the batch's tokens, as a function of their logits."""
+    of_tokens = (sequences.tokens.astype(np.int64), batch.logprobs, batch.advantages[sequences.owners])
+    tokens, sampled, advantages = (torch.from_numpy(array).to(ranks.device) for array in of_tokens)  # each (T,)
+    return lambda logits, at: token_terms(logits, tokens[at], sampled[at], advantages[at], config)
 
-    `sampled` (B, T) are the log-probabilities under the policy that sampled, `advantages` (B, 1). The KL divergence to
-    that policy is estimated as r - 1 - log r of the ratio r (Schulman, 2020, "Approximating KL divergence", k3).
+
+def token_terms(logits: Tensor, tokens: Tensor, sampled: Tensor, advantages: Tensor, config: PolicyLossConfig) -> Terms:
+    """What every token (C,) adds to the loss and to the metrics, from its logits (C, V).
+
+    `sampled` (C,) are the log-probabilities under the policy that sampled. The KL divergence to that policy is
+    estimated as r - 1 - log r of the ratio r (Schulman, 2020, "Approximating KL divergence", k3).
     """
-    logprobs = logits.log_softmax(-1)  # (B, T, V)
-    log_ratio = logprobs.gather(2, tokens[..., None])[..., 0] - sampled
+    logprobs = logits.log_softmax(-1)  # (C, V)
+    log_ratio = logprobs.gather(1, tokens[:, None])[:, 0] - sampled
     ratio = log_ratio.exp()
     gain, clipped = ratio * advantages, ratio.clamp(1 - config.clip_low, 1 + config.clip_high) * advantages
     entropy = -(logprobs.exp() * logprobs).sum(-1)
@@ -172,7 +151,7 @@ def token_terms(
 
 def report(learner: Learner, batch: Batch, metrics: dict[str, float], waited: float, seconds: float) -> None:
     """Log the step, on the console in one line."""
-    step, lag = learner.step, learner.step - 1 - batch.policy_step
+    step, lag = learner.step, learner.step - 1 - oldest_policy(batch)
     tokens = int(batch.loss_mask.sum())
     get_monitor().log(
         metrics

@@ -1,13 +1,13 @@
 """The SFT trainer: next-token loss on the completions, the prompts only being read.
 
-Every rank takes its share of each batch, and the loss is the mean over all tokens of all ranks, so that a step is the
-same on any number of them. Left out: packing of short sequences, gradient accumulation, a schedule beyond the warm-up.
+The loss is the mean over all learned tokens of a batch, over all ranks, so that a step is the same on any number of
+them.
 """
 
 import time
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.distributed.elastic.multiprocessing.errors import record
 
@@ -17,11 +17,11 @@ from launcher.logger import get_logger
 from launcher.monitor import get_monitor
 from launcher.numbers import three_digits
 from launcher.workload.entry import StopRequest, quick_imports
-from launcher.workload.generate import SamplingRequest, generate
 from launcher.workload.ranks import join_ranks
-from launcher.workload.tokens import END, decode
-from launcher.workload.training.learner import Learner
-from launcher.workload.training.pairs import Pair, load_pairs, rows_of_step
+from launcher.workload.training.learner import Learned, Learner
+from launcher.workload.training.pairs import Example, collate, load_examples, rows_of_step
+from launcher.workload.training.rows import Sequences
+from launcher.workload.training.scorer import Terms
 
 PATIENCE = 600.0  # seconds that ranks wait for each other
 
@@ -30,7 +30,7 @@ PATIENCE = 600.0  # seconds that ranks wait for each other
 def train(config: SFTTrainerConfig) -> int:
     """Do what is left of `max_steps` updates; the process's exit code comes back.
 
-    Raises UserError when the pairs are no use, or when the run's checkpoint cannot be continued.
+    Raises UserError when the data are no use, or when the run's checkpoint cannot be continued.
     """
     stop = StopRequest()
     with join_ranks(config.model.device, PATIENCE) as ranks:
@@ -38,7 +38,7 @@ def train(config: SFTTrainerConfig) -> int:
             raise UserError(f"batch_size {config.batch_size} is too small for {ranks.count} ranks")
         with quick_imports():  # torch's optimizers import as much again
             learner = Learner(config, ranks)
-        pairs, held_out = load_pairs(config, learner.model.shape.context)
+        examples, held_out = ranks.from_first(lambda: load_examples(config, learner.tokenizer, learner.context))
         if learner.step == 0:
             get_monitor().log(evaluate(learner, held_out), step=0)
         while learner.step < config.max_steps:
@@ -47,8 +47,8 @@ def train(config: SFTTrainerConfig) -> int:
                 learner.save_checkpoint()
                 return stop.exit_code
             started = time.perf_counter()
-            rows = rows_of_step(config.seed, learner.step + 1, config.batch_size, len(pairs))
-            metrics = learn(learner, [pairs[row] for row in rows])
+            rows = rows_of_step(config.seed, learner.step + 1, config.batch_size, len(examples))
+            metrics = learn(learner, [examples[row] for row in rows])
             metrics |= speed(metrics, time.perf_counter() - started)
             if learner.step % config.validation_interval == 0 or learner.step == config.max_steps:
                 metrics |= evaluate(learner, held_out)
@@ -59,59 +59,41 @@ def train(config: SFTTrainerConfig) -> int:
     return 0
 
 
-def learn(learner: Learner, pairs: list[Pair]) -> dict[str, float]:
-    """Update the model once on a batch, of which this rank takes its share."""
-    ranks = learner.ranks
-    count = sum(len(pair.completion_tokens) for pair in pairs)
-    tokens, loss_mask = collate(pairs[ranks.rank :: ranks.count], ranks.device)  # both (B, T)
-    losses = token_losses(learner.parallel(tokens[:, :-1]), tokens, loss_mask)  # (B, T - 1)
-    loss = losses.sum() / count
-    norm = learner.update(loss)
-    return {
-        "loss": float(ranks.sum(loss.detach())),
-        "optimizer/grad_norm": norm,
-        "optimizer/lr": learner.learning_rate,
-        "data/tokens": count,
-    }
+def learn(learner: Learner, examples: list[Example]) -> dict[str, float]:
+    """Update the model once on a batch."""
+    batch = collate(examples)
+    targets = torch.from_numpy(batch.tokens).long().to(learner.ranks.device)
+    learned = learner.update(batch, lambda logits, at: {"loss": token_losses(logits, targets[at])})
+    return learned.means | {"loss": learned.loss, "data/tokens": int(np.count_nonzero(batch.weights))}
 
 
-def collate(pairs: list[Pair], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Tokens (B, T), padded with END, and a mask (B, T) that is 1 for the tokens of the completions."""
-    rows = [pair.prompt_tokens + pair.completion_tokens for pair in pairs]
-    tokens = torch.full((len(rows), max(map(len, rows))), END)
-    loss_mask = torch.zeros(tokens.shape)
-    for index, (row, pair) in enumerate(zip(rows, pairs, strict=True)):
-        tokens[index, : len(row)] = torch.tensor(row)
-        loss_mask[index, len(pair.prompt_tokens) : len(row)] = 1
-    return tokens.to(device), loss_mask.to(device)
+def token_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """The negative log-likelihood (C,) of each token, from the logits (C, V) before it."""
+    return torch.nn.functional.cross_entropy(logits, targets, reduction="none")
 
 
-def token_losses(logits: Tensor, tokens: Tensor, loss_mask: Tensor) -> Tensor:
-    """The negative log-likelihood of each token but the first (B, T - 1), 0 where it is not learned.
+# --- held-out examples ------------------------------------------------------------------------------------------------
 
-    `logits` (B, T - 1, V) are those after each token but the last.
+
+def evaluate(learner: Learner, held_out: list[Example]) -> dict[str, float]:
+    """The loss on the held-out examples, and the share whose likeliest completion is exactly the right one.
+
+    It is where each learned token is the likeliest after the right ones before it; nothing has to be sampled for that.
     """
-    losses = F.cross_entropy(logits.float().transpose(1, 2), tokens[:, 1:], reduction="none")
-    return losses * loss_mask[:, 1:]
+    batch = collate(held_out)
+    targets = torch.from_numpy(batch.tokens).long().to(learner.ranks.device)
 
+    def terms(logits: Tensor, at: Tensor) -> Terms:
+        return {"loss": token_losses(logits, targets[at]), "likeliest": logits.argmax(-1)}
 
-# --- held-out pairs ---------------------------------------------------------------------------------------------------
-
-
-@torch.no_grad()
-def evaluate(learner: Learner, held_out: list[Pair]) -> dict[str, float]:
-    """The loss on the held-out pairs, and the share whose likeliest completion is exactly the right one."""
-    ranks, mine = learner.ranks, held_out[learner.ranks.rank :: learner.ranks.count]
-    sums = torch.zeros(3, device=ranks.device)  # loss, tokens, pairs that match
-    if mine:
-        tokens, loss_mask = collate(mine, ranks.device)
-        loss = token_losses(learner.model(tokens[:, :-1]), tokens, loss_mask).sum()
-        texts = complete(learner, mine)
-        matches = sum(text == pair.completion for text, pair in zip(texts, mine, strict=True))
-        sums = torch.stack([loss, loss_mask.sum(), loss.new_tensor(matches)])
-        log_samples(learner.step, mine, texts)
-    loss_sum, count, matches = ranks.sum(sums).tolist()
-    metrics = {"validation/loss": loss_sum / count, "evaluation/exact_match": matches / len(held_out)}
+    seen = learner.look_at(batch, terms)
+    wrong = torch.zeros(len(held_out), device=learner.ranks.device)
+    owners = torch.from_numpy(batch.owners).to(learner.ranks.device)
+    at = seen.tokens.to(learner.ranks.device)
+    wrong.index_add_(0, owners[at], (seen.terms["likeliest"] != targets[at]).float())
+    wrong = learner.ranks.sum(wrong)
+    metrics = {"validation/loss": seen.loss, "evaluation/exact_match": float((wrong == 0).float().mean())}
+    log_samples(learner, held_out, batch, seen)
     get_logger().info(
         "evaluation after {} updates: validation loss {}, exact match {}",
         learner.step,
@@ -120,22 +102,19 @@ def evaluate(learner: Learner, held_out: list[Pair]) -> dict[str, float]:
     return metrics
 
 
-def complete(learner: Learner, pairs: list[Pair]) -> list[str]:
-    """The model's likeliest completions of the pairs' prompts, each at most as long as the true one."""
-    no_luck = [torch.zeros(len(pair.completion_tokens), dtype=torch.float64) for pair in pairs]
-    wanted = [SamplingRequest(pair.prompt_tokens, 0.0, draws) for pair, draws in zip(pairs, no_luck, strict=True)]
-    sampled = generate(learner.model, wanted)
-    return [decode(one.tokens) for one in sampled]
-
-
-def log_samples(step: int, pairs: list[Pair], texts: list[str]) -> None:
-    """Log what the model makes of the held-out prompts; the reward is 1 for exactly the right completion."""
-    if get_monitor().wants_extras(step):
-        samples = [
-            {"problem": pair.prompt, "prompt": pair.prompt, "completion": text, "reward": int(text == pair.completion)}
-            for pair, text in zip(pairs, texts, strict=True)
-        ]
-        get_monitor().log_samples(step, samples)
+def log_samples(learner: Learner, held_out: list[Example], batch: Sequences, seen: Learned) -> None:
+    """Log the likeliest tokens of the first rank's examples; the reward is 1 where all of them are right."""
+    if not get_monitor().wants_extras(learner.step):
+        return
+    likeliest, mine = batch.tokens.copy(), seen.tokens.cpu().numpy()
+    likeliest[mine] = seen.terms["likeliest"].cpu().numpy()
+    decode, rows = learner.tokenizer.decode, []
+    for owner in np.unique(batch.owners[mine]):
+        one, start = held_out[owner], batch.starts[owner]
+        made = likeliest[start : start + len(one.tokens)][one.learned]
+        prompt, right = decode(one.prompt), bool((made == one.tokens[one.learned]).all())
+        rows.append({"problem": prompt, "prompt": prompt, "completion": decode(made), "reward": int(right)})
+    get_monitor().log_samples(learner.step, rows)
 
 
 # --- what people see --------------------------------------------------------------------------------------------------

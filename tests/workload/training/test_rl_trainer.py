@@ -2,14 +2,12 @@ import json
 import math
 import random
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from launcher.workload.generate import SamplingRequest, generate
-from launcher.workload.tokens import END, encode
-from launcher.workload.weights import build_model
 from safetensors.torch import load_file
 
 from launcher.checkpoints import steps_in
@@ -17,20 +15,21 @@ from launcher.config.training import CheckpointConfig, PolicyLossConfig, RLTrain
 from launcher.errors import UserError
 from launcher.rundir import RunDir
 from launcher.workload.metric_names import RL_TRAINER
-from launcher.workload.rollout.handover import Sample, make_batch, write_batch
+from launcher.workload.models.tiny import END_TOKEN
+from launcher.workload.rollout.handover import make_batch, sample_of, write_batch
 from launcher.workload.training.rl_trainer import token_terms, train
 from tests.waiting import until
 from tests.workload.conftest import Run
-from tests.workload.running import TINY, TINY_MODEL, finished, has_step, started
+from tests.workload.running import TINY, TINY_MODEL, finished, has_step, started, tiny
 
 NO_BONUS = PolicyLossConfig(entropy=0, exploration=0)
 
 
 def terms(new: float, old: float, advantage: float, config: PolicyLossConfig = NO_BONUS) -> dict[str, float]:
     """Those of one token with a new and an old probability, in a vocabulary of two."""
-    logits = torch.tensor([[[math.log(new), math.log(1 - new)]]])
-    token, sampled = torch.tensor([[0]]), torch.tensor([[math.log(old)]])
-    found = token_terms(logits, token, sampled, torch.tensor([[advantage]]), config)
+    logits = torch.tensor([[math.log(new), math.log(1 - new)]])
+    token, sampled = torch.tensor([0]), torch.tensor([math.log(old)])
+    found = token_terms(logits, token, sampled, torch.tensor([advantage]), config)
     return {name: float(value) for name, value in found.items()}
 
 
@@ -67,15 +66,20 @@ def test_both_exploration_terms_reward_the_uniform_distribution() -> None:
 
 
 def write_rollouts(run: RunDir, steps: int, samples: int = 12) -> None:
-    """Batches of the first policy's samples, of very different lengths, with advantages of no meaning."""
-    model, luck = build_model(TINY, seed=0), random.Random(0)
-    prompts = [[END, *encode("p" * luck.randint(1, 9))] for _ in range(samples)]
-    wanted = [SamplingRequest(prompt, 1.0, torch.rand(luck.randint(1, 12), dtype=torch.float64)) for prompt in prompts]
-    sampled = generate(model, wanted)
-    rows = [Sample(one.prompt, made.tokens, made.logprobs) for one, made in zip(wanted, sampled, strict=True)]
+    """Batches of random tokens and their log-probabilities, of very different lengths."""
+    model, luck = tiny(), random.Random(0)
+    rows = []
+    for _ in range(samples):
+        prompt = [END_TOKEN, *luck.choices(range(256), k=luck.randint(1, 9))]
+        completion = luck.choices(range(256), k=luck.randint(1, 12))
+        with torch.no_grad():
+            logprobs = model(torch.tensor([prompt + completion])).logits[0].log_softmax(-1)
+        sampled = [float(logprobs[len(prompt) + at - 1, token]) for at, token in enumerate(completion)]
+        rows.append(sample_of(prompt, completion, sampled, policy_step=0))
     for step in range(1, steps + 1):
         advantages = [luck.gauss(0, 1) for _ in rows]
-        write_batch(run, step, make_batch(rows, advantages, policy_step=step - 1, temperature=1.0))
+        samples_now = [replace(row, policy_step=step - 1) for row in rows]
+        write_batch(run, step, make_batch(samples_now, advantages, temperature=1.0))
 
 
 def metrics(run: RunDir) -> list[dict[str, float]]:

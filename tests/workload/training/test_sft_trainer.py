@@ -1,4 +1,5 @@
 import json
+import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,17 +10,20 @@ import pytest
 import torch
 from launcher.workload.weights import build_model, save_model
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
+from launcher.checkpoints import steps_in
 from launcher.config.training import CheckpointConfig, DataConfig, SFTTrainerConfig
 from launcher.errors import UserError
 from launcher.rundir import RunDir
 from launcher.workload.metric_names import SFT_TRAINER
+from launcher.workload.models.tiny import END_TOKEN, make_tiny
 from launcher.workload.ranks import World
 from launcher.workload.training import sft_trainer
 from launcher.workload.training.sft_trainer import train
 from tests.waiting import until
 from tests.workload.conftest import Run
-from tests.workload.running import TINY, TINY_MODEL, finished, has_step, model_bytes, started
+from tests.workload.running import SHAPE, TINY, TINY_MODEL, finished, has_step, model_bytes, started
 
 DATA = DataConfig(train_pairs=200, validation_pairs=5)
 SMALL = ("--batch-size", 6, "--data.train-pairs", 200, "--data.validation-pairs", 5, *TINY_MODEL)
@@ -67,12 +71,40 @@ def test_sigterm_ends_every_rank_with_a_checkpoint_of_the_step_in_hand(tmp_path:
 
 
 @pytest.mark.slow
-def test_two_ranks_learn_what_one_learns_when_their_token_counts_differ(tmp_path: Path, run_here: Run) -> None:
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_two_ranks_that_are_killed_and_continued_end_with_the_same_bytes(tmp_path: Path, parallel: str) -> None:
+    whole, killed = RunDir(tmp_path / "whole"), RunDir(tmp_path / "killed")
+    arguments = ("--max-steps", 30, "--checkpoint.interval", 10, "--parallel", parallel, *SMALL)
+    finished("sft", "--output-dir", whole.root, *arguments, ranks=2)
+    with started("sft", "--output-dir", killed.root, *arguments, "--max-steps", 100_000, ranks=2) as process:
+        until(lambda: steps_in(killed.checkpoints) and has_step(killed.metrics("trainer"), 14), deadline=60)
+        process.send_signal(signal.SIGKILL)
+    for step in steps_in(killed.checkpoints):
+        if step > 10:
+            shutil.rmtree(killed.checkpoint(step))
+    finished("sft", "--output-dir", killed.root, *arguments, "--attempt", 2, ranks=2)
+    assert model_bytes(killed, 30) == model_bytes(whole, 30)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("ranks", "settings"),
+    [
+        (None, ("--max-tokens", 40)),
+        (2, ("--parallel", "ddp")),
+        (2, ("--parallel", "ddp", "--max-tokens", 40)),
+        (2, ("--parallel", "fsdp")),
+        (2, ("--parallel", "fsdp", "--max-tokens", 40)),
+    ],
+)
+def test_ranks_and_micro_batches_learn_what_one_rank_learns_at_once(
+    tmp_path: Path, run_here: Run, ranks: int | None, settings: tuple[object, ...]
+) -> None:
     one, two, pairs = RunDir(tmp_path / "one"), RunDir(tmp_path / "two"), tmp_path / "pairs.jsonl"
     write_pairs(pairs)
     run_here(train, config(one, data=DataConfig(path=pairs), max_steps=4, batch_size=7))
-    arguments = ("--data.path", pairs, "--max-steps", 4, "--batch-size", 7, *TINY_MODEL)
-    finished("sft", "--output-dir", two.root, *arguments, ranks=2)
+    arguments = ("--data.path", pairs, "--max-steps", 4, "--batch-size", 7, *TINY_MODEL, *settings)
+    finished("sft", "--output-dir", two.root, *arguments, ranks=ranks)
     for name, weights in load_file(one.checkpoint(4) / "model.safetensors").items():
         torch.testing.assert_close(load_file(two.checkpoint(4) / "model.safetensors")[name], weights)
     for ours, theirs in zip(metrics(one), metrics(two), strict=True):
@@ -126,16 +158,29 @@ def test_a_first_attempt_does_not_write_over_checkpoints_that_are_there(tmp_path
 
 
 def test_a_checkpoint_that_does_not_fit_is_refused_with_both_shapes(tmp_path: Path, run_here: Run) -> None:
-    save_model(build_model(TINY.model_copy(update={"dim": 32}), 0), RunDir(tmp_path).checkpoint(5))
+    make_tiny(RunDir(tmp_path).checkpoint(5), SHAPE.model_copy(update={"dim": 32}), seed=0)
     with pytest.raises(UserError, match=r"cannot continue from .*step_5.*dim=32.*dim=16"):
         run_here(train, config(RunDir(tmp_path, attempt=2)))
+
+
+def test_a_checkpoint_is_a_model_that_transformers_loads(tmp_path: Path, run_here: Run) -> None:
+    run = RunDir(tmp_path)
+    run_here(train, config(run, max_steps=1))
+    model = AutoModelForCausalLM.from_pretrained(run.checkpoint(1))
+    for name, tensor in load_file(run.checkpoint(1) / "model.safetensors").items():
+        torch.testing.assert_close(model.state_dict()[name], tensor)
+    ours, theirs = (AutoTokenizer.from_pretrained(path) for path in (run.model, run.checkpoint(1)))
+    chat = [{"role": "user", "content": "hé"}, {"role": "assistant", "content": "ok"}]
+    assert ours.apply_chat_template(chat) == theirs.apply_chat_template(chat)
+    assert GenerationConfig.from_pretrained(run.checkpoint(1)).eos_token_id == ours.eos_token_id == END_TOKEN
 
 
 @pytest.mark.parametrize("left", [None, b"", b"no pickle"])
 def test_a_checkpoint_without_its_optimizer_is_refused(tmp_path: Path, run_here: Run, left: bytes | None) -> None:
     checkpoint = RunDir(tmp_path).checkpoint(5)
-    save_model(build_model(TINY, 0), checkpoint)
+    make_tiny(checkpoint, SHAPE, seed=0)
     if left is not None:
-        (checkpoint / "optimizer.pt").write_bytes(left)
-    with pytest.raises(UserError, match=r"cannot continue from .*optimizer\.pt"):
+        (checkpoint / "resume").mkdir()
+        (checkpoint / "resume" / ".metadata").write_bytes(left)
+    with pytest.raises(UserError, match=r"cannot continue from .*resume"):
         run_here(train, config(RunDir(tmp_path, attempt=2)))

@@ -1,0 +1,140 @@
+"""Checkpoints in Hugging Face's layout, with what a resume needs in a folder within.
+
+    checkpoints/step_50/
+    ├── config.json, generation_config.json, tokenizer files, model.safetensors    for from_pretrained, vLLM, --model
+    └── resume/                                                                    torch's distributed checkpoint
+
+In resume/ are the float32 weights, AdamW's moments and the ranks' random states. The place in the data is the step
+itself, since every draw from the data is a function of seed and step. All ranks write their part, unless they are on
+nodes that do not share the directory: then the first one gathers and writes all.
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+from torch import Tensor, nn
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.optim import Optimizer
+from transformers import PreTrainedModel
+
+from launcher.errors import UserError
+from launcher.workload.models.load import Tokenizer
+from launcher.workload.models.weights import save_weights
+from launcher.workload.ranks import World
+
+RESUME = "resume"
+
+
+def save_model(
+    directory: Path, model: PreTrainedModel, tokenizer: Tokenizer, weights: dict[str, Tensor], **about: object
+) -> None:
+    """Write a directory that `from_pretrained` loads."""
+    save_weights(weights, directory, **about)
+    model.config.dtype = next(iter(weights.values())).dtype
+    model.config.save_pretrained(directory)
+    if model.generation_config is not None:
+        model.generation_config.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+
+
+class TrainingState:
+    """All tensors that an update changes, under the names that they have in a checkpoint."""
+
+    def __init__(self, module: nn.Module, optimizer: Optimizer, ranks: World) -> None:
+        self.module, self.optimizer, self.ranks = module, optimizer, ranks
+
+    def save(self, checkpoint: Path) -> None:
+        """Write it. All ranks must call this, with a directory that the first rank has made."""
+        together = self._is_seen_by_all(checkpoint)
+        tensors = self._tensors() if together else {name: _whole(one) for name, one in self._tensors().items()}
+        if together:
+            tensors |= {self._random: torch.get_rng_state()}
+        if together or self.ranks.is_first:
+            alone = not together or self.ranks.count == 1
+            with quiet():
+                dcp.save(tensors, checkpoint_id=checkpoint / RESUME, no_dist=alone)
+
+    def load(self, checkpoint: Path) -> None:
+        """Put everything back as it was. Raises UserError when the checkpoint is broken, or another model's."""
+        self._make_moments()
+        try:
+            with quiet():
+                self._load(checkpoint)
+        except (OSError, ValueError, KeyError, RuntimeError, EOFError, CheckpointException) as error:
+            raise UserError(f"cannot continue from {checkpoint / RESUME}: {_reason(error)}") from error
+
+    def _load(self, checkpoint: Path) -> None:
+        if self._is_seen_by_all(checkpoint):
+            self._load_together(checkpoint / RESUME)
+        else:
+            self._load_from_first(checkpoint / RESUME)
+
+    def _load_together(self, directory: Path) -> None:
+        tensors = self._tensors()
+        there = dcp.FileSystemReader(directory).read_metadata().state_dict_metadata
+        if self._random in there:  # it is not where there were fewer ranks
+            tensors[self._random] = torch.get_rng_state()
+        dcp.load(tensors, checkpoint_id=directory, no_dist=self.ranks.count == 1)
+        if self._random in tensors:
+            torch.set_rng_state(tensors[self._random])
+
+    def _load_from_first(self, directory: Path) -> None:
+        wholes = {name: torch.empty(one.shape, dtype=one.dtype) for name, one in self._tensors().items()}
+        if self.ranks.is_first:
+            dcp.load(wholes, checkpoint_id=directory, no_dist=True)
+        for name, tensor in self._tensors().items():
+            whole = wholes.pop(name).to(tensor.device)
+            if isinstance(tensor, DTensor):
+                tensor.copy_(distribute_tensor(whole, tensor.device_mesh, tensor.placements))
+            else:
+                dist.broadcast(whole, src=0)
+                tensor.copy_(whole)
+
+    @property
+    def _random(self) -> str:
+        return f"random.{self.ranks.rank}"
+
+    def _is_seen_by_all(self, directory: Path) -> bool:
+        return self.ranks.highest(int(not directory.is_dir())) == 0
+
+    def _tensors(self) -> dict[str, Tensor]:
+        found = {}
+        for name, parameter in self.module.named_parameters():
+            found[f"weights.{name}"] = parameter.detach()
+            moments = self.optimizer.state.get(parameter, {})
+            found |= {f"optimizer.{name}.{key}": value for key, value in moments.items()}
+        return found
+
+    def _make_moments(self) -> None:
+        """The optimizer makes them in its first step; what this one changes is overwritten."""
+        for parameter in self.module.parameters():
+            if parameter.requires_grad:
+                parameter.grad = torch.zeros_like(parameter)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without torch's warning that it writes from a single process, which is meant."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        yield
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    """All of it, on the CPU."""
+    return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).cpu()
+
+
+def _reason(error: BaseException) -> str:
+    """In one line; torch's exception lists what went wrong on each rank."""
+    if isinstance(error, CheckpointException) and error.failures:
+        error = next(iter(error.failures.values()))[0]
+    return f"{error}".strip().partition("\n")[0] or type(error).__name__

@@ -1,0 +1,117 @@
+"""One model on all ranks: sharded (FSDP2), or a copy on each (DDP).
+
+Weights, gradients and their sums are float32 everywhere; where model.dtype is bfloat16, the arithmetic between is not.
+The first rank alone reads the model, since the others may be on nodes without it, and they get its weights layer by
+layer: none but the first ever holds all of a model that is sharded.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from launcher.config.training import Sharding
+from launcher.config.workload import DType
+from launcher.workload.models.load import load_model
+from launcher.workload.models.weights import tensors_of
+from launcher.workload.ranks import World
+from launcher.workload.training.rows import MicroBatch
+from launcher.workload.training.scorer import Scorer, Scoring, Terms
+
+
+def read_model(name: str, ranks: World) -> PreTrainedModel:
+    """The model, with weights on the first rank and without memory for them on the others. Raises UserError."""
+    model = load_model(name) if ranks.is_first else None
+    if model is None or ranks.count > 1:
+        config = ranks.from_first(lambda: cast(PreTrainedModel, model).config)
+        if model is None:
+            with torch.device("meta"):
+                model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]
+    return model.eval()  # no dropout: a policy that is trained is the one that sampled
+
+
+class ParallelScorer:
+    """The scorer on all ranks. Its loss is a sum over them, of which each rank makes its part."""
+
+    def __init__(self, scorer: Scorer, ranks: World, sharding: Sharding, dtype: DType) -> None:
+        self.scorer, self.ranks, self.dtype = scorer, ranks, cast(torch.dtype, getattr(torch, dtype))
+        self.is_sharded = ranks.count > 1 and sharding == "fsdp"
+        self.module: nn.Module = scorer
+        if self.is_sharded:
+            _shard(scorer, ranks, self.dtype)
+        else:
+            _place(scorer, ranks)
+            if ranks.count > 1:
+                self.module = DistributedDataParallel(scorer, broadcast_buffers=False)
+
+    def __call__(self, batch: MicroBatch, scoring: Scoring) -> tuple[Tensor, Terms]:
+        """This rank's part of the loss, and the terms of its tokens."""
+        narrow = not self.is_sharded and self.dtype != torch.float32  # FSDP casts by itself
+        with torch.autocast(self.ranks.device.type, self.dtype, enabled=narrow):
+            loss, terms = self.module(batch.to(self.ranks.device), scoring)
+        return loss, terms
+
+    @contextmanager
+    def accumulating(self, is_last: bool) -> Iterator[None]:
+        """Around the backward pass of a micro-batch, forward pass included. DDP sums over ranks in the last one alone.
+
+        FSDP does in each: whole gradients of a model that is sharded would take too much memory.
+        """
+        if isinstance(self.module, DistributedDataParallel) and not is_last:
+            with self.module.no_sync():
+                yield
+        else:
+            yield
+
+    def backward(self, loss: Tensor) -> None:
+        torch.autograd.backward(loss * self.ranks.count)  # DDP and FSDP take the mean over the ranks
+
+    def weights(self) -> dict[str, Tensor]:
+        """All weights in model.dtype, on the first rank; on the others nothing. All ranks must call it."""
+        found = {}
+        for name, tensor in tensors_of(self.scorer.model).items():
+            whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+            if self.ranks.is_first:
+                found[name] = whole.to("cpu", self.dtype)
+        return found
+
+
+def _shard(scorer: Scorer, ranks: World, dtype: torch.dtype) -> None:
+    mesh = init_device_mesh(ranks.device.type, (ranks.count,))
+    policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
+    for part in (*decoder_layers(scorer.model), scorer):
+        _place(part, ranks)
+        fully_shard(part, mesh=mesh, mp_policy=policy)
+
+
+def decoder_layers(model: PreTrainedModel) -> list[nn.Module]:
+    names = set(model._no_split_modules or ())
+    return [module for module in model.modules() if type(module).__name__ in names]
+
+
+def _place(module: nn.Module, ranks: World) -> None:
+    """Bring what is not sharded yet to the device, on all ranks as the first has it. Tied weights stay tied."""
+    placed: dict[int, Tensor] = {}
+    for part in module.modules():
+        for kept in (part._parameters, part._buffers):
+            for name, tensor in kept.items():
+                if tensor is not None and not isinstance(tensor, DTensor):
+                    if id(tensor) not in placed:
+                        placed[id(tensor)] = _as_first_has_it(tensor, ranks)
+                    kept[name] = placed[id(tensor)]
+
+
+def _as_first_has_it(tensor: Tensor, ranks: World) -> Tensor:
+    there = torch.empty_like(tensor, device=ranks.device) if tensor.is_meta else tensor.detach().to(ranks.device)
+    if ranks.count > 1:
+        there = there.contiguous()
+        dist.broadcast(there, src=0)
+    return nn.Parameter(there, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else there

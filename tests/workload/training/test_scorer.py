@@ -1,0 +1,67 @@
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, CohereConfig, PreTrainedModel
+
+from launcher.errors import UserError
+from launcher.workload.training import scorer as scorers
+from launcher.workload.training.rows import micro_batches
+from launcher.workload.training.scorer import Scorer, Scoring, Terms
+from tests.workload.training.test_rows import SHAPES, SMALL, some
+
+BATCH = some([13, 7, 5, 8])
+TARGETS = torch.from_numpy(BATCH.tokens).long()
+WEIGHTS = torch.from_numpy(BATCH.weights) * torch.from_numpy(np.random.default_rng(0).random(33, np.float32))
+
+
+def terms(logits: torch.Tensor, at: torch.Tensor) -> Terms:
+    logprobs = logits.log_softmax(-1)
+    chosen = logprobs.gather(1, TARGETS[at][:, None])[:, 0]
+    return {"loss": -chosen - 0.1 * logprobs.mean(-1), "entropy": -(logprobs.exp() * logprobs).sum(-1)}
+
+
+def made(shape: Any) -> PreTrainedModel:
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(shape).eval()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("at_once", [60, 10**9])
+def test_gradients_of_parts_are_those_of_all_logits_together(
+    shape: str, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scorers, "LOGITS_AT_ONCE", at_once)
+    (row,) = micro_batches(BATCH, 0, 1, 1000)
+    ours, theirs = made(SHAPES[shape]), made(SHAPES[shape])
+    loss, found = Scorer(ours)(row, Scoring(terms, WEIGHTS, temperature=0.7))
+    (2 * loss).backward()
+    output = theirs(input_ids=row.tokens, position_ids=row.positions, use_cache=False)
+    expected = terms(output.logits.flatten(0, 1)[row.before] / 0.7, row.learned)
+    (2 * (expected["loss"] * WEIGHTS[row.learned]).sum()).backward()
+    torch.testing.assert_close(found["entropy"], expected["entropy"].detach())
+    for (name, one), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, atol=1e-6, rtol=1e-4, msg=name)
+
+
+def test_frozen_weights_get_no_gradient() -> None:
+    model = made(SHAPES["llama"])
+    model.get_output_embeddings().weight.requires_grad_(False)
+    (row,) = micro_batches(BATCH, 0, 1, 1000)
+    loss, _ = Scorer(model)(row, Scoring(terms, WEIGHTS))
+    loss.backward()
+    assert model.get_output_embeddings().weight.grad is None
+    assert model.base_model.layers[0].mlp.up_proj.weight.grad is not None
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_head_that_is_a_linear_layer_is_accepted(shape: str) -> None:
+    Scorer(made(SHAPES[shape])).check()
+
+
+def test_a_head_that_does_more_is_refused() -> None:
+    small = SMALL | {"num_hidden_layers": 1}
+    small.pop("head_dim")
+    with pytest.raises(UserError, match="CohereForCausalLM cannot be trained here"):
+        Scorer(made(CohereConfig(**small, logit_scale=0.1))).check()
