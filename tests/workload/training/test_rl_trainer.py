@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from launcher.checkpoints import steps_in
 from launcher.config.training import CheckpointConfig, PolicyLossConfig, RLTrainerConfig
@@ -21,6 +20,7 @@ from launcher.workload.training.rl_trainer import token_terms, train
 from tests.waiting import until
 from tests.workload.conftest import Run
 from tests.workload.running import TINY, TINY_MODEL, finished, has_step, started, tiny
+from tests.workload.training.checking import assert_same_weights
 
 NO_BONUS = PolicyLossConfig(entropy=0, exploration=0)
 
@@ -97,8 +97,7 @@ def test_two_ranks_learn_what_one_learns(tmp_path: Path, run_here: Run) -> None:
         write_rollouts(run, 3)
     run_here(train, config(one, max_steps=3))
     finished("rl", "--output-dir", two.root, "--max-steps", 3, *TINY_MODEL, ranks=2)
-    for name, weights in load_file(one.checkpoint(3) / "model.safetensors").items():
-        torch.testing.assert_close(load_file(two.checkpoint(3) / "model.safetensors")[name], weights)
+    assert_same_weights(one, two, step=3)
     for ours, theirs in zip(metrics(one), metrics(two), strict=True):
         for name in ("loss", "policy/ratio", "policy/entropy", "policy/kl", "optimizer/grad_norm"):
             assert ours[name] == pytest.approx(theirs[name], abs=1e-5), name

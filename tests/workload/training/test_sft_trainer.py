@@ -24,6 +24,7 @@ from launcher.workload.training.sft_trainer import train
 from tests.waiting import until
 from tests.workload.conftest import Run
 from tests.workload.running import SHAPE, TINY, TINY_MODEL, finished, has_step, model_bytes, started
+from tests.workload.training.checking import assert_same_weights
 
 DATA = DataConfig(train_pairs=200, validation_pairs=5)
 SMALL = ("--batch-size", 6, "--data.train-pairs", 200, "--data.validation-pairs", 5, *TINY_MODEL)
@@ -105,8 +106,7 @@ def test_ranks_and_micro_batches_learn_what_one_rank_learns_at_once(
     run_here(train, config(one, data=DataConfig(path=pairs), max_steps=4, batch_size=7))
     arguments = ("--data.path", pairs, "--max-steps", 4, "--batch-size", 7, *TINY_MODEL, *settings)
     finished("sft", "--output-dir", two.root, *arguments, ranks=ranks)
-    for name, weights in load_file(one.checkpoint(4) / "model.safetensors").items():
-        torch.testing.assert_close(load_file(two.checkpoint(4) / "model.safetensors")[name], weights)
+    assert_same_weights(one, two, step=4)
     for ours, theirs in zip(metrics(one), metrics(two), strict=True):
         for name in {"loss", "validation/loss", "optimizer/grad_norm", "data/tokens"} & set(ours):
             assert ours[name] == pytest.approx(theirs[name], abs=1e-5), name
