@@ -16,9 +16,11 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemReader
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 from transformers import PreTrainedModel
@@ -58,7 +60,7 @@ class TrainingState:
         if together or self.ranks.is_first:
             alone = not together or self.ranks.count == 1
             with quiet():
-                dcp.save(tensors, checkpoint_id=checkpoint / RESUME, no_dist=alone)
+                save(tensors, checkpoint_id=checkpoint / RESUME, no_dist=alone)
 
     def load(self, checkpoint: Path) -> None:
         """Put everything back as it was. Raises UserError when the checkpoint is broken, or another model's."""
@@ -77,17 +79,17 @@ class TrainingState:
 
     def _load_together(self, directory: Path) -> None:
         tensors = self._tensors()
-        there = dcp.FileSystemReader(directory).read_metadata().state_dict_metadata
+        there = FileSystemReader(directory).read_metadata().state_dict_metadata
         if self._random in there:  # it is not where there were fewer ranks
             tensors[self._random] = torch.get_rng_state()
-        dcp.load(tensors, checkpoint_id=directory, no_dist=self.ranks.count == 1)
+        load(tensors, checkpoint_id=directory, no_dist=self.ranks.count == 1)
         if self._random in tensors:
             torch.set_rng_state(tensors[self._random])
 
     def _load_from_first(self, directory: Path) -> None:
         wholes = {name: torch.empty(one.shape, dtype=one.dtype) for name, one in self._tensors().items()}
         if self.ranks.is_first:
-            dcp.load(wholes, checkpoint_id=directory, no_dist=True)
+            load(wholes, checkpoint_id=directory, no_dist=True)
         for name, tensor in self._tensors().items():
             whole = wholes.pop(name).to(tensor.device)
             if isinstance(tensor, DTensor):

@@ -23,7 +23,7 @@ from launcher.logger import get_logger
 from launcher.workload.entry import forget_metrics, run_dir
 from launcher.workload.files import appearing, clear_drafts, remove, resume_step
 from launcher.workload.models.find import find_model, resolve
-from launcher.workload.models.load import context_of, load_tokenizer
+from launcher.workload.models.load import Tokenizer, context_of, load_tokenizer
 from launcher.workload.models.weights import save_weights
 from launcher.workload.ranks import World
 from launcher.workload.training.checkpoint import TrainingState, save_model
@@ -56,7 +56,7 @@ class Learner:
             hint = f"--attempt {self.run.attempt + 1} continues it; another --output-dir starts a new one"
             raise UserError(f"{self.run.checkpoints} holds the checkpoints of an earlier run", hint)
         self.name = ranks.from_first(self._find)
-        self.tokenizer = load_tokenizer(self.name) if ranks.is_first else None
+        self.tokenizer: Tokenizer = load_tokenizer(self.name) if ranks.is_first else None
         scorer = Scorer(read_model(self.name, ranks))
         if ranks.is_first:
             scorer.check()

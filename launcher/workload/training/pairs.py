@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from launcher.config.training import DataConfig, SFTTrainerConfig
 from launcher.errors import UserError
 from launcher.workload.models.load import Tokenizer
-from launcher.workload.task import load_task
+from launcher.workload.tasks import Prompt, load_task
 from launcher.workload.training.rows import Sequences, sequences_of
 
 
@@ -39,7 +39,7 @@ def collate(examples: Sequence[Example]) -> Sequences:
     lengths = np.array([len(one.tokens) for one in examples], np.int32)
     learned = np.concatenate([one.learned for one in examples])
     batch = sequences_of(lengths, np.concatenate([one.tokens for one in examples]), learned)
-    batch.weights[:] /= max(1, np.count_nonzero(batch.weights))
+    batch.weights[:] /= max(1, int(np.count_nonzero(batch.weights)))
     return batch
 
 
@@ -59,11 +59,17 @@ def load_examples(config: SFTTrainerConfig, tokenizer: Tokenizer, context: int) 
     return pairs[: len(train)], pairs[len(train) :]
 
 
-def example_of(tokenizer: Tokenizer, prompt: str, completion: str) -> Example:
+def example_of(tokenizer: Tokenizer, prompt: Prompt, completion: str) -> Example:
     """A prompt, which is read, and the completion with its end, which is learned."""
-    before = tokenizer(prompt).input_ids
+    before = tokens_of(tokenizer, prompt)
     after = [*tokenizer(completion, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
     return Example(np.array(before + after, np.int32), np.array([False] * len(before) + [True] * len(after)))
+
+
+def tokens_of(tokenizer: Tokenizer, prompt: Prompt) -> list[int]:
+    if isinstance(prompt, str):
+        return list(tokenizer(prompt).input_ids)
+    return list(tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"])
 
 
 def read_pairs(path: Path, tokenizer: Tokenizer, context: int) -> list[Example]:

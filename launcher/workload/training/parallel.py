@@ -35,7 +35,8 @@ def read_model(name: str, ranks: World) -> PreTrainedModel:
         if model is None:
             with torch.device("meta"):
                 model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]
-    return model.eval()  # no dropout: a policy that is trained is the one that sampled
+    model.eval()  # no dropout: a policy that is trained is the one that sampled
+    return model
 
 
 class ParallelScorer:
@@ -101,7 +102,7 @@ def _place(module: nn.Module, ranks: World) -> None:
     """Bring what is not sharded yet to the device, on all ranks as the first has it. Tied weights stay tied."""
     placed: dict[int, Tensor] = {}
     for part in module.modules():
-        for kept in (part._parameters, part._buffers):
+        for kept in cast(tuple[dict[str, Tensor | None], ...], (part._parameters, part._buffers)):
             for name, tensor in kept.items():
                 if tensor is not None and not isinstance(tensor, DTensor):
                     if id(tensor) not in placed:

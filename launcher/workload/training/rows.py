@@ -36,7 +36,9 @@ class Sequences:
         return np.repeat(np.arange(len(self.lengths)), self.lengths)
 
 
-def sequences_of(lengths: NDArray[np.int32], tokens: NDArray[np.int32], weights: NDArray[np.float32]) -> Sequences:
+def sequences_of(
+    lengths: NDArray[np.int32], tokens: NDArray[np.int32], weights: NDArray[np.float32 | np.bool_]
+) -> Sequences:
     """The first token of a sequence follows nothing, so it has no probability and no weight."""
     found = Sequences(lengths, tokens, weights.astype(np.float32))
     found.weights[found.starts] = 0
@@ -69,7 +71,7 @@ def micro_batches(sequences: Sequences, rank: int, ranks: int, max_tokens: int) 
 
 def row_length(longest: int) -> int:
     """A little more than the longest sequence, so that not every step has a shape of its own."""
-    unit = max(1, 2 ** (longest.bit_length() - 5))
+    unit = 1 << max(0, longest.bit_length() - 5)
     return ceil(longest / unit) * unit
 
 

@@ -49,7 +49,9 @@ class Scorer(nn.Module):
         hidden = self.hidden(batch.tokens, batch.positions).flatten(0, 1)[batch.before]  # (M, D)
         found: list[Terms] = []
         head = self.head
-        loss = _InParts.apply(hidden, head.weight, head.bias, self, batch.learned, scoring, found)
+        loss = _InParts.apply(  # type: ignore[no-untyped-call]
+            hidden, head.weight, head.bias, self, batch.learned, scoring, found
+        )
         return loss, {name: torch.cat([terms[name] for terms in found]) for name in found[0]}
 
     def hidden(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
@@ -59,7 +61,7 @@ class Scorer(nn.Module):
 
     @property
     def head(self) -> nn.Linear:
-        found = self.model.get_output_embeddings()
+        found = self.model.get_output_embeddings()  # type: ignore[no-untyped-call]
         assert isinstance(found, nn.Linear)
         return found
 
@@ -75,7 +77,7 @@ class Scorer(nn.Module):
         refused = UserError(
             f"{name} cannot be trained here: its logits are more than a linear layer over its last layer"
         )
-        if not isinstance(self.model.get_output_embeddings(), nn.Linear):
+        if not isinstance(self.model.get_output_embeddings(), nn.Linear):  # type: ignore[no-untyped-call]
             raise refused
         tokens = torch.tensor([[0, 1]], device=self.head.weight.device)
         theirs = self.model(input_ids=tokens, use_cache=False).logits[0].float()
@@ -115,7 +117,7 @@ class _InParts(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def,override]
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def]
         kept = (None if one is None else one * gradient for one in ctx.saved_tensors)
         return (*kept, None, None, None, None)
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from launcher.workload.weights import build_model, save_model
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
