@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from launcher.borders.files import reading
 from launcher.errors import UserError
@@ -42,7 +42,7 @@ def check_problems(path: Path, needs_answer: bool) -> None:
 def _problem(where: str, record: Any, needs_answer: bool) -> Problem:
     if not isinstance(record, dict):
         raise UserError(f"{where} is no object", FORM)
-    prompt = record.get("prompt") if record.get("prompt") is not None else record.get("messages")
+    prompt: Any = record.get("prompt") if record.get("prompt") is not None else record.get("messages")
     if not (isinstance(prompt, str) and prompt) and not _are_messages(prompt):
         raise UserError(f"{where} has no prompt: neither text nor a list of messages with role and content", FORM)
     answer = record.get("answer")
@@ -51,7 +51,7 @@ def _problem(where: str, record: Any, needs_answer: bool) -> Problem:
     return Problem(prompt, answer)
 
 
-def _are_messages(value: Any) -> bool:
+def _are_messages(value: Any) -> TypeGuard[Messages]:
     return (
         isinstance(value, list)
         and bool(value)

@@ -68,7 +68,7 @@ async def _orchestrate(config: OrchestratorConfig) -> None:
     if config.inference_url is None:
         raise UserError("there is no inference_url", "type --inference-url http://HOST:PORT")
     task = load_task(config.task)
-    async with InferenceServers(config.inference_url, config.model_name, "builtin") as client:
+    async with InferenceServers(config.inference_url, config.model_name) as client:
         await Orchestrator(config, task, client).run_to_the_end()
 
 

@@ -3,12 +3,13 @@
 from importlib import import_module
 from typing import Any, cast
 
+from launcher.borders.problems import Prompt
 from launcher.config.workload import TaskConfig
 from launcher.errors import UserError
 from launcher.workload.tasks.files import FileTask, Reward
 from launcher.workload.tasks.letters import Arithmetic, ReverseText
 from launcher.workload.tasks.rewards import BY_NAME
-from launcher.workload.tasks.task import Prompt, Task
+from launcher.workload.tasks.task import Task
 
 BUILTIN = {"reverse": ReverseText, "arithmetic": Arithmetic}
 
