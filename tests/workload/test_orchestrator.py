@@ -5,23 +5,23 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from launcher.workload.weights import build_model, save_model
 
 from launcher.checkpoints import steps_in
 from launcher.rundir import RunDir
 from launcher.workload.files import appearing
 from launcher.workload.metric_names import ORCHESTRATOR
-from launcher.workload.rollout.handover import ATTEMPT, Sample, has_batch, make_batch, read_batch, write_batch
+from launcher.workload.rollout.handover import has_batch, make_batch, read_batch, sample_of, write_batch
 from tests.waiting import until
-from tests.workload.running import TINY, finished, serving, started
+from tests.workload import running
+from tests.workload.running import TINY_MODEL, finished, serving, started, tiny
 
-SMALL = ("--prompts-per-step", 2, "--samples-per-prompt", 3, "--evaluation-prompts", 4, "--max-steps", 3)
+SMALL = ("--prompts-per-step", 2, "--samples-per-prompt", 3, "--evaluation.prompts", 4, "--max-steps", 3, *TINY_MODEL)
 
 
 def publish(run: RunDir, step: int) -> None:
     """What the trainer does after an update."""
     with appearing(run.weights(step)) as draft:
-        save_model(build_model(TINY, seed=step), draft, **{ATTEMPT: run.attempt})
+        running.publish(tiny(seed=step), draft, attempt=run.attempt, step=step)
 
 
 def metrics(run: RunDir) -> list[dict[str, float]]:
@@ -29,7 +29,7 @@ def metrics(run: RunDir) -> list[dict[str, float]]:
 
 
 def wait_for_batch(run: RunDir, step: int, process: "subprocess.Popen[str]") -> None:
-    until(lambda: has_batch(run, step) or process.poll() is not None, deadline=20)
+    until(lambda: has_batch(run, step) or process.poll() is not None, deadline=60)
     assert has_batch(run, step)
 
 
@@ -45,7 +45,7 @@ def test_a_batch_is_sampled_by_a_policy_that_lags_at_most_max_async_updates(tmp_
             assert engine.step == policy_step and not run.rollout(newest + 1).exists()
             assert set(read_batch(run, newest).policy_steps) == {policy_step}
         publish(run, 3)
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=60)
         assert process.returncode == 0, output
     assert engine.step == 3
     lines = metrics(run)
@@ -65,14 +65,14 @@ def test_a_server_that_comes_back_gets_the_newest_weights_before_it_is_asked_aga
             first_server.close()
             publish(run, 1)
             assert process.stdout
-            until(lambda: "went away" in process.stdout.readline(), deadline=20)
+            until(lambda: "went away" in process.stdout.readline(), deadline=60)
             publish(run, 2)
             with serving(port=int(url.rpartition(":")[2])) as (_, engine):
                 wait_for_batch(run, 2, process)
                 assert engine.step == 2 and set(read_batch(run, 2).policy_steps) == {2}
                 wait_for_batch(run, 3, process)
                 publish(run, 3)
-                output, _ = process.communicate(timeout=20)
+                output, _ = process.communicate(timeout=60)
     assert process.returncode == 0, output
     assert f"inference at {url} is back, with the weights of step 2" in output
 
@@ -82,10 +82,10 @@ def test_a_server_that_does_not_come_back_is_given_up_after_its_time(tmp_path: P
         url, _ = server.enter_context(serving())
         arguments = ("--output-dir", tmp_path, "--inference-url", url, "--inference-timeout", "1s", *SMALL)
         with started("orchestrator", *arguments) as process:
-            until(lambda: process.stdout and "is ready" in process.stdout.readline(), deadline=20)
+            until(lambda: process.stdout and "is ready" in process.stdout.readline(), deadline=60)
             server.close()
             publish(RunDir(tmp_path), 0)
-            output, _ = process.communicate(timeout=20)
+            output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "was not ready after 1 s" in output and "Traceback" not in output
 
@@ -102,7 +102,7 @@ def test_a_later_attempt_goes_on_after_the_checkpoint_and_removes_stale_batches(
             wait_for_batch(run, 3, process)
             assert steps_in(run.rollouts) == [3]
             publish(run, 3)
-            output, _ = process.communicate(timeout=20)
+            output, _ = process.communicate(timeout=60)
     assert process.returncode == 0, output
     assert [line["step"] for line in metrics(run)] == [3, 3]
 
