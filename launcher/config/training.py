@@ -9,6 +9,7 @@ from launcher.config.base import Duration, LargeInt, Section, SmallInt
 from launcher.config.wandb import WandbSection
 from launcher.config.workload import Handed, ModelConfig, TaskConfig
 
+Schedule = Literal["constant", "cosine", "linear"]
 Sharding = Literal["fsdp", "ddp"]
 
 
@@ -18,6 +19,9 @@ class OptimizerConfig(Section):
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
     beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's first moment decay")
     beta2: float = Field(0.99, ge=0, lt=1, description="AdamW's second moment decay")
+    schedule: Schedule = Field(
+        "constant", description="the learning rate after the warm-up: constant, or down to 0 at the last step"
+    )
     max_norm: float = Field(1.0, gt=0, description="largest gradient norm; larger gradients are scaled down")
 
 
@@ -41,6 +45,14 @@ class PolicyLossConfig(Section):
     clip_high: float = Field(0.28, gt=0, description="importance ratios above 1 + clip_high are clipped")
     entropy: float = Field(0.02, ge=0, description="weight of the entropy bonus")
     exploration: float = Field(0.02, ge=0, description="weight of the term that keeps every token possible")
+    normalise: Literal["tokens", "sequences"] = Field(
+        "tokens", description="the loss is the mean over all tokens, or over the samples' means"
+    )
+    truncate: float = Field(
+        0.0, ge=0, description="importance ratios above this are truncated, and none is clipped; 0 clips"
+    )
+    kl: float = Field(0.0, ge=0, description="weight of the KL divergence to the model that the run starts from")
+    target: str | None = Field(None, description="a loss of yours as module:function, in place of the clipped ratios")
 
 
 class RLTrainerSettings(TrainerSettings):

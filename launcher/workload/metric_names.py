@@ -19,9 +19,13 @@ LEARNING = {
 
 RL_TRAINER = LEARNING | {
     "policy/ratio": Metric("1", "mean importance ratio of the policy against the one that sampled"),
-    "policy/clip_fraction": Metric("1", "share of the tokens whose ratio was clipped"),
+    "policy/clip_fraction": Metric("1", "share of the tokens whose ratio was clipped or truncated"),
     "policy/entropy": Metric("nats", "mean entropy of the next token"),
     "policy/kl": Metric("nats", "KL divergence from the policy that sampled"),
+    "policy/kl_reference": Metric("nats", "KL divergence from the model that the run started from; with loss.kl alone"),
+    "policy/logprob_difference": Metric(
+        "nats", "mean difference between trainer's and server's log-probabilities of a token; at lag 0 it is arithmetic"
+    ),
     "policy/lag": Metric("updates", "how far behind the policy that sampled was"),
     "perf/wait_for_batch_s": Metric("s", "waited for the orchestrator's batch"),
 }

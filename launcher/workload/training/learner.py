@@ -7,6 +7,7 @@ is the same on any number of ranks, sharded or not, but for the rounding of its 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from math import cos, pi
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from torch.nn.utils import clip_grad_norm_
 from transformers import AutoConfig
 
 from launcher.checkpoints import steps_in
-from launcher.config.training import RLTrainerConfig, SFTTrainerConfig
+from launcher.config.training import OptimizerConfig, RLTrainerConfig, SFTTrainerConfig
 from launcher.config.workload import TINY, ModelConfig
 from launcher.errors import UserError
 from launcher.logger import get_logger
@@ -50,6 +51,7 @@ class Learner:
 
     def __init__(self, config: RLTrainerConfig | SFTTrainerConfig, ranks: World) -> None:
         self.config, self.ranks, self.run = config, ranks, run_dir(config)
+        self.last_step = config.max_steps
         torch.manual_seed(config.seed + ranks.rank)
         self.step = self._saved = ranks.from_first(lambda: resume_step(self.run))  # updates so far
         if not self.step and ranks.is_first and steps_in(self.run.checkpoints):
@@ -90,22 +92,26 @@ class Learner:
         return replace(learned, means=learned.means | metrics)
 
     @torch.no_grad()
-    def look_at(self, batch: Sequences, terms: TokenTerms, temperature: float = 1.0) -> Learned:
-        """The same without learning anything."""
-        return self._pass(batch, self._scoring(batch, terms, temperature), learns=False)
+    def look_at(
+        self, batch: Sequences, terms: TokenTerms, temperature: float = 1.0, model: ParallelScorer | None = None
+    ) -> Learned:
+        """The same without learning anything; another model may look."""
+        return self._pass(batch, self._scoring(batch, terms, temperature), model)
 
     def _scoring(self, batch: Sequences, terms: TokenTerms, temperature: float) -> Scoring:
         return Scoring(terms, torch.from_numpy(batch.weights).to(self.ranks.device), temperature)
 
-    def _pass(self, batch: Sequences, scoring: Scoring, learns: bool) -> Learned:
-        ranks = self.ranks
+    def _pass(
+        self, batch: Sequences, scoring: Scoring, model: ParallelScorer | None = None, learns: bool = False
+    ) -> Learned:
+        ranks, model = self.ranks, model or self.model
         micro = micro_batches(batch, ranks.rank, ranks.count, self.config.max_tokens)
         total, found = torch.zeros((), dtype=torch.float64), []
         for part in micro:
-            with self.model.accumulating(is_last=part is micro[-1]):
-                loss, terms = self.model(part, scoring)
+            with model.accumulating(is_last=part is micro[-1]):
+                loss, terms = model(part, scoring)
                 if learns:
-                    self.model.backward(loss)
+                    model.backward(loss)
             total += loss.detach().cpu()
             found.append(terms)
         terms = {name: torch.cat([one[name] for one in found]) for name in found[0]}
@@ -118,8 +124,7 @@ class Learner:
     @property
     def learning_rate(self) -> float:
         """The rate of the newest update."""
-        warmup = self.config.optimizer.warmup_steps
-        return self.config.optimizer.lr * min(1.0, self.step / warmup if warmup else 1.0)
+        return self.config.optimizer.lr * share_of_rate(self.step, self.last_step, self.config.optimizer)
 
     @property
     def is_checkpoint_due(self) -> bool:
@@ -170,6 +175,17 @@ class Learner:
         wanted = self.config.optimizer
         betas = (wanted.beta1, wanted.beta2)
         return torch.optim.AdamW(self.parameters, wanted.lr, betas, weight_decay=wanted.weight_decay, fused=True)
+
+
+def share_of_rate(step: int, last: int, wanted: OptimizerConfig) -> float:
+    """Which share of the learning rate an update has: a linear warm-up, then the schedule, down to 0 after the last."""
+    warmup = wanted.warmup_steps
+    if step <= warmup:
+        return step / warmup
+    done = (step - 1 - warmup) / max(1, last - warmup)
+    if wanted.schedule == "linear":
+        return 1 - done
+    return (1 + cos(pi * done)) / 2 if wanted.schedule == "cosine" else 1.0
 
 
 def asked_shape(wanted: ModelConfig) -> str | None:

@@ -50,7 +50,7 @@ class ParallelScorer:
             _shard(scorer, ranks, self.dtype)
         else:
             _place(scorer, ranks)
-            if ranks.count > 1:
+            if ranks.count > 1 and any(one.requires_grad for one in scorer.parameters()):
                 self.module = DistributedDataParallel(scorer, broadcast_buffers=False)
 
     def __call__(self, batch: MicroBatch, scoring: Scoring) -> tuple[Tensor, Terms]:

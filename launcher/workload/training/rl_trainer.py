@@ -1,16 +1,10 @@
 """The RL trainer: a batch from the orchestrator, one update of the policy, the new weights to the inference server.
 
-The loss is the policy gradient with importance ratios against the policy that sampled, clipped as in PPO (Schulman et
-al., 2017, eq. 7) with the asymmetric bounds of DAPO (Yu et al., 2025, eq. 10), and, as there, the mean over all tokens
-of the batch. Two terms keep the policy exploring: an entropy bonus, and the cross-entropy from the uniform
-distribution. The bonus pulls at a token in proportion to its probability, so a letter that went unrewarded early would
-be lost for good; the second term never lets go. Left out: a value function, several epochs over one batch, a reference
-policy.
+The loss is in policy_loss.py. Left out: a value function, several epochs over one batch.
 """
 
 import time
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.distributed.elastic.multiprocessing.errors import record
@@ -26,11 +20,16 @@ from launcher.numbers import three_digits
 from launcher.rundir import RunDir
 from launcher.workload.entry import StopRequest, quick_imports, run_dir
 from launcher.workload.files import clear, is_restarted, remove
+from launcher.workload.models.find import find_model
 from launcher.workload.ranks import World, join_ranks
 from launcher.workload.rollout.handover import Batch, has_batch, read_batch
 from launcher.workload.training.learner import Learner
-from launcher.workload.training.rows import Sequences, sequences_of
-from launcher.workload.training.scorer import Terms, TokenTerms
+from launcher.workload.training.parallel import ParallelScorer, read_model
+from launcher.workload.training.policy_loss import policy_terms, sequences_in
+from launcher.workload.training.rows import Sequences
+from launcher.workload.training.scorer import Scorer, Terms
+
+Means = dict[str, float]
 
 POLL = 0.005  # seconds between looks at the directory of the batches
 SLACK = 60.0  # seconds that ranks wait for each other beyond the wait for a batch
@@ -53,6 +52,7 @@ def train(config: RLTrainerConfig) -> int:
         if ranks.is_first:
             clear(run.all_weights)
         learner.publish()
+        reference = reference_of(learner)
         while learner.step < config.max_steps:
             started = time.perf_counter()
             batch = next_batch(run, learner.step + 1, ranks, stop, config.batch_timeout)
@@ -61,7 +61,7 @@ def train(config: RLTrainerConfig) -> int:
                 learner.save_checkpoint()
                 return stop.exit_code
             waited = time.perf_counter() - started
-            metrics = learn(learner, batch, config.loss)
+            metrics = learn(learner, batch, config.loss, reference)
             learner.publish()
             if ranks.is_first:
                 remove_passed(run, learner.step, oldest_policy(batch))
@@ -109,44 +109,41 @@ def next_batch(run: RunDir, step: int, ranks: World, stop: StopRequest, timeout:
 # --- one update -------------------------------------------------------------------------------------------------------
 
 
-def learn(learner: Learner, batch: Batch, config: PolicyLossConfig) -> dict[str, float]:
+def learn(learner: Learner, batch: Batch, config: PolicyLossConfig, reference: ParallelScorer | None) -> Means:
     """Update the policy once; the means over all learned tokens of the batch come back."""
-    sequences = sequences_of(batch.lengths, batch.tokens, batch.loss_mask)
-    count = np.count_nonzero(sequences.weights)
-    if len(batch.lengths) < learner.ranks.count or not count:
-        raise UserError(f"a batch of {len(batch.lengths)} samples is too small for {learner.ranks.count} ranks")
-    sequences.weights[:] /= count
-    learned = learner.update(sequences, policy_terms(batch, sequences, config, learner.ranks), batch.temperature)
+    ranks = learner.ranks
+    sequences = sequences_in(batch, config)
+    if len(batch.lengths) < ranks.count:
+        raise UserError(f"a batch of {len(batch.lengths)} samples is too small for {ranks.count} ranks")
+    likely = None if reference is None else logprobs_under(reference, learner, sequences, batch.temperature)
+    terms = policy_terms(batch, sequences.owners, config, ranks.device, likely)
+    learned = learner.update(sequences, terms, batch.temperature)
     if get_monitor().wants_extras(learner.step):
         get_monitor().log_distributions(learner.step, {"entropy": learned.terms["policy/entropy"].tolist()})
     return learned.means | {"loss": learned.loss}
 
 
-def policy_terms(batch: Batch, sequences: Sequences, config: PolicyLossConfig, ranks: World) -> TokenTerms:
-    """The terms of the batch's tokens, as a function of their logits."""
-    of_tokens = (sequences.tokens.astype(np.int64), batch.logprobs, batch.advantages[sequences.owners])
-    tokens, sampled, advantages = (torch.from_numpy(array).to(ranks.device) for array in of_tokens)  # each (T,)
-    return lambda logits, at: token_terms(logits, tokens[at], sampled[at], advantages[at], config)
+def reference_of(learner: Learner) -> ParallelScorer | None:
+    """The model that the run has started from, if the loss asks for it."""
+    config = learner.config
+    assert isinstance(config, RLTrainerConfig)
+    if not config.loss.kl:
+        return None
+    model = read_model(learner.ranks.from_first(lambda: find_model(config.model, config)), learner.ranks)
+    return ParallelScorer(Scorer(model.requires_grad_(False)), learner.ranks, config.parallel, config.model.dtype)
 
 
-def token_terms(logits: Tensor, tokens: Tensor, sampled: Tensor, advantages: Tensor, config: PolicyLossConfig) -> Terms:
-    """What every token (C,) adds to the loss and to the metrics, from its logits (C, V).
+def logprobs_under(model: ParallelScorer, learner: Learner, sequences: Sequences, temperature: float) -> Tensor:
+    """The log-probability of each of this rank's learned tokens (T,), 0 elsewhere."""
+    tokens = torch.from_numpy(sequences.tokens).long().to(learner.ranks.device)
 
-    `sampled` (C,) are the log-probabilities under the policy that sampled. The KL divergence to that policy is
-    estimated as r - 1 - log r of the ratio r (Schulman, 2020, "Approximating KL divergence", k3).
-    """
-    logprobs = logits.log_softmax(-1)  # (C, V)
-    log_ratio = logprobs.gather(1, tokens[:, None])[:, 0] - sampled
-    ratio = log_ratio.exp()
-    gain, clipped = ratio * advantages, ratio.clamp(1 - config.clip_low, 1 + config.clip_high) * advantages
-    entropy = -(logprobs.exp() * logprobs).sum(-1)
-    return {
-        "loss": -torch.minimum(gain, clipped) - config.entropy * entropy - config.exploration * logprobs.mean(-1),
-        "policy/ratio": ratio,
-        "policy/clip_fraction": (clipped < gain).float(),
-        "policy/entropy": entropy,
-        "policy/kl": ratio - 1 - log_ratio,
-    }
+    def terms(logits: Tensor, at: Tensor) -> Terms:
+        return {"loss": -torch.nn.functional.cross_entropy(logits, tokens[at], reduction="none")}
+
+    seen = learner.look_at(sequences, terms, temperature, model)
+    found = torch.zeros(len(tokens), device=learner.ranks.device)
+    found[seen.tokens.to(found.device)] = seen.terms["loss"]
+    return found
 
 
 def report(learner: Learner, batch: Batch, metrics: dict[str, float], waited: float, seconds: float) -> None:

@@ -1,5 +1,4 @@
 import json
-import math
 import random
 import signal
 from dataclasses import replace
@@ -16,53 +15,11 @@ from launcher.rundir import RunDir
 from launcher.workload.metric_names import RL_TRAINER
 from launcher.workload.models.tiny import END_TOKEN
 from launcher.workload.rollout.handover import make_batch, sample_of, write_batch
-from launcher.workload.training.rl_trainer import token_terms, train
+from launcher.workload.training.rl_trainer import train
 from tests.waiting import until
 from tests.workload.conftest import Run
 from tests.workload.running import TINY, TINY_MODEL, finished, has_step, started, tiny
 from tests.workload.training.checking import assert_same_weights
-
-NO_BONUS = PolicyLossConfig(entropy=0, exploration=0)
-
-
-def terms(new: float, old: float, advantage: float, config: PolicyLossConfig = NO_BONUS) -> dict[str, float]:
-    """Those of one token with a new and an old probability, in a vocabulary of two."""
-    logits = torch.tensor([[math.log(new), math.log(1 - new)]])
-    token, sampled = torch.tensor([0]), torch.tensor([math.log(old)])
-    found = token_terms(logits, token, sampled, torch.tensor([advantage]), config)
-    return {name: float(value) for name, value in found.items()}
-
-
-def test_on_policy_the_ratio_is_one_and_the_loss_the_negative_advantage() -> None:
-    found = terms(0.3, 0.3, 2.0)
-    assert found["policy/ratio"] == pytest.approx(1) and found["policy/kl"] == pytest.approx(0, abs=1e-6)
-    assert found["loss"] == pytest.approx(-2) and found["policy/clip_fraction"] == 0
-
-
-@pytest.mark.parametrize(
-    ("new", "old", "advantage", "loss", "clipped"),
-    [
-        (0.6, 0.3, 1.0, -1.28, 1),  # ratio 2 earns no more than 1.28
-        (0.6, 0.3, -1.0, 2.0, 0),  # but costs all of it
-        (0.3, 0.6, -1.0, 0.8, 1),  # ratio 0.5 is forgiven no less than 0.8
-        (0.3, 0.6, 1.0, -0.5, 0),
-    ],
-)
-def test_ratios_are_clipped_where_clipping_is_pessimistic(
-    new: float, old: float, advantage: float, loss: float, clipped: int
-) -> None:
-    found = terms(new, old, advantage)
-    assert found["loss"] == pytest.approx(loss) and found["policy/clip_fraction"] == clipped
-
-
-def test_both_exploration_terms_reward_the_uniform_distribution() -> None:
-    entropy, exploration = PolicyLossConfig(entropy=1, exploration=0), PolicyLossConfig(entropy=0, exploration=1)
-    for config in (entropy, exploration):
-        assert terms(0.5, 0.5, 0.0, config)["loss"] < terms(0.9, 0.9, 0.0, config)["loss"]
-    assert terms(0.5, 0.5, 0.0, entropy)["loss"] == pytest.approx(-math.log(2))
-
-
-# --- as processes -----------------------------------------------------------------------------------------------------
 
 
 def write_rollouts(run: RunDir, steps: int, samples: int = 12) -> None:
@@ -112,10 +69,13 @@ def test_what_everybody_has_passed_is_removed(tmp_path: Path, run_here: Run) -> 
     assert steps_in(run.checkpoints) == [3, 4]
 
 
-def test_every_metric_is_documented(tmp_path: Path, run_here: Run) -> None:
+def test_every_metric_is_documented_and_the_policy_moves_away_from_its_reference(tmp_path: Path, run_here: Run) -> None:
     run = RunDir(tmp_path)
-    write_rollouts(run, 1)
-    run_here(train, config(run, max_steps=1))
+    write_rollouts(run, 2)
+    run_here(train, config(run, max_steps=2, loss=PolicyLossConfig(kl=0.1)))
+    assert metrics(run)[0]["policy/kl_reference"] == pytest.approx(0, abs=1e-6)
+    assert metrics(run)[1]["policy/kl_reference"] > 1e-6
+    assert metrics(run)[0]["policy/logprob_difference"] < 1e-5  # the server's were those of a plain forward pass
     assert metrics(run)[0].keys() - {"step", "time"} == RL_TRAINER.keys()
 
 
