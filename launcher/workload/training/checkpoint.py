@@ -33,11 +33,9 @@ from launcher.workload.ranks import World
 RESUME = "resume"
 
 
-def save_model(
-    directory: Path, model: PreTrainedModel, tokenizer: Tokenizer, weights: dict[str, Tensor], **about: object
-) -> None:
-    """Write a directory that `from_pretrained` loads."""
-    save_weights(weights, directory, **about)
+def save_model(directory: Path, model: PreTrainedModel, tokenizer: Tokenizer, weights: dict[str, Tensor]) -> None:
+    """Write a directory that `from_pretrained` loads; the same bytes for the same weights."""
+    save_weights(weights, directory)  # whose header has an order only while it says nothing more
     model.config.dtype = next(iter(weights.values())).dtype
     model.config.save_pretrained(directory)
     if model.generation_config is not None:

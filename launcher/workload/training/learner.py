@@ -145,7 +145,7 @@ class Learner:
         weights, path = self.model.weights(), self.run.checkpoint(self.step)
         with self._appearing(path) as draft:
             if self.ranks.is_first:
-                save_model(draft, self.model.scorer.model, self.tokenizer, weights, step=self.step)
+                save_model(draft, self.model.scorer.model, self.tokenizer, weights)
             self.state.save(draft)
         if self.ranks.is_first:
             for old in steps_in(self.run.checkpoints)[: -self.config.checkpoint.keep]:
