@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -21,6 +22,7 @@ from launcher.processes.guard_fork import Guard, split
 from launcher.processes.identity import identify
 from launcher.rundir import RunDir
 from launcher.runs.directory import add_attempt, point_latest_at, prepare, sign
+from launcher.runs.elsewhere import put_weights_elsewhere, remove_weights_elsewhere
 from launcher.runs.on_exit import run_on_exit
 from launcher.runs.registry import register
 from launcher.runs.state import RunState, first_state, read_state
@@ -84,6 +86,7 @@ def carry_out(
         lock = prepare(plan, clean, resume=earlier is not None, say=notes.append, trust=trust)
         state.state.guard = identify(os.getpid())
         state.write_if_possible()
+        make_ready(plan)
     except UserError as error:
         if meeting:
             meeting.call_off(str(error))
@@ -111,6 +114,16 @@ def carry_out(
 
         get_logger().exception("launch itself has failed")  # stderr may be closed
         raise
+
+
+def make_ready(plan: Plan) -> None:
+    """Do what must be done before the first process starts. Raises UserError."""
+    if plan.weights_dir is not None:
+        put_weights_elsewhere(plan.run, plan.weights_dir)
+    for command in plan.first:
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise UserError((done.stderr.strip().splitlines() or [f"{command[0]} failed"])[-1])
 
 
 def _await_shared(run: RunDir, run_id: str) -> None:
@@ -239,6 +252,7 @@ class _Session:
             reason = why_stopped(self.state.state) or reason
         self.state.end(policy.state.value, policy.exit_code, failure_state(self.plan, failure), reason)
         shutil.rmtree(self.plan.run.sockets, ignore_errors=True)
+        remove_weights_elsewhere(self.plan.run)
         self._on_exit()
         os.close(self.lock)  # release the directory now: a console that nobody reads may block us
         words = summary(self.plan, self.state.state, troubles)

@@ -1,7 +1,7 @@
 """How a component is started: as the reference workload, or as a program that the user names."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -73,6 +73,8 @@ class LastingConfig(ProcessConfig):
 
 
 class ComponentConfig(ProcessConfig):
+    needs_own_program: ClassVar[tuple[str, ...]] = ("python", "progress")
+
     module: str | None = Field(None, description="Python module to run in place of the reference one")
     script: Path | None = Field(None, description="Python script to run in place of the reference module")
 
@@ -81,7 +83,7 @@ class ComponentConfig(ProcessConfig):
         named = [name for name in ("module", "script", "command") if getattr(self, name) is not None]
         if len(named) > 1:
             raise ValueError(f"{' and '.join(named)} are both set; name one program")
-        foreign = [name for name in ("python", "progress") if getattr(self, name) is not None]
+        foreign = [name for name in self.needs_own_program if getattr(self, name) is not None]
         if not named and foreign:
             raise ValueError(f"{foreign[0]} is for your own program; name it with module, script or command")
         return self

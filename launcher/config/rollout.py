@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from launcher.config.base import Duration, LargeInt, Section, SmallInt
+from launcher.config.serving import EngineName
 from launcher.config.wandb import WandbSection
 from launcher.config.workload import Handed, ModelConfig, TaskConfig
 
@@ -50,3 +51,4 @@ class OrchestratorConfig(OrchestratorSettings, Handed):
     task: TaskConfig = Field(default_factory=TaskConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)
     model_name: str = Field("policy", description="the model to ask the server for")
+    engine: EngineName = Field("builtin", description="what the server is, which says how it loads weights")

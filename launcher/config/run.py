@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -17,7 +17,7 @@ from launcher.config.component import (
 )
 from launcher.config.order import check_order
 from launcher.config.rollout import OrchestratorSettings
-from launcher.config.serving import InferenceSettings
+from launcher.config.serving import EngineSettings, InferenceSettings
 from launcher.config.slurm import SlurmConfig, hand_over_nodes
 from launcher.config.training import RLTrainerSettings, SFTTrainerSettings
 from launcher.config.wandb import WandbConfig
@@ -68,8 +68,10 @@ class Orchestrator(ComponentConfig, OrchestratorSettings):
     )
 
 
-class Inference(ServerConfig, InferenceSettings, Switch):
+class Inference(ServerConfig, InferenceSettings, EngineSettings, Switch):
     """`[inference]`"""
+
+    needs_own_program: ClassVar[tuple[str, ...]] = ("progress",)  # vLLM may have its own Python
 
     enabled: bool = Field(True, description="start an inference server")
     takes_weights: bool = Field(
@@ -154,18 +156,22 @@ class SFTConfig(RunConfig):
 class RLConfig(RunConfig):
     max_steps: int = Field(175, ge=1, le=MOST_STEPS, description="updates of the policy")
     max_async: LargeInt = Field(1, ge=0, description="how many updates old the sampling policy may be")
+    weights_dir: Path | None = Field(
+        None, description="where published weights lie, such as /dev/shm; default: in the run's directory"
+    )
     trainer: RLTrainer = Field(default_factory=RLTrainer)
     orchestrator: Orchestrator = Field(default_factory=Orchestrator)
     inference: Inference = Field(default_factory=Inference)
 
     @model_validator(mode="after")
     def _the_server_takes_weights(self) -> Self:
-        inference, takes = self.inference, self.inference.is_reference or self.inference.takes_weights
+        inference = self.inference
+        takes = inference.is_reference or inference.takes_weights or inference.engine is not None
         if inference.enabled and self.orchestrator.is_reference and not takes:
             raise ValueError(
-                "the reference orchestrator sends new weights to the server, at /update_weights, but inference is your "
-                "own program: set inference.takes_weights = true if it can load them, or name your own orchestrator "
-                "(orchestrator.script)"
+                "the reference orchestrator sends new weights to the server, but inference is your own program: set "
+                "inference.engine = 'vllm' if it is a vLLM in development mode, inference.takes_weights = true if it "
+                "loads them at /update_weights, or name your own orchestrator (orchestrator.script)"
             )
         return self
 

@@ -1,4 +1,6 @@
-"""Settings of the reference inference server."""
+"""Settings of the inference server: what both engines have, and what is vLLM's."""
+
+from typing import Literal
 
 from pydantic import Field
 
@@ -7,11 +9,29 @@ from launcher.config.workload import Handed, ModelConfig
 
 INFERENCE_TOKEN = "LAUNCH_INFERENCE_TOKEN"  # the run's server accepts weights only with this token
 
+EngineName = Literal["builtin", "vllm"]
+
 
 class InferenceSettings(Section):
     host: str = Field("127.0.0.1", description="address the server listens on")
     port: int = Field(0, ge=0, le=65535, description="port the server listens on; 0 takes a free one")
-    max_batch: SmallInt = Field(512, ge=1, description="sequences that are generated together")
+    max_batch: SmallInt = Field(512, ge=1, description="sequences that the builtin engine generates together")
+
+
+class EngineSettings(Section):
+    engine: EngineName | None = Field(
+        None,
+        description="what generates: builtin, or vllm, whose environment `python` may name; default: builtin for tiny, "
+        "vllm for other models where it is installed. For your own server: whose endpoints for weights it has",
+    )
+    tensor_parallel: SmallInt = Field(1, ge=1, description="GPUs that share each copy of vLLM's model")
+    data_parallel: SmallInt = Field(1, ge=1, description="copies of vLLM's model")
+    max_model_len: SmallInt | None = Field(
+        None, ge=1, description="longest sequence for vLLM, in tokens; default: the model's context"
+    )
+    gpu_memory: float | None = Field(
+        None, gt=0, le=1, description="share of each GPU's memory that vLLM takes; default: vLLM's own, 0.9"
+    )
 
 
 class InferenceConfig(InferenceSettings, Handed):

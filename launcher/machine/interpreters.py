@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,6 +29,13 @@ def find_python(component: str, python: Path) -> str:
             "name an interpreter or a virtual environment",
         )
     return str(interpreter)
+
+
+def find_vllm(python: Path | None) -> str | None:
+    """The `vllm` command of inference's own environment; else the one beside this interpreter, or on PATH."""
+    if python is None:
+        return shutil.which("vllm", path=str(Path(sys.executable).parent)) or shutil.which("vllm")
+    return shutil.which("vllm", path=str(Path(find_python("inference", python)).parent))
 
 
 def check_torch(spec: ProcessSpec, environment: Mapping[str, str]) -> None:

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import launcher
+from launcher.checkpoints import model_directory
 from launcher.config.run import RLConfig, SFTConfig, is_reference, started_processes
 from launcher.config.wandb import WandbConfig, over_environment
 from launcher.errors import UserError
 from launcher.machine.env_file import read_env_file
 from launcher.machine.gpus import gpu_count, gpu_memory
-from launcher.machine.interpreters import check_torch, find_python
+from launcher.machine.interpreters import check_torch, find_python, find_vllm
 from launcher.machine.model_size import model_size
 from launcher.machine.programs import check_code
 from launcher.machine.wandb_login import is_logged_in
@@ -41,6 +42,9 @@ def probe(config: RLConfig | SFTConfig, run_id: str | None = None, nodes: Nodes 
         cpus=len(os.sched_getaffinity(0)),
         gpus=visible_gpus(os.environ),
         gpu_memory=gpu_memory(),
+        model_path=str(model_directory(Path(config.trainer.model.name)) or config.trainer.model.name),
+        vllm=find_vllm(config.inference.python) if isinstance(config, RLConfig) else None,
+        vllm_access=Path(launcher.__file__).parent / "vllm_access",
         model=model_size(config.trainer.model.name) if is_reference(config.trainer) else None,
         variables=frozenset(os.environ),
         free_port=port,

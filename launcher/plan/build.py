@@ -22,6 +22,7 @@ from launcher.plan.placement import Placement, Server, place
 from launcher.plan.ready import LOG, check_alive, check_ready
 from launcher.plan.spec import Alive, ForeignRun, Machine, Plan, ProcessSpec, Progress, Ranks, Role
 from launcher.plan.torchrun import between_nodes, plan_ranks, rank_files, redirected, torchrun_argv
+from launcher.plan.vllm import choose_engine, gpus_of, vllm_argv, vllm_environment
 from launcher.plan.wandb_runs import NOT_LOGGED_IN, foreign_run, wandb_run, wandb_variables
 from launcher.rundir import RunDir
 
@@ -53,8 +54,9 @@ class _Planner:
         self.config, self.machine, self.run, self.name = config, machine, run, name
         self.rl = config if isinstance(config, RLConfig) else None
         self.kind: Literal["rl", "sft"] = "rl" if self.rl else "sft"
+        self.engine, engine_notes = choose_engine(self.rl, machine) if self.rl else ("builtin", ())
         self.placement = self._place()
-        self.notes: list[str] = []
+        self.notes: list[str] = [*engine_notes]
         self.foreign_wandb: list[ForeignRun] = []
         self.wandb_runs: dict[str, WandbConfig] = {}
         self.files = [(run.config, to_toml(config, leave_out=UNREPEATED))]
@@ -76,6 +78,8 @@ class _Planner:
             foreign_wandb=tuple(self.foreign_wandb),
             notes=(*self.placement.notes, *self.notes, *self._warnings(processes)),
             nodes=self.nodes,
+            first=self._first(),
+            weights_dir=self.rl.weights_dir if self.rl and self._is_here("trainer") else None,
         )
 
     def _processes(self) -> Iterator[ProcessSpec]:
@@ -122,7 +126,7 @@ class _Planner:
 
     def _orchestrator(self, config: RLConfig) -> ProcessSpec:
         url = ",".join(self._inference_urls()) or None
-        own = {"inference_url": url, "model": config.trainer.model}
+        own = {"inference_url": url, "model": config.trainer.model, "engine": self.engine}
         self._hand_over("orchestrator", OrchestratorConfig, config.orchestrator, **own)
         argv = self._program("orchestrator", config.orchestrator, "launcher.workload.orchestrator")
         return self._spec("orchestrator", config.orchestrator, argv, Role.FINISHES, env=self._inference_token(config))
@@ -134,11 +138,32 @@ class _Planner:
             "port": self._inference_port(config),
         }
         self._hand_over("inference", InferenceConfig, config.inference, **own)
+        if config.inference.is_reference and self.engine == "vllm":
+            return self._vllm(config)
         argv = self._program("inference", config.inference, "launcher.workload.inference")
         ready = f"{self._own_inference_url(config)}/health" if config.inference.is_reference else None
         env = threads(self.machine, self.placement.nproc + 1) | self._inference_token(config)
         gpus = self.placement.inference
         return self._spec("inference", config.inference, argv, Role.SERVES, gpus, env, ready=ready)
+
+    def _vllm(self, config: RLConfig) -> ProcessSpec:
+        where = (self._inference_host(config), self._inference_port(config))
+        model = str(self.run.model) if config.trainer.model.name == TINY else self.machine.model_path
+        argv = (*vllm_argv(self.machine, config, model, *where), *self._expand("inference", config.inference.args))
+        env = threads(self.machine, self.placement.nproc + 1) | vllm_environment(self.machine)
+        env |= self._inference_token(config)
+        ready = f"{self._own_inference_url(config)}/health"
+        return self._spec("inference", config.inference, argv, Role.SERVES, self.placement.inference, env, ready=ready)
+
+    def _first(self) -> tuple[tuple[str, ...], ...]:
+        """The model `tiny` must be there before vLLM starts; our own programs make it themselves."""
+        config = self.rl
+        if not (config and config.inference.enabled and config.inference.is_reference and self._is_here("inference")):
+            return ()
+        if self.engine != "vllm" or config.trainer.model.name != TINY:
+            return ()
+        handed = str(self.run.component_config("inference"))
+        return ((self.machine.python, "-m", "launcher.workload.models.tiny", "@", handed),)
 
     def _inference_token(self, config: RLConfig) -> dict[str, str]:
         """The token that lets a client change our server's weights."""
@@ -265,7 +290,8 @@ class _Planner:
         server = None
         if self.rl and self.rl.inference.enabled and self._is_here("inference"):
             inference = self.rl.inference
-            server = Server(inference.gpus, inference.share_gpus, inference.is_reference)
+            is_own = inference.is_reference and self.engine == "builtin"
+            server = Server(gpus_of(inference, self.engine), inference.share_gpus, is_own)
         services = {name: service.gpus for name, service in self.config.services.items() if self._is_here(name)}
         return place(self.machine.gpus, self.config.trainer.nproc, server, services)
 

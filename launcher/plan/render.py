@@ -20,6 +20,8 @@ def render(plan: Plan, cwd: Path, files_are_written: bool) -> str:
         lines.append(
             "# nothing is written; add --output-dir DIR to write the configurations, so that each line can be run"
         )
+    for words in plan.first:
+        lines += ["", "# before all others", " ".join(map(_word, words))]
     for spec in plan.processes:
         lines += ["", *map(_comment, _about(spec)), shell_line(spec, cwd)]
     return "\n".join(lines) + "\n"

@@ -40,6 +40,9 @@ class Machine:
     cpus: int = 1
     gpus: tuple[str, ...] = ()  # as CUDA_VISIBLE_DEVICES names them: indices, UUIDs or MIG names
     gpu_memory: int = 0  # bytes of the smallest GPU; 0 if unknown
+    model_path: str = ""  # of that model: its directory, or its id on the hub
+    vllm: str | None = None  # the command, for inference's Python
+    vllm_access: Path = Path("/launcher/vllm_access")  # the folder of that name in our package
     model: ModelSize | None = None  # of the model that is trained, if it is known here
     variables: frozenset[str] = frozenset()  # names of the environment's variables, not their values
     free_port: int = 0
@@ -127,6 +130,8 @@ class Plan:
     foreign_wandb: tuple[ForeignRun, ...] = ()  # W&B runs of programs that do not use our library
     notes: tuple[str, ...] = ()  # for the user: decisions made for them
     nodes: Nodes | None = None  # in a run on several nodes; this is the plan of one of them
+    first: tuple[tuple[str, ...], ...] = ()  # commands that must have ended before anything starts
+    weights_dir: Path | None = None  # where published weights lie, if not in the run's directory
 
     @property
     def node_count(self) -> int:

@@ -26,12 +26,13 @@ from launcher.options.entry import load_component
 from launcher.workload.entry import forget_metrics, run_component, run_dir
 from launcher.workload.files import clear, resume_step
 from launcher.workload.models.find import find_model
-from launcher.workload.rollout.client import Completed, CompletionRequest, InferenceServers
+from launcher.workload.rollout.client import Completed, CompletionRequest
 from launcher.workload.rollout.groups import RolloutGroup, group_metrics
 from launcher.workload.rollout.handover import make_batch, sample_of, write_batch
 from launcher.workload.rollout.policy import Policy
 from launcher.workload.rollout.sampler import Sampler
 from launcher.workload.rollout.scoring import Scorer
+from launcher.workload.rollout.servers import InferenceServers
 from launcher.workload.rollout.threads import in_thread
 from launcher.workload.tasks import Prompt, Task, load_task
 
@@ -68,7 +69,7 @@ async def _orchestrate(config: OrchestratorConfig) -> None:
     if config.inference_url is None:
         raise UserError("there is no inference_url", "type --inference-url http://HOST:PORT")
     task = load_task(config.task)
-    async with InferenceServers(config.inference_url, config.model_name) as client:
+    async with InferenceServers(config.inference_url, config.model_name, config.engine) as client:
         await Orchestrator(config, task, client).run_to_the_end()
 
 

@@ -2,9 +2,12 @@
 
 A transformer of GPT-2's shape and a tokenizer whose tokens are the 256 bytes and one more, END, which begins every text
 and ends every completion. Written without torch, so that a model of a few numbers is there in a moment.
+
+    python -m launcher.workload.models.tiny @ inference.toml    # before vLLM starts, which cannot make it
 """
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -118,3 +121,19 @@ def _letters() -> list[str]:
     printed = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)}
     others = iter(range(256, 512))
     return [chr(byte) if byte in printed else chr(next(others)) for byte in range(256)]
+
+
+def main() -> None:
+    from launcher.config.serving import InferenceConfig
+    from launcher.options.entry import load_component
+    from launcher.rundir import RunDir
+
+    config = load_component(InferenceConfig, sys.argv[1:])
+    try:
+        make_tiny(RunDir(config.output_dir, config.attempt, config.node).model, config.model.tiny, config.seed)
+    except UserError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -9,11 +9,10 @@ import asyncio
 import os
 import re
 import time
-from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import httpx
 
@@ -26,8 +25,6 @@ POLL = 0.05  # seconds between looks for a server that is starting
 AWAY = (httpx.codes.BAD_GATEWAY, httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.GATEWAY_TIMEOUT)
 MOST_CONNECTIONS = 1024  # to one server; further requests wait for a free one
 _STEP = re.compile(r"step-(\d+)")  # the fingerprint of our own server
-
-T = TypeVar("T")
 
 
 class ServerLost(UserError):
@@ -63,8 +60,12 @@ class InferenceClient:
         self.model = model
         self.in_flight = 0  # requests
         self._given: list[int] = []  # the steps of the weights that it was given, in order
+        token = os.environ.get(INFERENCE_TOKEN)
+        headers = {"authorization": f"Bearer {token}"} if token else {}
         limits = httpx.Limits(max_connections=MOST_CONNECTIONS, max_keepalive_connections=MOST_CONNECTIONS)
-        self._http = httpx.AsyncClient(base_url=self.url, timeout=PATIENCE, limits=limits, trust_env=False)
+        self._http = httpx.AsyncClient(
+            base_url=self.url, headers=headers, timeout=PATIENCE, limits=limits, trust_env=False
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -90,13 +91,11 @@ class InferenceClient:
 
     async def complete(self, request: CompletionRequest) -> list[Completed]:
         """The completions of a prompt."""
-        given = len(self._given)
         self.in_flight += 1
         try:
-            answer = await self._post("/v1/completions", self._body(request))
+            answer, step = await self._sample(self._body(request))
         finally:
             self.in_flight -= 1
-        step = self._sampled_by(answer, self._given[max(0, given - 1) :])
         choices = sorted(answer["choices"], key=lambda choice: int(choice["index"]))
         if len(choices) != request.n:
             raise UserError(f"{self.url} sent {len(choices)} completions, not {request.n}")
@@ -104,13 +103,11 @@ class InferenceClient:
 
     async def load_weights(self, path: Path, step: int) -> None:
         """Have the server replace its weights by those at `path`, the policy after `step` updates."""
-        token = os.environ.get(INFERENCE_TOKEN)
-        headers = {"authorization": f"Bearer {token}"} if token else {}
         where = str(path.absolute())
         if where != in_one_line(where):  # no JSON can say it; our server knows where the run's weights are
             where = path.name
         self._given.append(step)  # from now on completions may be of this policy
-        await self._post("/update_weights", {"path": where, "step": step}, headers)
+        await self._post("/update_weights", {"path": where, "step": step})
 
     def _body(self, request: CompletionRequest) -> dict[str, Any]:
         return {
@@ -123,6 +120,12 @@ class InferenceClient:
             "logprobs": 0,
             "return_token_ids": True,
         }
+
+    async def _sample(self, body: dict[str, Any]) -> tuple[dict[str, Any], int]:
+        """The server's answer, and the step of the oldest policy that had a part in it."""
+        given = len(self._given)
+        answer = await self._post("/v1/completions", body)
+        return answer, self._sampled_by(answer, self._given[max(0, given - 1) :])
 
     def _sampled_by(self, answer: dict[str, Any], possible: list[int]) -> int:
         """The policy that sampled an answer, which must be one of those that the server has had meanwhile, if any."""
@@ -147,57 +150,22 @@ class InferenceClient:
     def _lost(self, why: str) -> ServerLost:
         return ServerLost(f"the inference server at {self.url} went away: {why}")
 
-    async def _post(self, path: str, body: dict[str, Any], headers: dict[str, str] | None = None) -> Any:
-        return await self._ask("POST", path, json=body, headers=headers)
+    async def _post(self, path: str, body: dict[str, Any] | None, **more: Any) -> Any:
+        return await self._ask("POST", path, json=body, **more)
 
     async def _ask(self, method: str, path: str, **more: Any) -> Any:
         try:
             answer = await self._http.request(method, path, **more)
         except httpx.TransportError as error:
             raise self._lost(str(error) or type(error).__name__) from error
-        if answer.status_code in AWAY:
+        if self._is_away(answer):
             raise self._lost(f"it answered {answer.status_code}")
         if answer.is_error:
             raise UserError(f"{self.url}{path} answered {answer.status_code}: {_message(answer)}")
-        return answer.json()
+        return answer.json() if answer.content else None
 
-
-class InferenceServers:
-    """Servers of the same model; each request goes to the one with fewest in flight. Raises what a client raises."""
-
-    def __init__(self, urls: str, model: str, engine: str = "builtin") -> None:
-        self._clients = [InferenceClient(url.strip(), model) for url in urls.split(",")]
-        self.url = ", ".join(client.url for client in self._clients)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: Any, trace: TracebackType | None) -> None:
-        for client in self._clients:
-            await client.__aexit__(kind, error, trace)
-
-    async def wait_until_ready(self, timeout: float) -> None:
-        """Return once all answer."""
-        await _together(client.wait_until_ready(timeout) for client in self._clients)
-
-    async def complete(self, request: CompletionRequest) -> list[Completed]:
-        """The completions of a prompt."""
-        return await min(self._clients, key=lambda client: client.in_flight).complete(request)
-
-    async def load_weights(self, path: Path, step: int) -> None:
-        """Have all servers replace their weights by those at `path`, the policy after `step` updates."""
-        await _together(client.load_weights(path, step) for client in self._clients)
-
-
-async def _together(work: Iterable[Awaitable[T]]) -> list[T]:
-    """All answers; when one of them fails, nobody waits for the others, and none is still on its way afterwards."""
-    tasks = [asyncio.ensure_future(one) for one in work]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    def _is_away(self, answer: httpx.Response) -> bool:
+        return answer.status_code in AWAY
 
 
 def _message(answer: httpx.Response) -> str:

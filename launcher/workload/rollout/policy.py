@@ -8,8 +8,9 @@ from launcher.errors import UserError
 from launcher.instrumentation.waiting import waiting_for
 from launcher.logger import get_logger
 from launcher.rundir import RunDir
-from launcher.workload.rollout.client import Completed, CompletionRequest, InferenceServers, ServerLost
+from launcher.workload.rollout.client import Completed, CompletionRequest, ServerLost
 from launcher.workload.rollout.handover import newest_weights
+from launcher.workload.rollout.servers import InferenceServers
 
 POLL = 0.005  # seconds between looks at the directory of the weights
 RETRY = 0.5  # seconds before a server that was lost is asked once more

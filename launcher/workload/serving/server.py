@@ -61,7 +61,7 @@ def load(name: str, config: InferenceConfig) -> tuple[Engine, Text]:
     ends = end_tokens(name, tokenizer)
     model = load_model(name, config.model.dtype)  # its dropout is off, as from_pretrained leaves it
     torch.nn.Module.to(model, pick_device(config.model.device))  # its own `to` has no types
-    return Engine(model, ends, config.max_batch), Text(tokenizer, ends, len(model.get_input_embeddings().weight))  # type: ignore[arg-type]
+    return Engine(model, ends, config.max_batch), Text(tokenizer, ends, len(model.get_input_embeddings().weight))
 
 
 class Server(uvicorn.Server):

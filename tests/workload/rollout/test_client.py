@@ -16,9 +16,9 @@ from launcher.workload.rollout.client import (
     Completed,
     CompletionRequest,
     InferenceClient,
-    InferenceServers,
     ServerLost,
 )
+from launcher.workload.rollout.servers import InferenceServers
 from launcher.workload.serving.engine import Engine
 from launcher.workload.serving.server import bind
 from tests.workload.running import publish, serving, tiny

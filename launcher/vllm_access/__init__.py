@@ -1,0 +1,1 @@
+"""A folder that vLLM's Python finds on its PYTHONPATH; see launch_vllm_access."""
