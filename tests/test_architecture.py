@@ -147,6 +147,8 @@ TESTED_ELSEWHERE = {
     "workload/inference.py": "e2e/test_rl.py",
     "workload/metric_names.py": "workload/training/test_sft_trainer.py",
     "workload/models/load.py": "workload/models/test_tiny.py",
+    "workload/rollout/servers.py": "workload/rollout/test_client.py",
+    "config/serving.py": "plan/test_vllm.py",
     "workload/rl.py": "e2e/test_rl.py",
     "workload/serving/engine.py": "workload/serving/test_server.py",
     "workload/serving/protocol.py": "workload/serving/test_http.py",
