@@ -10,7 +10,7 @@ from transformers.utils.logging import disable_progress_bar
 from launcher.config.workload import DType
 from launcher.errors import UserError
 
-disable_progress_bar()  # type: ignore[no-untyped-call]  # a log is no terminal
+disable_progress_bar()  # a log is no terminal
 
 Tokenizer = Any
 """A fast tokenizer of `transformers`; its classes have no types."""
