@@ -17,6 +17,10 @@ from launcher.instrumentation.waiting import waiting_for
 
 T = TypeVar("T")
 
+_kept: list[object] = []
+"""The process group lives as long as the process. When it goes, it waits for gloo's threads with the interpreter's lock
+in its hand, and one of them that is just letting go of a tensor waits for that lock: the rank never ends."""
+
 
 @dataclass(frozen=True)
 class World:
@@ -73,6 +77,7 @@ def join_ranks(device: Device, timeout: float) -> Iterator[World]:
     if count > 1:
         with waiting_for(f"the other {count - 1} ranks"):
             dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=timedelta(seconds=timeout))
+            _kept.append(dist.group.WORLD)
     yield World(rank, count, chosen)
     # not after an error: the others may be anywhere, and the exit of the process tells them
     if count > 1:
