@@ -53,6 +53,7 @@ LARGEST = 0.15  # of all lines, in a room or one of its folders
 
 TESTED_ELSEWHERE = {
     "__main__.py": "e2e/slurm/test_jobs.py",
+    "borders/records.py": "borders/test_problems.py",
     "borders/values.py": "borders/test_fuzz.py",
     "checkpoints.py": "workload/test_files.py",
     "commands/attach.py": "test_tmux_sh.py",

@@ -65,8 +65,16 @@ class RLTrainerConfig(RLTrainerSettings, Handed):
 
 
 class DataConfig(Section):
-    path: Path | None = Field(None, description="JSONL file with prompt and completion; default: pairs of the task")
-    validation_share: float = Field(0.1, gt=0, lt=1, description="share of the file that is held out")
+    path: Path | None = Field(
+        None,
+        description="JSONL or Parquet file with messages, or prompt and completion; default: the task's own answers",
+    )
+    dataset: str | None = Field(None, description="data set on the Hugging Face hub, in place of a file")
+    split: str = Field("train", description="split of the hub's data set")
+    too_long: Literal["error", "drop"] = Field(
+        "error", description="what becomes of a record that is longer than the model's context"
+    )
+    validation_share: float = Field(0.1, gt=0, lt=1, description="share of the records that is held out")
     train_pairs: LargeInt = Field(20_000, ge=1, description="pairs taken from the task when there is no file")
     validation_pairs: LargeInt = Field(
         256, ge=1, description="held-out pairs taken from the task when there is no file"
@@ -75,6 +83,9 @@ class DataConfig(Section):
 
 class SFTTrainerSettings(TrainerSettings):
     data: DataConfig = Field(default_factory=DataConfig)
+    epochs: float | None = Field(
+        None, gt=0, description="passes over the data, in place of a number of steps (max_steps)"
+    )
     batch_size: LargeInt = Field(256, ge=1, description="sequences in a step, over all ranks")
     validation_interval: LargeInt = Field(25, ge=1, description="steps between evaluations on the held-out pairs")
 

@@ -5,6 +5,7 @@ them.
 """
 
 import time
+from math import ceil
 
 import numpy as np
 import torch
@@ -18,8 +19,9 @@ from launcher.monitor import get_monitor
 from launcher.numbers import three_digits
 from launcher.workload.entry import StopRequest, quick_imports
 from launcher.workload.ranks import join_ranks
+from launcher.workload.training.data import load_examples
+from launcher.workload.training.examples import Example, collate, rows_of_step
 from launcher.workload.training.learner import Learned, Learner
-from launcher.workload.training.pairs import Example, collate, load_examples, rows_of_step
 from launcher.workload.training.rows import Sequences
 from launcher.workload.training.scorer import Terms
 
@@ -39,9 +41,11 @@ def train(config: SFTTrainerConfig) -> int:
         with quick_imports():  # torch's optimizers import as much again
             learner = Learner(config, ranks)
         examples, held_out = ranks.from_first(lambda: load_examples(config, learner.tokenizer, learner.context))
+        if config.epochs is not None:
+            learner.last_step = ceil(config.epochs * len(examples) / config.batch_size)
         if learner.step == 0:
             get_monitor().log(evaluate(learner, held_out), step=0)
-        while learner.step < config.max_steps:
+        while learner.step < learner.last_step:
             if ranks.highest(int(stop.requested)):
                 get_logger().info("asked to end after {} updates", learner.step)
                 learner.save_checkpoint()
@@ -50,7 +54,7 @@ def train(config: SFTTrainerConfig) -> int:
             rows = rows_of_step(config.seed, learner.step + 1, config.batch_size, len(examples))
             metrics = learn(learner, [examples[row] for row in rows])
             metrics |= speed(metrics, time.perf_counter() - started)
-            if learner.step % config.validation_interval == 0 or learner.step == config.max_steps:
+            if learner.step % config.validation_interval == 0 or learner.step == learner.last_step:
                 metrics |= evaluate(learner, held_out)
             if learner.is_checkpoint_due:
                 learner.save_checkpoint()
@@ -130,7 +134,7 @@ def report(learner: Learner, metrics: dict[str, float]) -> None:
     get_logger().info(
         "step {}/{} | loss {} | grad {} | {} tokens/s",
         learner.step,
-        learner.config.max_steps,
+        learner.last_step,
         three_digits(metrics["loss"]),
         three_digits(metrics["optimizer/grad_norm"]),
         three_digits(metrics["perf/tokens_per_s"]),
