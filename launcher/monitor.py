@@ -20,6 +20,7 @@ from launcher.borders.files import read_bytes
 from launcher.config.wandb import WandbConfig, over_environment
 from launcher.logger import rank_from_environment, run_from_environment
 from launcher.rundir import RunDir
+from launcher.tracking.samples import SamplesFiles
 from launcher.tracking.sinks import MetricsFile, Number, Sink
 
 
@@ -99,6 +100,7 @@ def _sinks(
         return
     if run is not None:
         yield MetricsFile(run.metrics(component))
+        yield SamplesFiles(run.samples(component))
     wandb = wandb or _handed_wandb(component, run)
     if wandb.enabled and (wandb := over_environment(wandb, os.environ)).is_on:
         yield from _wandb_sink(component, run, wandb.model_copy(update={"name": wandb.name or run_name}), config)

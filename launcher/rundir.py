@@ -37,6 +37,7 @@ class RunDir:
     def folders(self) -> tuple[str, ...]:
         """The names of the folders in the run's directory."""
         made = (self.all_nodes, self.all_logs, self.all_metrics, self.checkpoints, self.rollouts, self.all_weights)
+        made += (self.all_samples,)
         return tuple(path.name for path in (*made, self.wandb, self.model, self.component_config("any").parent))
 
     @property
@@ -159,6 +160,14 @@ class RunDir:
     def metrics(self, component: str) -> Path:
         """One JSON object per step."""
         return self.all_metrics / f"{component}.jsonl"
+
+    @property
+    def all_samples(self) -> Path:
+        return self.root / "samples"
+
+    def samples(self, component: str) -> Path:
+        """Prompts, completions and rewards, one file for each step."""
+        return self.all_samples / component
 
     @property
     def model(self) -> Path:

@@ -70,6 +70,8 @@ TESTED_ELSEWHERE = {
     "commands/status.py": "e2e/test_status.py",
     "commands/stop.py": "e2e/test_signals.py",
     "config/component.py": "config/test_toml.py",
+    "config/rollout.py": "config/test_toml.py",
+    "config/training.py": "config/test_toml.py",
     "config/slurm.py": "slurm/test_script.py",
     "config/wandb.py": "plan/test_wandb_runs.py",
     "config/workload.py": "config/test_toml.py",

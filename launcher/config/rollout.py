@@ -7,7 +7,7 @@ from pydantic import Field
 from launcher.config.base import Duration, LargeInt, Section, SmallInt
 from launcher.config.serving import EngineName
 from launcher.config.wandb import WandbSection
-from launcher.config.workload import Handed, ModelConfig, TaskConfig
+from launcher.config.workload import Handed, ModelConfig, TaskConfig, TaskName
 
 Advantage = Literal["std", "mean"]
 
@@ -23,6 +23,9 @@ class EvaluationConfig(Section):
     samples: SmallInt = Field(
         1, ge=1, description="samples for each prompt; 1 takes the likeliest completion, more are drawn for pass@k"
     )
+    sets: dict[str, TaskName] = Field(
+        {}, description="further files or tasks to evaluate on, as NAME=FILE; all their prompts, the task's reward"
+    )
 
 
 class OrchestratorSettings(WandbSection):
@@ -32,6 +35,12 @@ class OrchestratorSettings(WandbSection):
     prompts_per_step: LargeInt = Field(32, ge=1, description="prompts in a step")
     samples_per_prompt: LargeInt = Field(
         16, ge=2, description="samples for each prompt; advantages are relative to this group"
+    )
+    resample: SmallInt = Field(
+        0,
+        ge=0,
+        description="draw other groups in place of those without signal (all rewards equal), at most so many times "
+        "prompts_per_step in a step (DAPO)",
     )
     max_in_flight: LargeInt = Field(256, ge=1, description="most groups that the servers are asked for at a time")
     sampling: SamplingConfig = Field(default_factory=SamplingConfig)

@@ -65,10 +65,13 @@ def _reward_name(name: str) -> str:
     return name
 
 
+TaskName = Annotated[str, AfterValidator(_task_name)]
+
+
 class TaskConfig(Section):
     """What is learned."""
 
-    name: Annotated[str, AfterValidator(_task_name)] = Field(
+    name: TaskName = Field(
         "reverse", description="the task: reverse, arithmetic, a .jsonl or .parquet file, or a class as module:Class"
     )
     args: dict[str, Any] = Field({}, description="keyword arguments for the task's class")

@@ -44,6 +44,7 @@ ORCHESTRATOR = {
     "groups/solved": Metric("1", "share of the groups in which every sample has a reward of 1 or more"),
     "groups/without_signal": Metric("1", "share of the groups in which all rewards are equal: nothing to learn from"),
     "groups/stale": Metric("1", "groups that were dropped because their policy had become too old"),
+    "groups/resampled": Metric("1", "groups without signal in whose place others were drawn"),
     "reward/failed": Metric("1", "rewards that raised or took too long, which count as 0"),
     "completion/length": Metric("tokens", "mean length of a completion"),
     "completion/cut": Metric("1", "share of the completions that had no room for their end"),
@@ -51,6 +52,8 @@ ORCHESTRATOR = {
     "time/rollout_s": Metric("s", "sampling and scoring"),
     "time/wait_for_weights_s": Metric("s", "waited for the trainer's weights, loading them included"),
     "time/step_s": Metric("s", "the whole step"),
-    "evaluation/reward": Metric("1", "mean reward of the likeliest completions of the held-out prompts"),
+    "evaluation/reward": Metric("1", "mean reward of the held-out prompts' completions (average@k)"),
+    "evaluation/solved": Metric("1", "share of the held-out prompts with a completion of reward 1 or more (pass@k)"),
+    "evaluation/cut": Metric("1", "share of these completions that had no room for their end"),
     "evaluation/policy_step": Metric("updates", "of the policy that was evaluated"),
 }

@@ -17,17 +17,19 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from launcher.config.rollout import OrchestratorConfig
+from launcher.config.workload import TaskConfig
 from launcher.errors import UserError
 from launcher.instrumentation.waiting import waiting_for
 from launcher.logger import get_logger
 from launcher.monitor import get_monitor
 from launcher.numbers import three_digits
 from launcher.options.entry import load_component
+from launcher.tracking.samples import ROWS
 from launcher.workload.entry import forget_metrics, run_component, run_dir
 from launcher.workload.files import clear, resume_step
 from launcher.workload.models.find import find_model
 from launcher.workload.rollout.client import Completed, CompletionRequest
-from launcher.workload.rollout.groups import RolloutGroup, group_metrics
+from launcher.workload.rollout.groups import RolloutGroup, evaluation_metrics, group_metrics
 from launcher.workload.rollout.handover import make_batch, sample_of, write_batch
 from launcher.workload.rollout.policy import Policy
 from launcher.workload.rollout.sampler import Sampler
@@ -40,7 +42,6 @@ if TYPE_CHECKING:
     from launcher.workload.rollout.texts import Texts
 
 POLL = 0.01  # seconds between looks for new weights while groups are in flight
-SHOWN_GROUPS = 4  # whose samples are logged, of every step that logs any
 MOST_SEEDS = 1 << 62
 
 
@@ -80,7 +81,9 @@ class Orchestrator:
         self.first = resume_step(self.run)  # updates before this attempt
         self.policy = Policy(self.run, client, config.inference_timeout, config.weights_timeout)
         self.scorer = Scorer(task, config.task.reward_timeout)
-        self.sampler = Sampler(self.sample, self.first * config.prompts_per_step, config.max_in_flight)
+        self.sets = {"": self.scorer, **evaluation_sets(config)}
+        first_index, redraws = self.first * config.prompts_per_step, config.resample * config.prompts_per_step
+        self.sampler = Sampler(self.sample, first_index, config.max_in_flight, redraws)
         self.places = asyncio.Semaphore(config.max_in_flight)  # for the prompts of an evaluation
         self.evaluated = -1  # updates of the policy that was last evaluated
 
@@ -144,21 +147,25 @@ class Orchestrator:
         config = self.config
         (prompt,) = self.task.prompts(config.seed, index, 1)
         seed = (config.seed * 1_000_003 + index) % MOST_SEEDS
-        return await self.complete(index, prompt, config.samples_per_prompt, config.sampling.temperature, seed)
+        tokens, sampling = self.texts.tokens(prompt), config.sampling
+        return await self.complete(
+            self.scorer,
+            index,
+            prompt,
+            CompletionRequest(tokens, config.samples_per_prompt, sampling.temperature, sampling.max_tokens, seed),
+        )
 
-    async def complete(self, index: int, prompt: Prompt, n: int, temperature: float, seed: int) -> RolloutGroup:
-        """`n` completions of a prompt and their rewards."""
-        tokens = self.texts.tokens(prompt)
-        request = CompletionRequest(tokens, n, temperature, self.config.sampling.max_tokens, seed)
+    async def complete(self, scorer: Scorer, index: int, prompt: Prompt, request: CompletionRequest) -> RolloutGroup:
+        """The completions of a prompt and their rewards."""
         completed: list[Completed] = await self.policy.ask(request)
         texts = [self.texts.text(each.tokens) for each in completed]
         return RolloutGroup(
             index,
             prompt,
-            [sample_of(tokens, each.tokens, each.logprobs, each.policy_step) for each in completed],
+            [sample_of(request.prompt_tokens, each.tokens, each.logprobs, each.policy_step) for each in completed],
             texts,
             [each.is_cut for each in completed],
-            await self.scorer.score(prompt, texts),
+            await scorer.score(prompt, texts),
         )
 
     # --- evaluation ---
@@ -169,35 +176,43 @@ class Orchestrator:
         return interval > 0 and self.policy.step // interval > self.evaluated // interval
 
     async def evaluate(self) -> dict[str, float]:
-        """The mean reward of the likeliest completion of each held-out prompt."""
-        prompts = self.task.held_out(self.config.evaluation.prompts)
-        with waiting_for("samples of an evaluation from inference"):
-            groups = await asyncio.gather(*(self.evaluate_one(*pair) for pair in enumerate(prompts)))
-        reward = fmean(group.rewards[0] for group in groups)
+        """How good the policy is on the held-out prompts of the task and on each further set."""
+        metrics: dict[str, float] = {}
+        for name, scorer in self.sets.items():
+            prompts = scorer.task.held_out(self.config.evaluation.prompts)
+            with waiting_for("samples of an evaluation from inference"):
+                groups = await asyncio.gather(*(self.evaluate_one(scorer, *pair) for pair in enumerate(prompts)))
+            metrics |= evaluation_metrics(groups, name)
         self.evaluated = self.policy.step
-        get_logger().info("evaluation after {} updates: mean reward {}", self.policy.step, three_digits(reward))
-        return {"evaluation/reward": reward, "evaluation/policy_step": self.policy.step}
+        shown = ", ".join(
+            f"{key.removeprefix('evaluation/')} {three_digits(value)}"
+            for key, value in metrics.items()
+            if not key.endswith("/cut")
+        )
+        get_logger().info("evaluation after {} updates: {}", self.policy.step, shown)
+        return metrics | {"evaluation/policy_step": self.policy.step}
 
-    async def evaluate_one(self, index: int, prompt: Prompt) -> RolloutGroup:
+    async def evaluate_one(self, scorer: Scorer, index: int, prompt: Prompt) -> RolloutGroup:
+        sampling, n = self.config.sampling, self.config.evaluation.samples
+        temperature = sampling.temperature if n > 1 else 0.0
+        request = CompletionRequest(self.texts.tokens(prompt), n, temperature, sampling.max_tokens, seed=index)
         async with self.places:
-            return await self.complete(index, prompt, 1, 0.0, index)
+            return await self.complete(scorer, index, prompt, request)
 
     # --- what people see ---
 
     def report(self, step: int, groups: list[RolloutGroup], metrics: dict[str, float]) -> None:
         """Log the step, on the console in one line."""
         lag = fmean(step - 1 - sample.policy_step for group in groups for sample in group.samples)
-        counts = {
-            "policy/lag": lag,
-            "groups/stale": self.sampler.count_stale(),
-            "reward/failed": self.scorer.count_failed(),
-        }
+        failed = sum(scorer.count_failed() for scorer in self.sets.values())
+        counts = {"policy/lag": lag, "reward/failed": failed, **self.sampler.count_dropped()}
         metrics = group_metrics(groups) | metrics | counts
         monitor = get_monitor()
         monitor.log(metrics, step)
+        kind = self.config.advantage
+        shown = groups[: max(1, ROWS // self.config.samples_per_prompt)]
+        monitor.log_samples(step, [row for group in shown for row in group.describe(kind)])
         if monitor.wants_extras(step):
-            kind = self.config.advantage
-            monitor.log_samples(step, [row for group in groups[:SHOWN_GROUPS] for row in group.describe(kind)])
             rewards = [reward for group in groups for reward in group.rewards]
             advantages = [advantage for group in groups for advantage in group.advantages(kind)]
             monitor.log_distributions(step, {"reward": rewards, "advantage": advantages})
@@ -212,6 +227,15 @@ class Orchestrator:
             metrics["time/step_s"],
             metrics["time/wait_for_weights_s"],
         )
+
+
+def evaluation_sets(config: OrchestratorConfig) -> dict[str, Scorer]:
+    """The further sets to evaluate on, each with its rewards. Raises UserError as `load_task` does."""
+    named = {
+        name: TaskConfig(name=file, reward=config.task.reward, reward_timeout=config.task.reward_timeout)
+        for name, file in config.evaluation.sets.items()
+    }
+    return {name: Scorer(load_task(task, for_evaluation=True), task.reward_timeout) for name, task in named.items()}
 
 
 if __name__ == "__main__":

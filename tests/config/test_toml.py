@@ -75,6 +75,7 @@ def test_services_survive() -> None:
 SPECIAL = {
     "name": "calm-otter",
     "task.name": "sums.jsonl",
+    "orchestrator.evaluation.sets": "more=sums.jsonl",
     "task.reward": "my.module:reward",
     "trainer.torchrun.rdzv-id": "id.7",
     "trainer.torchrun.redirects": "0:3,1:2",

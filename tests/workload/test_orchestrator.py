@@ -8,6 +8,7 @@ import pytest
 
 from launcher.checkpoints import steps_in
 from launcher.rundir import RunDir
+from launcher.tracking.samples import read_samples, samples_file
 from launcher.workload.files import appearing
 from launcher.workload.metric_names import ORCHESTRATOR
 from launcher.workload.rollout.handover import has_batch, make_batch, read_batch, sample_of, write_batch
@@ -50,8 +51,36 @@ def test_a_batch_is_sampled_by_a_policy_that_lags_at_most_max_async_updates(tmp_
     assert engine.step == 3
     lines = metrics(run)
     assert [line["step"] for line in lines] == [0, 1, 2, 3, 3]
-    assert lines[0].keys() == lines[-1].keys() == {"step", "time", "evaluation/reward", "evaluation/policy_step"}
+    evaluated = {name for name in ORCHESTRATOR if name.startswith("evaluation/")}
+    assert lines[0].keys() == lines[-1].keys() == {"step", "time", *evaluated}
     assert {name for line in lines for name in line} - {"step", "time"} == ORCHESTRATOR.keys()
+
+
+def reward(prompt: list[dict[str, str]], completion: str, answer: list[str]) -> float:
+    """Of the task below: how many letters the completion has, if the prompt is a chat."""
+    assert prompt[0]["role"] == "user" and answer == ["x"]
+    return float(len(completion))
+
+
+def test_a_file_of_chats_with_a_function_as_reward_and_a_set_to_evaluate_on(tmp_path: Path) -> None:
+    run, file = RunDir(tmp_path / "run"), tmp_path / "chats.jsonl"
+    chats = [[{"role": "user", "content": letter}] for letter in "abcdefghijkl"]
+    file.write_text("".join(json.dumps({"messages": chat, "answer": ["x"]}) + "\n" for chat in chats))
+    publish(run, 0)
+    task = ("--task.name", file, "--task.reward", f"{__name__}:reward", "--resample", 1, "--advantage", "mean")
+    more = ("--evaluation.samples", 2, "--evaluation.sets", f"again={file}", "--evaluation.prompts", 12)
+    with serving() as (url, _):
+        arguments = ("--output-dir", run.root, "--inference-url", url, *SMALL, *task, *more, "--weights-timeout", "1s")
+        output = finished("orchestrator", *arguments, exit_code=1)
+    assert "no weights of step 1" in output, output
+    first, step = metrics(run)[:2]
+    assert first["evaluation/reward"] > 0 and first["evaluation/again/reward"] > 0
+    assert step["reward/failed"] == 0
+    batch = read_batch(run, 1)
+    assert len(batch.lengths) == 6 and abs(float(batch.advantages.sum())) < 1e-4
+    rows = read_samples(samples_file(run.samples("orchestrator"), 1))
+    assert [row["reward"] for row in rows] == [len(row["completion"]) for row in rows]
+    assert all(row["prompt"].startswith("user: ") for row in rows)
 
 
 def test_a_server_that_comes_back_gets_the_newest_weights_before_it_is_asked_again(tmp_path: Path) -> None:

@@ -19,11 +19,11 @@ import httpx
 from launcher.borders.screen import in_one_line
 from launcher.config.serving import INFERENCE_TOKEN
 from launcher.errors import UserError
+from launcher.workload.rollout.transport import Connections
 
 PATIENCE = httpx.Timeout(1800.0, connect=30.0, pool=None)  # seconds that a request may take: completions may be long
 POLL = 0.05  # seconds between looks for a server that is starting
 AWAY = (httpx.codes.BAD_GATEWAY, httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.GATEWAY_TIMEOUT)
-MOST_CONNECTIONS = 1024  # to one server; further requests wait for a free one
 _STEP = re.compile(r"step-(\d+)")  # the fingerprint of our own server
 
 
@@ -62,9 +62,8 @@ class InferenceClient:
         self._given: list[int] = []  # the steps of the weights that it was given, in order
         token = os.environ.get(INFERENCE_TOKEN)
         headers = {"authorization": f"Bearer {token}"} if token else {}
-        limits = httpx.Limits(max_connections=MOST_CONNECTIONS, max_keepalive_connections=MOST_CONNECTIONS)
         self._http = httpx.AsyncClient(
-            base_url=self.url, headers=headers, timeout=PATIENCE, limits=limits, trust_env=False
+            base_url=self.url, headers=headers, timeout=PATIENCE, transport=Connections(), trust_env=False
         )
 
     async def __aenter__(self) -> Self:

@@ -87,3 +87,13 @@ def group_metrics(groups: Sequence[RolloutGroup]) -> dict[str, float]:
         "completion/length": fmean(len(sample.completion) for group in groups for sample in group.samples),
         "completion/cut": fmean(is_cut for group in groups for is_cut in group.cut),
     }
+
+
+def evaluation_metrics(groups: Sequence[RolloutGroup], name: str = "") -> dict[str, float]:
+    """average@k and pass@k of a set, where k is the size of its groups; `name` is empty for the task's own."""
+    prefix = f"evaluation/{name}/" if name else "evaluation/"
+    return {
+        f"{prefix}reward": fmean(reward for group in groups for reward in group.rewards),
+        f"{prefix}solved": fmean(max(group.rewards) >= SOLVED for group in groups),
+        f"{prefix}cut": fmean(is_cut for group in groups for is_cut in group.cut),
+    }

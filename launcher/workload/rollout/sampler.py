@@ -14,7 +14,9 @@ class Sampler:
     sample: Callable[[int], Awaitable[RolloutGroup]]
     index: int  # of the next group
     most_in_flight: int
-    _stale: int = 0  # groups that were dropped since the last `count_stale`
+    redraws: int = 0  # most groups without signal that a step drops, for others to be drawn
+    _stale: int = 0  # groups that were too old when a step could take them
+    _resampled: int = 0  # groups without signal that were dropped
     _in_flight: set[asyncio.Future[RolloutGroup]] = field(default_factory=set)
     _complete: list[RolloutGroup] = field(default_factory=list)
 
@@ -32,7 +34,11 @@ class Sampler:
         done, self._in_flight = await asyncio.wait(
             self._in_flight, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
         )
-        self._complete += [each.result() for each in done]
+        for group in (each.result() for each in done):
+            if self._resampled < self.redraws and not group.has_signal:
+                self._resampled += 1
+            else:
+                self._complete.append(group)
 
     def take(self, count: int, oldest: int) -> list[RolloutGroup] | None:
         """The first `count` complete groups; None before so many are. Those of a policy before `oldest` are dropped."""
@@ -43,10 +49,11 @@ class Sampler:
         taken, self._complete = (fresh[:count], fresh[count:]) if len(fresh) >= count else (None, fresh)
         return taken
 
-    def count_stale(self) -> int:
-        """How many groups have been dropped since the last call."""
-        stale, self._stale = self._stale, 0
-        return stale
+    def count_dropped(self) -> dict[str, int]:
+        """The groups that were dropped since the last call, by why, as metrics."""
+        dropped = {"groups/stale": self._stale, "groups/resampled": self._resampled}
+        self._stale = self._resampled = 0
+        return dropped
 
     async def close(self) -> None:
         """End what is in flight."""

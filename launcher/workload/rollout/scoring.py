@@ -21,7 +21,7 @@ class Scorer:
     """Asks the task for rewards. One that raises, takes too long or is no finite number counts as 0."""
 
     def __init__(self, task: Task, timeout: float) -> None:
-        self._task, self._timeout = task, timeout
+        self.task, self._timeout = task, timeout
         self._is_quick = bool(getattr(task, "quick", False))
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._late: set[threading.Thread] = set()  # whose reward took too long and may not have returned
@@ -52,12 +52,12 @@ class Scorer:
 
     async def _compute(self, prompt: Prompt, completion: str) -> Any:
         if self._is_quick:
-            return self._task.reward(prompt, completion)
+            return self.task.reward(prompt, completion)
         async with self._slots:
             self._late = {thread for thread in self._late if thread.is_alive()}
             if len(self._late) >= AT_ONCE:
                 raise UserError(f"{AT_ONCE} rewards have not returned; each may take {self._timeout:g} s")
-            thread, result = in_thread(lambda: self._task.reward(prompt, completion))
+            thread, result = in_thread(lambda: self.task.reward(prompt, completion))
             try:
                 found = await asyncio.wait_for(result, self._timeout)
             finally:

@@ -24,7 +24,10 @@ class FileTask:
     changes little.
     """
 
-    def __init__(self, path: Path, reward: Reward, needs_answer: bool, quick: bool) -> None:
+    def __init__(
+        self, path: Path, reward: Reward, needs_answer: bool, quick: bool, for_evaluation: bool = False
+    ) -> None:
+        """`for_evaluation` holds out every prompt."""
         self.quick = quick
         self._path, self._reward = path, reward
         self._problems: dict[str, Problem] = {}
@@ -32,7 +35,9 @@ class FileTask:
             self._problems.setdefault(_key(problem.prompt), problem)
         ordered = sorted(self._problems, key=lambda key: sha256(key.encode(errors="surrogatepass")).digest())
         held_out = min(max(len(ordered) // HELD_OUT_SHARE, 1), MOST_HELD_OUT)
-        if len(ordered) <= held_out:
+        if for_evaluation:
+            held_out = len(ordered)
+        elif len(ordered) <= held_out:
             raise UserError(f"{path}: {len(ordered)} different prompts are too few: some are held out from training")
         self._held_out, self._train = ordered[:held_out], ordered[held_out:]
 

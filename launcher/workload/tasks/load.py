@@ -14,11 +14,16 @@ from launcher.workload.tasks.task import Task
 BUILTIN = {"reverse": ReverseText, "arithmetic": Arithmetic}
 
 
-def load_task(config: TaskConfig) -> Task:
-    """The task that the configuration names. Raises UserError when it is not there or refuses its arguments."""
+def load_task(config: TaskConfig, for_evaluation: bool = False) -> Task:
+    """The task that the configuration names. Raises UserError when it is not there or refuses its arguments.
+
+    `for_evaluation` holds out every prompt of a file.
+    """
     if config.file is not None:
         quick = config.function is None and config.reward != "math"
-        return FileTask(config.file, _reward(config), needs_answer=config.function is None, quick=quick)
+        if config.args:
+            raise UserError(f"task.args are for a class, and the task is the file {config.file}")
+        return FileTask(config.file, _reward(config), config.function is None, quick, for_evaluation)
     kind = BUILTIN.get(config.name) or _imported("task.name", config.name)
     try:
         return cast(Task, kind(**config.args))

@@ -1,6 +1,6 @@
 import pytest
 
-from launcher.workload.rollout.groups import RolloutGroup, group_metrics
+from launcher.workload.rollout.groups import RolloutGroup, evaluation_metrics, group_metrics
 from launcher.workload.rollout.handover import Sample
 
 
@@ -45,4 +45,13 @@ def test_chat_messages_are_described_as_text() -> None:
         "advantage": 0.5,
         "tokens": 3,
         "policy_step": 0,
+    }
+
+
+def test_an_evaluation_says_the_average_and_the_share_of_prompts_that_some_sample_solves() -> None:
+    groups = [group(0.0, 1.0), group(0.5, 0.5), group(1.0, 1.0), group(0.0, 0.0, cut=True)]
+    found = evaluation_metrics(groups)
+    assert found == {"evaluation/reward": 0.5, "evaluation/solved": 0.5, "evaluation/cut": 0.25}
+    assert evaluation_metrics(groups, "aime").keys() == {
+        f"evaluation/aime/{name}" for name in ("reward", "solved", "cut")
     }

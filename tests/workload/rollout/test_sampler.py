@@ -20,9 +20,9 @@ class Prompts:
         self.started[index] = asyncio.get_running_loop().create_future()
         return await self.started[index]
 
-    def complete(self, *indices: int, policy_step: int = 0) -> None:
+    def complete(self, *indices: int, policy_step: int = 0, lowest: float = 0.0) -> None:
         for index in indices:
-            self.started[index].set_result(group(0.0, 1.0, index=index, policy_step=policy_step))
+            self.started[index].set_result(group(lowest, 1.0, index=index, policy_step=policy_step))
 
 
 def run(history: Coroutine[Any, Any, None]) -> None:
@@ -88,12 +88,34 @@ def test_a_group_that_has_become_too_old_is_counted_and_another_takes_its_place(
         prompts.complete(1, policy_step=1)
         await settle(sampler)
         assert sampler.take(2, oldest=1) is None
-        assert (sampler.count_stale(), sampler.count_stale()) == (1, 0)
+        assert [sampler.count_dropped()["groups/stale"] for _ in range(2)] == [1, 0]
         sampler.fill(2)
         await settle(sampler)
         prompts.complete(2, policy_step=2)
         await settle(sampler)
         assert indices(sampler.take(2, oldest=1)) == [1, 2]
+
+    run(history())
+
+
+def test_groups_without_signal_are_drawn_anew_so_many_times_in_a_step() -> None:
+    async def history() -> None:
+        prompts = Prompts()
+        sampler = Sampler(prompts.sample, index=0, most_in_flight=100, redraws=2)
+        for step in (1, 2):
+            start = sampler.index
+            for silent in range(start, start + 2):
+                sampler.fill(1)
+                await settle(sampler)
+                prompts.complete(silent, lowest=1.0)
+                await settle(sampler)
+                assert sampler.take(1, 0) is None, step
+            sampler.fill(1)
+            await settle(sampler)
+            prompts.complete(start + 2, lowest=1.0)
+            await settle(sampler)
+            assert indices(sampler.take(1, 0)) == [start + 2]
+            assert sampler.count_dropped() == {"groups/stale": 0, "groups/resampled": 2}
 
     run(history())
 
