@@ -53,6 +53,7 @@ def _config(shape: TinyConfig) -> dict[str, object]:
         "n_embd": shape.dim,
         "n_layer": shape.layers,
         "n_head": shape.heads,
+        "activation_function": "gelu_pytorch_tanh",  # GPT-2's own by another name, in one operation
         "bos_token_id": END_TOKEN,
         "eos_token_id": END_TOKEN,
         "pad_token_id": END_TOKEN,

@@ -6,10 +6,9 @@ it with the weights; one that was started again has another, and what it has sam
 
 import asyncio
 import secrets
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-
-import httpx
 
 from launcher.errors import UserError
 from launcher.workload.rollout.client import CompletionRequest, InferenceClient, ServerLost
@@ -91,6 +90,6 @@ class VLLMClient(InferenceClient):
     def _restarted(self, why: str) -> ServerLost:
         return ServerLost(f"the inference server at {self.url} was started again: {why}")
 
-    def _is_away(self, answer: httpx.Response) -> bool:
+    def _is_away(self, status: int) -> bool:
         """A server whose engine has died answers 500 until it ends."""
-        return answer.is_server_error
+        return status >= HTTPStatus.INTERNAL_SERVER_ERROR
