@@ -3,17 +3,19 @@
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Coroutine, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from launcher.errors import UserError
 from launcher.workload.rollout.client import Completed, CompletionRequest, ServerLost
 from launcher.workload.rollout.vllm import VLLMClient
+
+T = TypeVar("T")
 
 ASKED = CompletionRequest([1, 2], n=2, temperature=1.0, max_tokens=3, seed=0)
 CHOICE = {"token_ids": [5, 6], "logprobs": {"token_logprobs": [-1.0, -2.0]}, "finish_reason": "length"}
@@ -70,14 +72,23 @@ def running() -> Iterator[tuple[Server, VLLMClient]]:
         thread.join()
 
 
+def run(work: Coroutine[Any, Any, T], *clients: VLLMClient) -> T:
+    async def with_clients() -> T:
+        async with AsyncExitStack() as stack:
+            for client in clients:
+                await stack.enter_async_context(client)
+            return await work
+
+    return asyncio.run(with_clients())
+
+
 def test_weights_are_loaded_between_pause_and_resume_and_get_a_version() -> None:
     async def load(client: VLLMClient) -> list[Completed]:
-        async with client:
-            await client.load_weights(Path("/weights/step_7"), 7)
-            return await client.complete(ASKED)
+        await client.load_weights(Path("/weights/step_7"), 7)
+        return await client.complete(ASKED)
 
     with running() as (server, client):
-        completed = asyncio.run(load(client))
+        completed = run(load(client), client)
     assert completed == [Completed([5, 6], [-1.0, -2.0], True, 7)] * 2
     calls = [path for path, _ in server.asked]
     loading = ["/pause?mode=keep", "/collective_rpc", "/reset_prefix_cache", "/update_weight_version", "/resume"]
@@ -90,7 +101,7 @@ def test_weights_are_loaded_between_pause_and_resume_and_get_a_version() -> None
 
 def test_a_server_that_was_given_no_weights_is_not_believed() -> None:
     with running() as (_, client), pytest.raises(ServerLost, match="it has the weights 'default'"):
-        asyncio.run(client.complete(ASKED))
+        run(client.complete(ASKED), client)
 
 
 def test_what_a_server_that_was_started_again_has_sampled_is_dropped() -> None:
@@ -103,7 +114,7 @@ def test_what_a_server_that_was_started_again_has_sampled_is_dropped() -> None:
         return await client.complete(ASKED)
 
     with running() as (server, client):
-        assert {one.policy_step for one in asyncio.run(ask(server, client))} == {2}
+        assert {one.policy_step for one in run(ask(server, client), client)} == {2}
 
 
 def test_what_was_sampled_before_a_server_that_was_started_again_got_its_weights_is_dropped() -> None:
@@ -120,7 +131,7 @@ def test_what_was_sampled_before_a_server_that_was_started_again_got_its_weights
         assert await client.complete(ASKED)
 
     with running() as (server, client):
-        asyncio.run(ask(server, client))
+        run(ask(server, client), client)
 
 
 def test_a_completion_across_new_weights_is_counted_to_the_older_ones() -> None:
@@ -134,7 +145,7 @@ def test_a_completion_across_new_weights_is_counted_to_the_older_ones() -> None:
         return [(await asked)[0].policy_step, (await client.complete(ASKED))[0].policy_step]
 
     with running() as (server, client):
-        assert asyncio.run(ask(server, client)) == [1, 2]
+        assert run(ask(server, client), client) == [1, 2]
 
 
 def test_another_orchestrators_weights_are_not_ours() -> None:
@@ -145,14 +156,15 @@ def test_another_orchestrators_weights_are_not_ours() -> None:
             await client.complete(ASKED)
 
     with running() as (_, client):
-        asyncio.run(ask(client, VLLMClient(client.url, "policy")))
+        other = VLLMClient(client.url, "policy")
+        run(ask(client, other), client, other)
 
 
 def test_weights_that_are_refused_leave_no_paused_server() -> None:
     with running() as (server, client):
         server.broken["/collective_rpc"] = 400
         with pytest.raises(UserError, match="/collective_rpc answered 400"):
-            asyncio.run(client.load_weights(Path("/none"), 1))
+            run(client.load_weights(Path("/none"), 1), client)
         assert server.asked[-1][0] == "/resume"
 
 
@@ -164,12 +176,12 @@ def test_a_server_whose_engine_has_died_is_lost() -> None:
             await client.complete(ASKED)
 
     with running() as (server, client):
-        asyncio.run(ask(server, client))
+        run(ask(server, client), client)
 
 
 def test_a_server_without_the_endpoints_says_how_to_start_it() -> None:
     with running() as (server, client):
         server.broken["/weight_info"] = 404
         with pytest.raises(UserError, match="does not say which weights it has") as refused:
-            asyncio.run(client.load_weights(Path("/weights/step_1"), 1))
+            run(client.load_weights(Path("/weights/step_1"), 1), client)
         assert "VLLM_SERVER_DEV_MODE=1" in str(refused.value)
