@@ -36,9 +36,9 @@ class RunDir:
     @property
     def folders(self) -> tuple[str, ...]:
         """The names of the folders in the run's directory."""
-        made = (self.all_nodes, self.all_logs, self.all_metrics, self.checkpoints, self.rollouts, self.all_weights)
-        made += (self.all_samples,)
-        return tuple(path.name for path in (*made, self.wandb, self.model, self.component_config("any").parent))
+        logs = (self.all_nodes, self.all_logs, self.all_metrics, self.all_samples, self.wandb)
+        handed = (self.component_config("any").parent, self.model, self.checkpoints, self.rollouts, self.all_weights)
+        return tuple(path.name for path in (*logs, *handed))
 
     @property
     def config(self) -> Path:

@@ -34,7 +34,7 @@ def read_model(name: str, ranks: World) -> PreTrainedModel:
         config = ranks.from_first(lambda: cast(PreTrainedModel, model).config)
         if model is None:
             with torch.device("meta"):
-                model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]
+                model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     model.eval()  # no dropout: a policy that is trained is the one that sampled
     return model
 

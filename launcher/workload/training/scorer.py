@@ -61,7 +61,7 @@ class Scorer(nn.Module):
 
     @property
     def head(self) -> nn.Linear:
-        found = self.model.get_output_embeddings()  # type: ignore[no-untyped-call]
+        found = self.model.get_output_embeddings()
         assert isinstance(found, nn.Linear)
         return found
 
@@ -77,7 +77,7 @@ class Scorer(nn.Module):
         refused = UserError(
             f"{name} cannot be trained here: its logits are more than a linear layer over its last layer"
         )
-        if not isinstance(self.model.get_output_embeddings(), nn.Linear):  # type: ignore[no-untyped-call]
+        if not isinstance(self.model.get_output_embeddings(), nn.Linear):
             raise refused
         tokens = torch.tensor([[0, 1]], device=self.head.weight.device)
         theirs = self.model(input_ids=tokens, use_cache=False).logits[0].float()
