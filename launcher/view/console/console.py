@@ -18,17 +18,17 @@ from launcher.runs.waits import read_waits, waits_text
 from launcher.supervisor.actions import Action, Await, EndOne, StartAgain, Stop, StopAttempt
 from launcher.supervisor.events import (
     Event,
-    Heartbeat,
     NewAttempt,
     Ready,
     Started,
 )
 from launcher.view.console.event_log import describe
-from launcher.view.console.screen import screen
+from launcher.view.console.screen import Screen
 from launcher.view.logs.followed_file import FollowedLog
 from launcher.view.metric_curves import MetricsReader
 
-SHORTEST_WAIT, LONGEST_WAIT = 0.05, 2.0  # seconds between two looks at the log: grows while nothing happens
+SHORTEST_WAIT, LONGEST_WAIT = 0.05, 3.0  # seconds between two looks at the log: grows while nothing happens
+SHOWN = (Started, Ready, Await, EndOne, StartAgain, Stop, StopAttempt, NewAttempt)
 SILENCE = 30.0  # seconds without output until it shows what the run waits for; then after twice as many
 
 
@@ -43,12 +43,12 @@ class Console:
         self._metrics = MetricsReader(plan.run.metrics(plan.progress.component))
         self._stopping = False
         self._last_shown, self._patience = time.monotonic(), SILENCE
-        self._screen = screen(plan)
+        self._screen = _screen(plan)
         self._thread = threading.Thread(target=self._run, name="console", daemon=True)
         self._thread.start()
 
     def __call__(self, event: Event | Action) -> None:
-        if not isinstance(event, Heartbeat):  # a heartbeat shows nothing
+        if isinstance(event, SHOWN):  # others would wake this thread while processes are being ended
             self._events.put(event)
 
     def close(self, last_words: str, exit_code: int) -> None:
@@ -111,11 +111,7 @@ class Console:
             self._stopping = False
             self._log = FollowedLog(event.plan.followed, self.every_line)
             self._metrics = MetricsReader(event.plan.run.metrics(event.plan.progress.component))
-        if isinstance(event, (Started, Ready, Await, EndOne, StartAgain, Stop, StopAttempt, NewAttempt)):
-            self._show_described(event)
-
-    def _show_described(self, event: Event | Action) -> None:
-        if described := describe(event):
+        if event and (described := describe(event)):
             self._screen.line(f"launch | {described[1]}")
 
     def _show_log(self, closing: bool) -> bool:
@@ -134,3 +130,12 @@ class Console:
         if steps:
             self._screen.progress(steps[-1])
         return bool(steps)
+
+
+def _screen(plan: Plan) -> Screen:
+    """The screen for the present stdout."""
+    if not sys.stdout.isatty():
+        return Screen()
+    from launcher.view.console.terminal_screen import TerminalScreen  # rich takes 50 ms to import
+
+    return TerminalScreen(plan)

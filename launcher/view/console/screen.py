@@ -3,8 +3,6 @@
 import sys
 from typing import Any
 
-from launcher.plan.spec import Plan
-
 
 class Screen:
     """A pipe or a file: only lines."""
@@ -24,12 +22,3 @@ class Screen:
 
     def close(self) -> None:
         sys.stdout.flush()
-
-
-def screen(plan: Plan) -> Screen:
-    """The screen for the present stdout."""
-    if not sys.stdout.isatty():
-        return Screen()
-    from launcher.view.console.terminal_screen import TerminalScreen  # rich takes 50 ms to import
-
-    return TerminalScreen(plan)
