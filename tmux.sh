@@ -8,6 +8,11 @@ readonly COMPONENTS=(trainer orchestrator inference)
 SELF=$(readlink -f -- "${BASH_SOURCE[0]}")
 readonly SELF
 readonly COLOURS=${SELF%/*}/launcher/view/tmux/pane.sed
+readonly PERCENT=38   # of the window's height, for each of trainer and orchestrator; inference has the rest
+readonly SCROLLBACK=50000
+PREFIX='#{?#{==:#{prefix},None},#{prefix2},#{prefix}}'
+BORDER=" #{q/h:pane_title} #{?pane_at_top,#[align=right] $PREFIX d leaves · $PREFIX [ scrolls · $PREFIX n next ,}"
+readonly PREFIX BORDER
 
 usage() {
   cat <<'EOF'
@@ -67,6 +72,8 @@ open_session() {
     # One command: with the user's `destroy-unattached on` the session would end before a second one.
     tmux new-session -d -s "$session" -n launcher -x 200 -y 50 \; \
       set-option -t "=$session:" destroy-unattached off \; \
+      set-option -t "=$session:" mouse on \; \
+      set-option -t "=$session:" history-limit "$SCROLLBACK" \; \
       set-option -t "=$session:" @launch_logs "$mark"
   fi
   [[ $(tmux show-options -qv -t "=$session:" @launch_logs) == "$mark" ]] ||
@@ -76,7 +83,7 @@ open_session() {
 }
 
 open_logs() {
-  local session=$1 logs=$2 window='' pane component
+  local session=$1 logs=$2 window='' pane component resize='exec >/dev/null 2>&1'
   for component in "${COMPONENTS[@]}"; do
     # Several words: tmux runs them without a shell.
     local command=(-- "$BASH" "$SELF" --follow "$logs/latest" "$component")
@@ -86,10 +93,13 @@ open_logs() {
     else
       pane=$(tmux split-window -d -P -F '#{pane_id}' -t "$pane" "${command[@]}")
     fi
-    tmux select-pane -t "$pane" -T "$component" \; select-layout -t "$window" tiled
+    tmux select-pane -t "$pane" -T "$component" \; select-pane -t "$pane" -d \; select-layout -t "$window" even-vertical
+    [[ $component == "${COMPONENTS[-1]}" ]] || resize+="; tmux resize-pane -t $pane -y $PERCENT%"
   done
   tmux set-option -w -t "$window" pane-border-status top \; \
-    set-option -w -t "$window" pane-border-format ' #{pane_title} '
+    set-option -w -t "$window" pane-border-format "$BORDER" \; \
+    set-hook -w -t "$window" window-resized "run-shell -b '$resize'" \; \
+    run-shell -b "$resize"
 }
 
 show() {

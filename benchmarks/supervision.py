@@ -106,6 +106,7 @@ class Started:
         (directory / "fault").write_text(fault)
         self.mark = f"BENCHMARK={uuid.uuid4()}"
         environment = {**os.environ, "BENCHMARK": self.mark.partition("=")[2], "OMP_NUM_THREADS": "1"}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # pip compiles what it installs, but not this checkout
         with (directory / "console").open("wb") as console:
             self.begun = time.monotonic()
             self.process = subprocess.Popen(

@@ -26,7 +26,7 @@ Found = TypeVar("Found")
 COLUMNS, LINES = 160, 40
 NAME = "calm-otter"
 TERMINAL = "picture"  # the socket of a second server, which plays the terminal that a person sits at
-DEADLINE = 180.0  # seconds
+DEADLINE = 600.0  # seconds
 
 
 def main() -> None:

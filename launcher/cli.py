@@ -1,5 +1,6 @@
 """The `launch` script. It knows its commands by name, and loads one only when it is called."""
 
+import gc
 import sys
 from difflib import get_close_matches
 from importlib import import_module
@@ -26,6 +27,8 @@ COMMANDS = {  # each is a module of launcher.commands
     "doctor": "what this machine has and lacks for a run",
 }
 
+GARBAGE = 50_000  # new objects until a collection: imports make many and none is garbage, and collecting took 100 ms
+
 HELP = """Start, watch, stop and diagnose RL and SFT runs.
 
   launch rl --nproc 8 --wandb   trainer, orchestrator, inference, in tmux panes
@@ -36,6 +39,7 @@ HELP = """Start, watch, stop and diagnose RL and SFT runs.
 
 def main() -> None:
     """The entry point of the `launch` script."""
+    gc.set_threshold(GARBAGE)
     prepare_streams()
     sys.exit(_exit_code(sys.argv[1:] or ["--help"]))
 

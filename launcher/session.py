@@ -1,5 +1,6 @@
 """Runs a plan and returns the exit code: connects supervisor and views for `launch rl`, `launch sft` and `resume`."""
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -199,7 +200,8 @@ class _Session:
         )
         self.witness = Witness(self.plan)
         progress = ProgressWatch(self.plan)
-        policy = supervise(self.plan, [log_event, StateListener(self.state), screen, progress, self.witness], conduct)
+        keep = StateListener(self.state, lambda write: asyncio.get_running_loop().call_soon(write))
+        policy = supervise(self.plan, [log_event, keep, screen, progress, self.witness], conduct)
         progress.close()
         last_words = self._end(policy, progress.troubles())
         if status:

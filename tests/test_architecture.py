@@ -125,6 +125,8 @@ TESTED_ELSEWHERE = {
     "tracking/wandb_links.py": "tracking/test_wandb_sink.py",
     "tracking/wandb_tables.py": "tracking/test_wandb_sink.py",
     "view/console/detached.py": "e2e/test_life.py",
+    "view/console/screen.py": "view/console/test_console.py",
+    "view/console/terminal_screen.py": "view/console/test_console.py",
     "view/logs/bounds.py": "view/logs/test_follow.py",
     "view/logs/fold.py": "view/logs/test_follow.py",
     "view/logs/likeness.py": "view/logs/test_follow.py",

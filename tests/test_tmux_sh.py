@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from launcher.rundir import RunDir
-from launcher.view.tmux.layout import PaneSource, run_layout
+from launcher.view.tmux.layout import BORDER, SCROLLBACK, PaneSource, run_layout
 from tests.tmux_server import TmuxServer
 from tests.waiting import until
 
@@ -48,6 +48,26 @@ def test_the_log_panes_are_those_of_the_layout(tmux: TmuxServer, tmp_path: Path)
     assert described.name == "logs"
     assert list(log_panes(tmux)) == [pane.title for pane in described.panes]
     assert tmux.run("show-options", "-wv", "-t", "=launch:=logs", "pane-border-status") == "top"
+    assert tmux.run("show-options", "-wv", "-t", "=launch:=logs", "pane-border-format") == BORDER
+    assert tmux.run("show-options", "-v", "-t", "=launch:", "mouse") == "on"
+    fields = ("#{history_limit}", "#{pane_input_off}", "#{pane_start_command}")
+    rows = [row.split(" ") for row in tmux.panes(" ".join(fields)) if "--follow" in row]
+    assert [row[:2] for row in rows] == [[str(SCROLLBACK), "1"]] * 3
+
+
+def test_the_rows_have_the_heights_of_the_layout_at_any_size(tmux: TmuxServer, tmp_path: Path) -> None:
+    open_panes("-o", tmp_path)
+    sources = [PaneSource(name, tmp_path, quiet=name == "inference") for name in log_panes(tmux)]
+    percentages = run_layout("otter", tmp_path, sources, [], tmp_path).windows[0].percentages
+    for lines in (50, 24):
+        tmux.run("resize-window", "-t", "=launch:=logs", "-x", "80", "-y", str(lines))
+        until(lambda lines=lines: heights(tmux)[:2] == [lines * part // 100 for part in percentages[:2]])
+
+
+def heights(tmux: TmuxServer) -> list[int]:
+    rows = [row.split(" ") for row in tmux.panes("#W #{pane_height} #{pane_width}")]
+    assert {row[2] for row in rows if row[0] == "logs"} == {"80"}
+    return [int(row[1]) for row in rows if row[0] == "logs"]
 
 
 def test_the_launcher_window_comes_first_and_has_a_shell_where_the_script_was_called(

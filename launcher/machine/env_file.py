@@ -2,15 +2,19 @@
 
 import io
 from pathlib import Path
-
-from dotenv.parser import Binding, parse_stream
+from typing import TYPE_CHECKING
 
 from launcher.borders.files import read_named
 from launcher.errors import UserError
 
+if TYPE_CHECKING:
+    from dotenv.parser import Binding
+
 
 def read_env_file(component: str, path: Path) -> dict[str, str]:
     """The variables of a file with one KEY=VALUE per line. `$NAME` is not expanded. Raises UserError."""
+    from dotenv.parser import parse_stream  # 10 ms, and few runs have such a file
+
     try:
         text = read_named(path).decode()
     except FileNotFoundError:
@@ -23,7 +27,7 @@ def read_env_file(component: str, path: Path) -> dict[str, str]:
     return dict(_variable(component, path, line) for line in lines if line.key or line.error)
 
 
-def _variable(component: str, path: Path, line: Binding) -> tuple[str, str]:
+def _variable(component: str, path: Path, line: "Binding") -> tuple[str, str]:
     if line.error or line.key is None or line.value is None:
         where = f"{component}.env_file {path}:{line.original.line}"
         raise UserError(f"{where}: this line sets nothing", "a line is KEY=VALUE, or a # comment")

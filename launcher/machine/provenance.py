@@ -15,7 +15,7 @@ PACKAGES = ("launch-rl", "torch", "wandb", "transformers", "vllm")
 GIT_SECONDS = 2.0  # a slow file system must not delay a run
 
 
-class Provenance(BaseModel):
+class Provenance(BaseModel, defer_build=True):
     argv: Annotated[list[Phrase], Field(max_length=MOST_PROCESSES)] = []  # the first words only
     git_commit: Label | None = None
     git_dirty: bool | None = None

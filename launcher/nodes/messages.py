@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import ConfigDict
+
 from launcher.borders.values import EndingSignal, Phrase, Seconds
 from launcher.failure.failure import Culprit, Failure
 
@@ -13,6 +15,7 @@ NodeState = Literal["running", "restarting", "finished", "failed", "stopped"]
 class Report:
     """A node's state. Each report replaces the one before it."""
 
+    __pydantic_config__ = ConfigDict(defer_build=True)
     state: NodeState
     signal: EndingSignal | None = None  # the signal that ended the run
     stopped_by: Phrase | None = None  # and its sender

@@ -4,6 +4,7 @@ import types
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -47,16 +48,21 @@ class ConfigField:
         return len(self.path) > 2 and self.path[1] == "wandb"
 
 
-def config_fields(model: type[Section], prefix: tuple[str, ...] = ()) -> Iterator[ConfigField]:
+@cache
+def config_fields(model: type[Section]) -> tuple[ConfigField, ...]:
     """Every field of `model` and of its sections, in the order of their definition.
 
     Tables with free names (`services`) are left out: they have no fixed path.
     """
+    return tuple(_fields(model, ()))
+
+
+def _fields(model: type[Section], prefix: tuple[str, ...]) -> Iterator[ConfigField]:
     for name, info in model.model_fields.items():
         path = (*prefix, info.alias or name)
         section = section_type(info)
         if section is not None:
-            yield from config_fields(section, path)
+            yield from _fields(section, path)
         elif name == "enabled" and issubclass(model, Switch) and not prefix:
             continue
         elif (shape := _shape(info.annotation)) is not None:

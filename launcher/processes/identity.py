@@ -9,7 +9,7 @@ from launcher.processes.process_tree import start_time, zombie_exit_code
 
 
 class ProcessId(BaseModel):
-    model_config = ConfigDict(extra="ignore")  # a newer launch may add fields
+    model_config = ConfigDict(extra="ignore", defer_build=True)  # a newer launch may add fields
 
     pid: int = Field(gt=0, lt=2**31)  # kill() reads 0 and below as a process group
     start_time: Annotated[int, Field(ge=0, lt=2**63)] | None  # clock ticks since boot

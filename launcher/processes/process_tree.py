@@ -58,6 +58,15 @@ def start_time(pid: int) -> int | None:
     return int(fields[19]) if fields else None
 
 
+def program_name(pid: int) -> str:
+    """The name of the program's file, or, for another user's process, its short name. Empty when it is gone."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/exe").readlink().name
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text()
+    return ""
+
+
 def owner(pid: int) -> int | None:
     """The user that a process runs as; None when it is gone."""
     try:

@@ -50,7 +50,7 @@ State = Literal["queued", "starting", "running", "stopping", "finished", "failed
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)  # a newer launch may add fields
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False, defer_build=True)  # a newer launch may add fields
 
 
 class RankState(_Record):
@@ -144,7 +144,7 @@ class RunState(_Record):
     failure: FailureState | None = None
     reason: Phrase | None = None  # why it was stopped, if known: "time limit", "cancelled", "stopped by …"
     slurm: SlurmState | None = None  # None: not submitted to Slurm
-    provenance: Provenance = Provenance()
+    provenance: Provenance = Field(default_factory=Provenance)
     cwd: Path = Path()  # where the first attempt was typed; relative paths start here
     run_id: Identity = ""  # the same for all attempts; part of the W&B ids
     earlier: Annotated[list[AttemptState], Field(max_length=MOST_ATTEMPTS)] = []

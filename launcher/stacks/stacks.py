@@ -10,12 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-import psutil
-
 from launcher.borders.files import reading
 from launcher.errors import UserError
 from launcher.instrumentation.traceable import STACKS_SIGNAL
-from launcher.processes.process_tree import children, kill_quietly, variable
+from launcher.processes.process_tree import children, kill_quietly, program_name, start_time, variable, zombie_exit_code
 from launcher.processes.proof import proves_to_be_of
 from launcher.rundir import RunDir
 from launcher.runs.liveness import is_alive_here, is_local
@@ -44,7 +42,7 @@ def take_stacks(run: RunDir, state: RunState, rank: int | None = None) -> list[S
         raise UserError(f"--rank {rank}: {state.name} has no such rank on this host")
     with ThreadPoolExecutor(AT_ONCE) as pool:
         stacks = list(pool.map(partial(_take, run), processes))
-    return [stack for stack in stacks if stack.threads or psutil.pid_exists(stack.process.pid)]
+    return [stack for stack in stacks if stack.threads or start_time(stack.process.pid)]
 
 
 def _check_is_here(run: RunDir, state: RunState) -> None:
@@ -103,16 +101,9 @@ def _orphan(pid: int) -> PythonProcess:
 
 def is_python(pid: int) -> bool:
     """Whether Python runs in a process, even if the program has another name."""
-    try:
-        process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return False
-        program = process.exe() or process.name()
-    except psutil.AccessDenied:
-        program = process.name()
-    except psutil.NoSuchProcess:
+    if zombie_exit_code(pid) is not None:
         return False
-    return "python" in Path(program).name or _has_libpython(pid)
+    return "python" in program_name(pid) or _has_libpython(pid)
 
 
 def _has_libpython(pid: int) -> bool:

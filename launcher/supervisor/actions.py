@@ -58,7 +58,7 @@ class EndOne:
 
 @dataclass(frozen=True)
 class KillOne:
-    """Kill a component that did not end after EndOne."""
+    """Kill a component that did not end in time, while others may keep running."""
 
     component: str
 

@@ -83,6 +83,9 @@ class Components:
         for pid, status in sweep().items():
             self._ended(pid, os.waitstatus_to_exitcode(status))
 
+    def kill_orphans_of(self, component: str) -> None:
+        kill_orphans_of(component, self.living)
+
     def forget_orphans(self) -> None:
         """Drop the ranks of the last attempt, so that the new one does not hear of them."""
         self._orphans.clear()
@@ -113,7 +116,6 @@ class Components:
             }
         if watch := self.watches.pop(spec.name, None):
             watch.close()
-        kill_orphans_of(spec.name, self.living)
         self.post(Exited(spec.name, exit_code, ended_by="launch" if pid in self._asked else None))
         self._asked.discard(pid)
 

@@ -69,6 +69,13 @@ class RankExited:
 
 
 @dataclass(frozen=True)
+class RanksGone:
+    """The ranks of a torchrun that was asked to end are gone, but a second later it is still alive."""
+
+    component: str
+
+
+@dataclass(frozen=True)
 class Exited:
     component: str
     exit_code: int  # negative: the signal
@@ -199,6 +206,7 @@ Event = (
     | Silent
     | RankStarted
     | RankExited
+    | RanksGone
     | Exited
     | SuspectsOverdue
     | Signalled

@@ -36,6 +36,7 @@ from launcher.supervisor.events import (
     OneOverdue,
     Quiet,
     RankExited,
+    RanksGone,
     Ready,
     Signalled,
     Silent,
@@ -100,8 +101,8 @@ class Policy(Roster):
 
     def _give_up(self, why: str) -> list[Action]:
         """End the run although no process is the reason. An earlier culprit stays the culprit."""
-        if self.state not in (State.RUNNING, State.RESTARTING):
-            return self._when_empty()
+        if self._is_ending():
+            return [self._kill(), *self._when_empty()]
         found = self.culprit
         self.culprit = replace(found, what=f"{found.what}; {why}") if found else Culprit("launch", why)
         return self._stop(State.FAILED, why)
@@ -132,6 +133,8 @@ class Policy(Roster):
                 return []  # torchrun does this to its other ranks when one fails, and names that one itself
             case RankExited(component, rank, code, _, suspects) if code and not self._restarts_ranks(component):
                 return self._fail(Culprit(component, exit_text(code), rank, code), suspects)
+            case RanksGone(component) if component in self._alive:
+                return [KillOne(component)]
             case NotReady(component, check, timeout, answer):
                 what = f"was not ready within {timeout:g}s: {not_ready_because(check, answer)}"
                 return self._on_no_answer(component, what)
@@ -179,7 +182,7 @@ class Policy(Roster):
         if self.state is State.RESTARTING and self._role(component) is Role.FINISHES:
             self.collateral.append(component)
             return self._when_attempt_is_over()
-        if self.state not in (State.RUNNING, State.RESTARTING):
+        if self._is_ending():
             self.collateral.append(component)
             return self._when_empty()
         if self._role(component) is Role.SERVES:
@@ -268,7 +271,7 @@ class Policy(Roster):
         return [Diagnose(component, seconds)] if self.state is State.RUNNING else []
 
     def _on_guard_death(self) -> list[Action]:
-        if self.state in (State.RUNNING, State.RESTARTING):
+        if not self._is_ending():
             self.culprit = Culprit("launch", "its guard process was killed")
             self.state = State.FAILED
             return [self._kill(), *self._when_empty()]

@@ -8,9 +8,9 @@ from contextlib import suppress
 
 from launcher.failure.torchrun_account import exit_codes, rank_directories, signal_to_torchrun
 from launcher.plan.spec import ProcessSpec
-from launcher.processes.process_tree import children, reaped_exit_code, signal_group, variable, zombie_exit_code
+from launcher.processes.process_tree import children, reaped_exit_code, variable, zombie_exit_code
 from launcher.runs.state import Ender
-from launcher.supervisor.events import Event, RankExited, RankStarted
+from launcher.supervisor.events import Event, RankExited, RanksGone, RankStarted
 
 LOOK_AGAIN = 0.05  # seconds between looks for ranks that have not started yet
 TORCHRUN_SECONDS = 1.0  # when the run is being stopped and all ranks are gone, torchrun has this long to end
@@ -71,12 +71,12 @@ class RankWatch:
 
     def _when_alone(self) -> None:
         if self._is_hurried and not self.living and self._last_second is None:
-            self._last_second = self._loop.call_later(TORCHRUN_SECONDS, self._kill_torchrun)
+            self._last_second = self._loop.call_later(TORCHRUN_SECONDS, self._tell_if_alone)
 
-    def _kill_torchrun(self) -> None:
+    def _tell_if_alone(self) -> None:
         self._last_second = None
-        if self._is_hurried and not self.living:
-            signal_group(self.torchrun, signal.SIGKILL)
+        if not self.living:
+            self.emit(RanksGone(self.component))
 
     def _look(self) -> None:
         self._timer = None

@@ -153,6 +153,8 @@ class _Supervisor:
             actions = self.policy.on(event)
             self._tell(event)
             self._do(actions)
+            if isinstance(event, Exited):
+                self.components.kill_orphans_of(event.component)
         except Exception as error:  # our own mistake: end the run rather than hang
             get_logger().exception("launch itself has failed at {}", event)
             if isinstance(event, CannotContinue):
@@ -161,8 +163,8 @@ class _Supervisor:
 
     def _do(self, actions: list[Action]) -> None:
         for action in actions:
+            self._carry_out(action)  # first: processes must end within milliseconds
             self._tell(action)
-            self._carry_out(action)
         self._tell_nodes()
 
     def _tell(self, happening: Event | Action) -> None:

@@ -42,6 +42,7 @@ from launcher.supervisor.events import (
     OneOverdue,
     Quiet,
     RankExited,
+    RanksGone,
     RankStarted,
     Ready,
     Signalled,
@@ -565,6 +566,18 @@ def test_a_silent_server_that_was_killed_is_started_again() -> None:
     assert replay(run, OneOverdue("inference")) == []
 
 
+def test_a_torchrun_that_does_not_end_after_its_ranks_is_killed_alone() -> None:
+    run = running()
+    assert kinds(replay(run, died("orchestrator"), RanksGone("trainer"))) == [Stop, KillOne]
+    assert replay(run, died("trainer", -signal.SIGKILL), RanksGone("trainer")) == []
+
+
+def test_a_mistake_of_launch_while_the_run_is_being_ended_kills_what_is_alive() -> None:
+    run = running()
+    assert kinds(replay(run, died("trainer"), CannotContinue("launch itself failed"))) == [Stop, Kill]
+    assert run.culprit == Culprit("trainer", "exit code 1", exit_code=1)
+
+
 def test_what_comes_after_a_server_that_is_started_again_waits_for_it() -> None:
     run = planned(trainer={"after": ("inference",)}, inference={"restarts": 2, "ready": "tcp://h:1"})
     run.restarts = 1
@@ -754,6 +767,7 @@ HAPPENINGS: list[Event] = [
     DrainTimedOut(600.0),
     GraceOver(),
     GuardDied(),
+    RanksGone("trainer"),
 ]
 
 

@@ -11,7 +11,7 @@ import pytest
 from launcher.plan.spec import ProcessSpec
 from launcher.processes.process_tree import reaped_exit_code
 from launcher.supervisor import rank_watch as ranks
-from launcher.supervisor.events import Event, RankExited
+from launcher.supervisor.events import Event, RankExited, RanksGone
 from launcher.supervisor.rank_watch import RankWatch
 from tests.plans import component, plan_of, sft
 from tests.waiting import until
@@ -97,6 +97,27 @@ def test_each_rank_is_told_once_with_its_exit_code(spec: ProcessSpec, tmp_path: 
 def test_what_ends_after_the_run_was_asked_to_was_ended_by_launch(spec: ProcessSpec, tmp_path: Path) -> None:
     events = asyncio.run(watch(spec, tmp_path, *CODES, hurry=True))
     assert exits(events) == {0: (3, "launch"), 1: (-9, "launch")}
+
+
+def test_a_torchrun_that_lives_on_without_ranks_is_told_of_once_it_was_asked_to_end(
+    spec: ProcessSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranks, "TORCHRUN_SECONDS", 0.01)
+    events: list[Event] = []
+
+    async def outlive() -> None:
+        torchrun = subprocess.Popen(["sleep", "1000"])
+        watching = RankWatch(spec, torchrun.pid, events.append)
+        await asyncio.sleep(0.05)
+        assert events == []
+        watching.hurry()
+        while not events:
+            await asyncio.sleep(0.01)
+        torchrun.kill()
+        watching.close(torchrun.wait())
+
+    asyncio.run(outlive())
+    assert events == [RanksGone(spec.name)]
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Keeps run.json up to date while the run is alive."""
 
 import signal
+from collections.abc import Callable
 
 from launcher.nodes.messages import Reported
 from launcher.processes.identity import identify
@@ -17,12 +18,21 @@ from launcher.supervisor.events import (
     Started,
 )
 
+Later = Callable[[Callable[[], None]], object]
+"""Calls a function when all events that have happened are handled."""
+
 
 class StateListener:
-    """A listener that writes each change of the run's state to its run.json."""
+    """A listener that writes each change of the run's state to its run.json, at once or `later`.
 
-    def __init__(self, file: StateFile) -> None:
+    Later is better while processes are being started or ended: they do not wait for the disk, and several changes are
+    one write.
+    """
+
+    def __init__(self, file: StateFile, later: Later | None = None) -> None:
         self.file = file
+        self._later = later or (lambda write: write())
+        self._is_due = False
 
     def __call__(self, event: Event | Action) -> None:
         match event:
@@ -52,4 +62,10 @@ class StateListener:
                 self.file.state.state = "stopping"
             case _:
                 return
+        if not self._is_due:
+            self._is_due = True
+            self._later(self._write)
+
+    def _write(self) -> None:
+        self._is_due = False
         self.file.write_if_possible()

@@ -6,39 +6,30 @@ supervisor.
 
 import os
 import queue
-import re
 import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
-from rich.console import Console as Terminal
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.text import Text
-
-from launcher.numbers import duration, three_digits
 from launcher.plan.spec import Plan
 from launcher.runs.state import read_state
 from launcher.runs.waits import read_waits, waits_text
 from launcher.supervisor.actions import Action, Await, EndOne, StartAgain, Stop, StopAttempt
 from launcher.supervisor.events import (
     Event,
-    Heartbeat,
     NewAttempt,
     Ready,
     Started,
 )
 from launcher.view.console.event_log import describe
-from launcher.view.last_words import emphasised, fitted
+from launcher.view.console.screen import Screen
 from launcher.view.logs.followed_file import FollowedLog
-from launcher.view.metric_curves import MetricsReader, metric_text
-from launcher.view.terminal import shows_colours
+from launcher.view.metric_curves import MetricsReader
 
-SHORTEST_WAIT, LONGEST_WAIT = 0.05, 2.0  # seconds between two looks at the log: grows while nothing happens
+SHORTEST_WAIT, LONGEST_WAIT = 0.05, 3.0  # seconds between two looks at the log: grows while nothing happens
+SHOWN = (Started, Ready, Await, EndOne, StartAgain, Stop, StopAttempt, NewAttempt)
 SILENCE = 30.0  # seconds without output until it shows what the run waits for; then after twice as many
-_LEVELS = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red", "DEBUG": "dim", "TRACE": "dim"}
 
 
 class Console:
@@ -52,12 +43,12 @@ class Console:
         self._metrics = MetricsReader(plan.run.metrics(plan.progress.component))
         self._stopping = False
         self._last_shown, self._patience = time.monotonic(), SILENCE
-        self._screen: _Screen = _TerminalScreen(plan) if sys.stdout.isatty() else _Screen()
+        self._screen = _screen(plan)
         self._thread = threading.Thread(target=self._run, name="console", daemon=True)
         self._thread.start()
 
     def __call__(self, event: Event | Action) -> None:
-        if not isinstance(event, Heartbeat):  # a heartbeat shows nothing
+        if isinstance(event, SHOWN):  # others would wake this thread while processes are being ended
             self._events.put(event)
 
     def close(self, last_words: str, exit_code: int) -> None:
@@ -120,11 +111,7 @@ class Console:
             self._stopping = False
             self._log = FollowedLog(event.plan.followed, self.every_line)
             self._metrics = MetricsReader(event.plan.run.metrics(event.plan.progress.component))
-        if isinstance(event, (Started, Ready, Await, EndOne, StartAgain, Stop, StopAttempt, NewAttempt)):
-            self._show_described(event)
-
-    def _show_described(self, event: Event | Action) -> None:
-        if described := describe(event):
+        if event and (described := describe(event)):
             self._screen.line(f"launch | {described[1]}")
 
     def _show_log(self, closing: bool) -> bool:
@@ -145,60 +132,10 @@ class Console:
         return bool(steps)
 
 
-class _Screen:
-    """A pipe or a file: only lines."""
+def _screen(plan: Plan) -> Screen:
+    """The screen for the present stdout."""
+    if not sys.stdout.isatty():
+        return Screen()
+    from launcher.view.console.terminal_screen import TerminalScreen  # rich takes 50 ms to import
 
-    def line(self, text: str) -> None:
-        sys.stdout.write(f"{text}\n")
-
-    def flush(self) -> None:
-        """Flush once for many lines. Otherwise a flood takes a whole core, which the workers need."""
-        sys.stdout.flush()
-
-    def last_words(self, text: str) -> str:
-        return text
-
-    def progress(self, step: dict[str, Any]) -> None:
-        """Does nothing: only a terminal has a progress line."""
-
-    def close(self) -> None:
-        sys.stdout.flush()
-
-
-class _TerminalScreen(_Screen):
-    """A terminal: colours, and a line at the bottom with step, metric, rate and time left."""
-
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self.terminal = Terminal(highlight=False, soft_wrap=True)
-        columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.description}"))
-        self.bar = Progress(*columns, console=self.terminal, auto_refresh=False, transient=True, redirect_stdout=False)
-        self.task = self.bar.add_task("", total=plan.progress.max_steps)
-        self.first: tuple[int, float] | None = None  # (step, when) since which the rate is taken
-
-    def line(self, text: str) -> None:
-        level = re.search(r"\| ([A-Z]+) +\|", text[:60])
-        self.terminal.print(Text(text, style=_LEVELS.get(level.group(1), "") if level else ""))
-
-    def last_words(self, text: str) -> str:
-        cut = fitted(text, self.terminal.width, self.terminal.height)
-        return emphasised(cut, shows_colours())
-
-    def progress(self, step: dict[str, Any]) -> None:
-        number, now = int(step["step"]), time.monotonic()
-        if self.first is None:
-            self.first = (number, now)
-            self.bar.start()
-        metric = metric_text(self.plan.progress.metric, step)
-        words = [metric] if metric else []
-        done, seconds = number - self.first[0], now - self.first[1]
-        if done > 0 and seconds > 0:
-            words.append(f"{three_digits(done / seconds)} steps/s")
-            if total := self.plan.progress.max_steps:
-                words.append(f"{duration(max(0.0, (total - number) * seconds / done))} left")
-        self.bar.update(self.task, completed=number, description="  ".join(words))
-        self.bar.refresh()
-
-    def close(self) -> None:
-        self.bar.stop()
-        super().close()
+    return TerminalScreen(plan)

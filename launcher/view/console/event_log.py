@@ -20,8 +20,10 @@ from launcher.supervisor.events import (
     NodesOverdue,
     NotReady,
     NotStarted,
+    OneOverdue,
     Quiet,
     RankExited,
+    RanksGone,
     RankStarted,
     Ready,
     Signalled,
@@ -63,6 +65,8 @@ def _happened(event: Event | Action) -> tuple[str, str] | None:
             return "INFO", f"{name}: rank {rank} started, pid {pid}"
         case RankExited(name, rank, exit_code):
             return _ended(f"{name}: rank {rank}", exit_code, event.ended_by)
+        case RanksGone(name):
+            return "INFO", f"{name}: its ranks are gone, but torchrun is still there"
         case Exited(name, exit_code):
             return _ended(f"{name}:", exit_code, event.ended_by)
         case SuspectsOverdue():
@@ -89,6 +93,8 @@ def _happened(event: Event | Action) -> tuple[str, str] | None:
             return "INFO", f"attempt {plan.run.attempt} begins"
         case GraceOver():
             return "WARNING", "the grace is over"
+        case OneOverdue(name):
+            return "WARNING", f"{name}: has not ended in time"
         case Reported(node, report):
             return "INFO" if report.state in ("running", "finished") else "WARNING", f"node {node}: {_progress(report)}"
         case Lost(node, why):
@@ -114,7 +120,7 @@ def _done(action: Event | Action) -> tuple[str, str] | None:
             seen = ", ".join(f"{suspect.component} seems to be dying ({suspect.why})" for suspect in suspects)
             return "WARNING", f"{seen}: waiting up to {seconds:g}s for its end"
         case KillOne(name):
-            return "WARNING", f"killing {name}"
+            return "INFO", f"killing {name}"
         case Kill(names) if names:
             return "WARNING", f"killing {', '.join(names)}"
     return None

@@ -12,6 +12,15 @@ from launcher.borders.screen import printable
 
 PANES_PER_WINDOW = 8
 COLOURS = Path(__file__).with_name("pane.sed")
+BUSY, QUIET = 5, 3  # shares of a window's height
+SCROLLBACK = 50_000  # lines
+# `prefix` is the user's own; the way out stands on the topmost border alone. q/h doubles each `#` of a title, which
+# could begin a format or a style.
+_PREFIX = "#{?#{==:#{prefix},None},#{prefix2},#{prefix}}"
+BORDER = (
+    " #{q/h:pane_title} "
+    f"#{{?pane_at_top,#[align=right] {_PREFIX} d leaves · {_PREFIX} [ scrolls · {_PREFIX} n next ,}}"
+)
 
 _BACKLOG = 10_000  # lines: more than a screen needs, and drawn within a second however long the log is
 # tail uses inotify only if the file is there when it starts, and polls for good otherwise; -s is for file systems
@@ -36,18 +45,26 @@ class PaneSource:
     title: str
     file: Path
     trouble: str | None = None  # why it is not shown
+    quiet: bool = False  # whether it rarely says anything, as a server does
 
 
 @dataclass(frozen=True)
 class Pane:
     title: str
     command: tuple[str, ...]
+    share: int = BUSY  # of the window's height, beside the shares of the others
+    takes_input: bool = False
 
 
 @dataclass(frozen=True)
 class Window:
     name: str
     panes: tuple[Pane, ...]
+
+    @property
+    def percentages(self) -> tuple[int, ...]:
+        """The height of each pane, in percent of the window's."""
+        return tuple(100 * pane.share // sum(each.share for each in self.panes) for pane in self.panes)
 
 
 @dataclass(frozen=True)
@@ -67,8 +84,9 @@ def session_name(run: str) -> str:
 def follow(source: PaneSource) -> Pane:
     """The pane that shows a log as it grows, in colour, or says why it does not."""
     if source.trouble:
-        return Pane(source.title, ("/bin/sh", "-c", _SAY, "say", printable(source.trouble)))
-    return Pane(source.title, ("/bin/sh", "-c", _FOLLOW, "follow", str(source.file), str(COLOURS)))
+        return Pane(source.title, ("/bin/sh", "-c", _SAY, "say", printable(source.trouble)), QUIET)
+    share = QUIET if source.quiet else BUSY
+    return Pane(source.title, ("/bin/sh", "-c", _FOLLOW, "follow", str(source.file), str(COLOURS)), share)
 
 
 def charts(wandb: Path, python: str) -> tuple[str, ...]:
@@ -99,7 +117,7 @@ def run_layout(
         *_windows("logs", [follow(source) for source in components]),
         *_windows("ranks", [follow(source) for source in ranks]),
         *_windows("launcher", [follow(PaneSource("launcher", launcher_log))]),
-        *_windows("metrics", [Pane("metrics", metrics)] if metrics else []),
+        *_windows("metrics", [Pane("metrics", metrics, takes_input=True)] if metrics else []),
     )
     return Layout(session_name(run), root, windows)
 

@@ -23,17 +23,24 @@ s/[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f]//g
 t cleaned
 :cleaned
 
-# `[trainer0]:2026-11-23 03:10:02.123 | INFO    | message`: the level in its colour, what stands before it dim.
+# `[trainer0]:2026-11-23 03:10:02.123 | INFO    | message`: the time dim, and of the levels those that are news.
+# A step's numbers stand closer, behind dim names, so that its line fits into 100 columns.
 /^(\[[^] ]*\]:)?[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9:.,]{8,15} \| / {
-  s/ \| INFO /\x1b[0m | \x1b[32mINFO\x1b[0m /; t stamp
-  s/ \| (DEBUG|TRACE) /\x1b[0m | \x1b[34m\1\x1b[0m /; t stamp
-  s/ \| SUCCESS /\x1b[0m | \x1b[1;32mSUCCESS\x1b[0m /; t stamp
-  s/ \| WARNING /\x1b[0m | \x1b[33mWARNING\x1b[0m /; t stamp
-  s/ \| (ERROR|CRITICAL) /\x1b[0m | \x1b[1;31m\1\x1b[0m /; t stamp
-  b
-  :stamp
-  s/^/\x1b[2m/
-  b
+  s/^(\[[^] ]*\]:)?[0-9-]{10}[ T]([0-9:]{8})[0-9:.,]* \| (.*)/\1\x1b[2m\2\x1b[0m | \3/
+  t level
+  :level
+  s/ \| (INFO|SUCCESS) *\| / /; t message
+  s/ \| (DEBUG|TRACE) *\| (.*)/ \x1b[2m\2\x1b[0m/; t message
+  s/ \| WARNING *\| / \x1b[33mWARNING\x1b[0m /; t message
+  s/ \| (ERROR|CRITICAL) *\| / \x1b[1;31m\1\x1b[0m /; t message
+  :message
+  /\x1b\[0m step [0-9]/ {
+    s/ \| ([a-z_/]+) / \x1b[2m\1\x1b[0m /g
+    s/ \| /  /g
+  }
 }
 
-/^(\[[^] ]*\]:)?(Traceback \(most recent|[A-Za-z_.]*(Error|Exception)(:|$))/ s/.*/\x1b[31m&\x1b[0m/
+s/^((\[[^] ]*\]:)?)((Traceback \(most recent|[A-Za-z_.]*(Error|Exception)(:|$)).*)/\1\x1b[31m\3\x1b[0m/
+
+# Whose line it is, when torchrun has put several ranks into one file.
+s/^\[[^] ]*[^] 0-9]([0-9]+)\]:/\x1b[2mr\1\x1b[0m /

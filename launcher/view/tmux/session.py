@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from urllib.parse import quote
 
 from libtmux import Server
 
-from launcher.view.tmux.layout import Layout, Window
+from launcher.view.tmux.layout import BORDER, SCROLLBACK, Layout, Window
 from launcher.view.tmux.server import PATIENCE, Command, TmuxError, ask_tmux, literal, run_chain, tmux_server, word_of
 
 _START = 15.0  # seconds for one that is started here: its configuration may load plugins
@@ -31,6 +32,8 @@ sleep {look}
 done
 true"""
 _SMALLEST = (80, 24)
+_WIDE = 110  # columns: room for the time in the status line
+_OPENING = "opening"  # a window that is there until ours are
 _FIELDS = "#{session_id} #{pane_id} #{pane_dead} #{?@launch_run,#{@launch_run},-} #{?@launch_pane,#{@launch_pane},-} #S"
 
 
@@ -98,12 +101,18 @@ def renew_panes(layout: Layout, socket_name: str | None = None) -> None:
             open_panes(layout, socket_name)
 
 
-def set_status(session: str, text: str, socket_name: str | None = None) -> None:
-    """Show a text at the right of the session's status line (4 ms). It is no error if the session is closed."""
+def set_status(session: str, text: str, socket_name: str | None = None, *, when: float | None = None) -> None:
+    """Show a text at the right of the session's status line (4 ms). It is no error if the session is closed.
+
+    `when`, in seconds since the epoch, stands beside it where there is room.
+    """
+    shown = literal(text, is_status=True)
+    if when is not None:
+        shown += f"#{{?#{{e|<:#{{client_width}},{_WIDE}}},,  {time.strftime('%H:%M', time.localtime(when))}}}"
     with suppress(TmuxError):
         ask_tmux(
             Server(socket_name=socket_name),
-            *("set-option", "-t", f"={session}:", "status-right", word_of(literal(text, is_status=True))),
+            *("set-option", "-t", f"={session}:", "status-right", word_of(shown)),
         )
 
 
@@ -158,44 +167,54 @@ def _commands(layout: Layout, session: str, *, new: bool, replaced: Sequence[str
     target = f"={session}:"
     mark = _layout_mark(layout)
     yield from (("rename-window", "-t", pane, "earlier") for pane in replaced)  # stays if somebody put a pane there
+    if new:
+        yield _new_session(session)
+    yield from _session_options(target, layout)  # first: a pane keeps the scrollback that it was made with
     for window in layout.windows:
-        opening = _new_session(session, window) if new else ("new-window", "-t", target, "-n", literal(window.name))
-        yield from _window_commands(window, target, mark, opening)
-        new = False
-    yield from _session_options(target, layout)
+        yield from _window_commands(window, target, mark)
     yield from (("kill-pane", "-t", pane) for pane in replaced)
+    if new:
+        yield ("kill-window", "-t", f"{target}={_OPENING}")
     yield ("move-window", "-r", "-t", target)
     yield ("select-window", "-t", f"{target}={layout.windows[0].name}")
 
 
-def _new_session(session: str, window: Window) -> Command:
+def _new_session(session: str) -> Command:
     columns, lines = shutil.get_terminal_size((200, 50))
     size = ("-x", str(max(columns, _SMALLEST[0])), "-y", str(max(lines, _SMALLEST[1])))
-    return ("new-session", "-d", "-s", literal(session), "-n", literal(window.name), *size)
+    return ("new-session", "-d", "-s", literal(session), "-n", _OPENING, *size, "--", "tail", "-f", "/dev/null")
 
 
-def _window_commands(window: Window, target: str, mark: str, opening: Command) -> Iterator[Command]:
-    columns = 1 if len(window.panes) <= 2 else 2
+def _window_commands(window: Window, target: str, mark: str) -> Iterator[Command]:
+    """A row for each pane, the whole window wide, so that a line of a step is not wrapped."""
+    opening: Command = ("new-window", "-t", target, "-n", literal(window.name))
     for number, pane in enumerate(window.panes):
-        yield (*(_split(target, number, columns) if number else opening), "--", *pane.command)
+        yield (*(("split-window", "-t", target) if number else opening), "--", *pane.command)
         yield ("set-option", "-p", "-t", target, "@launch_pane", mark)
+        yield ("set-option", "-wF", "-t", target, f"@launch_row_{number}", "#{pane_id}")
         yield ("select-pane", "-t", target, "-T", literal(pane.title))
-        yield ("select-layout", "-t", target, "-E")
-    yield ("select-pane", "-t", f"{target}.{{top-left}}")
+        if not pane.takes_input:
+            yield ("select-pane", "-t", target, "-d")
+        yield ("select-layout", "-t", target, "even-vertical")
+    yield ("select-pane", "-t", f"{target}.{{top}}")
     yield ("set-option", "-w", "-t", target, "pane-border-status", "top")
-    # q/h doubles each `#`, so that a title cannot hold a format or a style.
-    yield ("set-option", "-w", "-t", target, "pane-border-format", " #{q/h:pane_title} ")
+    yield ("set-option", "-w", "-t", target, "pane-border-format", BORDER)
+    yield from _row_heights(window, target)
 
 
-def _split(target: str, number: int, columns: int) -> Command:
-    """Makes room for a pane: beside the newest one, or in a new row across the window.
+def _row_heights(window: Window, target: str) -> Iterator[Command]:
+    """Keep the panes' shares of the window at any size: tmux takes as many lines from a small pane as from a large one.
 
-    Not by the layout `tiled`: of eight panes it has three in a row and two in the last. tmux takes the same number of
-    columns from each pane of a row when the window shrinks, so at 80 columns one of these two was 6 columns wide.
+    From top to bottom: a pane gives to those below it and takes from them.
     """
-    row, column = divmod(number, columns)
-    size = ("-h",) if column else ("-f", "-l", f"{100 // (row + 1)}%")
-    return ("split-window", "-t", target, *size)
+    resizing = [
+        f"resize-pane -t #{{@launch_row_{number}}} -y {percent}%"
+        for number, percent in enumerate(window.percentages[:-1])
+    ]
+    if resizing:  # of a pane that somebody has closed, tmux says that it is not there
+        resize = ("run-shell", "-b", f"exec >/dev/null 2>&1; {'; '.join(f'tmux {command}' for command in resizing)}")
+        yield ("set-hook", "-w", "-t", target, "window-resized", f'{" ".join(resize[:2])} "{resize[2]}"')
+        yield resize
 
 
 def _session_options(target: str, layout: Layout) -> Iterator[Command]:
@@ -203,6 +222,8 @@ def _session_options(target: str, layout: Layout) -> Iterator[Command]:
         "@launch_run": _run_mark(layout.root),
         "@launch_over": "0",  # see `closing`
         "destroy-unattached": "off",  # a user's global "on" would end the session before anybody attaches
+        "history-limit": str(SCROLLBACK),
+        "mouse": "on",
         "status": "on",
         "status-left-length": "60",
         "status-right-length": "80",

@@ -1,5 +1,6 @@
 """The layout is data: names, titles and commands, for any path."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -66,21 +67,45 @@ def coloured(text: bytes) -> bytes:
     return subprocess.run(sed, input=text, capture_output=True, check=True, env={"LC_ALL": "C"}).stdout
 
 
+STAMP = b"2026-11-23 03:10:02.123"
+DIM_TIME = b"\x1b[2m03:10:02\x1b[0m"
+
+
+@pytest.mark.parametrize("level", [b"INFO   ", b"SUCCESS"])
+def test_a_line_of_ours_has_a_dim_time_and_neither_date_nor_level(level: bytes) -> None:
+    assert coloured(STAMP + b" | " + level + b" | loss | \xc3\xbc\n") == DIM_TIME + b" loss | \xc3\xbc\n"
+
+
+@pytest.mark.parametrize(("level", "colour"), [(b"WARNING", b"33"), (b"ERROR", b"1;31"), (b"CRITICAL", b"1;31")])
+def test_a_level_that_is_news_keeps_its_word_in_colour(level: bytes, colour: bytes) -> None:
+    line = STAMP + b" | " + level.ljust(7) + b" | bad\n"
+    assert coloured(line) == DIM_TIME + b" \x1b[%bm%b\x1b[0m bad\n" % (colour, level)
+
+
+def test_a_debug_line_is_dim() -> None:
+    assert coloured(STAMP + b" | DEBUG   | x\n") == DIM_TIME + b" \x1b[2mx\x1b[0m\n"
+
+
+def test_torchruns_prefix_is_short_and_dim() -> None:
+    assert coloured(b"[trainer12]:" + STAMP + b" | INFO    | x\n") == b"\x1b[2mr12\x1b[0m " + DIM_TIME + b" x\n"
+    assert coloured(b"[trainer0]:NCCL INFO x\n") == b"\x1b[2mr0\x1b[0m NCCL INFO x\n"
+    assert coloured(b"[W1123 03:10:02 socket.cpp:752] x\n") == b"[W1123 03:10:02 socket.cpp:752] x\n"
+
+
 @pytest.mark.parametrize(
-    ("level", "colour"),
-    [("INFO", b"32"), ("DEBUG", b"34"), ("WARNING", b"33"), ("ERROR", b"1;31"), ("CRITICAL", b"1;31")],
+    "step",
+    [
+        b"step 1500 | loss -0.0899 | ratio 0.997 | entropy 2.83 | grad 0.306 | lag 1 | 12.30 s, waited 0.42 s",
+        b"step 150/1500 | reward 0.00632 | solved 0.25 | length 18.0 | lag 1 | 12.79 s, 1.23 s of it waiting",
+    ],
 )
-@pytest.mark.parametrize("prefix", [b"", b"[trainer0]:"])
-def test_a_line_of_ours_has_a_dim_time_and_a_coloured_level(prefix: bytes, level: str, colour: bytes) -> None:
-    stamp = prefix + b"2026-11-23 03:10:02.123"
-    word, padding = level.encode(), b" " * (7 - len(level))
-    line = stamp + b" | " + word + padding + b" | loss \xc3\xbc\n"
-    assert coloured(line) == b"\x1b[2m%b\x1b[0m | \x1b[%bm%b\x1b[0m%b | loss \xc3\xbc\n" % (
-        stamp,
-        colour,
-        word,
-        padding,
-    )
+def test_a_line_of_a_step_fits_into_100_columns(step: bytes) -> None:
+    prefix = b"" if b"reward" in step else b"[trainer0]:"
+    shown = coloured(prefix + STAMP + b" | INFO    | " + step + b"\n").decode().strip()
+    text = re.sub("\x1b[^m]*m", "", shown)
+    assert "03:10:02 step 150" in text
+    assert " | " not in text
+    assert len(text) <= 100
 
 
 def test_a_foreign_line_keeps_its_colours_and_loses_what_else_it_does_to_a_terminal() -> None:
@@ -90,13 +115,12 @@ def test_a_foreign_line_keeps_its_colours_and_loses_what_else_it_does_to_a_termi
 
 def test_a_stripped_character_does_not_hide_the_level() -> None:
     line = b"2026-11-23 03:10:02.123 | WARNING | bell\x07\n"
-    assert coloured(line) == b"\x1b[2m2026-11-23 03:10:02.123\x1b[0m | \x1b[33mWARNING\x1b[0m | bell\n"
+    assert coloured(line) == DIM_TIME + b" \x1b[33mWARNING\x1b[0m bell\n"
 
 
 def test_an_exception_of_a_foreign_program_is_red() -> None:
-    assert (
-        coloured(b"[trainer0]:torch.OutOfMemoryError: x\n") == b"\x1b[31m[trainer0]:torch.OutOfMemoryError: x\x1b[0m\n"
-    )
+    line = b"[trainer0]:torch.OutOfMemoryError: x\n"
+    assert coloured(line) == b"\x1b[2mr0\x1b[0m \x1b[31mtorch.OutOfMemoryError: x\x1b[0m\n"
 
 
 def test_plain_text_and_bytes_that_are_no_utf8_pass_unchanged() -> None:

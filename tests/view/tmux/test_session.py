@@ -149,16 +149,62 @@ def test_panes_that_were_closed_are_opened_again(tmux: TmuxServer, tmp_path: Pat
     assert len(panes_of(tmux)) == 6
 
 
-def test_ctrl_c_does_not_close_a_pane(tmux: TmuxServer, tmp_path: Path) -> None:
+def test_a_pane_takes_no_input(tmux: TmuxServer, tmp_path: Path) -> None:
     open_panes(layout_of(tmp_path))
     log = tmp_path / "logs/attempt_1/trainer.log"
     log.write_text("before\n")
     pane = pane_ids(tmux)["trainer"]
     tmux.wait_for_text(pane, "before")
-    tmux.run("send-keys", "-t", pane, "C-c")
-    tmux.wait_for_text(pane, "^C")
+    tmux.run("send-keys", "-t", pane, "typed", "Enter", "C-c", "C-d")
     log.write_text("before\nafter\n")
-    tmux.wait_for_text(pane, "after")
+    assert "typed" not in tmux.wait_for_text(pane, "after")
+
+
+def test_a_program_that_draws_the_metrics_takes_keys(tmux: TmuxServer, tmp_path: Path) -> None:
+    layout = run_layout("otter", tmp_path, [PaneSource("trainer", tmp_path / "x")], [], tmp_path / "y", ("cat",))
+    open_panes(layout)
+    off = dict(row.split(" ") for row in tmux.panes("#{pane_title} #{pane_input_off}"))
+    assert off == {"trainer": "1", "launcher": "1", "metrics": "0"}
+
+
+def test_the_mouse_is_on_and_the_scrollback_long_in_our_session_alone(tmux: TmuxServer, tmp_path: Path) -> None:
+    tmux.run("new-session", "-d", "-s", "work")
+    session = open_panes(layout_of(tmp_path))
+    shown = {row.split(" ")[0]: row.split(" ")[1:] for row in tmux.panes("#S #{mouse} #{history_limit}")}
+    assert shown == {"work": ["0", "2000"], session: ["1", "50000"]}
+
+
+@pytest.mark.parametrize("made", [(80, 24), (200, 50)])
+def test_at_any_size_a_busy_pane_has_room_for_two_steps_and_a_quiet_one_is_smallest(
+    tmux: TmuxServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: tuple[int, int]
+) -> None:
+    set_terminal_size(monkeypatch, made)
+    sources = [PaneSource(name, tmp_path / name, quiet=name == "inference") for name in COMPONENTS]
+    session = open_panes(run_layout("otter", tmp_path, sources, [], tmp_path / "launcher.log"))
+    for columns, lines in [(80, 24), (120, 40), (200, 50)]:
+        tmux.run("resize-window", "-t", f"={session}:=logs", "-x", str(columns), "-y", str(lines))
+        until(lambda lines=lines: heights(tmux)["inference"] in range(2, lines // 5))
+        assert min(heights(tmux)["trainer"], heights(tmux)["orchestrator"]) >= max(5, 2 * heights(tmux)["inference"])
+        assert {row.split(" ")[1] for row in tmux.panes("#W #{pane_width}") if row.startswith("logs ")} == {
+            str(columns)
+        }
+
+
+def heights(tmux: TmuxServer) -> dict[str, int]:
+    return {
+        title: int(lines) for title, lines in (row.split(" ") for row in tmux.panes("#{pane_title} #{pane_height}"))
+    }
+
+
+@pytest.mark.parametrize(("prefix", "shown"), [("C-b", "C-b"), ("C-a", "C-a"), ("None", "M-x")])
+def test_the_way_out_is_on_the_border_with_the_users_prefix(
+    tmux: TmuxServer, tmp_path: Path, prefix: str, shown: str
+) -> None:
+    tmux.configure(f"set -g prefix {prefix}\nset -g prefix2 M-x")
+    session = open_panes(layout_of(tmp_path))
+    outer = TmuxServer(tmux.home, "outer")
+    terminal = outer.open_terminal(*attaching(session), columns=80, lines=24)
+    outer.wait_for_text(terminal, f" {shown} d leaves · {shown} [ scrolls · {shown} n next ")
 
 
 def test_the_status_line_shows_the_text_and_runs_nothing_of_it(tmux: TmuxServer, tmp_path: Path) -> None:
@@ -218,20 +264,6 @@ def test_outside_tmux_the_terminal_becomes_tmux_and_shows_all_panes_whatever_its
     tmux.run("select-window", "-t", "=launch-otter:=ranks")
     outer.wait_for_text(terminal, "rank 7")
     until(lambda: all(f"rank {rank}" in outer.screen(terminal) for rank in range(8)))
-
-
-@pytest.mark.parametrize("count", [3, 7, 8])
-def test_a_window_that_shrinks_takes_alike_from_all_panes_of_a_row(
-    tmux: TmuxServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
-) -> None:
-    set_terminal_size(monkeypatch, (200, 50))
-    pane = follow(PaneSource("rank", tmp_path / "x.log"))
-    session = open_panes(Layout("launch-x", tmp_path, (Window("ranks", (pane,) * count),)))
-    tmux.run("resize-window", "-t", f"={session}:", "-x", "80", "-y", "24")
-    rows: dict[int, list[int]] = {}
-    for top, width in (map(int, row.split()) for row in tmux.panes("#{pane_top} #{pane_width}")):
-        rows.setdefault(top, []).append(width)
-    assert all(max(widths) - min(widths) <= 1 for widths in rows.values()), rows
 
 
 def test_inside_tmux_the_client_switches(tmux: TmuxServer, tmp_path: Path) -> None:
