@@ -36,9 +36,9 @@ class RunDir:
     @property
     def folders(self) -> tuple[str, ...]:
         """The names of the folders in the run's directory."""
-        logs = (self.all_nodes, self.all_logs, self.all_metrics, self.all_samples, self.wandb)
-        handed = (self.component_config("any").parent, self.model, self.checkpoints, self.rollouts, self.all_weights)
-        return tuple(path.name for path in (*logs, *handed))
+        made = (self.all_nodes, self.all_logs, self.all_metrics, self.checkpoints, self.rollouts, self.all_weights)
+        more = (self.all_samples, self.wandb, self.model)
+        return tuple(path.name for path in (*made, *more, self.component_config("any").parent))
 
     @property
     def config(self) -> Path:

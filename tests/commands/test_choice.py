@@ -16,7 +16,7 @@ from launcher.runs.state import ProgressState, RunState
 pytestmark = pytest.mark.usefixtures("here")
 
 CHANGING = ["stop", "resume"]
-LOOKING = ["attach", "status", "logs", "stacks"]
+LOOKING = ["attach", "status", "logs", "samples", "stacks"]
 HOUR = 3600.0
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from launcher.tracking.samples import read_samples, samples_file
 from launcher.view.metric_curves import read_metrics, series
 from tests.launching import LAUNCH, Launched, Launcher
 from tests.waiting import until
@@ -114,6 +115,16 @@ def test_wandb_has_a_run_for_trainer_and_orchestrator_with_the_same_values(finis
         assert link["name"] == f"calm-otter-{name}"
         logged = [row[metric] for row in history(Path(link["directory"])) if metric in row]
         assert logged == pytest.approx(series(read_metrics(run.metrics(name)), metric))
+
+
+def test_samples_of_the_last_step_are_shown(finished: Finished) -> None:
+    run = finished.launched.run
+    command = [LAUNCH, "samples", str(run.root), "--best", "--count", "3"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "calm-otter, orchestrator, step 175: 3 of 64 samples" in shown
+    best = max(read_samples(samples_file(run.samples("orchestrator"), 175)), key=lambda row: row["reward"])
+    assert best["prompt"] in shown and "reward 1 " in shown
+    assert len(list(run.samples("orchestrator").iterdir())) <= 65
 
 
 def test_what_was_handed_over_and_passed_is_removed(finished: Finished) -> None:
