@@ -159,7 +159,7 @@ TESTED_ELSEWHERE = {
     "workload/serving/protocol.py": "workload/serving/test_http.py",
     "workload/sft.py": "e2e/test_sft.py",
     "workload/training/checkpoint.py": "workload/training/test_sft_trainer.py",
-    "workload/training/parallel.py": "workload/training/test_sft_trainer.py",
+    "workload/training/lora.py": "workload/training/test_parallel.py",
 }
 """Modules without a test file at the mirrored place, and the file whose tests need them."""
 

@@ -30,6 +30,11 @@ class CheckpointConfig(Section):
     keep: SmallInt = Field(2, ge=1, description="number of newest checkpoints to keep")
 
 
+class LoraConfig(Section):
+    rank: int = Field(0, ge=0, description="rank of the adapters that are trained in place of the weights; 0: none")
+    alpha: float | None = Field(None, gt=0, description="their scale is alpha / rank; default: twice the rank")
+
+
 class TrainerSettings(WandbSection):
     model: ModelConfig = Field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
@@ -38,6 +43,12 @@ class TrainerSettings(WandbSection):
     max_tokens: LargeInt = Field(
         16_384, ge=1, description="tokens that go through the model at once on a rank; larger batches are accumulated"
     )
+    activation_checkpointing: bool = Field(
+        False,
+        description="keep the inputs of decoder layers alone and compute the rest again: less memory, slower",
+    )
+    compile: bool = Field(False, description="compile the decoder layers with torch.compile")
+    lora: LoraConfig = Field(default_factory=LoraConfig)
 
 
 class PolicyLossConfig(Section):

@@ -4,9 +4,9 @@
     ├── config.json, generation_config.json, tokenizer files, model.safetensors    for from_pretrained, vLLM, --model
     └── resume/                                                                    torch's distributed checkpoint
 
-In resume/ are the float32 weights, AdamW's moments and the ranks' random states. The place in the data is the step
-itself, since every draw from the data is a function of seed and step. All ranks write their part, unless they are on
-nodes that do not share the directory: then the first one gathers and writes all.
+In resume/ are the float32 weights (with LoRA the adapters' alone), AdamW's moments and the ranks' random states. The
+place in the data is the step itself, since every draw from the data is a function of seed and step. All ranks write
+their part, unless they are on nodes that do not share the directory: then the first one gathers and writes all.
 """
 
 import warnings
@@ -105,7 +105,8 @@ class TrainingState:
 
     def _tensors(self) -> dict[str, Tensor]:
         found = {}
-        for name, parameter in self.module.named_parameters():
+        trained = ((name, one) for name, one in self.module.named_parameters() if one.requires_grad)
+        for name, parameter in trained:
             found[f"weights.{name}"] = parameter.detach()
             moments = self.optimizer.state.get(parameter, {})
             found |= {f"optimizer.{name}.{key}": value for key, value in moments.items()}

@@ -28,6 +28,7 @@ from launcher.workload.models.load import Tokenizer, context_of, load_tokenizer
 from launcher.workload.models.weights import save_weights
 from launcher.workload.ranks import World
 from launcher.workload.training.checkpoint import TrainingState, save_model
+from launcher.workload.training.lora import add_adapters
 from launcher.workload.training.parallel import ParallelScorer, read_model
 from launcher.workload.training.rows import Sequences, micro_batches
 from launcher.workload.training.scorer import Scorer, Scoring, Terms, TokenTerms
@@ -59,10 +60,13 @@ class Learner:
             raise UserError(f"{self.run.checkpoints} holds the checkpoints of an earlier run", hint)
         self.name = ranks.from_first(self._find)
         self.tokenizer: Tokenizer = load_tokenizer(self.name) if ranks.is_first else None
-        scorer = Scorer(read_model(self.name, ranks))
+        model = read_model(self.name, ranks, config.model.dtype)
         if ranks.is_first:
-            scorer.check()
-        self.model = ParallelScorer(scorer, ranks, config.parallel, config.model.dtype)
+            Scorer(model).check()
+        if config.lora.rank:
+            add_adapters(model, config.lora)
+        scorer = Scorer(model, has_adapters=config.lora.rank > 0)
+        self.model = ParallelScorer(scorer, ranks, config)
         self.parameters = [one for one in scorer.parameters() if one.requires_grad]
         self.optimizer = self._make_optimizer()
         self.state = TrainingState(scorer, self.optimizer, ranks)
@@ -169,6 +173,8 @@ class Learner:
         has, asked = shape_of(str(checkpoint)), asked_shape(self.config.model)
         if asked not in (has, None):
             raise UserError(f"cannot continue from {checkpoint}: it has {has}, the configuration asks for {asked}")
+        if self.config.lora.rank:  # the checkpoint's weights are merged; those without adapters have not changed
+            return find_model(self.config.model, self.config)
         return str(checkpoint)
 
     def _make_optimizer(self) -> torch.optim.AdamW:

@@ -7,6 +7,7 @@ layer: none but the first ever holds all of a model that is sharded.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import cast
 
 import torch
@@ -16,25 +17,30 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.utils import is_flash_attn_2_available
 
-from launcher.config.training import Sharding
+from launcher.config.training import TrainerSettings
 from launcher.config.workload import DType
 from launcher.workload.models.load import load_model
 from launcher.workload.models.weights import tensors_of
 from launcher.workload.ranks import World
+from launcher.workload.training.lora import merged
 from launcher.workload.training.rows import MicroBatch
 from launcher.workload.training.scorer import Scorer, Scoring, Terms
 
 
-def read_model(name: str, ranks: World) -> PreTrainedModel:
+def read_model(name: str, ranks: World, dtype: DType) -> PreTrainedModel:
     """The model, with weights on the first rank and without memory for them on the others. Raises UserError."""
-    model = load_model(name) if ranks.is_first else None
+    flash = ranks.device.type == "cuda" and dtype == "bfloat16" and is_flash_attn_2_available()
+    attention = "flash_attention_2" if flash else None
+    model = load_model(name, attention=attention) if ranks.is_first else None
     if model is None or ranks.count > 1:
         config = ranks.from_first(lambda: cast(PreTrainedModel, model).config)
         if model is None:
             with torch.device("meta"):
-                model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+                model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=attention)
     model.eval()  # no dropout: a policy that is trained is the one that sampled
     return model
 
@@ -42,9 +48,12 @@ def read_model(name: str, ranks: World) -> PreTrainedModel:
 class ParallelScorer:
     """The scorer on all ranks. Its loss is a sum over them, of which each rank makes its part."""
 
-    def __init__(self, scorer: Scorer, ranks: World, sharding: Sharding, dtype: DType) -> None:
-        self.scorer, self.ranks, self.dtype = scorer, ranks, cast(torch.dtype, getattr(torch, dtype))
-        self.is_sharded = ranks.count > 1 and sharding == "fsdp"
+    def __init__(self, scorer: Scorer, ranks: World, config: TrainerSettings) -> None:
+        self.scorer, self.ranks = scorer, ranks
+        self.dtype = cast(torch.dtype, getattr(torch, config.model.dtype))
+        self.is_sharded = ranks.count > 1 and config.parallel == "fsdp"
+        for layer in decoder_layers(scorer.model):
+            _wrap(layer, config)
         self.module: nn.Module = scorer
         if self.is_sharded:
             _shard(scorer, ranks, self.dtype)
@@ -81,8 +90,10 @@ class ParallelScorer:
         for name, tensor in tensors_of(self.scorer.model).items():
             whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
             if self.ranks.is_first:
-                found[name] = whole.to("cpu", self.dtype)
-        return found
+                found[name] = whole.cpu()
+        if found and self.scorer.has_adapters:
+            found = merged(self.scorer.model, found)
+        return {name: tensor.to(self.dtype) for name, tensor in found.items()}
 
 
 def _shard(scorer: Scorer, ranks: World, dtype: torch.dtype) -> None:
@@ -91,6 +102,14 @@ def _shard(scorer: Scorer, ranks: World, dtype: torch.dtype) -> None:
     for part in (*decoder_layers(scorer.model), scorer):
         _place(part, ranks)
         fully_shard(part, mesh=mesh, mp_policy=policy)
+
+
+def _wrap(layer: nn.Module, config: TrainerSettings) -> None:
+    """Replace how a layer is computed; FSDP's hooks stay outside."""
+    if config.activation_checkpointing:
+        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False)
+    if config.compile:
+        layer.forward = torch.compile(layer.forward)
 
 
 def decoder_layers(model: PreTrainedModel) -> list[nn.Module]:

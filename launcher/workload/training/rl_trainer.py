@@ -129,8 +129,9 @@ def reference_of(learner: Learner) -> ParallelScorer | None:
     assert isinstance(config, RLTrainerConfig)
     if not config.loss.kl:
         return None
-    model = read_model(learner.ranks.from_first(lambda: find_model(config.model, config)), learner.ranks)
-    return ParallelScorer(Scorer(model.requires_grad_(False)), learner.ranks, config.parallel, config.model.dtype)
+    name = learner.ranks.from_first(lambda: find_model(config.model, config))
+    model = read_model(name, learner.ranks, config.model.dtype)
+    return ParallelScorer(Scorer(model.requires_grad_(False)), learner.ranks, config)
 
 
 def logprobs_under(model: ParallelScorer, learner: Learner, sequences: Sequences, temperature: float) -> Tensor:

@@ -39,9 +39,9 @@ class Scorer(nn.Module):
     Raises UserError when the head is more than a linear layer (and a soft cap, as Gemma 2 has it).
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, has_adapters: bool = False) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.has_adapters = model, has_adapters
         self.soft_cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
 
     def forward(self, batch: MicroBatch, scoring: Scoring) -> tuple[Tensor, Terms]:
@@ -56,8 +56,17 @@ class Scorer(nn.Module):
 
     def hidden(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
         """What the head reads, (B, L, D) for tokens (B, L)."""
+        shape = tokens.shape
+        if self.model.config._attn_implementation == "flash_attention_2":
+            # it sees borders between sequences in a batch of one row alone
+            if positions is None:
+                positions = torch.arange(shape[1], device=tokens.device).repeat(shape[0])
+            tokens, positions = tokens.reshape(1, -1), positions.reshape(1, -1)
         # a cache would keep transformers from seeing that rows hold several sequences
-        return self.model.base_model(input_ids=tokens, position_ids=positions, use_cache=False).last_hidden_state  # type: ignore[no-any-return]
+        found: Tensor = self.model.base_model(
+            input_ids=tokens, position_ids=positions, use_cache=False
+        ).last_hidden_state
+        return found.reshape(*shape, -1)
 
     @property
     def head(self) -> nn.Linear:

@@ -108,6 +108,8 @@ def evaluate(learner: Learner, held_out: list[Example]) -> dict[str, float]:
 
 def log_samples(learner: Learner, held_out: list[Example], batch: Sequences, seen: Learned) -> None:
     """Log the likeliest tokens of the first rank's examples; the reward is 1 where all of them are right."""
+    if not learner.ranks.is_first:
+        return
     likeliest, mine = batch.tokens.copy(), seen.tokens.cpu().numpy()
     likeliest[mine] = seen.terms["likeliest"].cpu().numpy()
     decode, rows = learner.tokenizer.decode, []
