@@ -21,7 +21,7 @@ COMMANDS = {  # each is a module of launcher.commands
     "attach": "attach to a run's tmux panes",
     "status": "the runs, or one in full",
     "logs": "the logs of all components and ranks, in time order",
-    "samples": "what the model was asked and what it said: prompts, completions, rewards",
+    "samples": "what the model was asked in a step, what it said, the rewards",
     "stop": "ask a run to end, wait until its processes are gone",
     "stacks": "the Python stack of every process of a run, for a hang",
     "doctor": "what this machine has and lacks for a run",
