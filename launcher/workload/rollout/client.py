@@ -10,12 +10,14 @@ import json
 import os
 import re
 import time
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from http import HTTPStatus
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import aiohttp
 
@@ -24,6 +26,7 @@ from launcher.config.serving import INFERENCE_TOKEN
 from launcher.errors import UserError
 
 PATIENCE = aiohttp.ClientTimeout(total=1800.0, sock_connect=30.0)  # seconds of a request: completions may be long
+MOMENT = 0.001  # seconds within which requests count as simultaneous
 POLL = 0.05  # seconds between looks for a server that is starting
 AWAY = (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
 GONE = (aiohttp.ClientError, TimeoutError)
@@ -56,13 +59,23 @@ class Completed:
     policy_step: int  # updates of the oldest policy that sampled any of it
 
 
+_Asked = tuple[CompletionRequest, "asyncio.Future[list[Completed]]"]
+
+
 class InferenceClient:
-    """One server. Every method raises UserError when it refuses or its answer is no use, ServerLost when it is gone."""
+    """One server. Every method raises UserError when it refuses or its answer is no use, ServerLost when it is gone.
+
+    What is asked for at the same time goes to the server in one request, since our own server generates it together.
+    """
+
+    most_together: ClassVar[int] = 512  # completions of one HTTP request
 
     def __init__(self, url: str, model: str) -> None:
         self.url = url.rstrip("/").removesuffix("/v1")
         self.model = model
         self.in_flight = 0  # requests
+        self._waiting: list[_Asked] = []
+        self._sending: set[asyncio.Task[None]] = set()
         self._given: list[int] = []  # the steps of the weights that it was given, in order
 
     @cached_property
@@ -77,6 +90,9 @@ class InferenceClient:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: Any, trace: TracebackType | None) -> None:
+        for task in [*self._sending]:
+            task.cancel()
+        await asyncio.gather(*self._sending, return_exceptions=True)
         await self._http.close()
 
     async def wait_until_ready(self, timeout: float) -> None:
@@ -99,14 +115,48 @@ class InferenceClient:
 
     async def complete(self, request: CompletionRequest) -> list[Completed]:
         """The completions of a prompt."""
+        answer: asyncio.Future[list[Completed]] = asyncio.get_running_loop().create_future()
+        if not self._waiting:
+            self._start(self._send_waiting())
+        self._waiting.append((request, answer))
         self.in_flight += 1
         try:
-            answer, step = await self._sample(self._body(request))
+            return await answer
         finally:
             self.in_flight -= 1
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = asyncio.create_task(work)
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+        return task
+
+    async def _send_waiting(self) -> None:
+        await asyncio.sleep(MOMENT)
+        waiting, self._waiting = self._waiting, []
+        for group in _alike(waiting, self.most_together):
+            task = self._start(self._send(group))
+            for _, answer in group:
+                answer.add_done_callback(partial(_leave, task, group))
+
+    async def _send(self, group: list[_Asked]) -> None:
+        """Ask for all of the group, and give each its own."""
+        try:
+            completed = await self._completed_all([request for request, _ in group])
+        except Exception as error:
+            for _, future in group:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        for at, (request, future) in enumerate(group):
+            if not future.done():
+                future.set_result(completed[at * request.n : (at + 1) * request.n])
+
+    async def _completed_all(self, requests: list[CompletionRequest]) -> list[Completed]:
+        answer, step = await self._sample(self._body(requests))
         choices = sorted(answer["choices"], key=lambda choice: int(choice["index"]))
-        if len(choices) != request.n:
-            raise UserError(f"{self.url} sent {len(choices)} completions, not {request.n}")
+        if len(choices) != (wanted := sum(request.n for request in requests)):
+            raise UserError(f"{self.url} sent {len(choices)} completions, not {wanted}")
         return [self._completed(choice, step) for choice in choices]
 
     async def load_weights(self, path: Path, step: int) -> None:
@@ -117,14 +167,15 @@ class InferenceClient:
         self._given.append(step)  # from now on completions may be of this policy
         await self._post("/update_weights", {"path": where, "step": step})
 
-    def _body(self, request: CompletionRequest) -> dict[str, Any]:
+    def _body(self, requests: list[CompletionRequest]) -> dict[str, Any]:
+        first, is_one = requests[0], len(requests) == 1
         return {
             "model": self.model,
-            "prompt": request.prompt_tokens,
-            "n": request.n,
-            "temperature": request.temperature,
-            "max_tokens": request.max_tokens,
-            "seed": request.seed,
+            "prompt": first.prompt_tokens if is_one else [request.prompt_tokens for request in requests],
+            "n": first.n,
+            "temperature": first.temperature,
+            "max_tokens": first.max_tokens,
+            "seed": first.seed if is_one else [request.seed for request in requests],
             "logprobs": 0,
             "return_token_ids": True,
         }
@@ -175,6 +226,23 @@ class InferenceClient:
 
     def _is_away(self, status: int) -> bool:
         return status in AWAY
+
+
+def _alike(waiting: list[_Asked], most: int) -> Iterator[list[_Asked]]:
+    """Groups that one HTTP request can ask for, of at most so many completions, or of one prompt."""
+
+    def kind(asked: _Asked) -> tuple[int, float, int]:
+        return asked[0].n, asked[0].temperature, asked[0].max_tokens
+
+    for (n, _, _), same in groupby(sorted(waiting, key=kind), kind):
+        group, size = [*same], max(1, most // n)
+        yield from (group[start : start + size] for start in range(0, len(group), size))
+
+
+def _leave(task: "asyncio.Task[None]", group: list[_Asked], _: "asyncio.Future[list[Completed]]") -> None:
+    """When nobody waits for the answer any more, the server is not kept at it."""
+    if all(answer.cancelled() for _, answer in group):
+        task.cancel()
 
 
 def _message(content: bytes) -> str:

@@ -2,6 +2,9 @@
 
 Its endpoints for weights are those of its development mode (VLLM_SERVER_DEV_MODE=1). It keeps a version that we give
 it with the weights; one that was started again has another, and what it has sampled is dropped.
+
+Requests have no seeds. They would promise nothing, since its samples depend on what they are batched with, and on a
+CPU vLLM 0.32 ends with "CPU Generator does not use offset" when a prompt with a seed is read in two parts.
 """
 
 import asyncio
@@ -18,7 +21,9 @@ NEUTRAL = {"top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
 
 
 class VLLMClient(InferenceClient):
-    """Like an InferenceClient, which see."""
+    """Like an InferenceClient, which see. Each prompt is a request of its own: none waits for a longer one."""
+
+    most_together = 1
 
     def __init__(self, url: str, model: str) -> None:
         super().__init__(url, model)
@@ -27,8 +32,8 @@ class VLLMClient(InferenceClient):
         self._mine = secrets.token_hex(4)  # other orchestrators' versions are not ours
         self._checking: asyncio.Task[None] | None = None
 
-    def _body(self, request: CompletionRequest) -> dict[str, Any]:
-        return super()._body(request) | NEUTRAL
+    def _body(self, requests: list[CompletionRequest]) -> dict[str, Any]:
+        return super()._body(requests) | NEUTRAL | {"seed": None}
 
     async def _sample(self, body: dict[str, Any]) -> tuple[dict[str, Any], int]:
         """Completions are counted to the weights that the server had when it was asked: a pause keeps requests."""

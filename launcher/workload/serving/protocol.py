@@ -1,6 +1,7 @@
 """The part of the OpenAI completions protocol that the inference server speaks, with vLLM's additions for tokens.
 
 A prompt is text or token ids, and `return_token_ids` adds to each choice the ids of its prompt and its own.
+A list of seeds has one for each prompt, which then gives the same completions as in a request of its own.
 Left out, and refused: streaming, top_p, penalties, echo, suffix. `logprobs` gives those of the sampled tokens and no
 alternatives, under the distribution that was sampled from, temperature included.
 """
@@ -63,16 +64,18 @@ class CompletionRequest(Body):
     max_tokens: int = Field(16, ge=1)
     logprobs: int | None = Field(None, ge=0, le=5)
     return_token_ids: bool = False
-    seed: int | None = None
+    seed: int | list[int] | None = None
     stop: str | Annotated[list[str], Field(max_length=4)] | None = None
     user: str | None = None
 
     def check_size(self) -> None:
-        """Raises RequestError for more completions than one request may ask for."""
+        """Raises RequestError for more completions than one request may ask for, or for too few seeds."""
         count = len(self.prompts) * self.n
         if count > MOST_COMPLETIONS:
             message = f"{len(self.prompts)} prompts x n {self.n} are {count} completions; at most {MOST_COMPLETIONS}"
             raise RequestError(f"{message}: send several requests", param="n")
+        if isinstance(self.seed, list) and len(self.seed) != len(self.prompts):
+            raise RequestError(f"{len(self.seed)} seeds for {len(self.prompts)} prompts", param="seed")
 
     @property
     def prompts(self) -> Sequence[str | list[int]]:

@@ -177,11 +177,17 @@ class Endpoints:
 
 def _wanted(prompts: list[list[int]], request: CompletionRequest) -> Completions:
     """What the engine is to sample: the same seed draws the same, whatever it is batched with."""
-    seed = random.getrandbits(63) if request.seed is None else request.seed % 2**63
-    draws = torch.rand(
-        len(prompts) * request.n, request.max_tokens, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
-    )
+    seed = random.getrandbits(63) if request.seed is None else request.seed
+    if isinstance(seed, int):
+        draws = _draws(seed, len(prompts) * request.n, request.max_tokens)
+    else:
+        draws = torch.cat([_draws(own, request.n, request.max_tokens) for own in seed])
     return Completions(prompts, request.n, request.temperature, draws)
+
+
+def _draws(seed: int, rows: int, columns: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed % 2**63)
+    return torch.rand(rows, columns, dtype=torch.float64, generator=generator)
 
 
 async def _refuse(http: Request, error: Exception) -> Response:

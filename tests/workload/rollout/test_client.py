@@ -73,26 +73,61 @@ def test_completions_come_with_the_tokens_that_were_sampled_and_their_logprobs(s
         assert one.policy_step == 0
 
 
-def test_many_requests_in_flight_are_generated_together() -> None:
-    async def ask_many(url: str) -> list[list[Completed]]:
+def test_what_is_asked_for_together_is_generated_together_and_each_is_as_if_it_had_been_asked_for_alone() -> None:
+    requests = [replace(ASKED, prompt_tokens=[END_TOKEN, *f"{seed}>".encode()], seed=seed) for seed in range(32)]
+
+    async def ask_together(url: str) -> list[list[Completed]]:
         async with InferenceServers(url, "policy") as servers:
-            prompts = [[END_TOKEN, *f"{number}>".encode()] for number in range(32)]
-            return await asyncio.gather(
-                *(servers.complete(replace(ASKED, prompt_tokens=prompt, seed=7)) for prompt in prompts)
-            )
+            return await asyncio.gather(*map(servers.complete, requests))
+
+    async def ask_in_turn(url: str) -> list[list[Completed]]:
+        async with InferenceServers(url, "policy") as servers:
+            return [await servers.complete(request) for request in requests]
 
     with serving() as (url, engine):
-        sizes: list[int] = []
+        batches: list[int] = []
         next_batch = engine._next_batch
 
         def counted() -> Any:
-            sizes.append(engine._waiting)
+            batches.append(engine._waiting)
             return next_batch()
 
         engine._next_batch = counted  # type: ignore[method-assign]
-        answers = asyncio.run(ask_many(url))
-        assert [len(completed) for completed in answers] == [3] * 32
-        assert len(sizes) <= 8
+        together = asyncio.run(ask_together(url))
+        assert batches == [96, 32]  # of at most 64
+        assert [[one.tokens for one in group] for group in asyncio.run(ask_in_turn(url))] == [
+            [one.tokens for one in group] for group in together
+        ]
+
+
+def test_requests_of_other_kinds_and_too_many_go_apart() -> None:
+    async def ask(url: str) -> None:
+        async with InferenceServers(url, "policy") as servers:
+            kinds = [ASKED] * 9 + [replace(ASKED, temperature=0.0, n=1)] * 2 + [replace(ASKED, n=128)] * 5
+            await asyncio.gather(*map(servers.complete, kinds))
+
+    with serving() as (url, engine):
+        sizes: list[int] = []
+        generate = engine.generate
+        engine.generate = lambda wanted: (sizes.append(len(wanted)), generate(wanted))[1]  # type: ignore
+        asyncio.run(ask(url))
+    assert sorted(sizes) == [2, 27, 128, 512]
+
+
+def test_a_request_that_nobody_waits_for_any_more_is_not_generated() -> None:
+    async def leave(url: str, engine: Engine) -> None:
+        async with InferenceServers(url, "policy") as servers:
+            asked = [asyncio.ensure_future(servers.complete(replace(ASKED, n=128))) for _ in range(4)]
+            while engine._waiting < 300:
+                await asyncio.sleep(0.001)
+            for one in asked:
+                one.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+            while engine._waiting:
+                await asyncio.sleep(0.001)
+
+    with serving(max_batch=8) as (url, engine):
+        asyncio.run(asyncio.wait_for(leave(url, engine), 20))
 
 
 def test_a_server_that_sends_no_logprobs_or_no_tokens_is_refused() -> None:
@@ -175,7 +210,7 @@ def test_each_request_goes_to_the_server_with_fewest_in_flight() -> None:
             generate = engine.generate
             engine.generate = lambda wanted, c=count, g=generate: (c.append(len(wanted)), g(wanted))[1]  # type: ignore
         asyncio.run(ask_four(f"{one}, {two}"))
-    assert counts == [[3, 3], [3, 3]]
+    assert counts == [[6], [6]]
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])

@@ -96,6 +96,7 @@ def test_weights_are_loaded_between_pause_and_resume_and_get_a_version() -> None
     assert server.asked[1][1] == {"method": "reload_weights", "kwargs": {"weights_path": "/weights/step_7"}}
     assert server.version.endswith("-7")
     sent = server.asked[-1][1]
+    assert sent["seed"] is None
     assert (sent["prompt"], sent["top_p"], sent["top_k"], sent["repetition_penalty"]) == ([1, 2], 1.0, 0, 1.0)
 
 

@@ -85,6 +85,17 @@ def test_a_prompt_of_token_ids_is_the_same_as_its_text_and_ids_come_back(client:
         assert choice["text"] == text.decode(errors="replace")
 
 
+def test_a_seed_for_each_prompt_gives_what_it_gives_in_a_request_of_its_own(client: openai.OpenAI) -> None:
+    def ask(prompt: object, seed: object) -> list[str]:
+        body = {"model": "policy", "prompt": prompt, "n": 3, "max_tokens": 6, "seed": seed}
+        answer = client.post("/completions", body=body, cast_to=openai.types.Completion)
+        return [choice.text for choice in answer.choices]
+
+    assert ask(["ab", "c"], [5, 6]) == ask("ab", 5) + ask("c", 6)
+    with pytest.raises(openai.BadRequestError, match="1 seeds for 2 prompts"):
+        ask(["ab", "c"], [5])
+
+
 def test_a_text_ends_before_its_stop(client: openai.OpenAI) -> None:
     whole = client.completions.create(model="policy", prompt="a", max_tokens=12, logprobs=0, seed=3).choices[0]
     assert whole.logprobs and whole.logprobs.tokens
