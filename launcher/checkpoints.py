@@ -3,7 +3,11 @@
 import re
 from pathlib import Path
 
+from launcher.errors import UserError
 from launcher.rundir import RunDir
+
+_HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
+MODELS = "name tiny, a directory with config.json, the output directory of a run, or a hub id such as Qwen/Qwen3-0.6B"
 
 
 def steps_in(directory: Path) -> list[int]:
@@ -23,3 +27,15 @@ def model_directory(path: Path) -> Path | None:
         return path
     newest = newest_checkpoint(RunDir(path)) if path.is_dir() else None
     return None if newest is None else RunDir(path).checkpoint(newest)
+
+
+def resolve_model(name: str) -> str:
+    """The model's directory, or its id on the hub. Raises UserError when a path leads nowhere, or to no model."""
+    path = Path(name).expanduser()
+    if directory := model_directory(path):
+        return str(directory)
+    if path.exists():
+        raise UserError(f"there is no model at {path}: it has neither config.json nor checkpoints/", MODELS)
+    if not _HUB_ID.fullmatch(name):
+        raise UserError(f"there is no model at {path}", MODELS)
+    return name

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import launcher
-from launcher.checkpoints import model_directory
+from launcher.checkpoints import resolve_model
 from launcher.config.run import RLConfig, SFTConfig, is_reference, started_processes
 from launcher.config.wandb import WandbConfig, over_environment
+from launcher.config.workload import TINY
 from launcher.errors import UserError
 from launcher.machine.env_file import read_env_file
 from launcher.machine.gpus import gpu_count, gpu_memory
@@ -27,7 +28,7 @@ from launcher.plan.spec import Machine, Plan
 def probe(config: RLConfig | SFTConfig, run_id: str | None = None, nodes: Nodes | None = None) -> Machine:
     """The machine as the plan sees it. `run_id` comes from an earlier attempt, `nodes` from a run on several nodes.
 
-    Raises UserError for a port in use, a missing interpreter or a missing env file.
+    Raises UserError for a port in use, and for a missing interpreter, env file or model.
     """
     processes = started_processes(config)
     port, wandb = 0, over_environment(WandbConfig(), os.environ)
@@ -36,16 +37,18 @@ def probe(config: RLConfig | SFTConfig, run_id: str | None = None, nodes: Nodes 
             check_port(config.inference.host, config.inference.port)
         else:
             port = free_port(config.inference.host)
+    trained = config.trainer.model.name if is_reference(config.trainer) else TINY
+    model_path = "" if trained == TINY else resolve_model(trained)
     return Machine(
         python=sys.executable,
         cwd=Path.cwd(),
         cpus=len(os.sched_getaffinity(0)),
         gpus=visible_gpus(os.environ),
         gpu_memory=gpu_memory(),
-        model_path=str(model_directory(Path(config.trainer.model.name)) or config.trainer.model.name),
+        model_path=model_path,
         vllm=find_vllm(config.inference.python) if isinstance(config, RLConfig) else None,
         vllm_access=Path(launcher.__file__).parent / "vllm_access",
-        model=model_size(config.trainer.model.name) if is_reference(config.trainer) else None,
+        model=model_size(model_path) if model_path else None,
         variables=frozenset(os.environ),
         free_port=port,
         search_paths={name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},

@@ -16,6 +16,7 @@ from launcher.config.wandb import WandbConfig, WandbSection
 from launcher.config.workload import TINY, Handed
 from launcher.errors import UserError
 from launcher.plan.environment import additions, flight_recorder, foreign_torchrun, own_python, strays, threads
+from launcher.plan.memory import GIGABYTE, serving_memory, training, training_memory
 from launcher.plan.nodes import url_host
 from launcher.plan.placeholders import expand
 from launcher.plan.placement import Placement, Server, place
@@ -112,10 +113,23 @@ class _Planner:
         ranks = plan_ranks(settings, nproc, log_dir, self._rendezvous(), self.run.node or 0)
         argv = torchrun_argv(self._python("trainer"), settings, ranks, argv[1:])
         env = threads(self.machine, nproc + (1 if self.rl else 0)) | flight_recorder(self.machine, self.run)
-        logs = self._rank_logs(ranks)
-        return self._spec(
-            "trainer", trainer, argv, Role.FINISHES, self.placement.trainer, env, ranks=ranks, rank_logs=logs
-        )
+        more = {"ranks": ranks, "rank_logs": self._rank_logs(ranks), "memory": self._memory()}
+        return self._spec("trainer", trainer, argv, Role.FINISHES, self.placement.trainer, env, **more)
+
+    def _memory(self) -> str | None:
+        """What each rank will take. None for a program of the user's, or a model that is not on this machine."""
+        size, machine = self.machine.model, self.machine
+        if size is None or not self.config.trainer.is_reference:
+            return None
+        count = self.placement.nproc * (self.nodes.trainer if self.nodes else 1)
+        memory = training_memory(size, training(self.config.trainer, count))
+        if machine.gpu_memory and memory.total > machine.gpu_memory:
+            has, wants = machine.gpu_memory / GIGABYTE, memory.total / GIGABYTE
+            fix = (
+                "more ranks, --trainer.activation-checkpointing, a lower --trainer.max-tokens or --trainer.lora.rank 16"
+            )
+            self.notes.append(f"the trainer will take about {wants:.0f} GB of each GPU, which has {has:.0f}: try {fix}")
+        return str(memory)
 
     def _rank_logs(self, ranks: Ranks) -> tuple[Path, ...]:
         """Each rank's log: the reference trainer's own, or else the output that torchrun redirects."""
@@ -152,8 +166,11 @@ class _Planner:
         argv = (*vllm_argv(self.machine, config, model, *where), *self._expand("inference", config.inference.args))
         env = threads(self.machine, self.placement.nproc + 1) | vllm_environment(self.machine)
         env |= self._inference_token(config)
-        ready = f"{self._own_inference_url(config)}/health"
-        return self._spec("inference", config.inference, argv, Role.SERVES, self.placement.inference, env, ready=ready)
+        more = {"ready": f"{self._own_inference_url(config)}/health"}
+        if size := self.machine.model:
+            weights = serving_memory(size, config.inference.tensor_parallel) / GIGABYTE
+            more["memory"] = f"{weights:.1f} GB of weights a GPU; its cache of keys and values takes what is left"
+        return self._spec("inference", config.inference, argv, Role.SERVES, self.placement.inference, env, **more)
 
     def _first(self) -> tuple[tuple[str, ...], ...]:
         """The model `tiny` must be there before vLLM starts; our own programs make it themselves."""

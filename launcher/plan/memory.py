@@ -7,10 +7,13 @@ keeps for its backward pass in bfloat16, with an attention that never builds its
 
 from dataclasses import dataclass
 
+from launcher.config.training import TrainerSettings
+
 HALF, FULL = 2, 4  # bytes of a bfloat16 and of a float32
 MOMENTS = 2
 CHUNK = 1024  # tokens whose logits exist at one time
 LOGITS = 3  # float32 copies of them: logits, their softmax, their gradient
+GIGABYTE = 10**9
 RESIDUAL = 6  # inputs of the norms, the attention and the sums, in widths of the residual stream
 
 
@@ -56,6 +59,12 @@ class Training:
     adapter: int = 0  # LoRA's rank; 0 trains all parameters
 
 
+def training(trainer: TrainerSettings, ranks: int) -> Training:
+    """The configuration's way of training, on `ranks` ranks in all."""
+    recomputes, adapter = trainer.activation_checkpointing, trainer.lora.rank
+    return Training(ranks, trainer.parallel == "fsdp", trainer.max_tokens, recomputes, adapter)
+
+
 @dataclass(frozen=True)
 class Memory:
     """Bytes on one GPU."""
@@ -68,6 +77,10 @@ class Memory:
     @property
     def total(self) -> int:
         return self.weights + self.gradients + self.optimizer + self.activations
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{name} {value / GIGABYTE:.1f}" for name, value in vars(self).items())
+        return f"{self.total / GIGABYTE:.1f} GB a rank, by calculation: {parts}"
 
 
 def training_memory(size: ModelSize, how: Training) -> Memory:

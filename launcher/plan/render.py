@@ -39,6 +39,8 @@ def _about(spec: ProcessSpec) -> Iterator[str]:
     yield f"  log {spec.log}"
     if spec.ranks:
         yield f"  ranks {spec.ranks.directory}/attempt_0/RANK/{{stdout,stderr}}.log"
+    if spec.memory:
+        yield f"  memory {spec.memory}"
     if spec.after:
         yield f"  after {', '.join(spec.after)}"
     if spec.ready:

@@ -40,7 +40,7 @@ class Machine:
     cpus: int = 1
     gpus: tuple[str, ...] = ()  # as CUDA_VISIBLE_DEVICES names them: indices, UUIDs or MIG names
     gpu_memory: int = 0  # bytes of the smallest GPU; 0 if unknown
-    model_path: str = ""  # of that model: its directory, or its id on the hub
+    model_path: str = ""  # its directory, or its id on the hub; empty for tiny
     vllm: str | None = None  # the command, for inference's Python
     vllm_access: Path = Path("/launcher/vllm_access")  # the folder of that name in our package
     model: ModelSize | None = None  # of the model that is trained, if it is known here
@@ -98,6 +98,7 @@ class ProcessSpec:
     alive: Alive | None = None  # for what SERVES; None: not checked after it was ready
     progress: str | None = None  # regular expression whose names turn log lines into metrics
     ranks: Ranks | None = None  # set for torchrun
+    memory: str | None = None  # what it will take of each GPU, where that is known
     task: TaskConfig | None = None  # for the component of the reference workload that loads it
     restarts: int = 0  # how often the supervisor restarts it after a failure; for what SERVES
     may_exit: bool = False  # exit code 0 before the run's end is no failure; for what SERVES

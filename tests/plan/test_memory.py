@@ -1,6 +1,10 @@
+import re
 from dataclasses import replace
+from pathlib import Path
 
 from launcher.plan.memory import ModelSize, Training, serving_memory, training_memory
+from launcher.plan.render import render
+from tests.plans import machine, plan_of, sft
 
 QWEN3_8B = ModelSize(
     layers=36,
@@ -43,3 +47,19 @@ def test_recomputed_layers_keep_one_residual_stream_each() -> None:
 def test_a_server_keeps_its_weights_in_two_bytes_divided_by_its_gpus() -> None:
     assert serving_memory(QWEN3_8B, 1) == 2 * QWEN3_8B.parameters
     assert serving_memory(QWEN3_8B, 2) == QWEN3_8B.parameters
+
+
+def test_dry_run_says_what_each_rank_takes_and_warns_when_it_cannot_fit() -> None:
+    asked = sft("--nproc", "8", "--trainer.max-tokens", "8192", "--trainer.activation-checkpointing")
+    plan = plan_of(asked, machine(8, gpu_memory=80 * 10**9, model=QWEN3_8B))
+    rendered = render(plan, Path("/"), files_are_written=False)
+    assert f"#   memory {training_memory(QWEN3_8B, EIGHT)}" in rendered
+    assert not plan.notes
+    plan = plan_of(asked, machine(8, gpu_memory=20 * 10**9, model=QWEN3_8B))
+    assert re.match(r"the trainer will take about \d\d GB of each GPU, which has 20: try more ranks, ", plan.notes[0])
+
+
+def test_what_is_not_known_is_not_said() -> None:
+    assert all(spec.memory is None for spec in plan_of(sft()).processes)
+    own = plan_of(sft("--trainer.module", "own"), machine(model=QWEN3_8B))
+    assert all(spec.memory is None for spec in own.processes)

@@ -16,14 +16,14 @@ from torch.distributed.tensor import DTensor
 from torch.nn.utils import clip_grad_norm_
 from transformers import AutoConfig
 
-from launcher.checkpoints import steps_in
+from launcher.checkpoints import resolve_model, steps_in
 from launcher.config.training import OptimizerConfig, RLTrainerConfig, SFTTrainerConfig
 from launcher.config.workload import TINY, ModelConfig
 from launcher.errors import UserError
 from launcher.logger import get_logger
 from launcher.workload.entry import forget_metrics, run_dir
 from launcher.workload.files import appearing, clear_drafts, remove, resume_step
-from launcher.workload.models.find import find_model, resolve
+from launcher.workload.models.find import find_model
 from launcher.workload.models.load import Tokenizer, context_of, load_tokenizer
 from launcher.workload.models.weights import save_weights
 from launcher.workload.ranks import World
@@ -199,7 +199,7 @@ def asked_shape(wanted: ModelConfig) -> str | None:
     if wanted.name == TINY:
         return _describe("gpt2", wanted.tiny.layers, wanted.tiny.dim, wanted.tiny.heads, wanted.tiny.context)
     try:
-        return shape_of(resolve(wanted.name))
+        return shape_of(resolve_model(wanted.name))
     except UserError:
         return None
 

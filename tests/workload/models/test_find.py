@@ -2,10 +2,11 @@ from pathlib import Path
 
 import pytest
 
+from launcher.checkpoints import resolve_model
 from launcher.config.serving import InferenceConfig
 from launcher.errors import UserError
 from launcher.rundir import RunDir
-from launcher.workload.models.find import find_model, resolve
+from launcher.workload.models.find import find_model
 from launcher.workload.models.tiny import make_tiny
 from tests.workload.running import SHAPE, TINY
 
@@ -26,16 +27,16 @@ def test_a_runs_directory_stands_for_its_newest_checkpoint(tmp_path: Path) -> No
     run = RunDir(tmp_path)
     for step in (5, 10, 9):
         make_tiny(run.checkpoint(step), SHAPE, step)
-    assert resolve(str(tmp_path)) == str(run.checkpoint(10))
-    assert resolve(str(run.checkpoint(5))) == str(run.checkpoint(5))
+    assert resolve_model(str(tmp_path)) == str(run.checkpoint(10))
+    assert resolve_model(str(run.checkpoint(5))) == str(run.checkpoint(5))
 
 
 def test_a_name_that_is_no_path_is_left_to_the_hub() -> None:
-    assert resolve("Qwen/Qwen3-0.6B") == "Qwen/Qwen3-0.6B"
+    assert resolve_model("Qwen/Qwen3-0.6B") == "Qwen/Qwen3-0.6B"
 
 
 def test_a_directory_without_a_model_says_what_may_be_named(tmp_path: Path) -> None:
     for name in (tmp_path, tmp_path / "none"):
         with pytest.raises(UserError, match="there is no model at") as refused:
-            resolve(str(name))
+            resolve_model(str(name))
         assert "output directory of a run" in str(refused.value)
