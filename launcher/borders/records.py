@@ -38,9 +38,10 @@ def _json_lines(path: Path, form: str, most: int | None) -> Iterator[Record]:
 
 def _parsed(where: str, line: bytes, form: str) -> Any:
     try:
-        return json.loads(line)
+        return json.loads(line.rstrip())
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{where} is not JSON: {error}", form) from error
+        trouble = f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+        raise UserError(f"{where} is not JSON: {trouble}", form) from error
 
 
 def _parquet(path: Path, columns: Sequence[str]) -> Iterator[Record]:
