@@ -38,5 +38,7 @@ def merged(model: PreTrainedModel, weights: dict[str, Tensor]) -> dict[str, Tens
         if isinstance(layer, LoraLayer):
             down, up = (weights[f"{name}.lora_{part}.{ADAPTER}.weight"] for part in "AB")
             away = layer.scaling[ADAPTER] * (up @ down)
-            found[f"{name}.weight"] = found[f"{name}.weight"] + (away.T if getattr(layer, "fan_in_fan_out", False) else away)
+            found[f"{name}.weight"] = found[f"{name}.weight"] + (
+                away.T if getattr(layer, "fan_in_fan_out", False) else away
+            )
     return found

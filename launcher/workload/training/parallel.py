@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import is_flash_attn_2_available
+from transformers.utils.logging import set_verbosity_error
 
 from launcher.config.training import TrainerSettings
 from launcher.config.workload import DType
@@ -41,6 +42,7 @@ def read_model(name: str, ranks: World, dtype: DType) -> PreTrainedModel:
         if model is None:
             with torch.device("meta"):
                 model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=attention)
+    set_verbosity_error()  # it would warn of padding wherever a sequence ends with the token that is used for it
     model.eval()  # no dropout: a policy that is trained is the one that sampled
     return model
 
