@@ -48,7 +48,7 @@ FLOORS = {
 """The folders of a room in the same order; "" is the files beside them."""
 
 BESIDE = ("__init__", "__main__", "torchrun_logs", "vllm_access", "workload")
-MOST_FILES = 14  # in a folder
+MOST_FILES = 14  # in a folder; commands/ has one for each command
 LARGEST = 0.15  # of all lines, in a room or one of its folders
 
 TESTED_ELSEWHERE = {

@@ -51,9 +51,11 @@ def test_the_own_trainer_runs(launch: Launcher) -> None:
     assert (run.run.root / "linear.pt").exists()
 
 
-def test_the_eight_gpu_node_gets_seven_for_training_and_one_for_serving() -> None:
-    command = [LAUNCH, "rl", "@", str(ROOT / "configs" / "rl_8gpu.toml"), "--dry-run"]
-    environment = {"CUDA_VISIBLE_DEVICES": "0,1,2,3,4,5,6,7", "PATH": str(Path(sys.executable).parent)}
+def test_the_eight_gpu_node_gets_four_for_training_and_four_for_serving(others_programs: Path) -> None:
+    command = [LAUNCH, "rl", "@", str(ROOT / "configs" / "rl_qwen3_4b_8gpu.toml"), "--dry-run"]
+    path = f"{others_programs}:{Path(sys.executable).parent}"
+    environment = {"CUDA_VISIBLE_DEVICES": "0,1,2,3,4,5,6,7", "PATH": path, "HOME": str(others_programs)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert "# trainer: GPU 0,1,2,3,4,5,6, 7 ranks under torchrun" in done.stdout
-    assert "# inference: GPU 7" in done.stdout
+    assert "# trainer: GPU 0,1,2,3, 4 ranks under torchrun" in done.stdout
+    assert "# inference: GPU 4,5,6,7" in done.stdout
+    assert "vllm serve Qwen/Qwen3-4B " in done.stdout

@@ -11,8 +11,7 @@ from launcher.config.training import TrainerSettings
 
 HALF, FULL = 2, 4  # bytes of a bfloat16 and of a float32
 MOMENTS = 2
-CHUNK = 1024  # tokens whose logits exist at one time
-LOGITS = 3  # float32 copies of them: logits, their softmax, their gradient
+LOGITS = 3 * 2**22  # numbers of float32: logits of a few tokens at a time, their softmax, their gradient
 GIGABYTE = 10**9
 RESIDUAL = 6  # inputs of the norms, the attention and the sums, in widths of the residual stream
 
@@ -107,7 +106,8 @@ def _adapter(size: ModelSize, rank: int) -> int:
 def _activations(size: ModelSize, how: Training) -> int:
     layer = RESIDUAL * size.width + 2 * (size.queries + size.keys) + size.matrices * size.inner
     kept = size.layers * size.width + layer if how.recomputes else size.layers * layer
-    return HALF * how.tokens * kept + LOGITS * FULL * min(CHUNK, how.tokens) * size.vocabulary
+    head = 0 if how.adapter else size.width * size.vocabulary  # its gradient is summed in float32
+    return HALF * how.tokens * kept + FULL * (LOGITS + head)
 
 
 def serving_memory(size: ModelSize, ranks: int) -> int:
