@@ -163,6 +163,17 @@ class RunState(_Record):
     def process(self, name: str) -> ProcessState:
         return next(process for process in self.processes if process.name == name)
 
+    def own_processes(self) -> dict[str, ProcessId | None]:
+        """launch's own processes, by name."""
+        return {"supervisor": self.supervisor, "watcher": self.watcher, "guard": self.guard}
+
+    def component_processes(self) -> dict[str, ProcessId]:
+        """The processes of components and ranks that have been started, by name: "trainer", "trainer rank 0"…"""
+        found = {process.name: process.process for process in self.processes}
+        for process in self.processes:
+            found |= {f"{process.name} rank {rank.rank}": rank.process for rank in process.ranks}
+        return {name: process for name, process in found.items() if process}
+
 
 def read_state(run: RunDir) -> RunState | None:
     """The run's state. None if there is no run, or its file is invalid."""
