@@ -9,7 +9,8 @@ import pytest
 from launcher.config.run import RLConfig, SFTConfig
 from launcher.config.workload import InferenceConfig, OrchestratorConfig, RLTrainerConfig, SFTTrainerConfig
 from launcher.errors import UserError
-from launcher.options.load import Layer, load
+from launcher.options.layer import Layer
+from launcher.options.load import load
 from launcher.plan.spec import Machine, Plan, Role
 from tests.plans import component, machine, plan_of, rl, sft
 
