@@ -140,6 +140,17 @@ def test_without_redirected_files_a_shown_rank_is_read_from_the_components_log_a
     assert run.messages() == ["shown", "hidden"]
 
 
+def test_the_ranks_lines_are_found_without_the_runs_configuration(run: Run) -> None:
+    run.settings = TorchrunConfig(redirects="0", tee="0:0,1:0", role="learner", local_ranks_filter=(0, 1))
+    run.write_state("finished")
+    run.dir.config.unlink()
+    run.component("trainer", f"[learner0]:{line(1, 'first')}[learner1]:{line(2, 'second')}")
+    assert run.shown() == [
+        f"trainer 0 | {line(1, 'first')}".rstrip("\n"),
+        f"trainer 1 | {line(2, 'second')}".rstrip("\n"),
+    ]
+
+
 def test_files_below_another_log_dir_are_found(run: Run, tmp_path: Path) -> None:
     run.log_dir = tmp_path / "else where"
     run.write_state("finished")
