@@ -23,7 +23,8 @@ from launcher.config.run import SFTConfig
 from launcher.machine.provenance import Provenance
 from launcher.nodes.rendezvous import meet
 from launcher.nodes.secret import JoinSecret
-from launcher.options.load import Layer, load
+from launcher.options.layer import Layer
+from launcher.options.load import load
 from launcher.plan.build import make_plan
 from launcher.plan.nodes import plan_nodes
 from launcher.plan.render import render

@@ -1,5 +1,8 @@
 """The plain Trainer of Hugging Face, as its users write it; it knows nothing of launch. See hf_trainer.toml."""
 
+import atexit
+import os
+import sys
 from dataclasses import dataclass
 
 import torch.distributed as dist
@@ -20,8 +23,11 @@ def main() -> None:
     data = [{"input_ids": one["input_ids"], "labels": one["input_ids"]} for one in encoded]
     model = AutoModelForCausalLM.from_pretrained(own.model)
     Trainer(model, arguments, train_dataset=data).train()
-    if dist.is_initialized():  # or gloo's threads may abort a rank at its exit
+    if dist.is_initialized():
         dist.destroy_process_group()
+    atexit._run_exitfuncs()  # such as W&B's
+    sys.stdout.flush()
+    os._exit(0)  # DDP keeps gloo's threads, and while the interpreter is taken apart they may abort the process
 
 
 if __name__ == "__main__":

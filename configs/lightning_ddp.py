@@ -1,7 +1,9 @@
 """A PyTorch Lightning module with DDP, as its users write it; it knows nothing of launch. See lightning_ddp.toml."""
 
 import argparse
+import atexit
 import os
+import sys
 
 import lightning
 import torch
@@ -39,6 +41,9 @@ def main() -> None:
         enable_progress_bar=False,
     )
     trainer.fit(Regression(), data)
+    atexit._run_exitfuncs()  # such as W&B's
+    sys.stdout.flush()
+    os._exit(0)  # DDP keeps gloo's threads, and while the interpreter is taken apart they may abort the process
 
 
 if __name__ == "__main__":

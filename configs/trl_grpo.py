@@ -1,5 +1,8 @@
 """TRL's GRPOTrainer with a reward of one's own; it knows nothing of launch. See trl_grpo.toml."""
 
+import atexit
+import os
+import sys
 from dataclasses import dataclass
 
 import torch.distributed as dist
@@ -28,8 +31,11 @@ def main() -> None:
     data, config, model = TrlParser((DataArguments, GRPOConfig, ModelConfig)).parse_args_and_config()
     prompts = [{"prompt": f"reverse {WORDS[i % len(WORDS)]} "} for i in range(data.prompts)]
     GRPOTrainer(model.model_name_or_path, reversed_share, config, train_dataset=Dataset.from_list(prompts)).train()
-    if dist.is_initialized():  # or gloo's threads may abort a rank at its exit
+    if dist.is_initialized():
         dist.destroy_process_group()
+    atexit._run_exitfuncs()  # such as W&B's
+    sys.stdout.flush()
+    os._exit(0)  # DDP keeps gloo's threads, and while the interpreter is taken apart they may abort the process
 
 
 if __name__ == "__main__":

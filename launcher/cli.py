@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import Abort, TyperException
 
+from launcher.borders.help_style import styled
 from launcher.borders.screen import printable
 from launcher.borders.streams import prepare_streams, trouble_with_stdout
 from launcher.errors import UserError
@@ -28,6 +29,18 @@ COMMANDS = {  # each is a module of launcher.commands
 }
 
 GARBAGE = 50_000  # new objects until a collection: imports make many and none is garbage, and collecting took 100 ms
+
+_MEANT = {  # what other programs call it
+    **dict.fromkeys(("ps", "ls", "list", "runs", "show", "info", "progress"), "status"),
+    **dict.fromkeys(("kill", "cancel", "terminate", "end", "down", "abort", "scancel"), "stop"),
+    **dict.fromkeys(("continue", "retry", "rerun", "again"), "resume"),
+    **dict.fromkeys(("log", "tail", "output"), "logs"),
+    **dict.fromkeys(("tmux", "join", "panes", "enter"), "attach"),
+    **dict.fromkeys(("stack", "trace", "py-spy", "hang", "debug"), "stacks"),
+    **dict.fromkeys(("check", "env", "diagnose", "gpus"), "doctor"),
+    **dict.fromkeys(("finetune", "fine-tune", "torchrun"), "sft"),
+    **dict.fromkeys(("grpo", "ppo", "rlhf"), "rl"),
+}
 
 HELP = """Start, watch, stop and diagnose RL and SFT runs.
 
@@ -48,8 +61,7 @@ def _exit_code(arguments: list[str]) -> Any:
     try:
         code = _show_version() if arguments == ["--version"] else _run(arguments)
     except (UserError, TyperException) as error:
-        message = error.format_message() if isinstance(error, TyperException) else str(error)
-        print(printable(f"launch: {message}"), file=sys.stderr)
+        print(printable(f"launch: {_message(error)}"), file=sys.stderr)
         code = 2
     except (KeyboardInterrupt, Abort):
         code = 130
@@ -63,6 +75,14 @@ def _exit_code(arguments: list[str]) -> Any:
         return _without_stdout(trouble)
     trouble = trouble_with_stdout()
     return _without_stdout(trouble) if trouble else code
+
+
+def _message(error: UserError | TyperException) -> str:
+    if isinstance(error, UserError):
+        return str(error)
+    from launcher.options.meant import usage_message
+
+    return usage_message(error)
 
 
 def _run(arguments: list[str]) -> Any:
@@ -103,10 +123,13 @@ class Commands(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
-            close = get_close_matches(cmd_name, COMMANDS, n=1)
+            close = [_MEANT[cmd_name]] if cmd_name in _MEANT else get_close_matches(cmd_name, COMMANDS, n=1)
             hint = f"did you mean launch {close[0]}?" if close else f"the commands are {', '.join(COMMANDS)}"
             raise UserError(f"{cmd_name} is not a command", hint)
         return import_module(f"launcher.commands.{cmd_name}").command
+
+    def get_help(self, ctx: Any) -> str:
+        return styled(super().get_help(ctx))
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         formatter.write(f"Usage: launch COMMAND [OPTIONS]\n\n{HELP}\nCommands:\n")

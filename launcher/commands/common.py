@@ -6,6 +6,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from launcher.borders.help_style import styled
+
 TRUST = "act on a run's directory even if another user owns it or may write there"
 NAMED = "a run's name, the beginning of it, or its directory"
 RunArgument = Annotated[
@@ -16,7 +18,14 @@ RunArgument = Annotated[
 TrustOption = Annotated[bool, typer.Option("--trust", help=TRUST)]
 
 
-def typer_command(function: Callable[..., int], kind: type[TyperCommand] = TyperCommand, **settings: Any) -> Any:
+class StyledCommand(TyperCommand):
+    """Has its help in the colours of all commands."""
+
+    def get_help(self, ctx: Any) -> str:
+        return styled(super().get_help(ctx))
+
+
+def typer_command(function: Callable[..., int], kind: type[TyperCommand] = StyledCommand, **settings: Any) -> Any:
     """The command that calls the function with an option for each of its parameters."""
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
     settings["help_option_names"] = ["--help", "-h"]

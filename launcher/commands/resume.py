@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from typer.core import TyperCommand
 
 from launcher.checkpoints import newest_checkpoint
 from launcher.commands.choice import find_run
-from launcher.commands.common import typer_command
+from launcher.commands.common import StyledCommand, typer_command
 from launcher.commands.run_command import run_command
 from launcher.config.run import RLConfig, SFTConfig, process_count
 from launcher.errors import UserError
@@ -30,7 +29,7 @@ from launcher.slurm.jobs import check_ended, settled, submitted
 from launcher.slurm.submit import submit
 
 
-class _AsTyped(TyperCommand):
+class _AsTyped(StyledCommand):
     """Leaves the whole command line in `ctx.args`, its `--` included."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

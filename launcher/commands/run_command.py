@@ -9,6 +9,7 @@ import typer
 from launcher.commands.common import TRUST
 from launcher.config.run import RLConfig, SFTConfig
 from launcher.options.command import RunRequest, config_command
+from launcher.options.help import Brief
 
 RUN_OPTIONS = {
     "dry_run": "print the complete plan and start nothing",
@@ -17,12 +18,55 @@ RUN_OPTIONS = {
     "trust": TRUST,
 }
 
+_EXAMPLES = {
+    "rl": {
+        "launch rl --nproc 8 --wandb": "eight ranks, W&B on",
+        "launch rl @ configs/rl_8gpu.toml": "from a file; options override it",
+        "launch rl --name exp-3 --detach": "no terminal; later: launch attach exp-3",
+        "launch rl --dry-run": "print the commands, start nothing",
+        "launch rl --trainer.script train.py": "your own trainer, its arguments after --",
+    },
+    "sft": {
+        "launch sft --nproc 8 --wandb": "eight ranks, W&B on",
+        "launch sft @ configs/sft_cpu.toml": "from a file; options override it",
+        "launch sft --name exp-3 --detach": "no terminal; later: launch attach exp-3",
+        "launch sft --dry-run": "print the commands, start nothing",
+        "launch sft --trainer.script train.py": "your own trainer, its arguments after --",
+    },
+}
+
+_OFTEN = {
+    "name NAME": "the run's name; default: two random words",
+    "output-dir DIR": "its directory; default: outputs/<name>",
+    "nproc N": "ranks on this node; default: all GPUs",
+    "filter-rank R[,R]": "ranks on the console; default: 0",
+    "model NAME": "what is trained",
+    "task NAME": "what it is trained on",
+    "max-steps N": "updates of the model",
+    "trainer.optimizer.lr X": "learning rate",
+    "trainer.script FILE": "your own trainer, under torchrun",
+    "trainer.checkpoint.interval N": "steps between checkpoints",
+    "inference.gpus N": "GPUs of the inference server",
+    "wandb": "log to W&B",
+    "wandb.project NAME": "W&B project",
+    "log.level LEVEL": "DEBUG, INFO, WARNING …",
+    "max-restarts N": "new attempts after a failure",
+    "watchdog 10m": "fail when nothing happens for this long",
+    "nnodes N": "on N nodes; see --help trainer.torchrun",
+    "slurm": "submit it to Slurm",
+    "no-tmux": "no panes",
+    "detach": "leave it running without a terminal",
+    "clean": "replace the run in the output directory",
+    "dry-run": "print the plan, start nothing",
+}
+"""What people type, for the help of one screen."""
+
 
 def run_command(kind: str, run: Callable[..., int], help: str, options: Iterable[str]) -> Any:
     """A command with an option for each field of the kind's configuration, and some of RUN_OPTIONS."""
     more = [_flag(name, RUN_OPTIONS[name]) for name in options]
     model: type[RLConfig] | type[SFTConfig] = RLConfig if kind == "rl" else SFTConfig
-    return config_command(model, run, help, more)
+    return config_command(model, run, help, more, Brief(_EXAMPLES[kind], _OFTEN))
 
 
 def _flag(name: str, help: str) -> inspect.Parameter:

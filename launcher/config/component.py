@@ -5,7 +5,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from launcher.borders.values import MOST_STEPS
+from launcher.borders.values import MOST_RANKS, MOST_STEPS
 from launcher.config.base import Duration, Section, SmallInt
 from launcher.config.progress import ProgressPattern, headline
 from launcher.config.torchrun import TorchrunConfig
@@ -98,7 +98,7 @@ class TorchrunComponentConfig(ComponentConfig):
     nproc: SmallInt | None = Field(
         None,
         ge=1,
-        le=4096,
+        le=MOST_RANKS,
         description="ranks per node; default: one for each GPU that inference does not take, or 1 without GPUs",
     )
     torchrun: TorchrunConfig = Field(default_factory=TorchrunConfig)

@@ -5,8 +5,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from launcher.borders.values import MOST_COUNT, whole_number
+from launcher.borders.values import MOST_COUNT, MOST_PORT, whole_number
 from launcher.config.base import Directory, Section, SmallInt
+
+NOWHERE = "localhost:0"  # the default endpoint, useful on one node only
 
 
 def _ranks(value: Any) -> Any:
@@ -49,7 +51,7 @@ class TorchrunConfig(Section):
     node_rank: SmallInt | None = Field(None, ge=0, description="this node's rank, counted from 0")
     rdzv_backend: str | None = Field(None, description="rendezvous backend; default: c10d, or static for several nodes")
     rdzv_endpoint: str = Field(
-        "localhost:0", description="HOST:PORT of the rendezvous; HOST is node 0, and PORT + 1 must be free too"
+        NOWHERE, description="HOST:PORT of the rendezvous; HOST is node 0, and PORT + 1 must be free too"
     )
     rdzv_id: Annotated[str, AfterValidator(_identifier)] | None = Field(
         None, description="rendezvous id; default: the run's name and its attempt"
@@ -73,7 +75,7 @@ class TorchrunConfig(Section):
         None, description="words; a stderr line with one of them is also copied to a file"
     )
     master_addr: str | None = Field(None, description="address of node 0, for static rendezvous")
-    master_port: int | None = Field(None, ge=1, le=65535, description="port on node 0, for static rendezvous")
+    master_port: int | None = Field(None, ge=1, le=MOST_PORT, description="port on node 0, for static rendezvous")
     local_addr: str | None = Field(None, description="address of this node")
     logs_specs: str = Field("launch", description="entry point that lays out the per-rank files")
     numa_binding: Literal["node", "socket", "exclusive", "core-complex"] | None = Field(

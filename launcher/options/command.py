@@ -1,6 +1,7 @@
 """A Typer command that takes `@ FILE`, an option for each field of a model, and `-- ARGUMENTS`."""
 
 import inspect
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,12 +10,15 @@ from typing import Any, Generic, TypeVar
 import typer
 from typer.core import TyperCommand
 
+from launcher.borders.help_style import styled
 from launcher.config.base import Section
 from launcher.errors import UserError
 from launcher.options.fields import config_fields
 from launcher.options.flags import layer, signature
-from launcher.options.help import options_help
-from launcher.options.load import Layer, load, read_file
+from launcher.options.help import Brief, brief_help, options_help, section_help
+from launcher.options.layer import Layer
+from launcher.options.load import load, read_file
+from launcher.options.meant import meant_by_argument
 
 S = TypeVar("S", bound=Section)
 
@@ -71,8 +75,12 @@ class ConfigCommand(TyperCommand):
 
     model: type[Section]
     own: frozenset[str]
+    brief: Brief | None = None  # without one, the help lists all options
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if help := self._asked_help(ctx, args):
+            sys.stdout.write(styled(help))
+            ctx.exit()
         typed = split_arguments(args, section_names(self.model))
         ctx.obj = typed
         # Typer makes a pydantic adapter for every option it parses, 50 ms in all: give it only those that were typed.
@@ -80,9 +88,7 @@ class ConfigCommand(TyperCommand):
         ctx.meta[_GIVEN] = {parameter.name for parameter in given} | self.own
         stray = super().parse_args(ctx, typed.options)
         if stray:
-            raise UserError(
-                f"unexpected argument: {stray[0]}", "a file is given as @ FILE, the trainer's own arguments after --"
-            )
+            raise UserError(f"unexpected argument: {stray[0]}", meant_by_argument(stray[0]))
         return stray
 
     def get_params(self, ctx: Any) -> list[Any]:
@@ -91,10 +97,29 @@ class ConfigCommand(TyperCommand):
         given = ctx.meta.get(_GIVEN)
         return parameters if given is None else [each for each in parameters if each.name in given]
 
+    def _asked_help(self, ctx: Any, args: list[str]) -> str | None:
+        """The help that the command line asks for: `--help`, `--help SECTION` or `--help-all`."""
+        for word, following in zip(args, [*args[1:], ""], strict=False):
+            if word == "--":
+                return None
+            if word in ("--help-all", "--help_all"):
+                return self._head(ctx) + options_help(self.model, self._own_parameters())
+            if word in ("--help", "-h"):
+                section = following if following[:1] not in ("", "-", "@") else None
+                return section_help(self.model, section) if section else self.get_help(ctx) + "\n"
+        return None
+
+    def _head(self, ctx: Any) -> str:
+        usage = f"Usage: {ctx.command_path} [@ FILE]... [OPTIONS] [-- ARGUMENTS]"
+        return f"{usage}\n\n{inspect.cleandoc(self.help or '')}\n"
+
+    def _own_parameters(self) -> list[Any]:
+        return [each for each in self.params if each.name in self.own]
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        formatter.write(f"Usage: {ctx.command_path} [@ FILE]... [OPTIONS] [-- ARGUMENTS]\n\n")
-        formatter.write(inspect.cleandoc(self.help or "") + "\n")
-        formatter.write(options_help(self.model, [p for p in self.params if p.name in self.own]))
+        more = self._own_parameters()
+        short = self.brief and brief_help(self.brief, self.model, ctx.command_path, more)
+        formatter.write(self._head(ctx) + (short or options_help(self.model, more)))
 
 
 class RunRequest(Generic[S]):
@@ -128,7 +153,11 @@ def _literal(word: str) -> str:
 
 
 def config_command(
-    model: type[S], run: Callable[..., int], help: str, more: Iterable[inspect.Parameter] = ()
+    model: type[S],
+    run: Callable[..., int],
+    help: str,
+    more: Iterable[inspect.Parameter] = (),
+    brief: Brief | None = None,
 ) -> TyperCommand:
     """A command that calls `run(request, **more)` with what was typed; `more` are no fields of the model."""
     more = tuple(more)
@@ -150,5 +179,6 @@ def config_command(
     command = typer.main.get_command(app)
     assert isinstance(command, ConfigCommand)
     command.model = model
+    command.brief = brief
     command.own = frozenset(parameter.name for parameter in more)
     return command

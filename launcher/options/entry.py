@@ -9,6 +9,7 @@ from launcher.borders.screen import printable
 from launcher.config.base import Section
 from launcher.errors import UserError
 from launcher.options.command import RunRequest, config_command
+from launcher.options.meant import usage_message
 
 S = TypeVar("S", bound=Section)
 
@@ -31,7 +32,7 @@ def load_component(model: type[S], arguments: list[str]) -> S:
     try:
         command.main(arguments, prog_name=name, standalone_mode=False)
     except (UserError, TyperException) as error:
-        message = error.format_message() if isinstance(error, TyperException) else str(error)
+        message = usage_message(error) if isinstance(error, TyperException) else str(error)
         print(printable(f"{name}: {message}"), file=sys.stderr)
         sys.exit(2)
     if not loaded:

@@ -1,14 +1,53 @@
 """The help text of a configuration's options. It is made without rich: it starts fast, and no flag is cut off."""
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from launcher.config.base import Section
+from launcher.errors import UserError
 from launcher.options.fields import ConfigField, Form, config_fields
 from launcher.options.flags import negative, option_names
 
 WIDTH = 78  # columns
+_COLUMN = 39  # where the texts of the short help begin
+
+
+@dataclass(frozen=True)
+class Brief:
+    """What the short help shows: what people type, on one screen. Options that the model lacks are passed over."""
+
+    examples: Mapping[str, str]  # what to type -> what it does
+    options: Mapping[str, str]  # an option with its value, "nproc N" -> what it does
+
+
+def brief_help(brief: Brief, model: type[Section], path: str, more: Iterable[Any] = ()) -> str:
+    """The short help of the command `path`, such as "launch rl"; it ends with where the rest is."""
+    fields = list(config_fields(model))
+    there = {name for field in fields for each in option_names(field) for name in (each, negative(each))}
+    there |= {name.removeprefix("--") for parameter in more for name in parameter.opts}
+    lines = ["", "Examples:", *(_row(words, text) for words, text in brief.examples.items()), "", "Options:"]
+    lines += [_row(f"--{words}", text) for words, text in brief.options.items() if words.split()[0] in there]
+    sections = [section for section in by_section(fields) if section and "." not in section]
+    lines += ["", f"All {len(fields)} options: {path} --help-all", f"One section: {path} --help {sections[-1]}"]
+    return "\n".join([*lines, f"Sections: {', '.join(sections)}"]) + "\n"
+
+
+def _row(words: str, text: str) -> str:
+    return f"  {words:<{_COLUMN - 3}} {text}"
+
+
+def section_help(model: type[Section], section: str) -> str:
+    """The options of one section and of those inside it. Raises UserError if there is no such section."""
+    wanted = section.strip("[]-").replace("_", "-")
+    fields = [
+        field for field in config_fields(model) if field.option == wanted or field.option.startswith(f"{wanted}.")
+    ]
+    if not fields:
+        names = sorted({field.option.split(".")[0] for field in config_fields(model) if "." in field.option})
+        raise UserError(f"there is no section {section}", f"the sections are {', '.join(names)}")
+    return "\n".join([f"[{wanted}]", *(line for field in fields for line in _of_field(field))]) + "\n"
 
 
 def options_help(model: type[Section], more: Iterable[Any] = ()) -> str:
@@ -16,12 +55,16 @@ def options_help(model: type[Section], more: Iterable[Any] = ()) -> str:
     lines = ["", "Options:"]
     for parameter in more:
         lines += _entry(", ".join([*parameter.opts, *parameter.secondary_opts]), parameter.help or "")
-    lines += _entry("--help, -h", "show this and exit")
+    lines += _entry("--help, -h [SECTION]", "show this, or the options of one section, and exit")
     for section, fields in by_section(config_fields(model)).items():
         lines += ["", f"[{section}]"] if section else []
         for field in fields:
-            lines += _entry(usage(field), field.help + _default(field))
+            lines += _of_field(field)
     return "\n".join(lines) + "\n"
+
+
+def _of_field(field: ConfigField) -> list[str]:
+    return _entry(usage(field), field.help + _default(field))
 
 
 def by_section(fields: Iterable[ConfigField]) -> dict[str, list[ConfigField]]:

@@ -3,34 +3,22 @@
 import io
 import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from launcher.borders.files import read_bytes, read_named
 from launcher.config.base import Section, Switch, merge
 from launcher.errors import UserError
 from launcher.options.fields import section_type
-from launcher.options.flags import flag_of
+from launcher.options.layer import Layer, Values
+from launcher.options.messages import explain
 
 S = TypeVar("S", bound=Section)
-Values = dict[str, Any]
 
 DEEPEST = 50  # nested tables; the configuration has six
-
-
-@dataclass(frozen=True)
-class Layer:
-    """Nested values and where they come from: a file, or the command line (None)."""
-
-    values: Values
-    file: Path | None = None
-    section: tuple[str, ...] = ()  # the section that the file was read into
-    text: str = field(default="", repr=False)  # of the file; kept, since a pipe can be read only once
 
 
 def read_file(path: Path, section: str | None = None) -> Layer:
@@ -88,7 +76,7 @@ def load(model: type[S], layers: Sequence[Layer]) -> S:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        messages = [_explain(model, details, layers) for details in error.errors()]
+        messages = [explain(model, details, layers) for details in error.errors()]
         raise UserError("\n".join(dict.fromkeys(messages))) from None
 
 
@@ -117,95 +105,3 @@ def _is_wanted(value: Any) -> bool:
     if isinstance(value, dict):
         return not value or any(_is_wanted(inner) for inner in value.values())
     return value is not False
-
-
-# --- messages ---------------------------------------------------------------------------------------------------------
-
-
-def _explain(model: type[Section], details: ErrorDetails, layers: Sequence[Layer]) -> str:
-    path = tuple(part for part in details["loc"] if part != "[key]")  # pydantic's word for a free name
-    written = _written(path, layers)
-    if details["type"] == "extra_forbidden":
-        return f"{_place(path, written)}: there is no such field{_nearest(model, path)}{_hint(written)}"
-    text = details["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    if details["type"] == "missing":
-        return f"{_dotted(path)} is missing"
-    if written is None:
-        return text
-    shown = "" if isinstance(details["input"], (dict, Section)) else f" = {details['input']!r}"
-    if written.file is None:
-        typed = f" {details['input']}" if shown else ""
-        return f"{flag_of(path)}{typed}: {text}"
-    return f"{_place(path, written)}{shown}: {text}"
-
-
-def _place(path: tuple[str | int, ...], layer: Layer | None) -> str:
-    if layer is None or layer.file is None:
-        return flag_of(path)
-    return f"{layer.file}:{_line(layer.text, path[len(layer.section) :])}: {_dotted(path)}"
-
-
-def _hint(layer: Layer | None) -> str:
-    if layer is None or not layer.section:
-        return ""
-    option = flag_of(layer.section)
-    return f"\n  {option} @ FILE reads a file into that section; for one of the whole run, write @ FILE before {option}"
-
-
-def _dotted(path: tuple[str | int, ...]) -> str:
-    return ".".join(str(part) for part in path)
-
-
-def _written(path: tuple[str | int, ...], layers: Sequence[Layer]) -> Layer | None:
-    """The last layer that sets the value at `path`, or the table that it is missing from."""
-    for layer in reversed(layers):
-        value: Any = layer.values
-        for part in path:
-            value = _inside(value, part)
-        if value is not None and path:
-            return layer
-    return None
-
-
-def _inside(value: Any, part: str | int) -> Any:
-    if isinstance(value, dict):
-        return value.get(part, value.get(str(part).replace("_", "-")))
-    return value if isinstance(part, int) or isinstance(value, (str, bool)) else None
-
-
-def _nearest(model: type[Section], path: tuple[str | int, ...]) -> str:
-    section: type[Section] | None = model
-    for part in path[:-1]:
-        info = section.model_fields.get(str(part)) if section else None
-        section = section_type(info) if info else None
-    if section is None:
-        return ""
-    names = [info.alias or name for name, info in section.model_fields.items()]
-    close = get_close_matches(str(path[-1]), names, n=3, cutoff=0.5)
-    return f"; did you mean {' or '.join(close)}?" if close else f"; there are {', '.join(names)}"
-
-
-def _line(text: str, path: tuple[str | int, ...]) -> int:
-    """The line of `path` in the file. tomllib does not tell it, so look for the key below its table."""
-    wanted = [str(part) for part in path if not isinstance(part, int)]
-    table: list[str] = []
-    best = (0, 1)  # (how much of the path was found, on which line)
-    for number, line in enumerate(text.splitlines(), start=1):
-        stripped = line.strip()
-        if stripped.startswith("["):
-            table = _keys(stripped.strip("[] "))
-            here = table
-        elif "=" in stripped and not stripped.startswith("#"):
-            here = table + _keys(stripped.split("=", 1)[0])
-        else:
-            continue
-        common = next(
-            (i for i, (a, b) in enumerate(zip(here, wanted, strict=False)) if a != b), min(len(here), len(wanted))
-        )
-        if common == len(here) or common == len(wanted):
-            best = max(best, (common, number), key=lambda found: found[0])
-    return best[1]
-
-
-def _keys(text: str) -> list[str]:
-    return [part.strip().strip("\"'").replace("-", "_") for part in text.split(".")]

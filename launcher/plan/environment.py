@@ -1,4 +1,4 @@
-"""What a child's environment has more, and less, than ours."""
+"""The environment of a component: variables that are added to ours, and variables that are removed."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,12 +9,12 @@ from launcher.plan.spec import Machine, ProcessSpec
 from launcher.rundir import RunDir
 
 CONFUSING = ("RANK", "WORLD_SIZE", "LOCAL_", "GROUP_", "ROLE_", "MASTER_", "TORCHELASTIC_", "PET_", "LAUNCH_")
-"""Names, and beginnings of names, of variables that another launcher's job left behind and that confuse a child."""
+"""Variables, or prefixes of them, that another launcher may have set and that would mislead a component."""
 
 
 def strays(variables: frozenset[str]) -> tuple[str, ...]:
     """The variables that no child inherits."""
-    kept = {INFERENCE_TOKEN}  # of a server that runs elsewhere
+    kept = {INFERENCE_TOKEN}  # for a server that runs elsewhere
     found = [name for name in variables - kept if any(_matches(name, pattern) for pattern in CONFUSING)]
     return tuple(sorted(found))
 
@@ -26,7 +26,7 @@ def _matches(name: str, pattern: str) -> bool:
 def additions(
     component: str, config: RunConfig, machine: Machine, run: RunDir, gpus: tuple[str, ...]
 ) -> dict[str, str]:
-    """What every child is told: where it belongs, and its GPUs where the machine has any."""
+    """Variables that every component gets: its name, its run, and its GPUs if the machine has any."""
     env = {
         "PYTHONUNBUFFERED": "1",
         "LAUNCH_COMPONENT": component,
@@ -44,9 +44,9 @@ def additions(
 
 
 def flight_recorder(machine: Machine, run: RunDir) -> dict[str, str]:
-    """Has torch remember each rank's newest collectives and, where there are GPUs, write them down when NCCL times out.
+    """Makes torch record each rank's newest collectives and, with GPUs, write them to files when NCCL times out.
 
-    Whatever of it the user has set already stays as it is.
+    Variables that the user has set are left as they are.
     """
     env = {"TORCH_FR_BUFFER_SIZE": "2000"}
     if machine.gpus:
@@ -57,12 +57,12 @@ def flight_recorder(machine: Machine, run: RunDir) -> dict[str, str]:
 
 
 def own_python(machine: Machine, python: str, own: Mapping[str, str]) -> dict[str, str]:
-    """The programs of a component's own Python come first on its PATH; `own` are the user's settings, which win."""
+    """Puts the programs of a component's own Python first on its PATH, unless the user has set it in `own`."""
     return {"PATH": _joined(str(Path(python).parent), machine.search_paths.get("PATH"))} if "PATH" not in own else {}
 
 
 def foreign_torchrun(machine: Machine, own: Mapping[str, str]) -> dict[str, str]:
-    """How a torchrun that lacks our package finds our layout of its logs, and what its ranks find in place of that."""
+    """Lets a torchrun without our package import our log layout. Its ranks get their old PYTHONPATH back."""
     given = own.get("PYTHONPATH", machine.search_paths.get("PYTHONPATH", ""))
     return {"PYTHONPATH": _joined(str(machine.torchrun_logs), given), "LAUNCH_PYTHONPATH": given}
 
@@ -72,7 +72,7 @@ def _joined(first: str, rest: str | None) -> str:
 
 
 def threads(machine: Machine, processes: int) -> dict[str, str]:
-    """An even share of the cores for each computing process, unless the user has said otherwise."""
+    """An equal share of the cores for each computing process, unless the user has set OMP_NUM_THREADS."""
     if "OMP_NUM_THREADS" in machine.variables:
         return {}
     return {"OMP_NUM_THREADS": str(max(1, machine.cpus // processes))}

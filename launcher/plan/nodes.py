@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from launcher.borders.values import MOST_PORT, whole_number
 from launcher.config.run import RLConfig, SFTConfig
+from launcher.config.torchrun import NOWHERE
 from launcher.errors import UserError
 
 Config = SFTConfig | RLConfig
 TORCHRUN_PORT = 29500  # torchrun's default port of an endpoint
-NOWHERE = "localhost:0"  # the default endpoint, useful on one node only
 
 
 @dataclass(frozen=True)

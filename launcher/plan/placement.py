@@ -44,7 +44,8 @@ def place(gpus: tuple[str, ...], nproc: int | None, server: Server | None, servi
     placed = []
     for name, count in services.items():
         if count > len(left):
-            raise UserError(f"services.{name}.gpus = {count}: {_left(left)} of {_count(gpus)}", "lower --nproc")
+            what = f"services.{name}.gpus = {count}, and the others leave {len(left)} of {_count(gpus)}"
+            raise UserError(what, "lower --nproc")
         placed.append((name, left[:count]))
         left = left[count:]
     return Placement(ranks, gpus[:ranks], inference, tuple(placed), notes)
@@ -60,7 +61,7 @@ def _place_server(
         return left[: server.gpus], left[server.gpus :], ()
     if not (server.is_reference or server.may_share):
         raise UserError(
-            f"inference.gpus = {server.gpus}, and the trainer leaves {len(left)} of {len(gpus)}",
+            f"inference.gpus = {server.gpus}, and the trainer leaves {len(left)} of {_count(gpus)}",
             "lower --nproc, or let it use the trainer's GPUs with --inference.share-gpus",
         )
     shared = gpus[-min(server.gpus, len(gpus)) :]
@@ -73,7 +74,3 @@ def _are(gpus: tuple[str, ...]) -> str:
 
 def _count(gpus: tuple[str, ...]) -> str:
     return plural(len(gpus), "GPU")
-
-
-def _left(left: tuple[str, ...]) -> str:
-    return f"{len(left)} left" if len(left) != 1 else "1 is left"

@@ -68,6 +68,7 @@ class Ranks:
     console_is_empty: bool = False  # redirected, not teed: the output is only in the ranks' files
     first: int = 0  # the global rank of local rank 0
     role: str = "trainer"  # torchrun's prefix of a line: the role, then the rank
+    in_files: tuple[int, ...] = ()  # local ranks whose stdout torchrun writes to the files below `directory`
 
 
 @dataclass(frozen=True)

@@ -64,14 +64,19 @@ def plan_ranks(config: TorchrunConfig, nproc: int, log_dir: Path, rendezvous: st
             _check_rank(f"--{flag} {getattr(config, flag)}", rank, nproc)
     shown = config.local_ranks_filter or tuple(range(nproc))
     hidden = all(_streams(config.tee, rank) == 0 and _streams(config.redirects, rank) == 3 for rank in shown)
-    return Ranks(nproc, shown, log_dir / rendezvous, config.max_restarts, hidden, node * nproc, config.role)
+    in_files = tuple(rank for rank in range(nproc) if _file(config, rank) == "stdout.log")
+    return Ranks(nproc, shown, log_dir / rendezvous, config.max_restarts, hidden, node * nproc, config.role, in_files)
 
 
 def redirected(config: TorchrunConfig, ranks: Ranks, rank: int) -> Path | None:
     """The file with the rank's output, or at least its stderr. None if torchrun writes none."""
-    streams = _streams(config.redirects, rank) | _streams(config.tee, rank)
-    name = {0: None, 2: "stderr.log"}.get(streams, "stdout.log")
+    name = _file(config, rank)
     return ranks.directory / "attempt_0" / str(rank) / name if name else None
+
+
+def _file(config: TorchrunConfig, rank: int) -> str | None:
+    streams = _streams(config.redirects, rank) | _streams(config.tee, rank)
+    return {0: None, 2: "stderr.log"}.get(streams, "stdout.log")
 
 
 def _check_rank(typed: str, rank: int, nproc: int) -> None:

@@ -25,15 +25,15 @@ class Guard:
 def split(root: Path) -> Guard:
     """Fork guard, watcher and supervisor for the run in this directory. Returns in the supervisor only.
 
-    The calling process becomes the guard and never returns. From now on its signals stay blocked. So a signal before
-    the supervisor listens is not lost, and a signal after the run's end changes nothing.
+    The calling process becomes the guard and does not return. Its signals stay blocked from now on: a signal that comes
+    before the supervisor listens is kept, and one that comes after the run's end is ignored.
 
-    Start nothing after this that must outlive the run, such as a tmux server: all descendants are killed. Raises
-    OSError.
+    Do not start anything after this that must outlive the run, such as a tmux server: all descendants are killed.
+    Raises OSError.
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # some parents ignore it; then no child could be waited for
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # some parents ignore it, and then waiting for a child fails
     become_subreaper()
     signal.pthread_sigmask(signal.SIG_BLOCK, WAITED_FOR)
     life = os.pidfd_open(os.getpid())

@@ -52,9 +52,8 @@ class _Inspector:
         self._usage = measure(_groups(state) if is_local(state) else {})
 
     def inspect(self) -> Inspection:
-        launchers = {"supervisor": self._run.supervisor, "watcher": self._run.watcher, "guard": self._run.guard}
         return Inspection(
-            tuple(ProcessStatus(name, *self._look(process)) for name, process in launchers.items()),
+            tuple(ProcessStatus(name, *self._look(process)) for name, process in self._run.own_processes().items()),
             tuple(map(self._component, self._run.processes)),
         )
 
@@ -90,9 +89,7 @@ class _Inspector:
 
 def _groups(state: RunState) -> dict[int, list[int]]:
     """The pids to measure together, by main pid: for components and ranks with their descendants."""
-    launchers = [state.supervisor, state.watcher, state.guard]
-    others = [process.process for process in state.processes]
-    others += [rank.process for process in state.processes for rank in process.ranks]
-    groups = {process.pid: [process.pid] for process in launchers if process and is_alive_here(state, process)}
-    living = {process.pid for process in others if process and is_alive_here(state, process)}
+    launchers = filter(None, state.own_processes().values())
+    groups = {process.pid: [process.pid] for process in launchers if is_alive_here(state, process)}
+    living = {process.pid for process in state.component_processes().values() if is_alive_here(state, process)}
     return groups | {pid: with_descendants(pid) for pid in living}

@@ -73,8 +73,5 @@ def last_seen(run: RunDir) -> float:
 
 def living_processes(state: RunState) -> dict[str, ProcessId]:
     """The run's processes that are alive on this host, by name: "guard", "trainer", "trainer rank 0"…"""
-    known = {"guard": state.guard, "watcher": state.watcher, "supervisor": state.supervisor}
-    for process in state.processes:
-        known[process.name] = process.process
-        known |= {f"{process.name} rank {rank.rank}": rank.process for rank in process.ranks}
+    known = state.own_processes() | state.component_processes()
     return {name: found for name, found in known.items() if found and is_alive_here(state, found)}

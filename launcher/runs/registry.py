@@ -31,7 +31,7 @@ def register(root: Path, name: str) -> None:
     link = directory / f"{key_of(root)}-{name}"
     with suppress(OSError):
         directory.mkdir(parents=True, exist_ok=True)
-        for other in directory.glob(f"{key_of(root)}*"):  # what this directory held before
+        for other in directory.glob(f"{key_of(root)}*"):  # an earlier run in this directory
             if other != link and other.is_symlink():
                 other.unlink()
         if not link.is_symlink():
@@ -39,7 +39,7 @@ def register(root: Path, name: str) -> None:
 
 
 def project_runs() -> list[Path]:
-    """The directories of the runs below ./outputs, and of the run around the working directory."""
+    """The directories of the runs below ./outputs, and of the run that the working directory belongs to."""
     outputs = Path("outputs").resolve()
     found = {path.resolve() for path in _inside(outputs) if recorded(path)}
     found |= set(_there(entry for entry in _registered() if entry.root.is_relative_to(outputs)))
@@ -71,7 +71,7 @@ def call_name(root: Path, name: str) -> str:
 
 
 def recorded(root: Path) -> RunDir | None:
-    """The run in this directory as node 0 sees it, or else as the first node there sees it. None without a run."""
+    """The run in this directory: node 0's view, or else that of the lowest node. None if there is no run."""
     run = RunDir(root)
     if os.path.exists(run.state):  # noqa: PTH110 (Path.exists raises without permission)
         return run
@@ -80,7 +80,7 @@ def recorded(root: Path) -> RunDir | None:
 
 
 def nodes_there(run: RunDir) -> list[int]:
-    """The nodes with files in the directory, whatever run.json says about their number."""
+    """The nodes that have files in the directory, whatever number of nodes run.json names."""
     names = [path.name for path in islice(_inside(run.all_nodes), MOST_NODES)]
     return [0, *sorted(int(name.removeprefix("node_")) for name in names if re.fullmatch(r"node_[1-9]\d{0,5}", name))]
 
@@ -92,7 +92,7 @@ def _inside(directory: Path) -> Iterator[Path]:
 
 
 def _run_around(directory: Path) -> Path | None:
-    """The run whose directory, or folder in it, this is."""
+    """The run that has this directory, as its own or as one of its folders."""
     if recorded(directory):
         return directory
     parents = (root for root in directory.parents if recorded(root))
@@ -151,11 +151,11 @@ def _name(root: Path) -> str:
 
 
 def key_of(root: Path) -> str:
-    """A run's directory as one short word, for places where a path is impossible."""
+    """A short word for a run's directory, for names that cannot contain a path."""
     return hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
 
 
 def _directory() -> Path | None:
-    """None for a user without a home, as in a container. They must name other runs by directory."""
+    """None for a user without a home, as in a container: they have to name runs by directory."""
     state = in_home(os.environ.get("XDG_STATE_HOME") or "~/.local/state")
     return state / "launch" / "runs" if state else None

@@ -31,7 +31,7 @@ from launcher.borders.values import (
 )
 from launcher.errors import UserError
 from launcher.machine.provenance import Provenance
-from launcher.plan.spec import ForeignRun, Plan, ProcessSpec
+from launcher.plan.spec import ForeignRun, Plan, ProcessSpec, Ranks
 from launcher.processes.identity import ProcessId, boot_id
 from launcher.rundir import RunDir
 from launcher.runs.registry import nodes_there, recorded
@@ -45,6 +45,7 @@ TROUBLE = 300  # characters of the reason why run.json cannot be read
 Panes = Annotated[tuple[LocalPath, ...], Field(max_length=MOST_RANKS), FailFast()]
 Names = Annotated[tuple[Name, ...], Field(max_length=MOST_PROCESSES), FailFast()]
 Labels = Annotated[tuple[Label, ...], Field(max_length=MOST_PROCESSES), FailFast()]
+LocalRanks = Annotated[tuple[Count, ...], Field(max_length=MOST_RANKS), FailFast()]
 ForeignRuns = Annotated[list[ForeignRun], Field(max_length=MOST_PROCESSES)]
 State = Literal["queued", "starting", "running", "stopping", "finished", "failed", "stopped"]
 
@@ -61,6 +62,15 @@ class RankState(_Record):
     ended_by: Ender | None = None  # None: it ended by itself, or still runs
 
 
+class TorchrunState(_Record):
+    """Where the lines of torchrun's ranks are. Ranks are local here."""
+
+    directory: LocalPath  # <log-dir>/<rdzv_id>, with attempt_<restart>/<rank>/{stdout,stderr}.log
+    role: Label  # the prefix of a rank's lines in the component's log
+    shown: LocalRanks  # those whose lines are there
+    in_files: LocalRanks  # those whose stdout is in the files
+
+
 class ProcessState(_Record):
     name: Name
     log: LocalPath
@@ -73,6 +83,7 @@ class ProcessState(_Record):
     ready_after: Seconds | None = None  # None if it is not ready or has no check
     exit_code: ExitCode | None = None
     ended_by: Ender | None = None
+    torchrun: TorchrunState | None = None  # None: it is not started by torchrun
     ranks: Annotated[list[RankState], Field(max_length=MOST_RANKS)] = []
 
 
@@ -151,6 +162,17 @@ class RunState(_Record):
 
     def process(self, name: str) -> ProcessState:
         return next(process for process in self.processes if process.name == name)
+
+    def own_processes(self) -> dict[str, ProcessId | None]:
+        """launch's own processes, by name."""
+        return {"supervisor": self.supervisor, "watcher": self.watcher, "guard": self.guard}
+
+    def component_processes(self) -> dict[str, ProcessId]:
+        """The processes of components and ranks that have been started, by name: "trainer", "trainer rank 0"…"""
+        found = {process.name: process.process for process in self.processes}
+        for process in self.processes:
+            found |= {f"{process.name} rank {rank.rank}": rank.process for rank in process.ranks}
+        return {name: process for name, process in found.items() if process}
 
 
 def read_state(run: RunDir) -> RunState | None:
@@ -258,5 +280,10 @@ def _process_state(spec: ProcessSpec, run: RunDir) -> ProcessState:
         gpus=spec.gpus,
         after=spec.after,
         has_ready_check=spec.ready is not None,
+        torchrun=torchrun_state(spec.ranks) if spec.ranks else None,
         ranks=ranks,
     )
+
+
+def torchrun_state(ranks: Ranks) -> TorchrunState:
+    return TorchrunState(directory=ranks.directory, role=ranks.role, shown=ranks.shown, in_files=ranks.in_files)

@@ -67,9 +67,11 @@ def _recorded(state: RunState | None) -> dict[int, Survivor]:
     """The components and ranks in run.json, by pid. Empty if run.json is from another boot or host."""
     if state is None or state.boot_id != boot_id():
         return {}
-    known = [(process.name, process.process) for process in state.processes]
-    known += [(f"{each.name} rank {rank.rank}", rank.process) for each in state.processes for rank in each.ranks]
-    return {process.pid: Survivor(process, name) for name, process in known if process and process.start_time}
+    return {
+        process.pid: Survivor(process, name)
+        for name, process in state.component_processes().items()
+        if process.start_time
+    }
 
 
 def _look(pid: int, run: RunDir, recorded: dict[int, Survivor]) -> Survivor | None:

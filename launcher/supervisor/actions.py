@@ -120,4 +120,4 @@ Action = (
     | End
 )
 Listener = Callable[[Event | Action], None]
-"""Hears everything: first the event, then each action that follows from it."""
+"""Hears everything: first the event, then each action that follows from it, once it is carried out."""

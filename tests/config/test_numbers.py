@@ -84,7 +84,8 @@ def test_numbers_within_a_text_have_bounds_too(options: tuple[str, ...]) -> None
 
 
 def test_a_number_of_a_file_that_is_none_is_refused() -> None:
-    from launcher.options.load import Layer, load
+    from launcher.options.layer import Layer
+    from launcher.options.load import load
 
     for values in (
         {"grace": float("inf")},

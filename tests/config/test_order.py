@@ -5,7 +5,8 @@ import pytest
 from launcher.config.order import check_order
 from launcher.config.run import SFTConfig
 from launcher.errors import UserError
-from launcher.options.load import Layer, load
+from launcher.options.layer import Layer
+from launcher.options.load import load
 from tests.plans import rl
 
 

@@ -14,7 +14,8 @@ from launcher.config.toml import to_toml
 from launcher.config.training import RLTrainerConfig
 from launcher.options.fields import ConfigField, Form, config_fields
 from launcher.options.flags import option_names
-from launcher.options.load import Layer, load
+from launcher.options.layer import Layer
+from launcher.options.load import load
 from tests.plans import component, machine, plan_of, rl, sft, typed
 
 ELSEWHERE = ("--no-inference", "--orchestrator.inference-url", "http://gpu7:8000")

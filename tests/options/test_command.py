@@ -241,7 +241,7 @@ def test_an_unknown_option_names_the_nearest(arguments: tuple[str, ...], expecte
         (("@",), "@ must be followed by a file, as in: @ configs/rl.toml"),
         (("--nproc",), "requires an argument"),
         (("--wandb=yes",), "does not take a value"),
-        (("a.toml",), "unexpected argument: a.toml\n  a file is given as @ FILE"),
+        (("a.toml",), "unexpected argument: a.toml\n  did you mean @ a.toml? A file is given as @ FILE"),
         (("@", "missing.toml"), "missing.toml: there is no such file"),
     ],
 )

@@ -45,7 +45,7 @@ def test_its_help_is_complete_and_starts_nothing(module: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("--batch-siez", "1"), "python -m by_hand: No such option: --batch-siez"),
+        (("--batch-siez", "1"), "python -m by_hand: there is no option --batch-siez"),
         (("--batch-size", "0"), "python -m by_hand: --batch-size 0: must be greater than or equal to 1"),
         (("@", "no.toml"), "python -m by_hand: no.toml: there is no such file"),
     ],

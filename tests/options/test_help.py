@@ -4,12 +4,16 @@ import re
 
 import pytest
 
+from launcher import cli
+from launcher.borders.help_style import styled
+from launcher.commands.run_command import _EXAMPLES, _OFTEN
 from launcher.config.base import Section
 from launcher.config.run import RLConfig
 from launcher.options.fields import config_fields
 from launcher.options.flags import option_names
 from launcher.options.help import default_text, options_help, usage
 from tests.options.test_fields import each_model, found
+from tests.plans import rl, sft
 
 NARROW = 80
 
@@ -58,3 +62,61 @@ def test_a_default_is_shown_as_a_person_would_write_it(option: str, text: str) -
 def test_what_is_often_typed_comes_before_the_sections() -> None:
     often = options_help(RLConfig).split("\n[", maxsplit=1)[0]
     assert {"nproc", "filter-rank", "log-dir", "redirects", "tee", "name", "output-dir"} <= names_in(often)
+
+
+# --- on one screen ----------------------------------------------------------------------------------------------------
+
+
+def help_of(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert cli._exit_code(list(arguments)) in (0, None)
+    return capfd.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["rl", "sft"])
+def test_the_help_is_one_screen_with_five_examples_and_where_the_rest_is(
+    kind: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lines = help_of(capfd, kind, "--help").splitlines()
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= NARROW
+    assert sum(line.startswith(f"  launch {kind} ") for line in lines) == 5
+    assert any(line.endswith(f"launch {kind} --help-all") for line in lines)
+    assert help_of(capfd, kind, "--help-all").count("\n") > 200
+
+
+def test_what_the_short_help_shows_exists() -> None:
+    """`model` and `task` are options of the workload's, which are passed over where it has none."""
+    names = {name for field in config_fields(RLConfig) for name in option_names(field)} | {"dry-run", "detach", "clean"}
+    assert {words.split()[0].removeprefix("no-") for words in _OFTEN} - names <= {"model", "task"}
+
+
+@pytest.mark.parametrize("kind", ["rl", "sft"])
+def test_every_example_is_a_command_line_that_is_understood(kind: str) -> None:
+    for example in _EXAMPLES[kind]:
+        arguments = [word for word in example.split()[2:] if word not in ("--dry-run", "--detach")]
+        assert (rl if kind == "rl" else sft)(*arguments)
+
+
+def test_the_help_of_a_section_has_its_options_and_no_others(capfd: pytest.CaptureFixture[str]) -> None:
+    names = names_in(help_of(capfd, "rl", "--help", "wandb"))
+    assert {"wandb", "wandb.project", "wandb.log-extras.interval"} <= names
+    assert all(name.removeprefix("no-").split(".")[0] == "wandb" for name in names)
+
+
+def test_a_section_that_does_not_exist_is_answered_with_those_that_do(capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli._exit_code(["sft", "--help", "wanbd"]) == 2
+    assert "the sections are log, slurm, task, tmux, trainer, wandb" in capfd.readouterr().err
+
+
+def test_colours_are_for_terminals_that_may_have_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    text = "Options:\n  --name, -n NAME   the name\n  status   the runs\n"
+    assert styled(text) == (
+        "\x1b[1mOptions:\x1b[0m\n  \x1b[36m--name, -n\x1b[0m NAME   the name\n  \x1b[36mstatus\x1b[0m   the runs\n"
+    )
+    for name, value in (("NO_COLOR", "1"), ("TERM", "dumb")):
+        with monkeypatch.context() as user:
+            user.setenv(name, value)
+            assert styled(text) == text

@@ -1,14 +1,19 @@
 """From files and options to one configuration, and what is said when they make none."""
 
 import os
+import re
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from launcher.config.run import RLConfig, SFTConfig
+from launcher.config.run import RLConfig, RunConfig, SFTConfig
 from launcher.errors import UserError
-from launcher.options.load import Layer, load, read_file, switch_sections
+from launcher.options.fields import config_fields
+from launcher.options.layer import Layer
+from launcher.options.load import load, read_file, switch_sections
 from tests.plans import rl, sft
 
 
@@ -100,10 +105,10 @@ def test_switching_is_spelled_out_for_sections_within_sections() -> None:
             "request.toml:4: trainer.wandb.log_extras.intervall: there is no such field; did you mean interval?",
         ),
         ("[log]\nxyzzy = 1\n", "request.toml:2: log.xyzzy: there is no such field; there are level, json"),
-        ("max_steps = 'many'\n", "request.toml:1: max_steps = 'many': must be a valid integer"),
+        ("max_steps = 'many'\n", "request.toml:1: max_steps = 'many': must be a whole number"),
         ("[trainer]\nnproc = 0\n", "request.toml:2: trainer.nproc = 0: must be greater than or equal to 1"),
-        ("trainer = 3\n", "request.toml:1: trainer = 3: must be a valid dictionary"),
-        ("# nproc\n[trainer]\nargs = 'x'\n", "request.toml:3: trainer.args = 'x': must be a valid tuple"),
+        ("trainer = 3\n", "request.toml:1: trainer = 3: must be a table: [trainer], and its fields below that line"),
+        ("# nproc\n[trainer]\nargs = 'x'\n", "request.toml:3: trainer.args = 'x': must be a list, such as [\"x\"]"),
         ("grace = 'soon'\n", "request.toml:1: grace = 'soon': not a duration; write 30s, 10m"),
         ("[services.r]\ncwd = 'x'\n", "services.r.command is missing"),
         ("[services.r]\ncommand = ['x']\ngpu = 1\n", "request.toml:3: services.r.gpu: there is no such field"),
@@ -145,8 +150,8 @@ def test_a_file_of_a_section_keeps_its_own_line_numbers_and_points_to_the_whole_
     ("arguments", "expected"),
     [
         (("--nproc", "0"), "--nproc 0: must be greater than or equal to 1"),
-        (("--trainer.nproc", "x"), "--nproc x: must be a valid integer"),
-        (("--filter-rank", "a"), "--filter-rank a: must be a valid integer"),
+        (("--trainer.nproc", "x"), "--nproc x: must be a whole number"),
+        (("--filter-rank", "a"), "--filter-rank a: must be a whole number"),
         (("--wandb.mode", "loud"), "--wandb.mode loud: must be 'online', 'offline' or 'disabled'"),
         (("--on-hangup", "x"), "--on-hangup x: must be 'continue' or 'stop'"),
         (("--log.level", "LOUD"), "--log.level LOUD: must be 'TRACE'"),
@@ -219,3 +224,33 @@ def test_a_pipe_is_read_once_and_its_lines_are_still_named(tmp_path: Path) -> No
 def test_a_file_without_an_end_is_refused() -> None:
     with pytest.raises(UserError, match="/dev/zero: cannot be read: is longer than"):
         read_file(Path("/dev/zero"))
+
+
+# --- no words of pydantic's -------------------------------------------------------------------------------------------
+
+PYDANTICS = re.compile(
+    r"Input|instance of|unable to parse|valid (tuple|dict|integer|number|boolean|string|list)|dictionary"
+)
+WRONG = ("x\ty", -1.5, True, ["x", 1], {"x": 1}, float("nan"), 10**400, "", b"x")
+
+
+@pytest.mark.parametrize("model", [RLConfig, SFTConfig])
+def test_no_field_answers_in_words_of_pydantics(model: type[RunConfig]) -> None:
+    said: set[str] = set()
+    for field in config_fields(model):
+        for wrong in WRONG:
+            values: object = wrong
+            for key in reversed(field.path):
+                values = {key: values}
+            with suppress_to(said):
+                load(model, [Layer(values, Path("request.toml"))])  # type: ignore[arg-type]
+    assert len(said) > 100
+    assert [text for text in said if PYDANTICS.search(text)] == []
+
+
+@contextmanager
+def suppress_to(said: set[str]) -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        said.add(str(error))

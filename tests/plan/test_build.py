@@ -11,7 +11,8 @@ from launcher.config.run import RLConfig, SFTConfig
 from launcher.config.serving import InferenceConfig
 from launcher.config.training import RLTrainerConfig, SFTTrainerConfig
 from launcher.errors import UserError
-from launcher.options.load import Layer, load
+from launcher.options.layer import Layer
+from launcher.options.load import load
 from launcher.plan.spec import Machine, Plan, Role
 from tests.plans import component, machine, plan_of, rl, sft
 

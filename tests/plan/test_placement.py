@@ -64,7 +64,7 @@ def test_sharing_is_said_with_the_gpus_it_concerns() -> None:
 
 
 def test_foreign_inference_does_not_share_unless_it_says_so() -> None:
-    with pytest.raises(UserError, match=r"inference.gpus = 1, and the trainer leaves 0 of 1") as caught:
+    with pytest.raises(UserError, match=r"inference.gpus = 1, and the trainer leaves 0 of 1 GPU") as caught:
         placed(1, None, FOREIGN)
     assert "--inference.share-gpus" in str(caught.value.hint)
 
@@ -88,7 +88,7 @@ def test_a_service_without_gpus_gets_none() -> None:
 
 
 def test_a_service_for_which_nothing_is_left_is_refused() -> None:
-    with pytest.raises(UserError, match=r"services.reward.gpus = 2: 1 is left of 4 GPUs"):
+    with pytest.raises(UserError, match=r"services.reward.gpus = 2, and the others leave 1 of 4 GPUs"):
         placed(4, 3, None, reward=2)
 
 

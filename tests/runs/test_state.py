@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,19 @@ def test_each_event_that_changes_the_state_is_on_disk_at_once(file: StateFile) -
 
     state = after(file, RankExited("trainer", 1, -9), Exited("trainer", 1))
     assert (state.processes[0].exit_code, state.processes[0].ranks[1].exit_code) == (1, -9)
+
+
+def test_changes_that_are_written_later_are_one_write(file: StateFile) -> None:
+    file.write()
+    due: list[Callable[[], None]] = []
+    tell = StateListener(file, due.append)
+    tell(Started("trainer", os.getpid()))
+    tell(Ready("inference", 1.5))
+    assert (len(due), stored(file).processes[0].process) == (1, None)
+    due[0]()
+    assert stored(file) == file.state
+    tell(Exited("trainer", 1))
+    assert len(due) == 2
 
 
 def test_a_process_that_is_started_again_has_not_ended_any_more(file: StateFile) -> None:

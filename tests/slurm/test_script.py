@@ -60,7 +60,7 @@ def test_bash_and_shellcheck_find_nothing_wrong(name: str) -> None:
 def test_names_that_want_to_be_commands_stay_names() -> None:
     text = script(sft("--slurm"), f"/runs/{NASTY}", f"/cwd/{NASTY}")
     bash(text)
-    assignments = [text[text.index("run=") : text.index("\n# This script")], 'printf "%s" "$run"']
+    assignments = [text[text.index("run=") : text.index("\n# The output of this script")], 'printf "%s" "$run"']
     done = subprocess.run(["bash", "-c", "\n".join(assignments)], capture_output=True, text=True)
     assert done.stdout == f"/runs/{NASTY}"
     directives = [line for line in text.splitlines() if line.startswith("#SBATCH")]

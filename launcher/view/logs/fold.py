@@ -5,25 +5,20 @@ log the same, only one line in 64 has to be sorted.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from launcher.view.logs.likeness import WINDOW, Likeness
 from launcher.view.logs.read_fold import LARGEST_HELD, ReadFold
 
-SETTLED = 0.8  # seconds; while following, what is as old is given out together with what is as old as WINDOW
+SETTLED = 0.8  # seconds; while following, an entry of this age is given out as soon as one of the age WINDOW is
 
 
 class Fold:
-    """Entries that have been read and not given out yet; for the arguments see `Likeness`."""
+    """Entries that have been read and not given out yet."""
 
-    def __init__(
-        self,
-        label_width: int,
-        ranks: Mapping[bytes, tuple[str, int]],
-        show: Callable[[bytes, str, str], bytes],
-    ) -> None:
-        self._like = Likeness(label_width, ranks, show)
-        self._read = ReadFold(self._like)
+    def __init__(self, like: Likeness) -> None:
+        self._like = like
+        self._read = ReadFold(like)
         self._entries: list[bytes] = []  # while following, in the order in which they were added
         self._texts: list[bytes] = []  # of each entry
         self._labels: list[bytes] = []  # of each entry

@@ -14,6 +14,7 @@ from launcher.runs.liveness import GOING_ON, true_state
 from launcher.runs.state import RunState, read_state
 from launcher.slurm.jobs import ask_for, known_state
 from launcher.view.logs.fold import Fold
+from launcher.view.logs.likeness import Likeness
 from launcher.view.logs.lines import KEY_WIDTH, LEVELS, MARK
 from launcher.view.logs.merge import as_block, in_time_order, merge
 from launcher.view.logs.reader import LogReader
@@ -107,7 +108,7 @@ class LogView:
             for source, reader in self._readers.items()
             if source.rank is not None
         }
-        return Fold(self._width, ranks, self._shown_once)
+        return Fold(Likeness(self._width, ranks, self._shown_once))
 
     def _shown_once(self, entry: bytes, component: str, ranks: str) -> bytes:
         """The entry of several ranks: its label is the component, and the ranks are before the message."""

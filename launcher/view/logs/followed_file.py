@@ -6,6 +6,7 @@ from launcher.borders.growing_file import GrowingFile
 from launcher.borders.screen import printable
 from launcher.plan.spec import ProcessSpec
 from launcher.view.logs.fold import Fold
+from launcher.view.logs.likeness import Likeness
 from launcher.view.logs.lines import KEY_WIDTH, MARK, key_at, key_of
 from launcher.view.logs.rank_lines import Line, RankLines
 
@@ -22,8 +23,8 @@ class FollowedLog:
         self._rest = b""
         self._role, shown = ("", ()) if spec.ranks is None else (spec.ranks.role, spec.ranks.shown)
         self._ranks = RankLines(self._role, shown) if shown else None
-        labels = {_LABEL % rank: (spec.name, rank) for rank in shown}
-        self._fold = Fold(_LABEL_WIDTH, labels, self._shown_once) if len(shown) > 1 and not every_line else None
+        like = Likeness(_LABEL_WIDTH, {_LABEL % rank: (spec.name, rank) for rank in shown}, self._shown_once)
+        self._fold = Fold(like) if len(shown) > 1 and not every_line else None
 
     def new_lines(self, closing: bool) -> list[str]:
         """The lines to show now; with `closing` all that are left."""

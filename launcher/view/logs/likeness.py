@@ -1,7 +1,7 @@
-"""Which entries of several ranks are alike, and what stands for them.
+"""Finds entries that are alike on several ranks, so that one line can be shown for all of them.
 
-An entry is what `launcher.view.logs.reader` gives: a label of fixed width, a key, and the text. Entries are alike if
-their texts are, and their keys are within a second of each other.
+An entry comes from `launcher.view.logs.reader`: a label of fixed width, a key (its time), and the text. Entries are
+alike if their texts are equal and their keys are within a second of each other.
 """
 
 from collections import defaultdict
@@ -19,13 +19,13 @@ Whose = tuple[str, str]
 """(component, "[ranks 0-3]")."""
 
 Unit = tuple[int, list[int], Whose | None]
-"""(the earliest, all in the order in which they came, whose they are if they are several), by their indices."""
+"""Entries that are shown as one, by index: (the earliest, all in their order, whose they are if there are several)."""
 
 
 class Likeness:
-    """`ranks` has for the label of each rank its component and number; entries with other labels are like no others.
+    """`ranks` maps each rank's label to its component and number. An entry with another label is like no other.
 
-    `show` makes the entry that stands for several, of the first one, the component and "[ranks 0-3]".
+    `show` makes the entry that is shown for several, from the first of them, the component and "[ranks 0-3]".
     """
 
     def __init__(
@@ -42,19 +42,19 @@ class Likeness:
         self._unique = count()
 
     def texts_of(self, entries: list[bytes]) -> list[bytes]:
-        """Of each entry, what has to be alike."""
+        """The part of each entry that is compared."""
         texts = list(map(self._text, entries))
-        if texts and min(texts)[:1] == MARK:  # which sorts before all others
+        if texts and min(texts)[:1] == MARK:  # MARK sorts before everything else
             texts = [without_stamp(text[1:]) if text[:1] == MARK else text for text in texts]
             return [text or b"%b%d" % (MARK, next(self._unique)) for text in texts]
         return texts
 
     def shown(self, entry: bytes, whose: Whose | None) -> bytes:
-        """What stands for one entry, or for those of several ranks of which it is the first."""
+        """The entry as it is shown, for itself or for those of several ranks of which it is the first."""
         return self._show(entry, *whose) if whose else entry
 
     def units(self, entries: Sequence[bytes], texts: Sequence[bytes], labels: Sequence[bytes]) -> list[Unit]:
-        """All entries, those together that are shown as one."""
+        """Group all entries into units."""
         keys = list(map(self.key, entries))
         groups: defaultdict[bytes, list[int]] = defaultdict(list)
         for index, text in enumerate(texts):
@@ -62,7 +62,7 @@ class Likeness:
         return [unit for group in groups.values() for unit in self._units(group, labels, keys)]
 
     def _units(self, group: list[int], labels: Sequence[bytes], keys: Sequence[bytes]) -> list[Unit]:
-        """The entries of one text, those together that are shown as one."""
+        """Group the entries that have one text."""
         if len(group) == 1:
             return [(group[0], group, None)]
         pick = itemgetter(*group)
@@ -74,10 +74,10 @@ class Likeness:
         return [(unit[0], sorted(unit), self._whose_of(unit, labels)) for unit in units]
 
     def _units_in_time_order(self, group: list[int], labels: Sequence[bytes], keys: Sequence[bytes]) -> list[list[int]]:
-        """What a rank says for the n-th time goes with what another says for the n-th time, if that is not long ago."""
+        """A rank's n-th entry belongs to the n-th entry of the other ranks, unless too much time is between them."""
         units: list[list[int]] = []
         by_component: defaultdict[str, list[list[int]]] = defaultdict(list)
-        next_of: dict[bytes, int] = {}  # where each rank's next entry may belong to
+        next_of: dict[bytes, int] = {}  # the first unit that each rank's next entry may belong to
         for index in group:
             label = labels[index]
             if label not in self.ranks:
@@ -113,7 +113,7 @@ def rank_list(ranks: Iterable[int]) -> str:
 
 
 def moved(key: bytes, seconds: int) -> bytes:
-    """The key of a moment before or after."""
+    """The key moved by some seconds, forwards or backwards."""
     return _moved(key[:19], seconds) + key[19:]
 
 
@@ -121,5 +121,5 @@ def moved(key: bytes, seconds: int) -> bytes:
 def _moved(whole: bytes, seconds: int) -> bytes:
     try:
         return (datetime.fromisoformat(whole.decode()) + timedelta(seconds=seconds)).isoformat(" ").encode()
-    except (ValueError, OverflowError):  # what only looks like a time
+    except (ValueError, OverflowError):  # it only looks like a time
         return whole

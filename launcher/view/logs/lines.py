@@ -1,7 +1,7 @@
-"""What can be told from a line of a log, ours or a foreign program's: its time, its level, and what of it is text.
+"""Reads time, level and text from a line of a log, whichever program wrote it.
 
-Lines are bytes: a log need not be UTF-8. A time is a key, `2026-11-23 03:10:02.123`: of fixed width, and sorted as it
-stands. It is local time, as nearly all programs write it.
+Lines are bytes, since a log need not be UTF-8. A time is a key such as `2026-11-23 03:10:02.123`: it has a fixed width
+and sorts as bytes. It is local time, as nearly all programs write it.
 """
 
 import re
@@ -11,7 +11,7 @@ from launcher.borders.screen import clean_bytes, is_clean
 
 KEY_WIDTH = 23
 MARK = b"\0"  # never in a clean line
-INNER_END = b"\x01"  # of a line within an entry; never in a clean line either
+INNER_END = b"\x01"  # ends a line within an entry; never in a clean line either
 
 LEVELS = {"TRACE": 5, "DEBUG": 10, "INFO": 20, "SUCCESS": 25, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
 _ALIASES = {b"WARN": "WARNING", b"FATAL": "CRITICAL", b"I": "INFO", b"W": "WARNING", b"E": "ERROR", b"F": "CRITICAL"}
@@ -38,7 +38,7 @@ _RANK_PREFIX = re.compile(rb"^\[rank\d+\]: ?", re.MULTILINE)  # torch.distribute
 
 
 def clean(block: bytes) -> bytes:
-    """Whole lines without what only a terminal understands; of a progress bar its last state remains."""
+    """Whole lines without terminal codes. Of a progress bar, only the last state is kept."""
     if b"\r" in block:
         block = _OVERWRITTEN.sub(b"", block.replace(b"\r\n", b"\n"))
     if b"[rank" in block:
@@ -47,7 +47,7 @@ def clean(block: bytes) -> bytes:
 
 
 def plain_entries(block: bytes, label: bytes) -> list[bytes] | None:
-    """The lines, each behind `label`, if all are clean and begin with a key of one day: most blocks, and fast."""
+    """The lines, each after `label`, if all are clean and begin with a key of the same day. Fast, and true of most."""
     if not _OURS.match(block) or not is_clean(block):
         return None
     lines = (label + block[:-1].replace(b"\n", b"\n" + label)).split(b"\n")
@@ -56,12 +56,12 @@ def plain_entries(block: bytes, label: bytes) -> list[bytes] | None:
 
 
 def has_stamp(block: bytes, start: int) -> bool:
-    """Whether the line that begins at `start` says when it was written."""
+    """Whether the line that begins at `start` begins with a time."""
     return any(stamp.match(block, start) for stamp in (_DATED, _YEARLESS, _CLOCK))
 
 
 def key_of(line: bytes, year: int) -> bytes | None:
-    """When the line was written; None if it does not say. `year` is for stamps that have none."""
+    """When the line was written. None if it has no date. `year` is for stamps without a year."""
     if found := _DATED.match(line):
         date, clock, fraction = found.groups()
     elif found := _YEARLESS.match(line):
@@ -73,9 +73,9 @@ def key_of(line: bytes, year: int) -> bytes | None:
 
 
 def without_stamp(line: bytes) -> bytes:
-    """What is alike when several ranks log the line: all but its time, and the pid behind it in torch's form.
+    """The line without its time, and without the pid that follows in torch's form: equal when several ranks log it.
 
-    Empty for an object of JSON, which must stay one, and for a line of nothing.
+    Empty for a blank line, and for a JSON object, which must stay whole.
     """
     if line.startswith((b"{", b"[{")) or not line.strip():
         return b""
@@ -86,7 +86,7 @@ def without_stamp(line: bytes) -> bytes:
 
 
 def clock_of(line: bytes) -> bytes | None:
-    """The time of a line that says no more than that, as in a key."""
+    """The time of day, as in a key, of a line that has no date."""
     found = _CLOCK.match(line)
     return b"%b.%b" % (found.group(1), (found.group(2) or b"").ljust(3, b"0")) if found else None
 
@@ -98,7 +98,7 @@ def key_at(seconds: float) -> bytes:
 
 
 def level_of(entry: bytes, default: int) -> int:
-    """The level of a line and those that belong to it; a traceback makes it an error whatever the line itself says."""
+    """The level of an entry. With a traceback it is at least an error."""
     ours = _OUR_LEVEL.match(entry, KEY_WIDTH)
     if ours and (known := LEVELS.get(ours.group(1).decode())):
         default = known

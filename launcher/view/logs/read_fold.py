@@ -1,7 +1,7 @@
-"""Folds what is read of logs that are there already: hundreds of thousands of lines a second.
+"""Folds entries of logs that already exist, hundreds of thousands of lines a second.
 
-Single lines are looked at only where that is needed. Ranks whose lines are all alike are found by comparing whole
-lists, ranks of which no two lines are alike by a set of all texts.
+It looks at single lines only if it has to. If all lines of the ranks are alike, comparing whole lists shows it; if no
+two are, a set of all texts does.
 """
 
 from bisect import bisect_right
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from launcher.view.logs.likeness import WINDOW, Likeness, moved
 
-LARGEST_HELD = 4 << 20  # bytes; with more nothing is held back, so that memory stays bounded
+LARGEST_HELD = 4 << 20  # bytes; above this, everything is given out, so that memory stays bounded
 
 
 class ReadFold:
@@ -22,12 +22,12 @@ class ReadFold:
         self._mixed: set[str] = set()  # components of which some lines were alike and others not
 
     def add(self, logs: Iterable[list[bytes]], until: bytes) -> list[bytes]:
-        """Add what was read of each of some logs, in time order; what is read later is later than `until`.
+        """Add the entries read from some logs, in time order. Entries read after this call are later than `until`.
 
         Returns the entries that can be given out, in time order.
         """
         self._add(logs)
-        if self._size < 4 * self._were_held:  # not again and again, in a flood of which all is held
+        if self._size < 4 * self._were_held:  # do not try at each call while a flood is held
             return []
         shown = self._give_out(moved(until, -WINDOW))
         if sum(sum(map(len, log.entries)) for log in self._logs.values()) > LARGEST_HELD:
@@ -37,11 +37,11 @@ class ReadFold:
         return shown
 
     def end(self) -> list[bytes]:
-        """All that is held."""
+        """All entries that are held."""
         return self._give_out(None)
 
     def take_over(self, entries: Sequence[bytes], texts: Sequence[bytes], labels: Sequence[bytes]) -> None:
-        """Hold these, each with its text and its label."""
+        """Hold these entries, with their texts and labels."""
         for entry, text, label in zip(entries, texts, labels, strict=True):
             log = self._log(label)
             log.entries.append(entry)
@@ -74,7 +74,7 @@ class ReadFold:
     # --- giving out ---
 
     def _give_out(self, until: bytes | None) -> list[bytes]:
-        """What began not later than `until`, and all that is like it; None for all."""
+        """The entries up to `until`, and later ones that are like them. All entries for None."""
         shown: list[bytes] = []
         for component, logs in self._by_component().items():
             counts = [len(log.entries) if until is None else log.count(until, self._like.key) for log in logs]
@@ -91,7 +91,7 @@ class ReadFold:
         return shown
 
     def _by_component(self) -> dict[str | None, list["_Log"]]:
-        """The logs that have entries; those that are not a rank's, and so never folded, are under None."""
+        """The logs with entries. Those that are not a rank's are never folded, and are listed under None."""
         logs: dict[str | None, list[_Log]] = {}
         for log in self._logs.values():
             if log.entries:
@@ -100,7 +100,7 @@ class ReadFold:
         return logs
 
     def _all_alike(self, logs: Sequence["_Log"], count: int) -> list[bytes] | None:
-        """The first entries of each log, if all say the same within a second of each other."""
+        """The first `count` entries of each log as one, if they are alike on all ranks. Otherwise None."""
         texts = logs[0].texts[:count]
         whose = self._like.whose(frozenset([log.label for log in logs]))
         if len(logs) < 2 or len(texts) < count or whose is None or any(log.texts[:count] != texts for log in logs):
@@ -114,7 +114,7 @@ class ReadFold:
         return [self._like.shown(logs_entries[log][index], whose) for index, log in enumerate(first)]
 
     def _none_alike(self, component: str, logs: Sequence["_Log"]) -> bool:
-        """Whether each text is there once. Where some were not, others are likely not, and this takes time."""
+        """Whether no text occurs twice. Not checked, since it takes time, if the component's last lines were mixed."""
         if len(logs) < 2 or component in self._mixed:
             return len(logs) < 2
         return len(set().union(*(log.texts for log in logs))) == sum(len(log.texts) for log in logs)
@@ -138,7 +138,7 @@ class ReadFold:
 
 
 class _Log:
-    """The entries of a label that were not given out yet, and the text of each."""
+    """The entries of one label that are held, and their texts."""
 
     def __init__(self, label: bytes) -> None:
         self.label = label
@@ -150,7 +150,7 @@ class _Log:
         return taken
 
     def count(self, until: bytes, key: Callable[[bytes], bytes]) -> int:
-        """How many entries are not later."""
+        """The number of entries up to `until`."""
         return bisect_right(self.entries, until, key=key)
 
     def clear(self) -> None:

@@ -1,7 +1,7 @@
-"""Reads one log piece by piece, as entries: a line with a time, and the lines below it that have none.
+"""Reads one log block by block, as entries: a line with a time, and the lines below it that have none.
 
-An entry begins with its key. Where the line itself does not begin so, the key and MARK are put before it, to be taken
-away again after the merge, when INNER_END becomes the end of a line again.
+An entry begins with its key. If the line itself does not, the key and MARK are put before it. Within an entry, a line
+ends with INNER_END. After the merge, the key is removed again, and INNER_END becomes the end of a line.
 """
 
 import re
@@ -35,7 +35,7 @@ LARGEST_ENTRY = 1 << 20  # bytes; a longer one may be shown in parts
 
 @dataclass(frozen=True)
 class EntryFilter:
-    """What entries are shown: all, unless something is given."""
+    """Which entries are shown. By default, all."""
 
     level: int = 0
     since: bytes = b""  # a key
@@ -46,7 +46,7 @@ class EntryFilter:
         return not (self.level or self.since or self.text)
 
     def __call__(self, key: bytes, entry: bytes, level: int) -> bool:
-        """`level` is that of an entry that names none."""
+        """Whether to show the entry. `level` is used if the entry names none."""
         if key < self.since or (self.level and level_of(entry, level) < self.level):
             return False
         return self.text is None or self.text.search(entry) is not None
@@ -57,27 +57,27 @@ class LogReader:
 
     def __init__(self, source: Source, wanted: EntryFilter) -> None:
         self.source, self.wanted = source, wanted
-        self.label = b""  # put before each entry; of one width for all that are merged
-        self._level = LEVELS["ERROR" if source.is_stderr else "INFO"]  # what is on stderr may be why it died
+        self.label = b""  # put before each entry; all logs that are merged have labels of one width
+        self._level = LEVELS["ERROR" if source.is_stderr else "INFO"]  # stderr may say why it died
         self._file = GrowingFile(source.path, source.bounds)
-        self._rest = b""  # read, but perhaps not complete
+        self._rest = b""  # read, but perhaps incomplete
         self._long_lines = LongLines(source.path)
         if source.part:
             self._rank_lines = RankLines(source.part.role, source.part.shown)
         self._is_quiet = False
-        self._key = b""  # of the last line that had one
-        self._is_shown = True  # the last entry
+        self._key = b""  # of the last line with a time
+        self._is_shown = True  # whether the last entry was shown
 
     @property
     def trouble(self) -> str | None:
-        """Why nothing of it is shown."""
+        """Why the log is not shown."""
         return self._file.trouble
 
     def next_entries(self, final: bool) -> list[bytes] | None:
-        """The next entries that are wanted, each behind `label`; None if there are none for now.
+        """The next entries to show, each after `label`. None if nothing was added.
 
-        The last entry is held back as long as more of it may come: until nothing was added between two calls, or
-        `final` says that nothing will be.
+        The last entry is held back until nothing was added between two calls, because more lines of it may come.
+        `final` says that none will.
         """
         block = self._of_part(self._next_block(final), final)
         if block is None:
@@ -91,7 +91,7 @@ class LogReader:
     # --- blocks ---
 
     def _of_part(self, block: bytes | None, final: bool) -> bytes | None:
-        """The lines that are meant of a console that has those of several ranks."""
+        """The lines of the source's part, from a console that has the lines of several ranks."""
         part = self.source.part
         if part is None or (block is None and not final):
             return block
@@ -100,7 +100,7 @@ class LogReader:
         return found if found or block is not None else None
 
     def _next_block(self, final: bool) -> bytes | None:
-        """Whole lines, if possible whole entries."""
+        """Whole lines, and whole entries if possible."""
         added = self._read(max(BLOCK, len(self._rest)))
         data = self._rest + (self._long_lines.add(added) if added or not final else self._long_lines.end())
         was_quiet, self._is_quiet = self._is_quiet, not added
@@ -122,7 +122,7 @@ class LogReader:
         return block
 
     def _last_entry(self, data: bytes) -> int:
-        """Where the last entry begins; where the last line ends if none has a time, or the entry is too large."""
+        """Where the last entry begins. If no line has a time, or the entry is too large: where the last line ends."""
         end = start = data.rfind(b"\n") + 1
         while start > 0 and end - start < LARGEST_ENTRY:
             start = data.rfind(b"\n", 0, start - 1) + 1
@@ -133,7 +133,7 @@ class LogReader:
     # --- entries ---
 
     def _plain(self, entries: list[bytes]) -> list[bytes]:
-        """Those that are wanted of a block whose lines are entries, each with its key."""
+        """The entries to show, from a block in which each line is an entry with its key."""
         if self.wanted.is_all:
             self._key = entries[-1][len(self.label) :][:KEY_WIDTH]
             return entries
@@ -149,7 +149,7 @@ class LogReader:
         """(key, text) of each entry in a block of any form."""
         year = time.localtime(self._file.changed).tm_year
         stamps = list(self._stamps(lines, year))
-        # Before a log's first stamp its lines are as old as that, or in a log without any as its last change.
+        # Lines before the first time get that time. In a log without any time, they get that of its last change.
         early = next(filter(None, stamps), key_at(self._file.changed))
         entry: list[bytes] = []
         for line, stamp in zip(lines, stamps, strict=True):
@@ -162,7 +162,7 @@ class LogReader:
             yield self._key or early, b"\n".join(entry)
 
     def _stamps(self, lines: list[bytes], year: int) -> Iterator[bytes | None]:
-        """The key of each line that says when it was written."""
+        """Each line's key, None for a line without a time."""
         last = self._key
         for line in lines:
             stamp = key_of(line, year)
@@ -172,7 +172,7 @@ class LogReader:
             yield stamp
 
     def _continues(self, entry: list[bytes], line: bytes, stamp: bytes | None) -> bool:
-        """Whether the line belongs to the entry. In a log without stamps only what is indented does, and an error."""
+        """Whether the line belongs to the entry. In a log without times: indented lines, and the end of a traceback."""
         if stamp or self._key:
             return stamp is None
         return line[:1].isspace() or (entry[-1][:1].isspace() and entry[0].startswith(b"Traceback"))
@@ -180,7 +180,9 @@ class LogReader:
     def _is_wanted(self, key: bytes, entry: bytes) -> bool:
         if self.wanted.is_all:
             return True
-        is_rest = self._key != b"" and not has_stamp(entry, 0)  # of an entry that was too large, or came in parts
+        is_rest = self._key != b"" and not has_stamp(
+            entry, 0
+        )  # the rest of an entry that was too large, or came in parts
         if not is_rest or TRACEBACK in entry:
             self._is_shown = (is_rest and self._is_shown) or self.wanted(key, entry, self._level)
         return self._is_shown

@@ -6,18 +6,14 @@ stdout is redirected, else the component's log for a rank that is shown there, e
 only what torchrun itself says is left.
 """
 
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from launcher.borders.files import Bounds, read_bytes
+from launcher.borders.files import Bounds
 from launcher.borders.screen import in_one_line
-from launcher.config.torchrun import TorchrunConfig
-from launcher.plan.spec import Ranks
-from launcher.plan.torchrun import plan_ranks, redirected
 from launcher.rundir import RunDir
-from launcher.runs.state import ProcessState, RunState, other_nodes
+from launcher.runs.state import ProcessState, RunState, TorchrunState, other_nodes
 from launcher.view.logs.bounds import own_bounds, rank_bounds
 
 
@@ -82,38 +78,24 @@ def _of_node(run: RunDir, state: RunState) -> Iterator[Source]:
     bounds = own_bounds(run)
     yield Source(run.launcher_log, "launcher", bounds)
     for process in state.processes:
-        if process.ranks:
-            yield from _of_ranks(run, state.name, process)
+        if process.torchrun:
+            yield from _of_ranks(run, state.attempt, process, process.torchrun)
         else:
             yield Source(run.component_log(process.name), process.name, bounds)
 
 
-def _of_ranks(run: RunDir, name: str, process: ProcessState) -> Iterator[Source]:
-    settings, bounds, rank_files = _torchrun_settings(run), own_bounds(run), rank_bounds(run, process)
-    log_dir = process.log_dir or run.torchrun
-    ranks = plan_ranks(settings, len(process.ranks), log_dir, f"{settings.rdzv_id or name}-{run.attempt}")
+def _of_ranks(run: RunDir, newest: int, process: ProcessState, torchrun: TorchrunState) -> Iterator[Source]:
+    bounds, rank_files = own_bounds(run), rank_bounds(run, process)
+    name = f"{torchrun.directory.name.removesuffix(f'-{newest}')}-{run.attempt}"  # an earlier attempt had its own
+    directory = (process.log_dir or run.torchrun) / name
     log = run.component_log(process.name)
-    yield Source(log, process.name, bounds, part=Part(settings.role, ranks.shown, None))
+    yield Source(log, process.name, bounds, part=Part(torchrun.role, torchrun.shown, None))
     for local, rank in enumerate(found.rank for found in process.ranks):
-        for path in sorted(ranks.directory.glob(f"attempt_*/{local}/std???.log")):
+        for path in sorted(directory.glob(f"attempt_*/{local}/std???.log")):
             yield Source(path, process.name, rank_files, rank)
-        if _has_stdout(settings, ranks, local):
+        if local in torchrun.in_files:
             continue
-        if local in ranks.shown:
-            yield Source(log, process.name, bounds, rank, Part(settings.role, ranks.shown, local))
+        if local in torchrun.shown:
+            yield Source(log, process.name, bounds, rank, Part(torchrun.role, torchrun.shown, local))
         else:
             yield Source(run.rank_log(rank, process.name), process.name, bounds, rank)
-
-
-def _has_stdout(settings: TorchrunConfig, ranks: Ranks, rank: int) -> bool:
-    path = redirected(settings, ranks, rank)
-    return path is not None and path.name == "stdout.log"
-
-
-def _torchrun_settings(run: RunDir) -> TorchrunConfig:
-    """What the run asked of torchrun; the defaults when its configuration cannot be read."""
-    try:
-        values = tomllib.loads(read_bytes(run.config).decode(errors="surrogateescape"))["trainer"]["torchrun"]
-        return TorchrunConfig.model_validate(values)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return TorchrunConfig()

@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 
 from launcher.commands.logs import find_logs
+from launcher.config.torchrun import TorchrunConfig
 from launcher.errors import UserError
+from launcher.plan.torchrun import plan_ranks
 from launcher.processes.identity import identify
 from launcher.rundir import RunDir
-from launcher.runs.state import ProcessState, RankState, open_run
+from launcher.runs.state import ProcessState, RankState, open_run, torchrun_state
 from launcher.view.logs.follow import LogView
 from launcher.view.logs.long_lines import LONGEST_LINE
 from launcher.view.logs.request import LogRequest, select
@@ -35,6 +37,7 @@ class Run:
     def __init__(self, root: Path) -> None:
         self.dir = RunDir(root / "otter")
         self.torchrun = "[trainer.torchrun]\n"
+        self.settings = TorchrunConfig()
         self.log_dir: Path | None = None
         self.write_state("finished")
 
@@ -44,6 +47,8 @@ class Run:
         ranks = [RankState(rank=rank, log=self.rank_file(rank)) for rank in range(2)]
         processes = [ProcessState(name="trainer", log=self.dir.component_log("trainer"), ranks=ranks)]
         processes[0].log_dir = self.log_dir
+        place, rendezvous = self.log_dir or self.dir.torchrun, f"{self.dir.root.name}-{attempt}"
+        processes[0].torchrun = torchrun_state(plan_ranks(self.settings, 2, place, rendezvous))
         processes.append(ProcessState(name="inference", log=self.dir.component_log("inference")))
         supervisor = identify(os.getpid())
         written = state_of(self.dir, kind="rl", state=state, supervisor=supervisor, started=0, processes=processes)
@@ -127,12 +132,23 @@ def test_what_torchrun_itself_says_is_the_trainers(run: Run) -> None:
 def test_without_redirected_files_a_shown_rank_is_read_from_the_components_log_and_a_hidden_one_from_its_own(
     run: Run,
 ) -> None:
-    run.torchrun = '[trainer.torchrun]\nredirects = "0"\ntee = "0:0,1:0"\nlocal_ranks_filter = [0]\n'
+    run.settings = TorchrunConfig(redirects="0", tee="0:0,1:0", local_ranks_filter=(0,))
     run.write_state("finished")
     run.component("trainer", line(1, "shown"))
     run.write(run.dir.rank_log(0), line(1, "shown"))
     run.write(run.dir.rank_log(1), line(2, "hidden"))
     assert run.messages() == ["shown", "hidden"]
+
+
+def test_the_ranks_lines_are_found_without_the_runs_configuration(run: Run) -> None:
+    run.settings = TorchrunConfig(redirects="0", tee="0:0,1:0", role="learner", local_ranks_filter=(0, 1))
+    run.write_state("finished")
+    run.dir.config.unlink()
+    run.component("trainer", f"[learner0]:{line(1, 'first')}[learner1]:{line(2, 'second')}")
+    assert run.shown() == [
+        f"trainer 0 | {line(1, 'first')}".rstrip("\n"),
+        f"trainer 1 | {line(2, 'second')}".rstrip("\n"),
+    ]
 
 
 def test_files_below_another_log_dir_are_found(run: Run, tmp_path: Path) -> None:
@@ -605,7 +621,7 @@ def test_following_folds_what_comes_within_a_second(run: Run, following: Followi
 
 
 def test_halves_of_lines_that_torchrun_has_mixed_are_put_together_by_rank(run: Run) -> None:
-    run.torchrun = '[trainer.torchrun]\nredirects = "0"\ntee = "0:0,1:0"\nlocal_ranks_filter = []\n'
+    run.settings = TorchrunConfig(redirects="0", tee="0:0,1:0", local_ranks_filter=())
     run.write_state("finished")
     first, second = line(1, "one of rank 0"), line(2, "one of rank 1")
     text = f"[trainer0]:{first[:40]}[trainer1]:{second}[trainer0]:{first[40:]}W1123 03:10:03.000000 7 a.py:1] torch\n"

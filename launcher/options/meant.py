@@ -1,0 +1,128 @@
+"""What was probably meant by an option or an argument that does not exist: by meaning first, then by spelling."""
+
+from collections.abc import Collection, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from typer.exceptions import TyperException
+
+from launcher.borders.screen import in_one_line, quoted
+from launcher.errors import UserError
+
+_MEANING = {
+    "background": "detach",
+    "c": "@ FILE",
+    "checkpoint-dir": "output-dir",
+    "config": "@ FILE",
+    "config-file": "@ FILE",
+    "d": "detach",
+    "daemon": "detach",
+    "detached": "detach",
+    "devices": "nproc",
+    "dir": "output-dir",
+    "dry": "dry-run",
+    "exp-name": "name",
+    "experiment": "name",
+    "experiment-name": "name",
+    "f": "@ FILE",
+    "force": "clean",
+    "g": "nproc",
+    "gpu": "nproc",
+    "gpus": "nproc",
+    "gpus-per-node": "nproc",
+    "grad-clip": "trainer.optimizer.max-norm",
+    "init-from": "trainer.model.checkpoint",
+    "iterations": "max-steps",
+    "iters": "max-steps",
+    "learning-rate": "trainer.optimizer.lr",
+    "log-level": "log.level",
+    "max-grad-norm": "trainer.optimizer.max-norm",
+    "max-iters": "max-steps",
+    "max-train-steps": "max-steps",
+    "n": "nproc",
+    "nproc-per-host": "nproc",
+    "num-gpus": "nproc",
+    "num-iterations": "max-steps",
+    "num-machines": "nnodes",
+    "num-nodes": "nnodes",
+    "num-processes": "nproc",
+    "num-steps": "max-steps",
+    "num-train-steps": "max-steps",
+    "o": "output-dir",
+    "out": "output-dir",
+    "output": "output-dir",
+    "overwrite": "clean",
+    "print": "dry-run",
+    "ranks": "nproc",
+    "run-name": "name",
+    "save-every": "trainer.checkpoint.interval",
+    "save-interval": "trainer.checkpoint.interval",
+    "save-steps": "trainer.checkpoint.interval",
+    "steps": "max-steps",
+    "total-steps": "max-steps",
+    "v": "log.level",
+    "verbose": "log.level",
+    "world-size": "nproc",
+    "wandb-project": "wandb.project",
+}
+"""What other programs call it -> an option of ours. Those that a command does not have are passed over."""
+
+_RESUME = frozenset({"resume", "resume-from", "resume-from-checkpoint", "continue", "restart", "auto-resume"})
+
+
+def usage_message(error: TyperException) -> str:
+    """What is said of a command line that Typer has refused."""
+    if not hasattr(error, "possibilities"):  # only of an option that does not exist
+        return error.format_message()
+    context: Any = getattr(error, "ctx", None)
+    options = _options_of(context.command) if context else ()
+    option = in_one_line(str(getattr(error, "option_name", "")))
+    hint = meant_by(option, options)
+    if hint is None and context:
+        hint = f"{context.command_path} --help lists them"
+    return str(UserError(f"there is no option {option}", hint))
+
+
+def _options_of(command: Any) -> list[str]:
+    """All options of a command without their dashes, `no-x` included."""
+    spellings = [name for each in command.params for name in (*each.opts, *each.secondary_opts)]
+    return [name.removeprefix("--") for name in spellings if name.startswith("--")]
+
+
+def meant_by(option: str, options: Collection[str]) -> str | None:
+    """A hint for an option (`--lr`, `-n`) that is not among `options`, which are written without their dashes."""
+    name = option.lstrip("-").replace("_", "-").lower()
+    if name in _RESUME and "max-steps" in options:
+        return "the next attempt of a run is: launch resume RUN"
+    if name in _MEANING and (_MEANING[name] in options or _MEANING[name].startswith("@")):
+        wanted = _MEANING[name]
+        return f"did you mean {wanted if wanted.startswith('@') else f'--{wanted}'}?"
+    found = [each for each in options if _has_words(each.split("."), name.split("."))]
+    found = found or get_close_matches(name, options, n=1, cutoff=0.9) or get_close_matches(name, options, cutoff=0.7)
+    found = found or _close_in_last_word(name, options)
+    return f"did you mean {' or '.join(f'--{each}' for each in _shortest_first(found)[:3])}?" if found else None
+
+
+def _has_words(words: Sequence[str], wanted: Sequence[str]) -> bool:
+    """Whether these words stand in an option in this order, the last one at its end."""
+    rest = iter(words)
+    return words[-1] == wanted[-1] and all(word in rest for word in wanted)
+
+
+def _close_in_last_word(name: str, options: Collection[str]) -> list[str]:
+    lasts = {each.split(".")[-1]: each for each in sorted(options, key=len, reverse=True)}
+    return [lasts[word] for word in get_close_matches(name.split(".")[-1], lasts, n=2, cutoff=0.75)]
+
+
+def _shortest_first(options: Sequence[str]) -> list[str]:
+    return sorted(options, key=lambda each: (each.count("."), len(each), each))
+
+
+def meant_by_argument(word: str) -> str:
+    """A hint for an argument where none is expected."""
+    if word.endswith(".py"):
+        return f"did you mean --trainer.script {quoted(word)}? The script's own arguments stand behind --"
+    if word.endswith((".toml", ".yaml", ".yml", ".json")):
+        file = word if word.endswith(".toml") else f"{word.rpartition('.')[0]}.toml"
+        return f"did you mean @ {quoted(file)}? A file is given as @ FILE"
+    return "a file is given as @ FILE, the trainer's own arguments after --"

@@ -1,0 +1,89 @@
+"""An option or a command of another program is answered with ours."""
+
+import pytest
+
+from launcher import cli
+from launcher.config.base import Section
+from launcher.config.run import RLConfig
+from launcher.options import meant
+from launcher.options.fields import config_fields
+from launcher.options.flags import option_names
+
+
+def options_of(model: type[Section]) -> set[str]:
+    return {name for field in config_fields(model) for name in option_names(field)} | {"detach", "clean", "dry-run"}
+
+
+def test_every_meaning_is_an_option_of_launch_rl() -> None:
+    wanted = set(meant._MEANING.values()) - {"@ FILE"}
+    assert wanted - options_of(RLConfig) == set()
+
+
+def test_no_meaning_hides_an_option() -> None:
+    assert set(meant._MEANING) & options_of(RLConfig) == set()
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("--lr", "--trainer.optimizer.lr"),
+        ("--gpus", "--nproc"),
+        ("-n", "--nproc"),
+        ("--steps", "--max-steps"),
+        ("--resume", "launch resume RUN"),
+        ("--num_processes", "--nproc"),
+        ("--learning-rate", "--trainer.optimizer.lr"),
+        ("--temperature", "--orchestrator.sampling.temperature"),
+        ("--config", "@ FILE"),
+        ("--project", "--wandb.project"),
+        ("--trainer.lr", "--trainer.optimizer.lr"),
+        ("--optimizer.lr", "--trainer.optimizer.lr"),
+    ],
+)
+def test_an_option_is_found_by_its_meaning(typed: str, expected: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli._exit_code(["rl", typed]) == 2
+    said = capfd.readouterr().err
+    assert f"there is no option {typed.replace('_', '-')}" in said.replace("_", "-")
+    assert expected in said.splitlines()[1]
+
+
+def test_an_option_that_the_command_does_not_have_is_not_suggested() -> None:
+    assert meant.meant_by("--lr", ["json", "all"]) is None
+
+
+def test_an_option_that_resembles_none_is_answered_with_where_they_are_listed(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert cli._exit_code(["logs", "--zzz"]) == 2
+    assert "launch logs --help lists them" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"), [("train.py", "--trainer.script train.py"), ("a b.toml", "@ 'a b.toml'"), ("x", "@ FILE")]
+)
+def test_an_argument_that_is_not_expected_is_answered_with_how_it_is_given(
+    word: str, expected: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert cli._exit_code(["sft", word]) == 2
+    assert expected in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("typed", "command"),
+    [
+        ("ps", "status"),
+        ("ls", "status"),
+        ("list", "status"),
+        ("kill", "stop"),
+        ("tail", "logs"),
+        ("continue", "resume"),
+    ],
+)
+def test_a_command_is_found_by_its_meaning(typed: str, command: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli._exit_code([typed]) == 2
+    assert f"did you mean launch {command}?" in capfd.readouterr().err
+
+
+def test_every_meaning_of_a_command_is_a_command_and_none_hides_one() -> None:
+    assert set(cli._MEANT.values()) <= set(cli.COMMANDS)
+    assert not set(cli._MEANT) & set(cli.COMMANDS)
