@@ -59,7 +59,7 @@ TESTED_ELSEWHERE = {
     "borders/help_style.py": "options/test_help.py",
     "commands/attach.py": "test_tmux_sh.py",
     "commands/carry_out.py": "e2e/test_nodes.py",
-    "commands/common.py": "commands/test_choice.py",
+    "commands/common.py": "runs/test_choice.py",
     "commands/doctor.py": "doctor/test_doctor.py",
     "commands/logs.py": "view/logs/test_follow.py",
     "commands/resume.py": "e2e/test_life.py",

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from launcher.commands.choice import find_run
 from launcher.commands.common import RunArgument, TrustOption, typer_command
+from launcher.runs.choice import find_run
 from launcher.runs.liveness import GOING_ON, true_state
 from launcher.runs.registry import call_name
 from launcher.runs.trust import check_trusted

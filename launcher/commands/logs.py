@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from launcher.commands.choice import find_run, is_called
 from launcher.commands.common import RunArgument, typer_command
 from launcher.errors import UserError
 from launcher.rundir import RunDir
+from launcher.runs.choice import find_run, is_called
 from launcher.runs.state import RunState
 from launcher.view.logs.follow import show_logs
 from launcher.view.logs.request import LogRequest, components_of, select

@@ -8,7 +8,6 @@ from typing import Any
 import typer
 
 from launcher.checkpoints import newest_checkpoint
-from launcher.commands.choice import find_run
 from launcher.commands.common import StyledCommand, typer_command
 from launcher.commands.run_command import run_command
 from launcher.config.run import RLConfig, SFTConfig, process_count
@@ -21,6 +20,7 @@ from launcher.plan.build import make_plan
 from launcher.plan.nodes import plan_nodes
 from launcher.plan.render import render
 from launcher.rundir import RunDir
+from launcher.runs.choice import find_run
 from launcher.runs.registry import call_name
 from launcher.runs.state import RunState, read_state
 from launcher.runs.trust import check_trusted

@@ -10,10 +10,10 @@ from typing import Annotated
 import typer
 
 from launcher.checkpoints import steps_in
-from launcher.commands.choice import find_run
 from launcher.commands.common import RunArgument, typer_command
 from launcher.errors import UserError
 from launcher.rundir import RunDir
+from launcher.runs.choice import find_run
 from launcher.tracking.samples import read_samples, samples_file
 from launcher.view.samples import ordered, samples_text
 from launcher.view.terminal import shows_colours

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from launcher.borders.screen import quoted
-from launcher.commands.choice import find_run
 from launcher.commands.common import RunArgument, typer_command
+from launcher.runs.choice import find_run
 from launcher.runs.liveness import of_this_host
 from launcher.stacks.collectives import collective_lines
 from launcher.stacks.ptrace import advice

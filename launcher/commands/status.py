@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from launcher.commands.choice import find_run
 from launcher.commands.common import NAMED, typer_command
 from launcher.errors import UserError
+from launcher.runs.choice import find_run
 from launcher.view.status.model import all_runs, run_details
 from launcher.view.status.page import run_page
 from launcher.view.status.table import runs_screen, unreadable_lines

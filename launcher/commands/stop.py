@@ -5,10 +5,10 @@ from typing import Annotated
 import typer
 
 from launcher.borders.screen import in_one_line
-from launcher.commands.choice import find_run
 from launcher.commands.common import NAMED, TrustOption, typer_command
 from launcher.config.base import parse_duration
 from launcher.errors import UserError
+from launcher.runs.choice import find_run
 from launcher.runs.liveness import GOING_ON, of_this_host
 from launcher.runs.stop import check_mine
 from launcher.runs.stop import stop as stop_run

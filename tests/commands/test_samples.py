@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from launcher.tracking.samples import SamplesFiles
-from tests.commands.test_choice import a_run
 from tests.launching import LAUNCH
+from tests.runs.test_choice import a_run
 
 pytestmark = pytest.mark.usefixtures("here")
 

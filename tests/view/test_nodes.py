@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from launcher.commands.choice import find_run
 from launcher.errors import UserError
 from launcher.plan.spec import Plan
+from launcher.runs.choice import find_run
 from launcher.runs.registry import every_run, register
 from launcher.runs.state import RunState, first_state, open_run, other_nodes
 from launcher.runs.state_file import StateFile

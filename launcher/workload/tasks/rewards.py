@@ -1,5 +1,6 @@
 """How a completion is compared with a file's answer, by name. Each gives 1 or 0, except where it says otherwise."""
 
+import logging
 import math
 import re
 from collections.abc import Callable
@@ -40,10 +41,12 @@ def load_math() -> Callable[[str, Any], float]:
             "task.reward = 'math' needs the package math-verify", "pip install 'launch-rl[math]'"
         ) from error
 
+    # its own time limits need the main thread, and are not needed: every reward has one
+    logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns of this at every call
+
     def equal(completion: str, answer: Any) -> float:
         gold = str(answer)
         gold = gold if "$" in gold or "\\boxed" in gold else f"${gold}$"
-        # its own time limits need the main thread, and are not needed: every reward has one
         given = parse(completion, parsing_timeout=None, raise_on_error=True)
         return float(verify(parse(gold, parsing_timeout=None), given, timeout_seconds=None))
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from launcher.commands.choice import find_run
 from launcher.errors import UserError
 from launcher.processes.identity import boot_id, identify
+from launcher.runs.choice import find_run
 from launcher.runs.registry import register
 from launcher.runs.state import ProgressState, RunState
 
