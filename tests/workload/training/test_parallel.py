@@ -1,3 +1,4 @@
+from functools import partial
 from typing import Any
 
 import pytest
@@ -56,6 +57,14 @@ def test_activations_are_computed_again_in_the_backward_pass() -> None:
     (row,) = micro_batches(BATCH, 0, 1, 1000)
     parallel.backward(parallel(row, Scoring(terms, WEIGHTS))[0])
     assert calls == 2
+
+
+@pytest.mark.filterwarnings("ignore")  # torch._dynamo's own
+def test_compiled_layers_have_the_same_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))  # no C++ compiler is needed
+    whole, compiled = gradients("llama"), gradients("llama", compile=True, activation_checkpointing=True)
+    for name, gradient in whole.items():
+        torch.testing.assert_close(compiled[name], gradient, atol=1e-6, rtol=1e-4, msg=name)
 
 
 def test_bfloat16_arithmetic_keeps_float32_weights_and_gradients() -> None:
