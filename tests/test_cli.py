@@ -221,6 +221,14 @@ def test_a_dry_run_writes_and_starts_nothing(terminal: Terminal) -> None:
     assert terminal.everything() == before
 
 
+def test_a_dry_run_warns_of_a_program_that_is_not_installed_here(terminal: Terminal) -> None:
+    done = terminal.type("sft", "--trainer.command", "no-such-program", "--dry-run")
+    assert done.returncode == 0
+    assert "no-such-program" in done.stdout
+    warning = "launch: warning: here it could not start: trainer: the program no-such-program cannot be found"
+    assert done.stderr.strip() == warning
+
+
 @pytest.mark.parametrize("name", ["a b", "it's", "two\nlines", "$(touch pwned)", "ünï", "x/{exp}", "#{pid}"])
 def test_the_lines_of_a_dry_run_with_a_directory_can_be_run(terminal: Terminal, name: str) -> None:
     done = terminal.type(

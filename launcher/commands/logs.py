@@ -29,7 +29,10 @@ def logs(
     component: Annotated[str | None, typer.Argument(help="a component, or launcher; default: all")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="show new lines too, until the run has ended")] = False,
     rank: Annotated[list[int] | None, typer.Option(help="this rank alone; may be repeated")] = None,
-    level: Annotated[str | None, typer.Option(help="this level and above: DEBUG, INFO, WARNING, ERROR …")] = None,
+    level: Annotated[str | None, typer.Option(help="this level and above: debug, info, warn, error …")] = None,
+    newest: Annotated[
+        int | None, typer.Option("-n", "--lines", min=1, help="only the last N lines, and with -f the new ones")
+    ] = None,
     attempt: Annotated[int | None, typer.Option(help="an earlier attempt; default: the newest")] = None,
     since: Annotated[str | None, typer.Option(help="from the last 10m, say, or since a time (14:30)")] = None,
     grep: Annotated[str | None, typer.Option(help="entries in which this regular expression is found")] = None,
@@ -37,11 +40,13 @@ def logs(
     every_line: Annotated[
         bool, typer.Option("--every-line", help="also lines that several ranks have logged alike")
     ] = False,
+    pager: Annotated[bool, typer.Option(help="on a terminal, show long output in $PAGER (less)")] = True,
 ) -> int:
     """The logs of all components and ranks, merged in time order; coloured on a terminal, plain in a pipe."""
     (found, state), component = find_logs(run, component)
     request = LogRequest(component, tuple(rank or ()), attempt, level, since, grep)
-    show_logs(select(found, state, request), follow=follow, labels=labels, every_line=every_line)
+    selection = select(found, state, request)
+    show_logs(selection, follow=follow, labels=labels, every_line=every_line, newest=newest, pager=pager)
     return 0
 
 

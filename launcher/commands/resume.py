@@ -10,10 +10,11 @@ import typer
 from launcher.checkpoints import newest_checkpoint
 from launcher.commands.common import StyledCommand, typer_command
 from launcher.commands.run_command import run_command
+from launcher.commands.start import check_or_warn
 from launcher.config.run import RLConfig, SFTConfig, process_count
 from launcher.errors import UserError
 from launcher.machine.limits import check_limits
-from launcher.machine.probe import check_programs, probe
+from launcher.machine.probe import probe
 from launcher.options.command import RunRequest
 from launcher.options.load import read_config_of_run
 from launcher.plan.build import make_plan
@@ -84,7 +85,7 @@ def go_on(
     check_limits(process_count(config))
     machine = probe(config, state.run_id, nodes)
     plan = make_plan(config, machine, run.of(attempt), state.name)
-    check_programs(plan, os.environ)
+    check_or_warn(plan, dry_run)
     if dry_run:
         sys.stdout.write(render(plan, Path.cwd(), files_are_written=False))
         return 0

@@ -4,8 +4,9 @@ import os
 import sys
 from pathlib import Path
 
-from launcher.borders.screen import quoted
+from launcher.borders.screen import printable, quoted
 from launcher.config.run import RLConfig, RunConfig, SFTConfig, process_count
+from launcher.errors import UserError
 from launcher.machine.limits import check_limits
 from launcher.machine.probe import check_programs, probe
 from launcher.options.command import RunRequest
@@ -32,12 +33,22 @@ def start(
     check_limits(process_count(config))
     machine = probe(config, nodes=plan_nodes(config))
     plan = make_plan(config, machine, run, name)
-    check_programs(plan, os.environ)
+    check_or_warn(plan, dry_run)
     if dry_run:
         return _show(plan, write=config.output_dir is not None, clean=clean)
     from launcher.commands.carry_out import carry_out  # not for a dry run
 
     return carry_out(config, machine, plan, detach, clean=clean, trust=trust)
+
+
+def check_or_warn(plan: Plan, dry_run: bool) -> None:
+    """Raises UserError when a program is missing. A dry run only warns: it may be meant for another machine."""
+    try:
+        check_programs(plan, os.environ)
+    except UserError as missing:
+        if not dry_run:
+            raise
+        print(printable(f"launch: warning: here it could not start: {missing}"), file=sys.stderr)
 
 
 def _name_and_directory(config: RunConfig) -> tuple[RunDir, str]:

@@ -1,5 +1,6 @@
 """What was probably meant by an option or an argument that does not exist: by meaning first, then by spelling."""
 
+import re
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -73,7 +74,7 @@ _RESUME = frozenset({"resume", "resume-from", "resume-from-checkpoint", "continu
 def usage_message(error: TyperException) -> str:
     """What is said of a command line that Typer has refused."""
     if not hasattr(error, "possibilities"):  # only of an option that does not exist
-        return error.format_message()
+        return _in_our_words(error.format_message())
     context: Any = getattr(error, "ctx", None)
     options = _options_of(context.command) if context else ()
     option = in_one_line(str(getattr(error, "option_name", "")))
@@ -81,6 +82,12 @@ def usage_message(error: TyperException) -> str:
     if hint is None and context:
         hint = f"{context.command_path} --help lists them"
     return str(UserError(f"there is no option {option}", hint))
+
+
+def _in_our_words(message: str) -> str:
+    """Typer lets pydantic check a value and shows what it says."""
+    message = re.sub("Input should be a valid integer[^\n]*", "must be a whole number", message)
+    return message.replace("Input should be", "must be")
 
 
 def _options_of(command: Any) -> list[str]:

@@ -1,7 +1,7 @@
 """The plan as text to read, and to paste into a shell line by line."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from launcher.borders.masking import MASK, masked_value, masked_words
@@ -9,6 +9,8 @@ from launcher.borders.screen import in_one_line, printable, quoted
 from launcher.numbers import plural
 from launcher.plan.ready import ready_when
 from launcher.plan.spec import Plan, ProcessSpec
+
+_WIDTH = 100  # columns
 
 
 def render(plan: Plan, cwd: Path, files_are_written: bool) -> str:
@@ -53,13 +55,43 @@ def _about(spec: ProcessSpec) -> Iterator[str]:
 
 
 def shell_line(spec: ProcessSpec, cwd: Path) -> str:
-    """A line for a POSIX shell that starts the process as the supervisor does. Secrets are masked."""
+    """A command for a POSIX shell that starts the process as the supervisor does. Secrets are masked."""
     words = ["env"]
     for name in spec.unset:
         words += ["-u", name]
     words += [f"{name}={_value(spec, name)}" for name in spec.env]
-    line = " ".join(map(_word, [*words, *masked_words(spec.argv)]))
-    return line if spec.cwd == cwd else f"cd {_word(str(spec.cwd))} && {line}"
+    start = [] if spec.cwd == cwd else ["cd", _word(str(spec.cwd)), "&&"]
+    return _broken([*start, *map(_word, words), *map(_word, masked_words(spec.argv))])
+
+
+def _broken(words: Iterable[str]) -> str:
+    """The words of a shell line, with a backslash and a line break where it would be longer than `_WIDTH`.
+
+    An option and its value stay together.
+    """
+    lines = [""]
+    for part in _parts(words):
+        if lines[-1] and len(lines[-1]) + 1 + len(part) > _WIDTH:
+            lines.append(f"   {part}")
+        else:
+            lines[-1] += f" {part}" if lines[-1] else part
+    return " \\\n ".join(lines)
+
+
+def _parts(words: Iterable[str]) -> Iterator[str]:
+    option = ""
+    for word in words:
+        if option and not word.startswith("-"):
+            yield f"{option} {word}"
+            option = ""
+            continue
+        if option:
+            yield option
+        option = word if word.startswith("-") else ""
+        if not option:
+            yield word
+    if option:
+        yield option
 
 
 def _value(spec: ProcessSpec, name: str) -> str:

@@ -87,3 +87,13 @@ def test_a_command_is_found_by_its_meaning(typed: str, command: str, capfd: pyte
 def test_every_meaning_of_a_command_is_a_command_and_none_hides_one() -> None:
     assert set(cli._MEANT.values()) <= set(cli.COMMANDS)
     assert not set(cli._MEANT) & set(cli.COMMANDS)
+
+
+@pytest.mark.parametrize("typed", [("logs", "--rank", "x"), ("logs", "-n", "0"), ("stacks", "--rank", "1.5")])
+def test_a_wrong_number_is_answered_without_words_of_pydantics(
+    typed: tuple[str, ...], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert cli._exit_code(list(typed)) == 2
+    said = capfd.readouterr().err
+    assert "must be" in said
+    assert "Input" not in said

@@ -44,7 +44,7 @@ def in_shell(line: str, directory: Path) -> tuple[list[str], dict[str, str], str
 @nasty
 def test_a_line_parses_back_to_the_programs_arguments_and_variables(text: str, tmp_path: Path) -> None:
     trainer = component(nasty_plan(text, tmp_path), "trainer")
-    words = shlex.split(shell_line(trainer, tmp_path))
+    words = shlex.split(shell_line(trainer, tmp_path).replace(" \\\n    ", " "))  # shlex knows no continued lines
     variables = [f"{name}={value}" for name, value in trainer.env.items()]
     assert words == ["env", *variables, *trainer.argv]
 
@@ -73,6 +73,17 @@ def test_a_component_starts_in_its_own_directory(name: str, tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == [tmp_path / name]
 
 
+def test_a_long_command_is_broken_between_words_and_an_option_keeps_its_value() -> None:
+    plan = plan_of(rl("--nproc", "2"), machine(cwd=Path("/here")))
+    for spec in plan.processes:
+        first, *rest = shell_line(spec, Path("/here")).splitlines()
+        assert rest
+        assert all(line.endswith(" \\") for line in [first, *rest[:-1]])
+        assert all(line.startswith("    ") for line in rest)
+        assert max(map(len, [first, *rest])) <= 100 + len("     \\")
+        assert not any(line.endswith((" -m \\", " -u \\")) for line in [first, *rest])
+
+
 def test_secrets_are_masked() -> None:
     plan = plan_of(sft("--trainer.env", "HF_TOKEN=abc123"))
     text = render(plan, Path("/here"), files_are_written=True)
@@ -89,8 +100,8 @@ def test_values_from_a_file_passwords_in_urls_and_options_with_secrets_are_maske
 
 def test_everything_but_the_commands_is_a_comment() -> None:
     plan = plan_of(rl("--tee", "0"), machine(gpus=1))
-    lines = render(plan, Path("/here"), files_are_written=False).splitlines()
-    assert [line[:4] for line in lines if line and not line.startswith("#")] == ["env "] * 3
+    text = render(plan, Path("/here"), files_are_written=False).replace(" \\\n", "")
+    assert [line[:4] for line in text.splitlines() if line and not line.startswith("#")] == ["env "] * 3
 
 
 def test_each_component_is_shown_with_its_gpus_log_and_readiness() -> None:

@@ -5,6 +5,7 @@ import re
 import select
 import sys
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from launcher.view.logs.fold import Fold
 from launcher.view.logs.likeness import Likeness
 from launcher.view.logs.lines import KEY_WIDTH, LEVELS, MARK
 from launcher.view.logs.merge import as_block, in_time_order, merge
+from launcher.view.logs.pager import paged
 from launcher.view.logs.reader import LogReader
 from launcher.view.logs.request import Selection
 from launcher.view.logs.sources import Source
@@ -31,18 +33,43 @@ _BEFORE_MESSAGE = re.compile(rb".{%d}(?: \| [A-Z]+ *\| |%b| )" % (KEY_WIDTH, MAR
 _LEVEL_COLOURS = {b"WARNING": b"33", b"ERROR": b"31", b"CRITICAL": b"1;31", b"INFO": b"32", b"SUCCESS": b"1;32"}
 
 
-def show_logs(selection: Selection, *, follow: bool, labels: bool, every_line: bool) -> None:
-    """Write the logs to stdout, with `follow` until the run ends. Returns early when stdout is closed."""
+def show_logs(
+    selection: Selection,
+    *,
+    follow: bool,
+    labels: bool,
+    every_line: bool,
+    newest: int | None = None,
+    pager: bool = False,
+) -> None:
+    """Write the logs to stdout, with `follow` until the run ends. Returns early when stdout is closed.
+
+    Args:
+        newest: show this many of the lines that are there already.
+        pager: on a terminal, show them in the user's pager, unless they are followed.
+    """
     view = LogView(selection, labels=labels, colours=shows_colours(), every_line=every_line)
     life = _Life(selection.run)
     try:
-        while follow and life.goes_on():
-            _follow(view)
-        view.find_logs()
-        _write(view.new_lines(final=True))
-        _tell(view)
+        with paged(pager and not follow):
+            while follow and life.goes_on():
+                _follow(view, newest)
+                newest = None
+            view.find_logs()
+            _write(last_lines(view.new_lines(final=True), newest))
+            _tell(view)
     except BrokenPipeError:  # typer would make exit code 1 of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def last_lines(blocks: Iterable[bytes], count: int | None) -> Iterable[bytes]:
+    """The last lines of the blocks, or all blocks."""
+    if count is None:
+        return blocks
+    lines: deque[bytes] = deque(maxlen=count)
+    for block in blocks:
+        lines.extend(block.splitlines(keepends=True))
+    return [b"".join(lines)]
 
 
 class LogView:
@@ -166,11 +193,12 @@ class _Life:
         return self._is_queued
 
 
-def _follow(view: LogView) -> None:
-    """Show new lines, until it is time to look for new files and for the run's end."""
+def _follow(view: LogView, newest: int | None) -> None:
+    """Show new lines, at first the newest ones, until it is time to look for new files and for the run's end."""
     view.find_logs()
     for _ in range(LOOKS):
-        _write(view.new_lines(final=False))
+        _write(last_lines(view.new_lines(final=False), newest))
+        newest = None
         _tell(view)
         _wait(LOOK_EVERY)
 

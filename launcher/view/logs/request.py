@@ -105,9 +105,12 @@ def _attempt(run: RunDir, state: RunState, attempt: int | None) -> int:
 def _level(name: str | None) -> int:
     if name is None:
         return 0
-    if name.upper() not in LEVELS:
-        raise UserError(f"--level {name}: there is no such level", f"the levels: {', '.join(LEVELS)}")
-    return LEVELS[name.upper()]
+    meant = [level for level in LEVELS if name and level.startswith(name.upper())]
+    if len(meant) != 1:
+        raise UserError(
+            f"--level {name}: there is no such level", f"the levels: {', '.join(LEVELS)}, or their beginnings"
+        )
+    return LEVELS[meant[0]]
 
 
 def _since(text: str | None) -> bytes:

@@ -20,7 +20,7 @@ from launcher.plan.torchrun import plan_ranks
 from launcher.processes.identity import identify
 from launcher.rundir import RunDir
 from launcher.runs.state import ProcessState, RankState, open_run, torchrun_state
-from launcher.view.logs.follow import LogView
+from launcher.view.logs.follow import LogView, last_lines
 from launcher.view.logs.long_lines import LONGEST_LINE
 from launcher.view.logs.request import LogRequest, select
 from tests.colours import without_colours
@@ -634,3 +634,31 @@ def test_halves_of_lines_that_torchrun_has_mixed_are_put_together_by_rank(run: R
     ]
     lines.append("trainer | W1123 03:10:03.000000 7 a.py:1] torch\n")
     assert sorted(run.shown()) == sorted(text.rstrip("\n") for text in lines)
+
+
+# --- the newest lines -------------------------------------------------------------------------------------------------
+
+
+def test_the_last_lines_are_the_newest_of_all_logs(run: Run) -> None:
+    run.component("launcher", line(1, "a") + line(4, "d"))
+    run.component("inference", line(2, "b") + line(3, "c"))
+    blocks = run.view(labels=False).new_lines(final=True)
+    assert b"".join(last_lines(blocks, 2)).decode() == line(3, "c") + line(4, "d")
+
+
+def test_fewer_lines_than_asked_for_are_all_shown() -> None:
+    assert b"".join(last_lines([b"a\nb\n", b"c\n"], 9)) == b"a\nb\nc\n"
+    assert b"".join(last_lines([b"a\nb\n", b"c\n"], None)) == b"a\nb\nc\n"
+
+
+@pytest.mark.parametrize(("typed", "first"), [("warn", "w"), ("WARNING", "w"), ("err", "e"), ("crit", "c")])
+def test_a_level_may_be_its_beginning(run: Run, typed: str, first: str) -> None:
+    levels = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+    run.component("launcher", "".join(line(number, level[0].lower(), level) for number, level in enumerate(levels)))
+    assert run.messages(level=typed)[0] == first
+
+
+def test_a_beginning_of_no_level_is_refused_with_those_that_there_are(run: Run) -> None:
+    for wrong in ("loud", ""):
+        with pytest.raises(UserError, match="TRACE, DEBUG, INFO"):
+            run.shown(level=wrong)

@@ -1,0 +1,47 @@
+"""Long output in the user's pager, as git shows it."""
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+_LESS = "FRX"  # ends by itself when all fits on the screen, keeps colours, leaves the text on the screen
+
+
+@contextmanager
+def paged(wanted: bool) -> Iterator[None]:
+    """While this holds, stdout is the pager's input, if it is wanted, stdout is a terminal, and there is a pager."""
+    command = _pager() if wanted and sys.stdin.isatty() and sys.stdout.isatty() else None
+    if command is None:
+        yield
+        return
+    environment = {"LESS": _LESS, **os.environ}
+    pager = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)
+    assert pager.stdin is not None
+    sys.stdout.flush()
+    terminal = os.dup(sys.stdout.fileno())
+    os.dup2(pager.stdin.fileno(), sys.stdout.fileno())
+    pager.stdin.close()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the pager's key
+    try:
+        yield
+    finally:
+        with suppress(BrokenPipeError):
+            sys.stdout.flush()
+        os.dup2(terminal, sys.stdout.fileno())
+        os.close(terminal)
+        pager.wait()
+        signal.signal(signal.SIGINT, before)
+
+
+def _pager() -> list[str] | None:
+    """$PAGER, by default less. An empty one, or cat, is none."""
+    try:
+        words = shlex.split(os.environ.get("PAGER", "less"))
+    except ValueError:
+        return None
+    return words if words and words != ["cat"] and shutil.which(words[0]) else None
