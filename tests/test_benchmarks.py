@@ -29,7 +29,7 @@ def run(*arguments: str | Path) -> str:
 
 
 def test_none_is_forgotten_here() -> None:
-    assert {file.stem for file in BENCHMARKS.glob("*.py")} == {*ARGUMENTS, "supervision"}
+    assert {file.stem for file in BENCHMARKS.glob("*.py")} == {*ARGUMENTS, "supervision", "training"}
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ RUN_OPTIONS = {
 _EXAMPLES = {
     "rl": {
         "launch rl --nproc 8 --wandb": "eight ranks, W&B on",
-        "launch rl @ configs/rl_8gpu.toml": "from a file; options override it",
+        "launch rl @ configs/rl_cpu.toml": "from a file; options override it",
         "launch rl --name exp-3 --detach": "no terminal; later: launch attach exp-3",
         "launch rl --dry-run": "print the commands, start nothing",
         "launch rl --trainer.script train.py": "your own trainer, its arguments after --",

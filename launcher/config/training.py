@@ -31,8 +31,10 @@ class CheckpointConfig(Section):
 
 
 class LoraConfig(Section):
-    rank: int = Field(0, ge=0, description="rank of the adapters that are trained in place of the weights; 0: none")
-    alpha: int | None = Field(None, gt=0, description="their scale is alpha / rank; default: twice the rank")
+    rank: SmallInt = Field(
+        0, ge=0, description="rank of the adapters that are trained in place of the weights; 0: none"
+    )
+    alpha: SmallInt | None = Field(None, ge=1, description="their scale is alpha / rank; default: twice the rank")
 
 
 class TrainerSettings(WandbSection):

@@ -32,7 +32,7 @@ _MEANING = {
     "gpus": "nproc",
     "gpus-per-node": "nproc",
     "grad-clip": "trainer.optimizer.max-norm",
-    "init-from": "trainer.model.checkpoint",
+    "init-from": "trainer.model.name",
     "iterations": "max-steps",
     "iters": "max-steps",
     "learning-rate": "trainer.optimizer.lr",

@@ -20,7 +20,7 @@ def choose_engine(config: RLConfig, machine: Machine) -> tuple[EngineName, tuple
     if inference.engine == "vllm" and machine.vllm is None:
         raise UserError("inference.engine = 'vllm': the vllm command is not there", INSTALL)
     engine = inference.engine or ("vllm" if model != TINY and machine.vllm else "builtin")
-    unused = [name for name in FOR_VLLM if name in inference.model_fields_set]
+    unused = [name for name in FOR_VLLM if getattr(inference, name) != Inference.model_fields[name].default]
     if engine == "builtin" and unused:
         missing = "" if machine.vllm else ", and no vllm command is there"
         raise UserError(

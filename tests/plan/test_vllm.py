@@ -94,10 +94,13 @@ def test_vllm_that_is_not_there_says_where_it_may_come_from() -> None:
     assert "--inference.python" in str(refused.value)
 
 
-@pytest.mark.parametrize("option", ["tensor-parallel", "data-parallel", "max-model-len", "gpu-memory", "python"])
+ONLY_VLLM = {"tensor-parallel": "2", "data-parallel": "2", "max-model-len": "99", "gpu-memory": "0.5", "python": "py"}
+
+
+@pytest.mark.parametrize("option", ONLY_VLLM)
 def test_what_only_vllm_knows_is_refused_for_the_builtin_engine(option: str) -> None:
     with pytest.raises(UserError, match=f"inference.{option.replace('-', '_')} is for vLLM, but the engine is builtin"):
-        plan_of(rl(f"--inference.{option}", "1"), has_vllm())
+        plan_of(rl(f"--inference.{option}", ONLY_VLLM[option]), has_vllm())
 
 
 def test_an_own_server_that_is_a_vllm_is_spoken_to_as_one() -> None:

@@ -13,12 +13,15 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import Unpickler, UnpicklingError
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader
+from torch.distributed.checkpoint.metadata import Metadata, StorageMeta
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -31,6 +34,8 @@ from launcher.workload.models.weights import save_weights
 from launcher.workload.ranks import World
 
 RESUME = "resume"
+DESCRIBING = ("torch", "torch.distributed.checkpoint.metadata", "torch.distributed.checkpoint.filesystem")
+BROKEN = (OSError, ValueError, KeyError, RuntimeError, EOFError, AttributeError, UnpicklingError, CheckpointException)
 
 
 def save_model(directory: Path, model: PreTrainedModel, tokenizer: Tokenizer, weights: dict[str, Tensor]) -> None:
@@ -41,6 +46,29 @@ def save_model(directory: Path, model: PreTrainedModel, tokenizer: Tokenizer, we
     if model.generation_config is not None:
         model.generation_config.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
+
+
+class MetadataReader(FileSystemReader):
+    """torch's, but for the pickle that says which tensor is where: it can name only what describes tensors."""
+
+    def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
+        with self.fs.create_stream(Path(self.path, ".metadata"), "rb") as file:
+            metadata = _Unpickler(file).load()
+        if not isinstance(metadata, Metadata):
+            raise UnpicklingError("it describes no tensors")
+        metadata.storage_meta = metadata.storage_meta or StorageMeta()
+        metadata.storage_meta.load_id = self.load_id
+        return metadata
+
+
+class _Unpickler(Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in (("pathlib", "PosixPath"), ("torch.serialization", "_get_layout")):
+            return super().find_class(module, name)
+        found = super().find_class(module, name) if module in DESCRIBING else None
+        if isinstance(found, torch.dtype) or (isinstance(found, type) and found.__module__ in DESCRIBING):
+            return found
+        raise UnpicklingError(f"it names {module}.{name}")
 
 
 class TrainingState:
@@ -66,7 +94,7 @@ class TrainingState:
         try:
             with quiet():
                 self._load(checkpoint)
-        except (OSError, ValueError, KeyError, RuntimeError, EOFError, CheckpointException) as error:
+        except BROKEN as error:
             raise UserError(f"cannot continue from {checkpoint / RESUME}: {_reason(error)}") from error
 
     def _load(self, checkpoint: Path) -> None:
@@ -77,17 +105,18 @@ class TrainingState:
 
     def _load_together(self, directory: Path) -> None:
         tensors = self._tensors()
-        there = FileSystemReader(directory).read_metadata().state_dict_metadata
+        reader = MetadataReader(directory)
+        there = reader.read_metadata().state_dict_metadata
         if self._random in there:  # it is not where there were fewer ranks
             tensors[self._random] = torch.get_rng_state()
-        load(tensors, checkpoint_id=directory, no_dist=self.ranks.count == 1)
+        load(tensors, storage_reader=reader, no_dist=self.ranks.count == 1)
         if self._random in tensors:
             torch.set_rng_state(tensors[self._random])
 
     def _load_from_first(self, directory: Path) -> None:
         wholes = {name: torch.empty(one.shape, dtype=one.dtype) for name, one in self._tensors().items()}
         if self.ranks.is_first:
-            load(wholes, checkpoint_id=directory, no_dist=True)
+            load(wholes, storage_reader=MetadataReader(directory), no_dist=True)
         for name, tensor in self._tensors().items():
             whole = wholes.pop(name).to(tensor.device)
             if isinstance(tensor, DTensor):

@@ -1,7 +1,9 @@
 import json
+import pickle
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +174,10 @@ def test_a_checkpoint_is_a_model_that_transformers_loads(tmp_path: Path, run_her
     assert GenerationConfig.from_pretrained(run.checkpoint(1)).eos_token_id == ours.eos_token_id == END_TOKEN
 
 
-@pytest.mark.parametrize("left", [None, b"", b"no pickle"])
+COMMAND = pickle.dumps(partial(print, "run by a pickle"))
+
+
+@pytest.mark.parametrize("left", [None, b"", b"no pickle", pickle.dumps({}), COMMAND])
 def test_a_checkpoint_without_its_optimizer_is_refused(tmp_path: Path, run_here: Run, left: bytes | None) -> None:
     checkpoint = RunDir(tmp_path).checkpoint(5)
     make_tiny(checkpoint, SHAPE, seed=0)
