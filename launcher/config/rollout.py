@@ -55,7 +55,7 @@ class OrchestratorSettings(WandbSection):
 
 
 class OrchestratorConfig(OrchestratorSettings, Handed):
-    max_steps: LargeInt = Field(175, ge=1, description="batches handed to the trainer")
+    max_steps: LargeInt = Field(140, ge=1, description="batches handed to the trainer")
     max_async: LargeInt = Field(1, ge=0, description="how many updates old the sampling policy may be")
     task: TaskConfig = Field(default_factory=TaskConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)

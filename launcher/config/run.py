@@ -154,7 +154,7 @@ class SFTConfig(RunConfig):
 
 
 class RLConfig(RunConfig):
-    max_steps: int = Field(175, ge=1, le=MOST_STEPS, description="updates of the policy")
+    max_steps: int = Field(140, ge=1, le=MOST_STEPS, description="updates of the policy")
     max_async: LargeInt = Field(1, ge=0, description="how many updates old the sampling policy may be")
     weights_dir: Path | None = Field(
         None, description="where published weights lie, such as /dev/shm; default: in the run's directory"

@@ -74,7 +74,7 @@ class RLTrainerSettings(TrainerSettings):
 
 
 class RLTrainerConfig(RLTrainerSettings, Handed):
-    max_steps: LargeInt = Field(175, ge=1, description="updates of the policy")
+    max_steps: LargeInt = Field(140, ge=1, description="updates of the policy")
 
 
 class DataConfig(Section):

@@ -121,8 +121,8 @@ def test_samples_of_the_last_step_are_shown(finished: Finished) -> None:
     run = finished.launched.run
     command = [LAUNCH, "samples", str(run.root), "--best", "--count", "3"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert "calm-otter, orchestrator, step 175: 3 of 64 samples" in shown
-    best = max(read_samples(samples_file(run.samples("orchestrator"), 175)), key=lambda row: row["reward"])
+    assert "calm-otter, orchestrator, step 140: 3 of 64 samples" in shown
+    best = max(read_samples(samples_file(run.samples("orchestrator"), 140)), key=lambda row: row["reward"])
     assert best["prompt"] in shown and "reward 1 " in shown
     assert len(list(run.samples("orchestrator").iterdir())) <= 65
 
