@@ -65,10 +65,10 @@ def test_launch_stop_ends_both_nodes(login: Login) -> None:
 
 @pytest.mark.timeout(500)
 def test_the_time_limit_stops_both_nodes_and_the_requeued_job_goes_on(login: Login) -> None:
-    train = ("--max-steps", "100000", "--trainer.checkpoint.interval", "0", "--grace", "5s")
-    limits = ("--slurm.time", "1", "--slurm.signal-lead", "40s", "--slurm.requeue")
+    train = ("--max-steps", "100000", "--trainer.checkpoint.interval", "0", "--grace", "15s")
+    limits = ("--slurm.time", "2", "--slurm.signal-lead", "60s", "--slurm.requeue")  # a minute to import and to begin
     run = login.submit("sft", *train, "--slurm.nodes", "2", *limits)
-    run.wait_for("running", attempt=2, seconds=240)
+    run.wait_for("running", attempt=2, seconds=300)
     run.wait_for_line("continuing from", attempt=2)
     assert "its processes have ended" in login.type("stop", "run")
     for node in (0, 1):
