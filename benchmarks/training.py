@@ -4,7 +4,6 @@
     python benchmarks/training.py vllm PYTHON           the same with vLLM, from the environment of PYTHON
     python benchmarks/training.py grpo [STARTS]         time to a held-out reward of 0.95: launch rl, TRL's GRPOTrainer
     python benchmarks/training.py sft [STARTS]          tokens/s and memory: launch sft, TRL's SFTTrainer, HF's Trainer
-    python benchmarks/training.py handover [PARAMETERS] from the optimizer's step until the server has the weights
 
 `grpo` and `sft` need the recipes' packages: pip install -c constraints.txt -e ".[test,recipes]". Each figure is the
 median of its starts, and the programs take turns, so that other work on the machine affects all of them.
