@@ -6,7 +6,7 @@ from pathlib import Path
 from launcher.errors import UserError
 from launcher.rundir import RunDir
 
-_HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
+_HUB_ID = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
 MODELS = "name tiny, a directory with config.json, the output directory of a run, or a hub id such as Qwen/Qwen3-0.6B"
 
 

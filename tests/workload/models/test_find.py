@@ -36,7 +36,7 @@ def test_a_name_that_is_no_path_is_left_to_the_hub() -> None:
 
 
 def test_a_directory_without_a_model_says_what_may_be_named(tmp_path: Path) -> None:
-    for name in (tmp_path, tmp_path / "none"):
+    for name in (tmp_path, tmp_path / "none", "--trust-remote-code", "..", "a/b/c"):
         with pytest.raises(UserError, match="there is no model at") as refused:
             resolve_model(str(name))
         assert "output directory of a run" in str(refused.value)
