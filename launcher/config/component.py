@@ -105,7 +105,9 @@ class TorchrunComponentConfig(ComponentConfig):
 
 
 class ServerConfig(ComponentConfig, LastingConfig):
-    gpus: SmallInt = Field(1, ge=0, description="GPUs for the server, after the trainer's")
+    gpus: SmallInt | None = Field(
+        None, ge=0, description="GPUs for the server, after the trainer's; default: 1, or as many as its vLLM needs"
+    )
     share_gpus: bool = Field(False, description="let the server use the trainer's GPUs")
 
 

@@ -9,11 +9,15 @@ from launcher.config.workload import Handed, ModelConfig
 
 INFERENCE_TOKEN = "LAUNCH_INFERENCE_TOKEN"  # the run's server accepts weights only with this token
 
+LOOPBACK = "127.0.0.1"
+
 EngineName = Literal["builtin", "vllm"]
 
 
 class InferenceSettings(Section):
-    host: str = Field("127.0.0.1", description="address the server listens on")
+    host: str | None = Field(
+        None, description="address to listen on; default: 127.0.0.1, or all where other nodes must reach the server"
+    )
     port: int = Field(0, ge=0, le=65535, description="port the server listens on; 0 takes a free one")
     max_batch: SmallInt = Field(512, ge=1, description="sequences that the builtin engine generates together")
 

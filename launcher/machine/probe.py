@@ -11,6 +11,7 @@ from pathlib import Path
 import launcher
 from launcher.checkpoints import resolve_model
 from launcher.config.run import RLConfig, SFTConfig, is_reference, started_processes
+from launcher.config.serving import LOOPBACK
 from launcher.config.wandb import WandbConfig, over_environment
 from launcher.config.workload import TINY
 from launcher.errors import UserError
@@ -34,9 +35,9 @@ def probe(config: RLConfig | SFTConfig, run_id: str | None = None, nodes: Nodes 
     port, wandb = 0, over_environment(WandbConfig(), os.environ)
     if isinstance(config, RLConfig) and config.inference.enabled and (nodes is None or nodes.runs("inference")):
         if config.inference.port:
-            check_port(config.inference.host, config.inference.port)
+            check_port(config.inference.host or LOOPBACK, config.inference.port)
         else:
-            port = free_port(config.inference.host)
+            port = free_port(config.inference.host or LOOPBACK)
     trained = config.trainer.model.name if is_reference(config.trainer) else TINY
     model_path = "" if trained == TINY else resolve_model(trained)
     return Machine(

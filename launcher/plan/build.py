@@ -9,7 +9,7 @@ from launcher.config.component import ComponentConfig, LastingConfig, ProcessCon
 from launcher.config.progress import headline
 from launcher.config.rollout import OrchestratorConfig
 from launcher.config.run import RLConfig, RunConfig, SFTConfig, is_reference
-from launcher.config.serving import INFERENCE_TOKEN, InferenceConfig
+from launcher.config.serving import INFERENCE_TOKEN, LOOPBACK, InferenceConfig
 from launcher.config.toml import to_toml
 from launcher.config.training import RLTrainerConfig, SFTTrainerConfig
 from launcher.config.wandb import WandbConfig, WandbSection
@@ -336,7 +336,7 @@ class _Planner:
     def _inference_host(self, config: RLConfig) -> str:
         """The address to listen on. By default all addresses, if other nodes must reach the server."""
         is_for_others = self.nodes is not None and self.nodes.servers != (self.nodes.orchestrator,)
-        return "0.0.0.0" if is_for_others and "host" not in config.inference.model_fields_set else config.inference.host
+        return config.inference.host or ("0.0.0.0" if is_for_others else LOOPBACK)
 
     def _inference_port(self, config: RLConfig) -> int:
         return config.inference.port or self.machine.free_port

@@ -40,9 +40,9 @@ def _said(inference: Inference, machine: Machine, model: str, engine: EngineName
 
 def gpus_of(inference: Inference, engine: EngineName) -> int:
     """How many GPUs the server asks for."""
-    if engine == "vllm" and inference.is_reference and "gpus" not in inference.model_fields_set:
-        return inference.tensor_parallel * inference.data_parallel
-    return inference.gpus
+    if inference.gpus is not None:
+        return inference.gpus
+    return inference.tensor_parallel * inference.data_parallel if engine == "vllm" and inference.is_reference else 1
 
 
 def vllm_argv(machine: Machine, config: RLConfig, model: str, host: str, port: int) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from launcher.options.fields import ConfigField, Form, config_fields
 from launcher.options.flags import option_names
 from launcher.options.layer import Layer
 from launcher.options.load import load
-from tests.plans import component, machine, plan_of, rl, sft, typed
+from tests.plans import component, machine, plan_of, plan_on_node, rl, sft, typed
 
 ELSEWHERE = ("--no-inference", "--orchestrator.inference-url", "http://gpu7:8000")
 
@@ -150,6 +150,19 @@ def test_the_plan_of_the_dumped_request_is_the_same() -> None:
     for model, (_, text), (_, text_again) in zip(HANDED, plan_of(config).files, plan_of(again).files, strict=True):
         first, second = (load(model, [Layer(tomllib.loads(written))]) for written in (text, text_again))
         assert first == second
+
+
+def test_what_the_plan_decides_is_decided_anew_for_a_repeated_request() -> None:
+    vllm = rl("--model", "Qwen/Qwen3-0.6B", "--inference.engine", "vllm", "--inference.tensor-parallel", "2")
+    on_node_1 = rl("--inference.nodes", "1", "--node-rank", "1", "--rdzv-endpoint", "head:29500")
+    for asked in (vllm, on_node_1):
+        again, facts = loaded_again(asked), {"gpus": 4, "vllm": "/venv/bin/vllm", "model_path": "Qwen/Qwen3-0.6B"}
+        assert isinstance(again, RLConfig)
+        assert plan_on_node(again, **facts).processes == plan_on_node(asked, **facts).processes
+        written = [dict(plan_on_node(one, **facts).files) for one in (again, asked)]
+        assert [
+            path for path in written[0] if path.name == "inference.toml" and written[0][path] != written[1][path]
+        ] == []
 
 
 # --- what is written --------------------------------------------------------------------------------------------------

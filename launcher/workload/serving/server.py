@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from launcher.config.serving import INFERENCE_TOKEN, InferenceConfig
+from launcher.config.serving import INFERENCE_TOKEN, LOOPBACK, InferenceConfig
 from launcher.errors import UserError
 from launcher.logger import get_logger
 from launcher.workload.entry import run_dir
@@ -45,8 +45,9 @@ MARGIN = 1.0  # seconds before the end of the grace at which what is still unans
 def serve(config: InferenceConfig) -> int:
     """Serve until SIGTERM; the process's exit code comes back. Raises UserError when the port is taken."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    access = Access(run_dir(config).all_weights, config.host, os.environ.pop(INFERENCE_TOKEN, None))
-    with bind(config.host, config.port) as listener:
+    address = config.host or LOOPBACK
+    access = Access(run_dir(config).all_weights, address, os.environ.pop(INFERENCE_TOKEN, None))
+    with bind(address, config.port) as listener:
         engine, text = load(find_model(config.model, config), config)
         host, port = listener.getsockname()[:2]
         get_logger().info("serving {} at http://{}:{}", config.model_name, host, port)
