@@ -95,6 +95,7 @@ TESTED_ELSEWHERE = {
     "options/layer.py": "options/test_load.py",
     "options/messages.py": "options/test_load.py",
     "options/flags.py": "options/test_fields.py",
+    "plan/addresses.py": "plan/test_build.py",
     "plan/program.py": "machine/test_programs.py",
     "plan/spec.py": "plan/test_build.py",
     "processes/guard.py": "e2e/test_signals.py",

@@ -1,8 +1,9 @@
 """The whole configuration of `launch rl` and `launch sft`."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -21,7 +22,7 @@ from launcher.config.serving import EngineSettings, InferenceSettings
 from launcher.config.slurm import SlurmConfig, hand_over_nodes
 from launcher.config.training import RLTrainerSettings, SFTTrainerSettings
 from launcher.config.wandb import WandbConfig
-from launcher.config.workload import LogConfig, TaskConfig
+from launcher.config.workload import Handed, LogConfig, TaskConfig
 
 
 def _run_name(name: str) -> str:
@@ -31,6 +32,8 @@ def _run_name(name: str) -> str:
         raise ValueError("outputs/latest is the link to the newest run; choose another name")
     return name
 
+
+H = TypeVar("H", bound=Handed)
 
 RunName = Annotated[str, AfterValidator(_run_name)]
 
@@ -190,3 +193,14 @@ class RLConfig(RunConfig):
 
 def process_count(config: RLConfig | SFTConfig) -> int:
     return len(started_processes(config)) + (config.trainer.nproc or 0)
+
+
+def hand_over(model: type[H], config: RunConfig, settings: Any, own: Mapping[str, Any]) -> H:
+    """A component's full configuration: its own settings, then the run's shared ones, matched by field name."""
+    values = {}
+    for field in model.model_fields:
+        owner = settings if hasattr(settings, field) else config
+        if field in own or hasattr(owner, field):
+            values[field] = own[field] if field in own else getattr(owner, field)
+    aliases = {field: info.alias or field for field, info in model.model_fields.items()}
+    return model.model_validate({aliases[field]: value for field, value in values.items()})

@@ -1,33 +1,31 @@
 """(config, machine, run directory) -> Plan."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from launcher.borders.masking import is_masked
 from launcher.config.component import ComponentConfig, LastingConfig, ProcessConfig
 from launcher.config.progress import headline
 from launcher.config.rollout import OrchestratorConfig
-from launcher.config.run import RLConfig, RunConfig, SFTConfig, is_reference
-from launcher.config.serving import INFERENCE_TOKEN, LOOPBACK, InferenceConfig
+from launcher.config.run import RLConfig, SFTConfig, hand_over, is_reference
+from launcher.config.serving import INFERENCE_TOKEN, InferenceConfig
 from launcher.config.toml import to_toml
 from launcher.config.training import RLTrainerConfig, SFTTrainerConfig
 from launcher.config.wandb import WandbConfig, WandbSection
 from launcher.config.workload import TINY, Handed
 from launcher.errors import UserError
+from launcher.plan.addresses import Addresses
 from launcher.plan.environment import additions, flight_recorder, foreign_torchrun, own_python, strays, threads
 from launcher.plan.memory import GIGABYTE, serving_memory, training, training_memory
-from launcher.plan.nodes import url_host
 from launcher.plan.placeholders import expand
 from launcher.plan.placement import Placement, Server, place
-from launcher.plan.ready import LOG, check_alive, check_ready
+from launcher.plan.ready import check_alive, check_ready
 from launcher.plan.spec import Alive, ForeignRun, Machine, Plan, ProcessSpec, Progress, Ranks, Role
-from launcher.plan.torchrun import between_nodes, plan_ranks, rank_files, redirected, torchrun_argv
+from launcher.plan.torchrun import between_nodes, plan_ranks, rank_files, redirected, torchrun_argv, warnings
 from launcher.plan.vllm import choose_engine, gpus_of, vllm_argv, vllm_environment
 from launcher.plan.wandb_runs import NOT_LOGGED_IN, foreign_run, wandb_run, wandb_variables
 from launcher.rundir import RunDir
-
-H = TypeVar("H", bound=Handed)
 
 UNREPEATED = frozenset({"name", "output_dir"})  # they belong to this run, not to a repetition of it
 
@@ -37,23 +35,13 @@ def make_plan(config: RLConfig | SFTConfig, machine: Machine, run: RunDir, name:
     return _Planner(config, machine, run, name).plan()
 
 
-def hand_over(model: type[H], config: RunConfig, settings: Any, own: Mapping[str, Any]) -> H:
-    """A component's full configuration: its own settings, then the run's shared ones, matched by field name."""
-    values = {}
-    for field in model.model_fields:
-        owner = settings if hasattr(settings, field) else config
-        if field in own or hasattr(owner, field):
-            values[field] = own[field] if field in own else getattr(owner, field)
-    aliases = {field: info.alias or field for field, info in model.model_fields.items()}
-    return model.model_validate({aliases[field]: value for field, value in values.items()})
-
-
 class _Planner:
     def __init__(self, config: RLConfig | SFTConfig, machine: Machine, run: RunDir, name: str) -> None:
         self.nodes = machine.nodes
         run = run.on(self.nodes.rank if self.nodes else None)
         self.config, self.machine, self.run, self.name = config, machine, run, name
         self.rl = config if isinstance(config, RLConfig) else None
+        self.servers = Addresses(self.rl, machine) if self.rl else None
         self.kind: Literal["rl", "sft"] = "rl" if self.rl else "sft"
         self.engine, engine_notes = choose_engine(self.rl, machine) if self.rl else ("builtin", ())
         self.placement = self._place()
@@ -77,7 +65,7 @@ class _Planner:
             own_checkpoints=self.config.trainer.is_reference,
             wandb=any(wandb.is_on for wandb in self.wandb_runs.values()),
             foreign_wandb=tuple(self.foreign_wandb),
-            notes=(*self.placement.notes, *self.notes, *self._warnings(processes)),
+            notes=(*self.placement.notes, *self.notes, *warnings(self.config.trainer.torchrun, self.nodes, processes)),
             nodes=self.nodes,
             first=self._first(),
             weights_dir=self.rl.weights_dir if self.rl and self._is_here("trainer") else None,
@@ -87,10 +75,10 @@ class _Planner:
         if self._is_here("trainer"):
             handed = RLTrainerConfig if self.rl else SFTTrainerConfig
             yield self._trainer(handed, f"launcher.workload.{self.kind}")
-        if self.rl and self._is_here("orchestrator"):
-            yield self._orchestrator(self.rl)
-        if self.rl and self.rl.inference.enabled and self._is_here("inference"):
-            yield self._inference(self.rl)
+        if self.servers and self._is_here("orchestrator"):
+            yield self._orchestrator(self.servers)
+        if self.servers and self.servers.config.inference.enabled and self._is_here("inference"):
+            yield self._inference(self.servers)
         for name, service in self.config.services.items():
             if not self._is_here(name):
                 continue
@@ -118,17 +106,13 @@ class _Planner:
 
     def _memory(self) -> str | None:
         """What each rank will take. None for a program of the user's, or a model that is not on this machine."""
-        size, machine = self.machine.model, self.machine
+        size = self.machine.model
         if size is None or not self.config.trainer.is_reference:
             return None
         count = self.placement.nproc * (self.nodes.trainer if self.nodes else 1)
         memory = training_memory(size, training(self.config.trainer, count))
-        if machine.gpu_memory and memory.total > machine.gpu_memory:
-            has, wants = machine.gpu_memory / GIGABYTE, memory.total / GIGABYTE
-            fix = (
-                "more ranks, --trainer.activation-checkpointing, a lower --trainer.max-tokens or --trainer.lora.rank 16"
-            )
-            self.notes.append(f"the trainer will take about {wants:.0f} GB of each GPU, which has {has:.0f}: try {fix}")
+        if too_much := memory.beyond(self.machine.gpu_memory):
+            self.notes.append(too_much)
         return str(memory)
 
     def _rank_logs(self, ranks: Ranks) -> tuple[Path, ...]:
@@ -138,35 +122,32 @@ class _Planner:
         settings, unredirected = self.config.trainer.torchrun, self.run.component_log("trainer")
         return tuple(redirected(settings, ranks, rank) or unredirected for rank in range(ranks.count))
 
-    def _orchestrator(self, config: RLConfig) -> ProcessSpec:
-        url = ",".join(self._inference_urls()) or None
-        own = {"inference_url": url, "model": config.trainer.model, "engine": self.engine}
+    def _orchestrator(self, servers: Addresses) -> ProcessSpec:
+        config = servers.config
+        own = {"inference_url": servers.urls, "model": config.trainer.model, "engine": self.engine}
         self._hand_over("orchestrator", OrchestratorConfig, config.orchestrator, **own)
         argv = self._program("orchestrator", config.orchestrator, "launcher.workload.orchestrator")
         return self._spec("orchestrator", config.orchestrator, argv, Role.FINISHES, env=self._inference_token(config))
 
-    def _inference(self, config: RLConfig) -> ProcessSpec:
-        own = {
-            "model": config.trainer.model,
-            "host": self._inference_host(config),
-            "port": self._inference_port(config),
-        }
+    def _inference(self, servers: Addresses) -> ProcessSpec:
+        config = servers.config
+        own = {"model": config.trainer.model, "host": servers.host, "port": servers.port}
         self._hand_over("inference", InferenceConfig, config.inference, **own)
         if config.inference.is_reference and self.engine == "vllm":
-            return self._vllm(config)
+            return self._vllm(servers)
         argv = self._program("inference", config.inference, "launcher.workload.inference")
-        ready = f"{self._own_inference_url(config)}/health" if config.inference.is_reference else None
+        ready = f"{servers.own_url}/health" if config.inference.is_reference else None
         env = threads(self.machine, self.placement.nproc + 1) | self._inference_token(config)
         gpus = self.placement.inference
         return self._spec("inference", config.inference, argv, Role.SERVES, gpus, env, ready=ready)
 
-    def _vllm(self, config: RLConfig) -> ProcessSpec:
-        where = (self._inference_host(config), self._inference_port(config))
+    def _vllm(self, servers: Addresses) -> ProcessSpec:
+        config = servers.config
         model = str(self.run.model) if config.trainer.model.name == TINY else self.machine.model_path
-        argv = (*vllm_argv(self.machine, config, model, *where), *self._expand("inference", config.inference.args))
+        argv = (*vllm_argv(servers, model), *self._expand("inference", config.inference.args))
         env = threads(self.machine, self.placement.nproc + 1) | vllm_environment(self.machine)
         env |= self._inference_token(config)
-        more = {"ready": f"{self._own_inference_url(config)}/health"}
+        more = {"ready": f"{servers.own_url}/health"}
         if size := self.machine.model:
             weights = serving_memory(size, config.inference.tensor_parallel) / GIGABYTE
             more["memory"] = f"{weights:.1f} GB of weights a GPU; its cache of keys and values takes what is left"
@@ -316,57 +297,18 @@ class _Planner:
         """Unique for each attempt, since torchrun overwrites the files below it."""
         return f"{self.config.trainer.torchrun.rdzv_id or self.name}-{self.run.attempt}"
 
-    def _inference_urls(self) -> tuple[str, ...]:
-        """The inference servers' URLs, for the orchestrator."""
-        if self.rl is None or not self.rl.inference.enabled:
-            return (self.rl.orchestrator.inference_url,) if self.rl and self.rl.orchestrator.inference_url else ()
-        nodes = self.nodes
-        if nodes is None or (nodes.runs("inference") and nodes.runs("orchestrator") and len(nodes.servers) == 1):
-            return (self._own_inference_url(self.rl),)
-        port = str(self.rl.inference.port or "PORT")  # other nodes' ports are known once they have joined
-        if not nodes.hosts:
-            return tuple(f"http://node-{node}:{port}" for node in nodes.servers)
-        return tuple(f"http://{url_host(nodes.hosts[node])}:{nodes.inference_ports[node]}" for node in nodes.servers)
-
-    def _own_inference_url(self, config: RLConfig) -> str:
-        host = self._inference_host(config)
-        reachable = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
-        return f"http://{url_host(reachable)}:{self._inference_port(config)}"
-
-    def _inference_host(self, config: RLConfig) -> str:
-        """The address to listen on. By default all addresses, if other nodes must reach the server."""
-        is_for_others = self.nodes is not None and self.nodes.servers != (self.nodes.orchestrator,)
-        return config.inference.host or ("0.0.0.0" if is_for_others else LOOPBACK)
-
-    def _inference_port(self, config: RLConfig) -> int:
-        return config.inference.port or self.machine.free_port
-
     def _expand(self, component: str, words: tuple[str, ...]) -> tuple[str, ...]:
-        model = self.config.trainer.model.name
-        url = ",".join(self._inference_urls()) or None
+        model, servers = self.config.trainer.model.name, self.servers
         values = {
             "attempt": str(self.run.attempt),
             "config": str(self.run.component_config(component)),
-            "host": self._inference_host(self.rl) if self.rl else None,
-            "inference_url": url,
+            "host": servers.host if servers else None,
+            "inference_url": servers.urls if servers else None,
             "model": None if model == TINY else model,
             "name": self.name,
             "nproc": str(self.placement.nproc),
             "output_dir": str(self.run.root),
-            "port": str(self._inference_port(self.rl)) if self.rl else None,
+            "port": str(servers.port) if servers else None,
             "python": self._python(component),
         }
         return tuple(expand(component, word, values) for word in words)
-
-    def _warnings(self, processes: tuple[ProcessSpec, ...]) -> Iterator[str]:
-        settings = self.config.trainer.torchrun
-        if ":" in settings.nnodes:
-            yield f"--nnodes {settings.nnodes} is a range: each node's launch knows only its own processes"
-        elif self.nodes and settings.rdzv_backend not in (None, "static"):
-            yield f"with {settings.rdzv_backend} torchrun numbers the nodes: ranks may have different numbers here"
-        for spec in processes:
-            if spec.ranks and spec.ranks.console_is_empty:
-                if spec.ready and spec.ready.startswith(LOG):
-                    raise UserError(f"{spec.name}.ready = {spec.ready!r}: with --tee 0 nothing reaches its log")
-                where = f"each rank's output is below {spec.ranks.directory}"
-                yield f"with --tee 0 the console and {spec.name}.log stay empty; {where}"

@@ -81,6 +81,13 @@ class Memory:
         parts = ", ".join(f"{name} {value / GIGABYTE:.1f}" for name, value in vars(self).items())
         return f"{self.total / GIGABYTE:.1f} GB a rank, by calculation: {parts}"
 
+    def beyond(self, gpu: int) -> str | None:
+        """What to tell the user if it does not fit on a GPU of so many bytes; 0 stands for an unknown number."""
+        if not gpu or self.total <= gpu:
+            return None
+        what = f"the trainer will take about {self.total / GIGABYTE:.0f} GB of each GPU, which has {gpu / GIGABYTE:.0f}"
+        return f"{what}: try more ranks, --trainer.activation-checkpointing, a lower --trainer.max-tokens or LoRA"
+
 
 def training_memory(size: ModelSize, how: Training) -> Memory:
     """What one rank of the trainer takes."""

@@ -1,11 +1,13 @@
 """torchrun's command line, made without importing torch."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from launcher.config.torchrun import TorchrunConfig
 from launcher.errors import UserError
 from launcher.plan.nodes import Nodes, url_host
-from launcher.plan.spec import Ranks
+from launcher.plan.ready import LOG
+from launcher.plan.spec import ProcessSpec, Ranks
 from launcher.rundir import RunDir
 
 PLANNED = frozenset({"rdzv_id", "log_dir", "local_ranks_filter"})  # settings whose flag gets its value from the plan
@@ -95,3 +97,17 @@ def _streams(text: str, rank: int) -> int:
         return int(text)
     mapped = dict(part.split(":") for part in text.split(","))
     return int(mapped.get(str(rank), "0"))
+
+
+def warnings(settings: TorchrunConfig, nodes: Nodes | None, processes: Iterable[ProcessSpec]) -> Iterator[str]:
+    """What the user should know of these settings. Raises UserError for a check that could never succeed."""
+    if ":" in settings.nnodes:
+        yield f"--nnodes {settings.nnodes} is a range: each node's launch knows only its own processes"
+    elif nodes and settings.rdzv_backend not in (None, "static"):
+        yield f"with {settings.rdzv_backend} torchrun numbers the nodes: ranks may have different numbers here"
+    for spec in processes:
+        if spec.ranks and spec.ranks.console_is_empty:
+            if spec.ready and spec.ready.startswith(LOG):
+                raise UserError(f"{spec.name}.ready = {spec.ready!r}: with --tee 0 nothing reaches its log")
+            where = f"each rank's output is below {spec.ranks.directory}"
+            yield f"with --tee 0 the console and {spec.name}.log stay empty; {where}"

@@ -4,6 +4,7 @@ from launcher.config.run import Inference, RLConfig
 from launcher.config.serving import EngineName
 from launcher.config.workload import TINY
 from launcher.errors import UserError
+from launcher.plan.addresses import Addresses
 from launcher.plan.spec import Machine
 
 MODEL_NAME = "policy"
@@ -45,21 +46,12 @@ def gpus_of(inference: Inference, engine: EngineName) -> int:
     return inference.tensor_parallel * inference.data_parallel if engine == "vllm" and inference.is_reference else 1
 
 
-def vllm_argv(machine: Machine, config: RLConfig, model: str, host: str, port: int) -> tuple[str, ...]:
+def vllm_argv(servers: Addresses, model: str) -> tuple[str, ...]:
     """The command line, but for the user's `args`."""
-    assert machine.vllm is not None
-    settings = config.inference
-    argv: tuple[str, ...] = (
-        machine.vllm,
-        "serve",
-        model,
-        "--served-model-name",
-        MODEL_NAME,
-        "--host",
-        host,
-        "--port",
-        str(port),
-    )
+    config, vllm, settings = servers.config, servers.machine.vllm, servers.config.inference
+    assert vllm is not None
+    argv: tuple[str, ...] = (vllm, "serve", model, "--served-model-name", MODEL_NAME)
+    argv += ("--host", servers.host, "--port", str(servers.port))
     argv += ("--dtype", config.trainer.model.dtype)
     argv += ("--logprobs-mode", "processed_logprobs")  # those of the distribution that is sampled from
     argv += ("--generation-config", "vllm")  # not the model's own top_p and top_k

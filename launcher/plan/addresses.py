@@ -1,0 +1,51 @@
+"""Where the inference servers of a run are."""
+
+from dataclasses import dataclass
+
+from launcher.config.run import RLConfig
+from launcher.config.serving import LOOPBACK
+from launcher.plan.nodes import url_host
+from launcher.plan.spec import Machine
+
+ALL = "0.0.0.0"
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """The servers of an RL run, seen from one of its nodes."""
+
+    config: RLConfig
+    machine: Machine
+
+    @property
+    def host(self) -> str:
+        """The address that this node's server listens on. By default all, if other nodes must reach the server."""
+        nodes = self.machine.nodes
+        is_for_others = nodes is not None and nodes.servers != (nodes.orchestrator,)
+        return self.config.inference.host or (ALL if is_for_others else LOOPBACK)
+
+    @property
+    def port(self) -> int:
+        return self.config.inference.port or self.machine.free_port
+
+    @property
+    def own_url(self) -> str:
+        """This node's server, for this node."""
+        reachable = LOOPBACK if self.host in (ALL, "::", "") else self.host
+        return f"http://{url_host(reachable)}:{self.port}"
+
+    @property
+    def urls(self) -> str | None:
+        """All servers, for the orchestrator: URL[,URL...]. None without any."""
+        return ",".join(self._urls()) or None
+
+    def _urls(self) -> tuple[str, ...]:
+        config, nodes = self.config, self.machine.nodes
+        if not config.inference.enabled:
+            return (config.orchestrator.inference_url or "",)
+        if nodes is None or (nodes.runs("inference") and nodes.runs("orchestrator") and len(nodes.servers) == 1):
+            return (self.own_url,)
+        port = str(config.inference.port or "PORT")  # other nodes' ports are known once they have joined
+        if not nodes.hosts:
+            return tuple(f"http://node-{node}:{port}" for node in nodes.servers)
+        return tuple(f"http://{url_host(nodes.hosts[node])}:{nodes.inference_ports[node]}" for node in nodes.servers)
