@@ -119,7 +119,7 @@ TESTED_ELSEWHERE = {
     "supervisor/actions.py": "supervisor/test_policy.py",
     "supervisor/events.py": "supervisor/test_policy.py",
     "supervisor/listeners/state.py": "runs/test_state.py",
-    "supervisor/log_tail.py": "supervisor/test_readiness.py",
+    "borders/log_tail.py": "supervisor/test_readiness.py",
     "supervisor/roster.py": "supervisor/test_policy.py",
     "supervisor/suspicion.py": "supervisor/test_policy.py",
     "supervisor/watchdog.py": "e2e/test_life.py",

@@ -16,8 +16,8 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
+from launcher.borders.log_tail import LogTail
 from launcher.plan.ready import LOG
-from launcher.supervisor.log_tail import LogTail
 
 FIRST_WAIT, LONGEST_WAIT = 0.1, 1.0  # seconds between two tries
 ANSWER_WITHIN = 5.0  # seconds

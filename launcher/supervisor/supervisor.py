@@ -36,6 +36,7 @@ from launcher.supervisor.actions import (
     StopAttempt,
 )
 from launcher.supervisor.components import Components
+from launcher.supervisor.deadline import Deadline
 from launcher.supervisor.events import (
     CannotContinue,
     Diagnosed,
@@ -61,7 +62,6 @@ from launcher.supervisor.suspects import RecentLogs, find_suspects
 from launcher.supervisor.watchdog import report_quiet, watched
 
 NODES_MARGIN = 10.0  # seconds beyond the grace that other nodes have
-DEADLINES = (GraceOver, DrainTimedOut, SuspectsOverdue, NodesOverdue)
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,7 @@ class _Supervisor:
         self.post = self.events.put_nowait
         self.components = Components(self._post_with_suspects)
         self.has_ended = False
-        self.due: Event | None = None  # one of DEADLINES, which the deadline posts
-        self.deadline: asyncio.TimerHandle | None = None
+        self.deadline = Deadline(self.post)
         self.tasks: set[asyncio.Task[None]] = set()
         self.server_logs = RecentLogs()
         self.signals = SignalInbox(conduct.guard.signals if conduct.guard else None, self._hear)
@@ -130,7 +129,7 @@ class _Supervisor:
         self._do(self.policy.begin())
         while not self.has_ended:
             event = await self.events.get()
-            if not self._is_outdated(event):
+            if not self.deadline.is_outdated(event):
                 self._handle(event)
 
     def _shutdown(self) -> None:
@@ -180,10 +179,6 @@ class _Supervisor:
         report = self.policy.report()
         failure = self.conduct.explain(self.policy) if report.ended and self.conduct.explain else None
         self.conduct.links.tell(replace(report, failure=failure))
-
-    def _is_outdated(self, event: Event) -> bool:
-        """Whether a new deadline was set while the old one's event was in the queue."""
-        return isinstance(event, DEADLINES) and event is not self.due
 
     def _post_with_suspects(self, event: Event) -> None:
         try:
@@ -278,7 +273,7 @@ class _Supervisor:
                 self._expect_the_end()
             case KillAttempt():
                 self.components.send(self.components.pids(role=Role.FINISHES), signal.SIGKILL)
-                self._set_deadline(SWEEP_SECONDS, GraceOver())
+                self.deadline.set(SWEEP_SECONDS, GraceOver())
             case StartAttempt():
                 self._start_attempt()
             case EndOne(component):
@@ -290,13 +285,13 @@ class _Supervisor:
             case Kill():
                 self.components.kill()
             case Await(_, seconds):
-                self._set_deadline(seconds, SuspectsOverdue())
+                self.deadline.set(seconds, SuspectsOverdue())
             case Diagnose(component, seconds):
                 self._in_background(self._diagnose(component, seconds))
             case Drain(seconds):
-                self._set_deadline(seconds, DrainTimedOut(seconds))
+                self.deadline.set(seconds, DrainTimedOut(seconds))
             case AwaitNodes():
-                self._set_deadline(self.plan.grace + NODES_MARGIN, NodesOverdue())
+                self.deadline.set(self.plan.grace + NODES_MARGIN, NodesOverdue())
             case End():
                 self.has_ended = True
 
@@ -309,14 +304,7 @@ class _Supervisor:
 
     def _expect_the_end(self) -> None:
         self.components.hurry()
-        self._set_deadline(self.plan.grace, GraceOver())
-
-    def _set_deadline(self, seconds: float, event: Event) -> None:
-        """Set the only deadline. It replaces the old one: the grace replaces the drain, for example."""
-        if self.deadline:
-            self.deadline.cancel()
-        self.due = event
-        self.deadline = self.loop.call_later(seconds, self.post, event)
+        self.deadline.set(self.plan.grace, GraceOver())
 
     def _post_if_it_lives(self, seconds: float, component: str) -> None:
         for pid in self.components.pids(component):
@@ -328,9 +316,7 @@ class _Supervisor:
 
     def _start_attempt(self) -> None:
         assert self.conduct.next_attempt is not None
-        if self.deadline:
-            self.deadline.cancel()
-        self.due = None
+        self.deadline.cancel()
         self.components.forget_orphans()
         end_orphans({pid: spec.name for pid, spec in self.components.living.items()})
         self.loop.call_soon(self.components.reap)  # end_orphans may have consumed the SIGCHLD of another child

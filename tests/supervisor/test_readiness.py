@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.supervisor.log_tail import LogTail
+from launcher.borders.log_tail import LogTail
 from launcher.supervisor.readiness import ready_probe, until_ready
 
 
