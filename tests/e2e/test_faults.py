@@ -85,7 +85,7 @@ if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
         signal.signal(15, signal.SIG_IGN)
-        time.sleep(1000)
+        signal.pause()
     os._exit(0)
 os._exit(4)
 """,

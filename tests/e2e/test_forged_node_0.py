@@ -20,9 +20,9 @@ SECRET = b"the secret of all nodes"
 INJECTION = "#(touch PWNED)#{l:#(touch PWNED)}"
 WELCOME = {"name": "otter", "attempt": 1, "run_id": "ab", "hosts": ["n0", "n1"], "inference_ports": [0, 0]}
 PATIENT = """
-import os, time
+import os, signal
 print("rank", os.environ["RANK"], "is there", flush=True)
-time.sleep(1000)
+signal.pause()
 """
 
 

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow  # it takes minutes in all; tests/e2e/test_supervi
 WITHIN = 5.0  # seconds from the kills until nothing lives
 
 RANKS = """
-import os, signal, subprocess, sys, time
+import os, signal, subprocess, sys
 rank = os.environ["RANK"]
 if os.environ["LAUNCH_ATTEMPT"] != "1":
     print("rank", rank, "of attempt 2", flush=True)
@@ -25,10 +25,10 @@ subprocess.Popen(["setsid", "sleep", "1000"])
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
-        time.sleep(1000)
+        signal.pause()
     os._exit(0)
 print("rank", rank, "is there", flush=True)
-time.sleep(1000)
+signal.pause()
 """
 
 
@@ -108,7 +108,7 @@ def test_what_has_outlived_guard_watcher_and_supervisor_is_ended_before_anything
 
 
 def test_ranks_end_with_all_of_launch_though_nobody_is_left_to_end_them(launch: Launcher) -> None:
-    run = launch.sft("import time; print('there', flush=True); time.sleep(1000)")
+    run = launch.sft("import signal; print('there', flush=True); signal.pause()")
     run.wait_for_output("there")
     run.wait_for_ranks(1)
     ranks = run.rank_pids()

@@ -15,12 +15,12 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.slow  # many launches: CI runs them, and whoever asks for them
 
-PATIENT = "import time\nprint('is there', flush=True)\ntime.sleep(1000)"
+PATIENT = "import signal\nprint('is there', flush=True)\nsignal.pause()"
 DEAF = """
-import signal, time
+import signal
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print("deaf", flush=True)
-time.sleep(1000)
+signal.pause()
 """
 FAILS_TWICE = """
 import os
@@ -189,11 +189,11 @@ def test_restarts_make_new_attempts_and_keep_the_services_up(launch: Launcher) -
 
 def test_a_torchrun_that_is_killed_uses_up_one_restart_and_leaves_nothing_to_the_next_attempt(launch: Launcher) -> None:
     script = """
-import os, subprocess, time
+import os, signal, subprocess
 if os.environ["LAUNCH_ATTEMPT"] == "1":
     subprocess.Popen(["setsid", "sh", "-c", "sleep 1000 & sleep 1000 & wait"])
     print("is there", flush=True)
-    time.sleep(1000)
+    signal.pause()
 """
     run = launch.sft(script, "--nproc", "2", "--max-restarts", "1")
     run.wait_for_output("[trainer0]:is there")
@@ -221,11 +221,11 @@ def test_a_service_that_dies_is_not_restarted_for(launch: Launcher) -> None:
 
 def test_the_watchdog_ends_a_silent_run_and_names_the_rank_that_stands_apart(launch: Launcher) -> None:
     script = """
-import os, time
+import os, signal
 def stuck():
-    time.sleep(1000)
+    signal.pause()
 def waiting():
-    time.sleep(1000)
+    signal.pause()
 print("is there", flush=True)
 stuck() if os.environ["RANK"] == "1" else waiting()
 """

@@ -16,9 +16,9 @@ from tests.workload.training.checking import training_state
 pytestmark = pytest.mark.slow  # several launches each, minutes in all
 
 PATIENT = """
-import os, time
+import os, signal
 print("rank", os.environ["RANK"], "is there", flush=True)
-time.sleep(1000)
+signal.pause()
 """
 FAILS_ON_NODE_1 = """
 import os, pathlib, time

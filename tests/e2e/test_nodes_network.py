@@ -12,9 +12,9 @@ from tests.launching import Launched, Launcher
 
 ENDPOINT = "10.213.0.1:29500"
 SCRIPT = """
-import os, time
+import os, signal
 print("rank", os.environ["RANK"], "is there", flush=True)
-time.sleep(1000)
+signal.pause()
 """
 
 

@@ -70,7 +70,7 @@ def test_a_stop_names_who_asked_for_it_wherever_somebody_looks(launch: Launcher)
 @pytest.mark.parametrize("target", ["guard", "supervisor"])
 def test_a_process_that_signals_launch_by_its_pid_is_named(launch: Launcher, target: str) -> None:
     run = start(launch, "sleep", "1000")
-    code = f"import os, time; os.kill({run.pid_of(target)}, 2); time.sleep(1000)"
+    code = f"import os, signal; os.kill({run.pid_of(target)}, 2); signal.pause()"
     with subprocess.Popen([sys.executable, "-c", code]) as killer:
         try:
             assert run.exit_code() == 130

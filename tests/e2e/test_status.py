@@ -15,9 +15,9 @@ from tests.waiting import until
 pytestmark = pytest.mark.slow  # many launches: CI runs them, and whoever asks for them
 
 PATIENT = """
-import os, time
+import os, signal
 print("rank", os.environ["RANK"], "is there", flush=True)
-time.sleep(1000)
+signal.pause()
 """
 
 

@@ -13,16 +13,16 @@ from tests.launching import LAUNCH, Launcher
 from tests.waiting import until
 
 STUBBORN = """
-import os, signal, subprocess, time
+import os, signal, subprocess
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 subprocess.Popen(["setsid", "sleep", "1000"])
 print("rank", os.environ["RANK"], "is there", flush=True)
-time.sleep(1000)
+signal.pause()
 """
 PATIENT = """
-import os, time
+import os, signal
 print("rank", os.environ["RANK"], "is there", flush=True)
-time.sleep(1000)
+signal.pause()
 """
 
 
@@ -38,7 +38,7 @@ def test_a_run_that_finishes_exits_0_and_says_so(launch: Launcher) -> None:
 
 def test_a_failure_on_a_filtered_rank_is_shown_with_its_traceback(launch: Launcher) -> None:
     fails = "time.sleep(0.5)\nif os.environ['RANK'] == '1': raise ValueError('on purpose')"
-    script = f"import os, time\n{fails}\ntime.sleep(1000)"
+    script = f"import os, signal, time\n{fails}\nsignal.pause()"
     run = launch.sft(script, "--nproc", "2", "--filter-rank", "0")
     assert run.exit_code() == 1
     assert "FAILED  trainer rank 1: exit code 1" in run.output

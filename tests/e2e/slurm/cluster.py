@@ -6,7 +6,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -112,10 +111,16 @@ class Cluster:
 
     def wait_for(self, job_id: str, state: str, seconds: float = 90) -> dict[str, str]:
         """Until the job is in the state, as `scontrol show job` calls it."""
-        end = time.monotonic() + seconds
-        while (found := self.job(job_id)).get("JobState") != state:
-            assert time.monotonic() < end, f"job {job_id} is not {state}: {found}\n{self.logs()}"
-            time.sleep(0.1)
+        found: dict[str, str] = {}
+
+        def has_come() -> bool:
+            found.update(self.job(job_id))
+            return found.get("JobState") == state
+
+        try:
+            until(has_come, seconds)
+        except AssertionError as error:
+            raise AssertionError(f"job {job_id} is not {state}: {found}\n{self.logs()}") from error
         return found
 
     def logs(self) -> str:

@@ -11,9 +11,9 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
-PATIENT = "import time\nprint('is there', flush=True)\ntime.sleep(1000)"
+PATIENT = "import signal\nprint('is there', flush=True)\nsignal.pause()"
 KEEPS_A_CHECKPOINT = """
-import os, pathlib, signal, time
+import os, pathlib, signal
 def stop(*_):
     pathlib.Path("kept").write_text("step")
     print("kept", flush=True)
@@ -22,7 +22,7 @@ signal.signal(signal.SIGTERM, stop)
 print("is there", flush=True)
 if os.environ["LAUNCH_ATTEMPT"] == "1":
     while True:
-        time.sleep(0.1)
+        signal.pause()
 assert pathlib.Path("kept").exists()
 """
 

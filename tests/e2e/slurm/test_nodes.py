@@ -10,7 +10,7 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
-PATIENT = "import time\nprint('is there', flush=True)\ntime.sleep(1000)"
+PATIENT = "import signal\nprint('is there', flush=True)\nsignal.pause()"
 ON_NODE = """
 import os, time
 print("is there", flush=True)
