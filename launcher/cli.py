@@ -15,7 +15,7 @@ from launcher.borders.screen import printable
 from launcher.borders.streams import prepare_streams, trouble_with_stdout
 from launcher.errors import UserError
 
-COMMANDS = {  # each is a module of launcher.commands
+COMMANDS = {  # each is a module of launcher.commands, or of its folder `starting`
     "rl": "trainer (under torchrun) + orchestrator + inference",
     "sft": "the trainer alone, under torchrun",
     "resume": "the next attempt of a run, from its newest checkpoint",
@@ -27,6 +27,8 @@ COMMANDS = {  # each is a module of launcher.commands
     "stacks": "the Python stack of every process of a run, for a hang",
     "doctor": "what this machine has and lacks for a run",
 }
+
+_STARTING = ("rl", "sft", "resume")
 
 GARBAGE = 50_000  # new objects until a collection: imports make many and none is garbage, and collecting took 100 ms
 
@@ -126,7 +128,8 @@ class Commands(TyperGroup):
             close = [_MEANT[cmd_name]] if cmd_name in _MEANT else get_close_matches(cmd_name, COMMANDS, n=1)
             hint = f"did you mean launch {close[0]}?" if close else f"the commands are {', '.join(COMMANDS)}"
             raise UserError(f"{cmd_name} is not a command", hint)
-        return import_module(f"launcher.commands.{cmd_name}").command
+        folder = "launcher.commands.starting" if cmd_name in _STARTING else "launcher.commands"
+        return import_module(f"{folder}.{cmd_name}").command
 
     def get_help(self, ctx: Any) -> str:
         return styled(super().get_help(ctx))

@@ -6,7 +6,7 @@ import pytest
 
 from launcher import cli
 from launcher.borders.help_style import styled
-from launcher.commands.run_command import _EXAMPLES, _OFTEN
+from launcher.commands.starting.run_command import _EXAMPLES, _OFTEN
 from launcher.config.base import Section
 from launcher.config.run import RLConfig
 from launcher.options.fields import config_fields

@@ -36,7 +36,7 @@ def start(
     check_or_warn(plan, dry_run)
     if dry_run:
         return _show(plan, write=config.output_dir is not None, clean=clean)
-    from launcher.commands.carry_out import carry_out  # not for a dry run
+    from launcher.commands.starting.carry_out import carry_out  # not for a dry run
 
     return carry_out(config, machine, plan, detach, clean=clean, trust=trust)
 

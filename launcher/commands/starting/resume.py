@@ -9,8 +9,8 @@ import typer
 
 from launcher.checkpoints import newest_checkpoint
 from launcher.commands.common import StyledCommand, typer_command
-from launcher.commands.run_command import run_command
-from launcher.commands.start import check_or_warn
+from launcher.commands.starting.run_command import run_command
+from launcher.commands.starting.start import check_or_warn
 from launcher.config.run import RLConfig, SFTConfig, process_count
 from launcher.errors import UserError
 from launcher.machine.limits import check_limits
@@ -89,7 +89,7 @@ def go_on(
     if dry_run:
         sys.stdout.write(render(plan, Path.cwd(), files_are_written=False))
         return 0
-    from launcher.commands.carry_out import carry_out  # not for a dry run
+    from launcher.commands.starting.carry_out import carry_out  # not for a dry run
 
     return carry_out(config, machine, plan, detach, earlier=earlier, trust=trust)
 

@@ -78,6 +78,6 @@ def start_run(
     request: RunRequest[RLConfig] | RunRequest[SFTConfig], dry_run: bool, clean: bool, detach: bool, trust: bool
 ) -> int:
     """`launch rl` and `launch sft`."""
-    from launcher.commands.start import start  # the help must be fast, and does not need it
+    from launcher.commands.starting.start import start  # the help must be fast, and does not need it
 
     return start(request, dry_run, clean, detach, trust)
