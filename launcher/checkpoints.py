@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from launcher.errors import UserError
+from launcher.home import in_home
 from launcher.rundir import RunDir
 
 _HUB_ID = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
@@ -31,11 +32,11 @@ def model_directory(path: Path) -> Path | None:
 
 def resolve_model(name: str) -> str:
     """The model's directory, or its id on the hub. Raises UserError when a path leads nowhere, or to no model."""
-    path = Path(name).expanduser()
+    path = in_home(name) or Path(name)
     if directory := model_directory(path):
-        return str(directory)
+        return str(directory.absolute())
     if path.exists():
-        raise UserError(f"there is no model at {path}: it has neither config.json nor checkpoints/", MODELS)
+        raise UserError(f"--model {name}: there is no model, neither config.json nor checkpoints/", MODELS)
     if not _HUB_ID.fullmatch(name):
-        raise UserError(f"there is no model at {path}", MODELS)
+        raise UserError(f"--model {name}: there is no such directory", MODELS)
     return name

@@ -7,9 +7,11 @@ from typing import Any
 
 from launcher.borders.files import read_bytes
 from launcher.checkpoints import model_directory
+from launcher.home import in_home
 from launcher.plan.memory import ModelSize
 
 CONFIG = "config.json"
+LARGEST_NUMBER = 10**9  # in a config.json
 LARGEST_CONFIG = 1 << 20  # bytes
 """A config.json may name each of 100,000 labels."""
 
@@ -21,7 +23,7 @@ def model_size(name: str) -> ModelSize | None:
         return None
     try:
         return read_size(json.loads(read_bytes(directory / CONFIG, LARGEST_CONFIG, follow=True)))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, ArithmeticError):
         return None
 
 
@@ -33,7 +35,9 @@ def read_size(config: dict[str, Any]) -> ModelSize:
         found = next((config[name] for name in names if config.get(name) is not None), otherwise)
         if found is None:
             raise KeyError(names[0])
-        return int(found)
+        if not 0 <= (value := int(found)) < LARGEST_NUMBER:
+            raise ValueError(names[0])
+        return value
 
     width, heads = number("hidden_size", "n_embd"), number("num_attention_heads", "n_head")
     head = number("head_dim", otherwise=width // heads)
@@ -58,7 +62,10 @@ def read_size(config: dict[str, Any]) -> ModelSize:
 
 def _cached(name: str) -> Path | None:
     """The newest snapshot of a hub id in the hub's cache."""
-    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
-    cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub") / f"models--{name.replace('/', '--')}" / "snapshots"
-    found = [path for path in cache.glob("*") if (path / CONFIG).is_file()] if "\0" not in name else []
+    home = os.environ.get("HF_HOME") or in_home("~/.cache/huggingface")
+    cache = os.environ.get("HF_HUB_CACHE") or (home and Path(home, "hub"))
+    if not cache or "\0" in name:
+        return None
+    snapshots = Path(cache, f"models--{name.replace('/', '--')}", "snapshots")
+    found = [path for path in snapshots.glob("*") if (path / CONFIG).is_file()]
     return max(found, key=lambda path: path.stat().st_mtime, default=None)

@@ -78,7 +78,15 @@ def test_it_is_found_in_a_directory_in_a_run_and_in_the_hubs_cache(
         assert 0.59e9 < found.parameters < 0.6e9
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", '{"hidden_size": "many"}', '{"hidden_size": 1e999}', "[" * 10_000])
+NO_HEADS = json.dumps(QWEN3_0_6B | {"head_dim": None, "num_attention_heads": 0})
+DIGITS = json.dumps(QWEN3_0_6B).replace("3072", "9" * 400)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{}", "[]", '{"hidden_size": "many"}', '{"hidden_size": 1e999}', "[" * 10_000, NO_HEADS, DIGITS],
+    ids=["empty", "nothing", "list", "word", "infinite", "deep", "no heads", "400 digits"],
+)
 def test_a_config_that_does_not_say_is_none(content: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(content)
     assert model_size(str(tmp_path)) is None

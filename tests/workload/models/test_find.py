@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -31,12 +32,23 @@ def test_a_runs_directory_stands_for_its_newest_checkpoint(tmp_path: Path) -> No
     assert resolve_model(str(run.checkpoint(5))) == str(run.checkpoint(5))
 
 
+def test_a_relative_directory_is_the_same_model_for_a_component_with_another_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_tiny(tmp_path / "mine", SHAPE, 0)
+    monkeypatch.chdir(tmp_path)
+    assert resolve_model("mine") == str(tmp_path / "mine")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert resolve_model("~/mine") == str(tmp_path / "mine")
+
+
 def test_a_name_that_is_no_path_is_left_to_the_hub() -> None:
     assert resolve_model("Qwen/Qwen3-0.6B") == "Qwen/Qwen3-0.6B"
 
 
 def test_a_directory_without_a_model_says_what_may_be_named(tmp_path: Path) -> None:
-    for name in (tmp_path, tmp_path / "none", "--trust-remote-code", "..", "a/b/c"):
-        with pytest.raises(UserError, match="there is no model at") as refused:
+    for name in (tmp_path, tmp_path / "none", "--trust-remote-code", "..", "a/b/c", "~nobody-of-this-name/model"):
+        found = f"^--model {re.escape(str(name))}: there is no (model|such directory)"
+        with pytest.raises(UserError, match=found) as refused:
             resolve_model(str(name))
         assert "output directory of a run" in str(refused.value)
