@@ -23,7 +23,7 @@ from launcher.processes.guard_fork import Guard, split
 from launcher.processes.identity import identify
 from launcher.rundir import RunDir
 from launcher.runs.directory import add_attempt, point_latest_at, prepare, sign
-from launcher.runs.elsewhere import put_weights_elsewhere, remove_weights_elsewhere
+from launcher.runs.elsewhere import remove_weights_elsewhere
 from launcher.runs.on_exit import run_on_exit
 from launcher.runs.registry import register
 from launcher.runs.state import RunState, first_state, read_state
@@ -87,7 +87,7 @@ def carry_out(
         lock = prepare(plan, clean, resume=earlier is not None, say=notes.append, trust=trust)
         state.state.guard = identify(os.getpid())
         state.write_if_possible()
-        make_ready(plan)
+        make_ready(plan, state)
     except UserError as error:
         if meeting:
             meeting.call_off(str(error))
@@ -117,14 +117,21 @@ def carry_out(
         raise
 
 
-def make_ready(plan: Plan) -> None:
-    """Do what must be done before the first process starts. Raises UserError."""
-    if plan.weights_dir is not None:
-        put_weights_elsewhere(plan.run, plan.weights_dir)
-    for command in plan.first:
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            raise UserError((done.stderr.strip().splitlines() or [f"{command[0]} failed"])[-1])
+def make_ready(plan: Plan, state: StateFile) -> None:
+    """Run the commands that must have ended before the first process starts. Raises UserError when one fails."""
+    try:
+        for command in plan.first:
+            _run(command)
+    except BaseException:  # Ctrl-C, for one: the run has failed, and does not look as if it had been killed
+        remove_weights_elsewhere(plan.run)
+        state.end("failed", 2, None)
+        raise
+
+
+def _run(command: tuple[str, ...]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise UserError((done.stderr.strip().splitlines() or [f"{command[0]} failed"])[-1])
 
 
 def _await_shared(run: RunDir, run_id: str) -> None:

@@ -14,6 +14,7 @@ from launcher.errors import UserError
 from launcher.home import user_name
 from launcher.plan.spec import Plan
 from launcher.rundir import RunDir
+from launcher.runs.elsewhere import put_weights_elsewhere, remove_weights_elsewhere
 from launcher.runs.state import read_state
 from launcher.runs.survivors import end_survivors, survivors_text
 from launcher.runs.trust import check_trusted
@@ -53,6 +54,8 @@ def prepare(
                 open_regular(run.state, os.O_WRONLY | os.O_CREAT)
             )  # first: if we are killed now, --clean still finds a run here
         sign(lock)
+        if plan.weights_dir is not None:
+            put_weights_elsewhere(run, plan.weights_dir)
         add_attempt(plan)
     return lock
 
@@ -166,12 +169,15 @@ def _has_a_checkpoint(run: RunDir) -> bool:
 
 
 def _make_room(run: RunDir, clean: bool) -> None:
-    for path in _made_by_runs(run) if clean and run.state.exists() else ():
-        _remove(path)
+    if clean and run.state.exists():
+        remove_weights_elsewhere(run)
+        for path in _made_by_runs(run):
+            _remove(path)
 
 
 def remove_run(run: RunDir) -> None:
     """Remove everything that a run creates, and its directory if it is then empty. Raises OSError."""
+    remove_weights_elsewhere(run)
     for path in (*_made_by_runs(run), run.lock):
         _remove(path)
     with contextlib.suppress(OSError):
@@ -187,11 +193,11 @@ def _remove(path: Path) -> None:
 
 def _made_by_runs(run: RunDir) -> tuple[Path, ...]:
     """run.json comes last, so that an interrupted `--clean` can be repeated."""
-    configs = (run.config, run.component_config("any").parent)
+    configs = (run.config, run.component_config("any").parent, run.model)
     if run.node:
         return (*configs, *run.all_logs.glob(f"attempt_*/{run.logs.name}"), run.reserve, run.state)
     made = (*configs, run.all_logs, run.all_metrics, run.checkpoints, run.job_script, run.rollouts, run.all_weights)
-    return (*made, run.wandb, run.all_nodes, run.reserve, run.state)
+    return (*made, run.all_samples, run.wandb, run.all_nodes, run.reserve, run.state)
 
 
 def _written_by_dry_run(run: RunDir) -> tuple[Path, ...]:

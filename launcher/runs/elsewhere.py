@@ -13,13 +13,15 @@ MARK = "launch-weights-"
 def put_weights_elsewhere(run: RunDir, parent: Path) -> None:
     """Make the run's directory of weights a link to a directory of its own below `parent`. Raises UserError."""
     remove_weights_elsewhere(run)
-    link = run.all_weights
-    if link.exists():
-        shutil.rmtree(link)  # an earlier attempt's; the trainer publishes its own
+    link, target = run.all_weights, None
     try:
+        if link.exists():
+            shutil.rmtree(link)  # an earlier attempt's; the trainer publishes its own
         target = Path(tempfile.mkdtemp(prefix=MARK, dir=parent.absolute()))
         link.symlink_to(target)
     except OSError as error:
+        if target is not None:
+            target.rmdir()
         raise UserError(f"--weights-dir {parent}: {error.strerror}", "name a directory that you may write to") from None
 
 

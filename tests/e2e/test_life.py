@@ -4,13 +4,19 @@ import os
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from launcher.runs.state import read_state
+from launcher.errors import UserError
+from launcher.runs.directory import prepare
+from launcher.runs.state import first_state, read_state
+from launcher.runs.state_file import StateFile
+from launcher.session import make_ready
 from launcher.view.metric_curves import read_metrics
 from tests.launching import LAUNCH, Launched, Launcher
+from tests.plans import plan_of, sft
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow  # many launches: CI runs them, and whoever asks for them
@@ -47,6 +53,19 @@ def test_a_resume_adds_what_follows_the_dashes_and_keeps_what_did_before(launch:
     assert first.exit_code() == 0, first.output
     assert "[trainer0]:[b'a=${name}', b'{name}', b'\\xff']" in first.output
     assert "[b'a=${name}', b'{name}', b'\\xff', b'{x}']" in command(launch, "resume", "run", "--", "{x}").stdout
+
+
+def test_a_run_whose_model_cannot_be_made_has_failed_and_leaves_no_weights_in_memory(tmp_path: Path) -> None:
+    (tmp_path / "memory").mkdir()
+    says = ("sh", "-c", "echo a line >&2; echo the disk is full >&2; exit 3")
+    plan = replace(plan_of(sft(), root=tmp_path / "run"), first=(says,), weights_dir=tmp_path / "memory")
+    os.close(prepare(plan, clean=False))
+    assert list((tmp_path / "memory").iterdir())
+    with pytest.raises(UserError, match="the disk is full"):
+        make_ready(plan, StateFile(plan.run, first_state(plan, {})))
+    state = read_state(plan.run)
+    assert state is not None and (state.state, state.exit_code) == ("failed", 2)
+    assert not list((tmp_path / "memory").iterdir())
 
 
 def helper_pid(run: Launched) -> int:

@@ -1,6 +1,7 @@
 """Making a run's directory: nothing of anybody else's is touched, and nothing is left behind after a refusal."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from launcher.errors import UserError
 from launcher.plan.spec import Plan
 from launcher.rundir import RunDir
-from launcher.runs.directory import check_free, point_latest_at, prepare, prepare_by_hand
+from launcher.runs.directory import check_free, point_latest_at, prepare, prepare_by_hand, remove_run
 from tests.plans import plan_of, sft
 
 
@@ -158,6 +159,28 @@ def test_clean_replaces_what_a_run_made_and_nothing_else(tmp_path: Path) -> None
     assert plan.run.state.read_bytes() == b""
     assert (tmp_path / "notes.txt").exists()
     assert plan.run.config.exists()
+
+
+def test_clean_and_removal_leave_no_folder_that_a_run_makes_and_no_weights_in_memory(tmp_path: Path) -> None:
+    memory = tmp_path / "memory"
+    memory.mkdir()
+    for ended in (lambda plan: prepared(plan, clean=True), lambda plan: remove_run(plan.run)):
+        plan = replace(plan_in(tmp_path / "run"), weights_dir=memory)
+        prepared(plan, clean=True)
+        plan.run.state.write_text("{}")
+        for folder in plan.run.folders:
+            (plan.run.root / folder).mkdir(exist_ok=True)
+            (plan.run.root / folder / "old").write_text("old")
+        assert list(memory.rglob("old"))
+        ended(replace(plan, weights_dir=None))
+        assert not list(tmp_path.rglob("old")) and not list(memory.iterdir())
+
+
+def test_a_directory_for_weights_that_is_not_there_leaves_no_run_behind(tmp_path: Path) -> None:
+    plan = replace(plan_in(tmp_path / "run"), weights_dir=tmp_path / "none")
+    with pytest.raises(UserError, match=f"--weights-dir {tmp_path}/none: No such file"):
+        prepare(plan, clean=False)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_clean_does_not_follow_a_link_out_of_the_directory(tmp_path: Path) -> None:
