@@ -24,6 +24,7 @@ from launcher.machine.wandb_login import is_logged_in
 from launcher.plan.environment import child_environment
 from launcher.plan.nodes import Nodes
 from launcher.plan.spec import Machine, Plan
+from launcher.plan.vllm import INSTALL, VLLM
 
 
 def probe(config: RLConfig | SFTConfig, run_id: str | None = None, nodes: Nodes | None = None) -> Machine:
@@ -38,16 +39,18 @@ def probe(config: RLConfig | SFTConfig, run_id: str | None = None, nodes: Nodes 
             check_port(config.inference.host or LOOPBACK, config.inference.port)
         else:
             port = free_port(config.inference.host or LOOPBACK)
-    trained = config.trainer.model.name if is_reference(config.trainer) else TINY
-    model_path = "" if trained == TINY else resolve_model(trained)
+    server = config.inference if isinstance(config, RLConfig) and config.inference.enabled else None
+    is_ours = is_reference(config.trainer) or (server is not None and is_reference(server))
+    name = config.trainer.model.name
+    model_path = resolve_model(name) if is_ours and name != TINY else ""
     return Machine(
         python=sys.executable,
         cwd=Path.cwd(),
         cpus=len(os.sched_getaffinity(0)),
         gpus=visible_gpus(os.environ),
-        gpu_memory=gpu_memory(),
+        gpu_memory=gpu_memory() if model_path else 0,
         model_path=model_path,
-        vllm=find_vllm(config.inference.python) if isinstance(config, RLConfig) else None,
+        vllm=find_vllm(server.python) if server and is_reference(server) else None,
         vllm_access=Path(launcher.__file__).parent / "vllm_access",
         model=model_size(model_path) if model_path else None,
         variables=frozenset(os.environ),
@@ -64,14 +67,17 @@ def probe(config: RLConfig | SFTConfig, run_id: str | None = None, nodes: Nodes 
 
 
 def check_programs(plan: Plan, environment: Mapping[str, str]) -> None:
-    """Raises UserError for a missing program, script, module or working directory."""
+    """Raises UserError for a missing program, script, module or directory."""
+    if plan.weights_dir is not None and not os.access(plan.weights_dir, os.W_OK | os.X_OK):
+        raise UserError(f"--weights-dir {plan.weights_dir}: it cannot be written to", "name another directory")
     for spec in plan.processes:
         if not spec.cwd.is_dir():
             raise UserError(f"{spec.name}: its working directory {spec.cwd} does not exist")
         program = spec.argv[0]
         path = child_environment(spec, environment).get("PATH", os.defpath)
         if not shutil.which(program if "/" not in program else spec.cwd / program, path=path):
-            raise UserError(f"{spec.name}: the program {program} cannot be found")
+            hint = INSTALL if program == VLLM else None
+            raise UserError(f"{spec.name}: the program {program} cannot be found", hint)
         if spec.ranks and program != sys.executable:
             check_torch(spec, child_environment(spec, environment))
         check_code(plan, spec, child_environment(spec, environment))

@@ -51,6 +51,9 @@ class _Planner:
         self.files = [(run.config, to_toml(config, leave_out=UNREPEATED))]
 
     def plan(self) -> Plan:
+        if self.rl and self.rl.weights_dir and self.nodes:
+            hint = "leave it out: nodes exchange weights through the run's directory"
+            raise UserError("--weights-dir is for a trainer and a server on one host", hint)
         processes = tuple(self._processes())
         return Plan(
             kind=self.kind,
@@ -68,7 +71,7 @@ class _Planner:
             notes=(*self.placement.notes, *self.notes, *warnings(self.config.trainer.torchrun, self.nodes, processes)),
             nodes=self.nodes,
             first=self._first(),
-            weights_dir=self.rl.weights_dir if self.rl and self._is_here("trainer") else None,
+            weights_dir=self.rl.weights_dir if self.rl else None,
         )
 
     def _processes(self) -> Iterator[ProcessSpec]:
@@ -145,8 +148,7 @@ class _Planner:
         config = servers.config
         model = str(self.run.model) if config.trainer.model.name == TINY else self.machine.model_path
         argv = (*vllm_argv(servers, model), *self._expand("inference", config.inference.args))
-        env = threads(self.machine, self.placement.nproc + 1) | vllm_environment(self.machine)
-        env |= self._inference_token(config)
+        env = threads(self.machine, self.placement.nproc + 1) | self._inference_token(config)
         more = {"ready": f"{servers.own_url}/health"}
         if size := self.machine.model:
             weights = serving_memory(size, config.inference.tensor_parallel) / GIGABYTE
@@ -212,6 +214,8 @@ class _Planner:
             env |= wandb_variables(self.wandb_runs[name], self.run.root)
             self.foreign_wandb.append(foreign_run(name, self.wandb_runs[name], self.run.root, self.machine.cwd))
         env |= own
+        if self.engine == "vllm" and name == "inference" and is_reference(settings):
+            env |= vllm_environment(self.machine, own)
         if name in self.machine.pythons:
             env |= own_python(self.machine, self._python(name), own)
             env |= foreign_torchrun(self.machine, own) if more.get("ranks") else {}
@@ -304,7 +308,7 @@ class _Planner:
             "config": str(self.run.component_config(component)),
             "host": servers.host if servers else None,
             "inference_url": servers.urls if servers else None,
-            "model": None if model == TINY else model,
+            "model": None if model == TINY else self.machine.model_path or model,
             "name": self.name,
             "nproc": str(self.placement.nproc),
             "output_dir": str(self.run.root),

@@ -58,16 +58,17 @@ def flight_recorder(machine: Machine, run: RunDir) -> dict[str, str]:
 
 def own_python(machine: Machine, python: str, own: Mapping[str, str]) -> dict[str, str]:
     """Puts the programs of a component's own Python first on its PATH, unless the user has set it in `own`."""
-    return {"PATH": _joined(str(Path(python).parent), machine.search_paths.get("PATH"))} if "PATH" not in own else {}
+    return {"PATH": joined(str(Path(python).parent), machine.search_paths.get("PATH"))} if "PATH" not in own else {}
 
 
 def foreign_torchrun(machine: Machine, own: Mapping[str, str]) -> dict[str, str]:
     """Lets a torchrun without our package import our log layout. Its ranks get their old PYTHONPATH back."""
     given = own.get("PYTHONPATH", machine.search_paths.get("PYTHONPATH", ""))
-    return {"PYTHONPATH": _joined(str(machine.torchrun_logs), given), "LAUNCH_PYTHONPATH": given}
+    return {"PYTHONPATH": joined(str(machine.torchrun_logs), given), "LAUNCH_PYTHONPATH": given}
 
 
-def _joined(first: str, rest: str | None) -> str:
+def joined(first: str, rest: str | None) -> str:
+    """A search path with one more directory in front."""
     return f"{first}:{rest}" if rest else first
 
 

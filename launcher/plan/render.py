@@ -22,6 +22,8 @@ def render(plan: Plan, cwd: Path, files_are_written: bool) -> str:
         lines.append(
             "# nothing is written; add --output-dir DIR to write the configurations, so that each line can be run"
         )
+    if plan.weights_dir:
+        lines.append(_comment(f"published weights in {plan.weights_dir}"))
     for words in plan.first:
         lines += ["", "# before all others", " ".join(map(_word, words))]
     for spec in plan.processes:

@@ -1,33 +1,48 @@
 """Which engine generates, and the command that starts vLLM as one whose weights can be replaced."""
 
+from collections.abc import Mapping
+
 from launcher.config.run import Inference, RLConfig
 from launcher.config.serving import EngineName
 from launcher.config.workload import TINY
 from launcher.errors import UserError
 from launcher.plan.addresses import Addresses
+from launcher.plan.environment import joined
 from launcher.plan.spec import Machine
 
 MODEL_NAME = "policy"
 ACCESS = "launch_vllm_access.Access"  # the middleware in launcher/vllm_access
-FOR_VLLM = ("python", "tensor_parallel", "data_parallel", "max_model_len", "gpu_memory")
+VLLM = "vllm"  # the command
+FOR_VLLM = ("tensor_parallel", "data_parallel", "max_model_len", "gpu_memory")
 INSTALL = "name its environment with --inference.python, or use --inference.engine builtin; see docs/workload.md"
 
 
 def choose_engine(config: RLConfig, machine: Machine) -> tuple[EngineName, tuple[str, ...]]:
-    """The engine, and what to tell the user about the choice. Raises UserError when it cannot be had."""
+    """The engine, and what to tell the user about the choice. Raises UserError for settings of another engine."""
     inference, model = config.inference, config.trainer.model.name
-    if not (inference.enabled and inference.is_reference):
+    if not inference.enabled:
         return inference.engine or "builtin", ()
-    if inference.engine == "vllm" and machine.vllm is None:
-        raise UserError("inference.engine = 'vllm': the vllm command is not there", INSTALL)
+    if not inference.is_reference:
+        if wrong := _changed(inference, FOR_VLLM):
+            hint = "give it to your own server, in its command or args"
+            raise UserError(f"inference.{wrong[0]} is for a vLLM that launch starts", hint)
+        return inference.engine or "builtin", ()
+    if machine.nodes and inference.engine is None and model != TINY:
+        what = "the nodes of a run must agree on the engine, and each sees only what is installed there"
+        raise UserError(what, "add --inference.engine vllm, or builtin, on every node")
     engine = inference.engine or ("vllm" if model != TINY and machine.vllm else "builtin")
-    unused = [name for name in FOR_VLLM if getattr(inference, name) != Inference.model_fields[name].default]
-    if engine == "builtin" and unused:
-        missing = "" if machine.vllm else ", and no vllm command is there"
-        raise UserError(
-            f"inference.{unused[0]} is for vLLM, but the engine is builtin{missing}", "add --inference.engine vllm"
-        )
+    if engine == "builtin" and (wrong := _changed(inference, ("python", *FOR_VLLM))):
+        missing = "" if machine.vllm else ", and there is no vllm command here"
+        what = f"inference.{wrong[0]} is for vLLM, but the engine is builtin{missing}"
+        raise UserError(what, "add --inference.engine vllm")
+    if engine == "vllm" and _changed(inference, ("max_batch",)):
+        raise UserError("inference.max_batch is for the builtin engine", "vLLM's is --inference.args=--max-num-seqs=N")
     return engine, tuple(_said(inference, machine, model, engine))
+
+
+def _changed(inference: Inference, names: tuple[str, ...]) -> list[str]:
+    """Which of these settings have another value than their default."""
+    return [name for name in names if getattr(inference, name) != Inference.model_fields[name].default]
 
 
 def _said(inference: Inference, machine: Machine, model: str, engine: EngineName) -> list[str]:
@@ -48,9 +63,8 @@ def gpus_of(inference: Inference, engine: EngineName) -> int:
 
 def vllm_argv(servers: Addresses, model: str) -> tuple[str, ...]:
     """The command line, but for the user's `args`."""
-    config, vllm, settings = servers.config, servers.machine.vllm, servers.config.inference
-    assert vllm is not None
-    argv: tuple[str, ...] = (vllm, "serve", model, "--served-model-name", MODEL_NAME)
+    config, settings = servers.config, servers.config.inference
+    argv: tuple[str, ...] = (servers.machine.vllm or VLLM, "serve", model, "--served-model-name", MODEL_NAME)
     argv += ("--host", servers.host, "--port", str(servers.port))
     argv += ("--dtype", config.trainer.model.dtype)
     argv += ("--logprobs-mode", "processed_logprobs")  # those of the distribution that is sampled from
@@ -67,14 +81,14 @@ def vllm_argv(servers: Addresses, model: str) -> tuple[str, ...]:
     return argv
 
 
-def vllm_environment(machine: Machine) -> dict[str, str]:
-    """Variables that open vLLM's endpoints for weights, and bring our check of who may use them."""
-    path = machine.search_paths.get("PYTHONPATH")
-    env = {
-        "VLLM_SERVER_DEV_MODE": "1",
-        "VLLM_NO_USAGE_STATS": "1",
-        "PYTHONPATH": f"{machine.vllm_access}:{path}" if path else str(machine.vllm_access),
-    }
+def vllm_environment(machine: Machine, own: Mapping[str, str]) -> dict[str, str]:
+    """Variables that open vLLM's endpoints for weights, and bring our check of who may use them.
+
+    `own` is what the user has set for it.
+    """
+    given = own.get("PYTHONPATH", machine.search_paths.get("PYTHONPATH"))
+    env = {"VLLM_SERVER_DEV_MODE": "1", "PYTHONPATH": joined(str(machine.vllm_access), given)}
+    usual = {"VLLM_NO_USAGE_STATS": "1"}
     if not machine.gpus:
-        env |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
-    return {name: value for name, value in env.items() if name not in machine.variables or name == "PYTHONPATH"}
+        usual |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+    return env | {name: value for name, value in usual.items() if name not in machine.variables and name not in own}

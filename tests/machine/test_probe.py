@@ -1,14 +1,18 @@
 """Facts about the machine."""
 
+import os
 import socket
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from launcher.config.workload import TinyConfig
 from launcher.errors import UserError
 from launcher.machine.probe import check_port, check_programs, free_port, probe, visible_gpus
+from launcher.workload.models.tiny import make_tiny
 from tests.plans import machine, plan_of, rl, sft
 
 
@@ -119,3 +123,17 @@ def test_a_program_that_cannot_be_found_is_refused(programs: Path, program: str)
 def test_a_working_directory_that_does_not_exist_is_refused(programs: Path) -> None:
     with pytest.raises(UserError, match=f"trainer: its working directory {programs}/missing does not exist"):
         checked(programs, "sh", "--trainer.cwd=missing")
+
+
+def test_a_directory_for_weights_that_cannot_be_written_to_is_refused(tmp_path: Path) -> None:
+    plan = plan_of(rl("--weights-dir", str(tmp_path)), machine(cwd=tmp_path, python=sys.executable))
+    check_programs(plan, dict(os.environ))
+    with pytest.raises(UserError, match=f"--weights-dir {tmp_path}/none: it cannot be written to"):
+        check_programs(replace(plan, weights_dir=tmp_path / "none"), dict(os.environ))
+
+
+def test_the_model_of_the_builtin_server_is_found_beside_a_trainer_of_the_users_own(tmp_path: Path) -> None:
+    make_tiny(tmp_path / "mine", TinyConfig(), 0)
+    own = ("--trainer.command=true", "--model", str(tmp_path / "mine"))
+    assert probe(rl(*own)).model_path == str(tmp_path / "mine")
+    assert probe(rl(*own, "--inference.command=true", "--inference.takes-weights")).model_path == ""

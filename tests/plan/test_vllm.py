@@ -1,5 +1,6 @@
 """Which engine generates, and the command line of vLLM."""
 
+import sys
 import tomllib
 from pathlib import Path
 
@@ -7,9 +8,10 @@ import pytest
 
 from launcher.config.serving import INFERENCE_TOKEN
 from launcher.errors import UserError
+from launcher.machine.probe import check_programs
 from launcher.plan.render import render
 from launcher.plan.spec import Machine, Plan
-from tests.plans import component, machine, plan_of, rl
+from tests.plans import component, machine, plan_of, plan_on_node, rl
 
 QWEN = ("--model", "Qwen/Qwen3-0.6B")
 
@@ -88,10 +90,33 @@ def test_tiny_is_made_before_vllm_starts_and_only_then() -> None:
         assert plan_of(other, has_vllm()).first == ()
 
 
-def test_vllm_that_is_not_there_says_where_it_may_come_from() -> None:
-    with pytest.raises(UserError, match="the vllm command is not there") as refused:
-        plan_of(rl("--inference.engine", "vllm"), machine())
+def test_the_users_own_variables_stay_but_never_shut_what_launch_needs() -> None:
+    own = {
+        "PYTHONPATH": "/mine",
+        "VLLM_SERVER_DEV_MODE": "0",
+        "VLLM_NO_USAGE_STATS": "0",
+        "VLLM_LOGGING_LEVEL": "DEBUG",
+    }
+    plan = plan_of(rl(*QWEN, *(f"--inference.env={name}={value}" for name, value in own.items())), has_vllm())
+    env = component(plan, "inference").env
+    assert env["PYTHONPATH"] == "/launcher/vllm_access:/mine" and env["VLLM_SERVER_DEV_MODE"] == "1"
+    assert env["VLLM_NO_USAGE_STATS"] == "0" and env["VLLM_LOGGING_LEVEL"] == "DEBUG"
+
+
+def test_vllm_that_is_not_there_is_planned_and_says_at_the_start_where_it_may_come_from(tmp_path: Path) -> None:
+    plan = plan_of(rl("--inference.engine", "vllm"), machine(cwd=tmp_path, python=sys.executable))
+    assert component(plan, "inference").argv[:2] == ("vllm", "serve")
+    with pytest.raises(UserError, match="inference: the program vllm cannot be found") as refused:
+        check_programs(plan, {"PATH": "/usr/bin:/bin"})
     assert "--inference.python" in str(refused.value)
+
+
+def test_the_nodes_of_a_run_do_not_each_choose_their_own_engine() -> None:
+    nodes = ("--nnodes", "2", "--node-rank", "0", "--rdzv-endpoint", "a:29500", "--output-dir", "/shared/otter")
+    facts = {"vllm": "/vllm/bin/vllm", "model_path": "Qwen/Qwen3-0.6B"}
+    with pytest.raises(UserError, match="nodes of a run must agree on the engine"):
+        plan_on_node(rl(*QWEN, *nodes), **facts)
+    assert engine(plan_on_node(rl(*QWEN, *nodes, "--inference.engine", "builtin"), **facts)) == "builtin"
 
 
 ONLY_VLLM = {"tensor-parallel": "2", "data-parallel": "2", "max-model-len": "99", "gpu-memory": "0.5", "python": "py"}
@@ -101,6 +126,17 @@ ONLY_VLLM = {"tensor-parallel": "2", "data-parallel": "2", "max-model-len": "99"
 def test_what_only_vllm_knows_is_refused_for_the_builtin_engine(option: str) -> None:
     with pytest.raises(UserError, match=f"inference.{option.replace('-', '_')} is for vLLM, but the engine is builtin"):
         plan_of(rl(f"--inference.{option}", ONLY_VLLM[option]), has_vllm())
+
+
+def test_a_batch_of_the_builtin_server_is_refused_for_vllm() -> None:
+    with pytest.raises(UserError, match=r"max_batch is for the builtin engine[^$]*--max-num-seqs=N"):
+        plan_of(rl(*QWEN, "--inference.max-batch", "8"), has_vllm())
+
+
+def test_what_an_own_server_would_never_see_is_refused() -> None:
+    own = ("--inference.command=vllm", "--inference.command=serve", "--inference.engine", "vllm")
+    with pytest.raises(UserError, match=r"inference\.max_model_len is for a vLLM that launch starts"):
+        plan_of(rl(*own, "--inference.max-model-len", "99"))
 
 
 def test_an_own_server_that_is_a_vllm_is_spoken_to_as_one() -> None:
