@@ -28,6 +28,7 @@ RL_TRAINER = LEARNING | {
     ),
     "policy/lag": Metric("updates", "how far behind the policy that sampled was"),
     "perf/wait_for_batch_s": Metric("s", "waited for the orchestrator's batch"),
+    "perf/publish_s": Metric("s", "wrote the new weights for the inference servers"),
 }
 
 SFT_TRAINER = LEARNING | {
@@ -51,6 +52,7 @@ ORCHESTRATOR = {
     "policy/lag": Metric("updates", "how far behind the policy that sampled was, on average"),
     "time/rollout_s": Metric("s", "sampling and scoring"),
     "time/wait_for_weights_s": Metric("s", "waited for the trainer's weights, loading them included"),
+    "time/load_weights_s": Metric("s", "the inference servers took to load their newest weights"),
     "time/step_s": Metric("s", "the whole step"),
     "evaluation/reward": Metric("1", "mean reward of the held-out prompts' completions (average@k)"),
     "evaluation/solved": Metric("1", "share of the held-out prompts with a completion of reward 1 or more (pass@k)"),

@@ -124,6 +124,7 @@ class Orchestrator:
         write_batch(self.run, step, make_batch(samples, advantages, self.config.sampling.temperature))
         spent = time.perf_counter() - started
         times = {"time/wait_for_weights_s": waited, "time/rollout_s": spent - waited, "time/step_s": spent}
+        times["time/load_weights_s"] = self.policy.load_seconds
         self.report(step, groups, evaluation | times)
 
     async def gather(self, step: int, oldest: int) -> tuple[list[RolloutGroup], dict[str, float]]:

@@ -26,6 +26,7 @@ class Policy:
     inference_timeout: float
     weights_timeout: float
     step: int = -1  # updates behind the weights that the servers have; -1 before the first
+    load_seconds: float = 0.0  # that the servers took to load them
     _losses: int = 0
     _steady: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while the servers get other weights
 
@@ -65,10 +66,11 @@ class Policy:
         async with self._steady:
             if step <= self.step:
                 return
+            started = time.monotonic()
             try:
                 with waiting_for(f"inference to load weights {step}"):
                     await self.client.load_weights(self.run.weights(step), step)
-                self.step = step
+                self.step, self.load_seconds = step, time.monotonic() - started
             except ServerLost as lost:
                 await self._recover(lost)
 

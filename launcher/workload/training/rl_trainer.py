@@ -62,7 +62,9 @@ def train(config: RLTrainerConfig) -> int:
                 return stop.exit_code
             waited = time.perf_counter() - started
             metrics = learn(learner, batch, config.loss, reference)
+            learned = time.perf_counter()
             learner.publish()
+            metrics["perf/publish_s"] = time.perf_counter() - learned
             if ranks.is_first:
                 remove_passed(run, learner.step, oldest_policy(batch))
             if learner.is_checkpoint_due:
