@@ -2,6 +2,7 @@
 
     python benchmarks/training.py default [STARTS]      `launch rl` from the command to the prompt
     python benchmarks/training.py vllm PYTHON           the same with vLLM, from the environment of PYTHON
+    python benchmarks/training.py handover PYTHON       600M parameters in bf16: from the update until vLLM has them
     python benchmarks/training.py grpo [STARTS]         time to a held-out reward of 0.95: launch rl, TRL's GRPOTrainer
     python benchmarks/training.py sft [STARTS]          tokens/s and memory: launch sft, TRL's SFTTrainer, HF's Trainer
 
@@ -12,6 +13,7 @@ median of its starts, and the programs take turns, so that other work on the mac
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -101,6 +103,36 @@ def vllm(python: str, starts: int = 1) -> None:
         print(f"seed {seed}: {ended.seconds:.1f} s in all, evaluation {found[-1][1]:.3f}, {GOAL} {since}")
 
 
+def handover(python: str) -> None:
+    """The weights of a step through a file on the disk, and through one in memory; a copy of that file beside it."""
+    with tempfile.TemporaryDirectory() as made, tempfile.TemporaryDirectory(dir="/dev/shm") as memory:
+        model = model_of(Path(made, "model"), 32, 1024, 151_936, "bfloat16")
+        size = sum(path.stat().st_size for path in model.glob("*.safetensors"))
+        argv = [LAUNCH, "rl", "--model", model, "--trainer.model.dtype", "bfloat16", "--output-dir", "run", "--no-tmux"]
+        argv += ["--inference.engine", "vllm", "--inference.python", python, "--inference.max-model-len", 64]
+        argv += ["--inference.args=--enforce-eager", "--max-steps", 5, "--trainer.checkpoint.interval", 0]
+        argv += ["--orchestrator.prompts-per-step", 2, "--orchestrator.samples-per-prompt", 2]
+        argv += ["--orchestrator.evaluation.prompts", 2]
+        for title, directory, more in (("disk", made, []), ("memory", memory, ["--weights-dir", memory])):
+            run([*argv, *more, "--clean"], Path(made))
+            written = median(row["perf/publish_s"] for row in metrics(Path(made, "run"), "trainer"))
+            loaded = median(row["time/load_weights_s"] for row in metrics(Path(made, "run"), "orchestrator")[1:])
+            copied = median(_copying(model, Path(directory)) for _ in range(5))
+            share = copied / (written + loaded)
+            print(
+                f"{title}: {size / 1e9:.2f} GB written in {written:.2f} s, loaded in {loaded:.2f} s; "
+                f"a copy of the file takes {copied:.2f} s, {share:.0%} of both"
+            )
+
+
+def _copying(model: Path, directory: Path) -> float:
+    started = time.perf_counter()
+    for path in model.glob("*.safetensors"):
+        shutil.copyfile(path, directory / "copy")
+    (directory / "copy").unlink()
+    return time.perf_counter() - started
+
+
 def grpo(starts: int = 3) -> None:
     """The step's seconds and the time to GOAL; evaluations, every 10 steps, are not counted."""
     ours, theirs = [], []
@@ -139,7 +171,7 @@ def tiny(directory: Path, seed: int) -> Path:
 SIZES = {"10M": (6, 384, 4096), "100M": (12, 768, 16384)}  # layers, width, vocabulary
 
 
-def model_of(directory: Path, layers: int, width: int, vocabulary: int) -> Path:
+def model_of(directory: Path, layers: int, width: int, vocabulary: int, dtype: str = "float32") -> Path:
     """A model of Qwen3's shape with random weights, and the tokenizer over bytes."""
     import torch
     from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
@@ -160,7 +192,7 @@ def model_of(directory: Path, layers: int, width: int, vocabulary: int) -> Path:
         pad_token_id=256,
     )
     torch.manual_seed(0)
-    Qwen3ForCausalLM(config).save_pretrained(directory)
+    Qwen3ForCausalLM(config).to(getattr(torch, dtype)).save_pretrained(directory)
     AutoTokenizer.from_pretrained(made).save_pretrained(directory)
     return directory
 
@@ -224,7 +256,13 @@ def _their_sft(argv: Sequence[object], directory: Path) -> tuple[float, int]:
     return float(result(ended)["seconds"]), ended.peak
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"default": default, "vllm": vllm, "grpo": grpo, "sft": sft}
+COMMANDS: dict[str, Callable[..., None]] = {
+    "default": default,
+    "vllm": vllm,
+    "handover": handover,
+    "grpo": grpo,
+    "sft": sft,
+}
 
 if __name__ == "__main__":
     name, *arguments = sys.argv[1:] or ["help"]
