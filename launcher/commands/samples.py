@@ -1,10 +1,5 @@
 """`launch samples`."""
 
-import os
-import shutil
-import signal
-import subprocess
-import sys
 from typing import Annotated
 
 import typer
@@ -15,6 +10,7 @@ from launcher.errors import UserError
 from launcher.rundir import RunDir
 from launcher.runs.choice import find_run
 from launcher.tracking.samples import read_samples, samples_file
+from launcher.view.pager import paged
 from launcher.view.samples import ordered, samples_text
 from launcher.view.terminal import shows_colours
 
@@ -39,7 +35,9 @@ def samples(
         raise UserError(f"the samples of step {taken} cannot be read: {error.strerror or error}") from error
     shown = ordered(rows, "worst" if worst else "best" if best else None)[:count]
     title = f"{state.name}, {component}, step {taken}: {len(shown)} of {len(rows)} samples"
-    _show(samples_text(shown, title, shows_colours()))
+    text = samples_text(shown, title, shows_colours())
+    with paged(True):
+        print(text, end="")
     return 0
 
 
@@ -53,20 +51,6 @@ def _which(run: RunDir, name: str, step: int | None) -> tuple[str, int]:
         near = sorted(sorted(steps, key=lambda each: abs(each - step))[:5])
         raise UserError(f"there are no samples of step {step}", f"near it: {', '.join(map(str, near))}")
     return component, steps[-1] if step is None else step
-
-
-def _show(text: str) -> None:
-    """Through the user's pager on a terminal, else as it is."""
-    pager = os.environ.get("PAGER") or ("less" if shutil.which("less") else None)
-    if not (sys.stdout.isatty() and sys.stdin.isatty() and pager):
-        print(text, end="")
-        return
-    environment = {"LESS": "FRX"} | os.environ  # less: colours, and no waiting if it fits
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the pager
-    try:
-        subprocess.run(pager, shell=True, input=text.encode(errors="replace"), env=environment, check=False)
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 command = typer_command(samples)

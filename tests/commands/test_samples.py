@@ -55,7 +55,7 @@ def test_what_is_not_there_is_said(here: Path) -> None:
 def test_a_terminal_gets_a_pager(here: Path) -> None:
     with_samples(here / "outputs" / "otter")
     ours, its = pty.openpty()
-    environment = os.environ | {"PAGER": "tr a-z A-Z > paged"}
+    environment = os.environ | {"PAGER": "sh -c 'tr a-z A-Z > paged'"}
     subprocess.run([LAUNCH, "samples"], stdin=its, stdout=its, env=environment, check=True)
     os.close(its)
     os.close(ours)

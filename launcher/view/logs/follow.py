@@ -18,10 +18,10 @@ from launcher.view.logs.fold import Fold
 from launcher.view.logs.likeness import Likeness
 from launcher.view.logs.lines import KEY_WIDTH, LEVELS, MARK
 from launcher.view.logs.merge import as_block, in_time_order, merge
-from launcher.view.logs.pager import paged
 from launcher.view.logs.reader import LogReader
 from launcher.view.logs.request import Selection
 from launcher.view.logs.sources import Source
+from launcher.view.pager import paged
 from launcher.view.terminal import shows_colours
 
 LOOK_EVERY = 0.05  # seconds between two looks at the logs of a live run

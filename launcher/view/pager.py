@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from launcher.borders.streams import trouble_with_stdout
+
 _LESS = "FRX"  # ends by itself when all fits on the screen, keeps colours, leaves the text on the screen
 
 
@@ -28,10 +30,11 @@ def paged(wanted: bool) -> Iterator[None]:
     pager.stdin.close()
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the pager's key
     try:
-        yield
+        with suppress(BrokenPipeError):  # the pager was left early
+            yield
     finally:
-        with suppress(BrokenPipeError):
-            sys.stdout.flush()
+        if trouble_with_stdout():
+            sys.stdout.flush()  # to /dev/null: the rest must not reach the terminal
         os.dup2(terminal, sys.stdout.fileno())
         os.close(terminal)
         pager.wait()

@@ -1,4 +1,4 @@
-"""`launch logs` on a terminal: in the pager, which anything else does without."""
+"""Long output on a terminal: in the pager, which anything else does without."""
 
 import shlex
 import sys
@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from launcher.view.logs.pager import paged
+from launcher.view.pager import paged
 from tests.tmux_server import TmuxServer
 
 PAGED = """
 import sys
-from launcher.view.logs.pager import paged
+from launcher.view.pager import paged
 with paged(True):
     sys.stdout.write("one\\ntwo\\n")
 print("after")
@@ -46,6 +46,17 @@ def test_a_pager_that_is_left_early_is_no_error_and_ctrl_c_is_its_own_key(tmux: 
     screen = tmux.wait_for_text(pane, "after")
     assert "caught" in screen
     assert "Traceback" not in screen
+
+
+def test_what_a_pager_that_is_left_early_has_not_taken_is_not_shown(tmux: TmuxServer, tmp_path: Path) -> None:
+    pager = tmp_path / "pager"
+    pager.write_text("#!/bin/sh\nhead -c 4\n")
+    pager.chmod(0o755)
+    long = PAGED.replace('"one\\ntwo\\n"', '"one\\n" + "two\\n" * 100_000')
+    assert long != PAGED
+    run = ("env", f"PAGER={pager}", sys.executable, "-c", f"{long}\nimport time; time.sleep(60)")
+    screen = tmux.wait_for_text(tmux.open_terminal(*run), "after")
+    assert screen.split("\n")[:2] == ["one", "after"]
 
 
 def test_in_a_pipe_there_is_no_pager(capfd: pytest.CaptureFixture[str]) -> None:
