@@ -1,19 +1,16 @@
-"""Models and tokenizers, as `transformers` loads them."""
+"""Models, as `transformers` loads them."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from launcher.config.workload import DType
 from launcher.errors import UserError
+from launcher.workload.models.tokenizer import Tokenizer
 
 disable_progress_bar()  # a log is no terminal
-
-Tokenizer = Any
-"""A fast tokenizer of `transformers`; its classes have no types."""
 
 
 def load_model(name: str, dtype: DType = "float32", attention: str | None = None) -> PreTrainedModel:
@@ -32,14 +29,6 @@ def empty_model(name: str, dtype: DType = "float32", attention: str | None = Non
             return AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype), attn_implementation=attention)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         raise UserError(f"cannot load the model {name}: {_first_line(error)}") from error
-
-
-def load_tokenizer(name: str) -> Tokenizer:
-    """The tokenizer beside the model. Raises UserError when there is none."""
-    try:
-        return AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise UserError(f"cannot load the tokenizer of {name}: {_first_line(error)}") from error
 
 
 def end_tokens(name: str, tokenizer: Tokenizer) -> frozenset[int]:

@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse
 from launcher.borders.screen import in_one_line
 from launcher.borders.values import AnyPath, Step
 from launcher.workload.models.generate import Sampled
-from launcher.workload.models.load import Tokenizer
+from launcher.workload.models.tokenizer import Tokenizer
 
 MOST_COMPLETIONS = 4096  # of one request
 

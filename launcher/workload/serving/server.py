@@ -25,7 +25,8 @@ from launcher.logger import get_logger
 from launcher.workload.entry import run_dir
 from launcher.workload.models.find import find_model
 from launcher.workload.models.generate import Completions
-from launcher.workload.models.load import context_of, end_tokens, load_model, load_tokenizer
+from launcher.workload.models.load import context_of, end_tokens, load_model
+from launcher.workload.models.tokenizer import load_tokenizer
 from launcher.workload.ranks import pick_device
 from launcher.workload.serving.engine import LONGEST_QUEUE, Closing, Engine, QueueFull
 from launcher.workload.serving.http import Access, PatientProtocol, read_body, while_connected

@@ -29,7 +29,7 @@ from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
 from launcher.errors import UserError
-from launcher.workload.models.load import Tokenizer
+from launcher.workload.models.tokenizer import Tokenizer
 from launcher.workload.models.weights import save_weights
 from launcher.workload.ranks import World
 

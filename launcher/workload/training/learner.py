@@ -24,7 +24,8 @@ from launcher.logger import get_logger
 from launcher.workload.entry import forget_metrics, run_dir
 from launcher.workload.files import appearing, clear_drafts, remove, resume_step
 from launcher.workload.models.find import find_model
-from launcher.workload.models.load import Tokenizer, context_of, load_tokenizer
+from launcher.workload.models.load import context_of
+from launcher.workload.models.tokenizer import Tokenizer, load_tokenizer
 from launcher.workload.models.weights import save_weights
 from launcher.workload.ranks import World
 from launcher.workload.training.checkpoint import TrainingState, save_model

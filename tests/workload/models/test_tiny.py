@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from launcher.errors import UserError
-from launcher.workload.models.load import context_of, end_tokens, load_model, load_tokenizer
+from launcher.workload.models.load import context_of, end_tokens, load_model
 from launcher.workload.models.tiny import END, END_TOKEN, make_tiny
+from launcher.workload.models.tokenizer import load_tokenizer
 from tests.children import run_python
 from tests.workload.running import SHAPE, tiny
 
