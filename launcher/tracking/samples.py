@@ -14,7 +14,7 @@ from loguru import logger
 
 from launcher.borders.files import lines_of, make_directory, open_regular, write_atomically
 from launcher.checkpoints import steps_in
-from launcher.tracking.sinks import Sink, json_number
+from launcher.tracking.sinks import Sink, json_value
 
 NEWEST = 50  # steps of which each one is kept
 ROWS = 64  # samples of a step
@@ -28,7 +28,9 @@ class SamplesFiles(Sink):
         self._is_failing = False
 
     def log_samples(self, step: int, samples: Sequence[Mapping[str, Any]]) -> None:
-        lines = [json.dumps({name: _value(value) for name, value in row.items()}) for row in samples[:ROWS]]
+        lines = [
+            json.dumps({name: json_value(value, MAX_TEXT) for name, value in row.items()}) for row in samples[:ROWS]
+        ]
         try:
             self.directory.parent.mkdir(parents=True, exist_ok=True)
             make_directory(self.directory)
@@ -76,12 +78,3 @@ def read_samples(path: Path) -> list[dict[str, Any]]:
             if len(rows) == ROWS:
                 break
     return rows
-
-
-def _value(value: Any) -> Any:
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str | Mapping | list | tuple):
-        text = str(value)
-        return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
-    return json_number(value)

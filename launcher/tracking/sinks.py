@@ -95,6 +95,16 @@ def json_number(value: Number) -> float | int | None:
     return number if math.isfinite(number) else None
 
 
+def json_value(value: Any, longest: int) -> str | float | int | bool | None:
+    """A value of a sample for strict JSON, or for a cell of a table. Texts are cut to `longest` characters."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str | Mapping | list | tuple):
+        text = str(value)
+        return text if len(text) <= longest else text[: longest - 1] + "…"
+    return json_number(value)
+
+
 def read_steps(path: Path) -> Iterator[tuple[int, bytes]]:
     """Each (step, line) of a metrics file; other lines are skipped. Raises OSError, also if it exceeds `LARGEST`."""
     with os.fdopen(open_regular(path), "rb") as file:

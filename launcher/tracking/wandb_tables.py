@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
-from launcher.tracking.sinks import Number, json_number
+from launcher.tracking.sinks import Number, json_value
 
 ROWS_PER_STEP = 1_000
 """If a step has more, evenly spaced ones are taken."""
@@ -38,7 +38,9 @@ class BoundedTable:
             return []
         self.columns = self.columns or ["step", *records[0]]
         taken = records[:: -(-len(records) // ROWS_PER_STEP)]
-        rows: list[Row] = [[step, *(_cell(record.get(name)) for name in self.columns[1:])] for record in taken]
+        rows: list[Row] = [
+            [step, *(json_value(record.get(name), MAX_CELL) for name in self.columns[1:])] for record in taken
+        ]
         self._rows.extend(rows)
         self._characters += sum(map(_characters, rows))
         while len(self._rows) > MAX_ROWS or self._characters > MAX_CHARACTERS:
@@ -49,15 +51,6 @@ class BoundedTable:
 def distribution_records(distributions: Mapping[str, Sequence[Number]]) -> list[dict[str, Number | None]]:
     """One record for each index. Distributions shorter than the longest one are padded with None."""
     return [dict(zip(distributions, values, strict=True)) for values in zip_longest(*distributions.values())]
-
-
-def _cell(value: Any) -> Cell:
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str | Mapping | list | tuple):
-        text = str(value)
-        return text if len(text) <= MAX_CELL else text[: MAX_CELL - 1] + "…"
-    return json_number(value)
 
 
 def _characters(row: Row) -> int:
