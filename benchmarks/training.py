@@ -111,8 +111,13 @@ def handover(python: str) -> None:
         argv = [LAUNCH, "rl", "--model", model, "--trainer.model.dtype", "bfloat16", "--output-dir", "run", "--no-tmux"]
         argv += ["--inference.engine", "vllm", "--inference.python", python, "--inference.max-model-len", 64]
         argv += ["--inference.args=--enforce-eager", "--max-steps", 5, "--trainer.checkpoint.interval", 0]
-        argv += ["--orchestrator.prompts-per-step", 2, "--orchestrator.samples-per-prompt", 2]
-        argv += ["--orchestrator.evaluation.prompts", 2]
+        argv += ["--orchestrator.prompts-per-step", 1, "--orchestrator.samples-per-prompt", 2]
+        argv += [
+            "--orchestrator.sampling.max-tokens",
+            1,
+            "--orchestrator.evaluation.prompts",
+            2,
+        ]  # bfloat16 is slow here
         for title, directory, more in (("disk", made, []), ("memory", memory, ["--weights-dir", memory])):
             run([*argv, *more, "--clean"], Path(made))
             written = median(row["perf/publish_s"] for row in metrics(Path(made, "run"), "trainer"))
