@@ -31,6 +31,7 @@ from loguru import logger
 
 from launcher.borders.files import open_regular
 from launcher.borders.screen import printable
+from launcher.instrumentation.marks import IMPORTS, mark, report_marks
 from launcher.instrumentation.recorder import open_recorder
 from launcher.instrumentation.traceable import make_traceable
 from launcher.instrumentation.waiting import report_waits
@@ -84,6 +85,8 @@ def setup_logger(
         make_traceable(run)
         open_recorder(run)
     report_waits(run, component, rank_from_environment())
+    report_marks(run, component, rank_from_environment())
+    mark(IMPORTS)
     _is_set_up = True
 
 

@@ -149,6 +149,11 @@ class RunDir:
         return self.all_waits / f"{component}.json"
 
     @property
+    def marks(self) -> Path:
+        """When each component had done what part of its start, one JSON object per line."""
+        return self.logs / "timeline.jsonl"
+
+    @property
     def torchrun(self) -> Path:
         """torchrun's `--log-dir`, unless the user names another."""
         return self.logs / "torchrun"

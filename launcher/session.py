@@ -37,6 +37,7 @@ from launcher.supervisor.actions import Action
 from launcher.supervisor.events import Event
 from launcher.supervisor.listeners.evidence import Witness
 from launcher.supervisor.listeners.log_metrics import ProgressWatch
+from launcher.supervisor.listeners.marks import StartMarks
 from launcher.supervisor.listeners.state import StateListener
 from launcher.supervisor.policy import Policy, State
 from launcher.supervisor.supervisor import Conduct, supervise
@@ -208,7 +209,7 @@ class _Session:
         self.witness = Witness(self.plan)
         progress = ProgressWatch(self.plan)
         keep = StateListener(self.state, lambda write: asyncio.get_running_loop().call_soon(write))
-        policy = supervise(self.plan, [log_event, keep, screen, progress, self.witness], conduct)
+        policy = supervise(self.plan, [log_event, keep, screen, progress, self.witness, StartMarks(self.plan)], conduct)
         progress.close()
         last_words = self._end(policy, progress.troubles())
         if status:

@@ -30,6 +30,7 @@ ROOMS = (
     "failure",
     "nodes",
     "runs",
+    "timeline",
     "slurm",
     "stacks",
     "supervisor",

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from launcher.config.rollout import OrchestratorConfig
 from launcher.config.workload import TaskConfig
 from launcher.errors import UserError
+from launcher.instrumentation.marks import mark
 from launcher.instrumentation.waiting import waiting_for
 from launcher.logger import get_logger
 from launcher.monitor import get_monitor
@@ -93,6 +94,7 @@ class Orchestrator:
         await self.get_ready()
         if self.first == 0:
             get_monitor().log(await self.evaluate(), step=0)
+            mark("evaluation")
         for step in range(self.first + 1, self.config.max_steps + 1):
             await self.hand_over(step)
         await self.sampler.close()
@@ -106,6 +108,7 @@ class Orchestrator:
         await self.policy.wait_until_ready()
         self.texts = await texts
         await self.policy.reach(self.first, self.first)
+        mark("first weights", waits_for="trainer")
 
     def load_texts(self) -> "Texts":
         from launcher.workload.rollout.texts import Texts  # imports transformers

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from launcher.config.workload import Device
 from launcher.errors import UserError
+from launcher.instrumentation.marks import mark
 from launcher.instrumentation.waiting import waiting_for
 
 T = TypeVar("T")
@@ -78,6 +79,7 @@ def join_ranks(device: Device, timeout: float) -> Iterator[World]:
         with waiting_for(f"the other {count - 1} ranks"):
             dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=timedelta(seconds=timeout))
             _kept.append(dist.group.WORLD)
+        mark("rendezvous")
     yield World(rank, count, chosen)
     # not after an error: the others may be anywhere, and the exit of the process tells them
     if count > 1:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from launcher.timeline import read_timeline
 from launcher.tracking.samples import read_samples, samples_file
 from launcher.view.metric_curves import read_metrics, series
 from tests.launching import LAUNCH, Launched, Launcher
@@ -125,6 +126,20 @@ def test_samples_of_the_last_step_are_shown(finished: Finished) -> None:
     best = max(read_samples(samples_file(run.samples("orchestrator"), 140)), key=lambda row: row["reward"])
     assert best["prompt"] in shown and "reward 1 " in shown
     assert len(list(run.samples("orchestrator").iterdir())) <= 65
+
+
+def test_its_timeline_leads_from_the_spawn_to_the_first_step_of_each_component(finished: Finished) -> None:
+    launched = finished.launched
+    start = read_timeline(launched.run, launched.state())
+    phases = {row.component: [phase.name for phase in row.phases] for row in start.rows}
+    assert phases["trainer"][:4] == ["spawn", "torchrun", "imports", "rendezvous"]
+    assert phases["trainer"][4:] == ["model", "first weights", "first batch", "first step"]
+    assert {"imports", "inference", "first rollout", "evaluation", "first step"} <= set(phases["orchestrator"])
+    assert phases["inference"] == ["spawn", "imports", "model", "ready"]
+    assert start.first_step is not None
+    chain = [phase for _, phase in start.critical]
+    assert chain[0].start == 0 and chain[-1].end == start.first_step
+    assert sum(phase.seconds for phase in chain) <= start.first_step + 0.001
 
 
 def test_what_was_handed_over_and_passed_is_removed(finished: Finished) -> None:

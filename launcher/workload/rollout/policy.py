@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass, field
 
 from launcher.errors import UserError
+from launcher.instrumentation.marks import mark
 from launcher.instrumentation.waiting import waiting_for
 from launcher.logger import get_logger
 from launcher.rundir import RunDir
@@ -33,6 +34,7 @@ class Policy:
     async def wait_until_ready(self) -> None:
         with waiting_for(f"inference at {self.client.url} to be ready"):
             await self.client.wait_until_ready(self.inference_timeout)
+        mark("inference", waits_for="inference")
         get_logger().info("inference at {} is ready", self.client.url)
 
     async def reach(self, oldest: int, newest: int) -> None:
@@ -54,12 +56,15 @@ class Policy:
             async with self._steady:
                 losses = self._losses
             try:
-                return await self.client.complete(request)
+                completed = await self.client.complete(request)
             except ServerLost as error:
                 lost = error
                 async with self._steady:
                     if losses == self._losses:  # no other request has noticed
                         await self._recover(lost)
+            else:
+                mark("first rollout")
+                return completed
         raise lost
 
     async def _load(self, step: int) -> None:

@@ -21,6 +21,7 @@ from starlette.routing import Route
 
 from launcher.config.serving import INFERENCE_TOKEN, LOOPBACK, InferenceConfig
 from launcher.errors import UserError
+from launcher.instrumentation.marks import mark
 from launcher.logger import get_logger
 from launcher.workload.entry import run_dir
 from launcher.workload.models.find import find_model
@@ -50,6 +51,7 @@ def serve(config: InferenceConfig) -> int:
     access = Access(run_dir(config).all_weights, address, os.environ.pop(INFERENCE_TOKEN, None))
     with bind(address, config.port) as listener:
         engine, text = load(find_model(config.model, config), config)
+        mark("model")
         host, port = listener.getsockname()[:2]
         get_logger().info("serving {} at http://{}:{}", config.model_name, host, port)
         # uvicorn handles the signal first, and raises it again once it has shut down

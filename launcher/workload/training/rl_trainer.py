@@ -13,6 +13,7 @@ from launcher.borders.screen import quoted
 from launcher.checkpoints import steps_in
 from launcher.config.training import PolicyLossConfig, RLTrainerConfig
 from launcher.errors import UserError
+from launcher.instrumentation.marks import mark
 from launcher.instrumentation.waiting import waiting_for
 from launcher.logger import get_logger
 from launcher.monitor import get_monitor
@@ -49,9 +50,11 @@ def train(config: RLTrainerConfig) -> int:
     with join_ranks(config.model.device, config.batch_timeout + SLACK) as ranks:
         with quick_imports():  # torch's optimizers import as much again
             learner = Learner(config, ranks)
+        mark("model")
         if ranks.is_first:
             clear(run.all_weights)
         learner.publish()
+        mark("first weights")
         reference = reference_of(learner)
         while learner.step < config.max_steps:
             started = time.perf_counter()
@@ -60,6 +63,7 @@ def train(config: RLTrainerConfig) -> int:
                 get_logger().info("asked to end after {} updates", learner.step)
                 learner.save_checkpoint()
                 return stop.exit_code
+            mark("first batch", waits_for="orchestrator")
             waited = time.perf_counter() - started
             metrics = learn(learner, batch, config.loss, reference)
             learned = time.perf_counter()

@@ -14,6 +14,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 from launcher.config.training import SFTTrainerConfig
 from launcher.errors import UserError
+from launcher.instrumentation.marks import mark
 from launcher.logger import get_logger
 from launcher.monitor import get_monitor
 from launcher.numbers import three_digits
@@ -40,11 +41,14 @@ def train(config: SFTTrainerConfig) -> int:
             raise UserError(f"batch_size {config.batch_size} is too small for {ranks.count} ranks")
         with quick_imports():  # torch's optimizers import as much again
             learner = Learner(config, ranks)
+        mark("model")
         examples, held_out = ranks.from_first(lambda: load_examples(config, learner.tokenizer, learner.context))
+        mark("data")
         if config.epochs is not None:
             learner.last_step = ceil(config.epochs * len(examples) / config.batch_size)
         if learner.step == 0:
             get_monitor().log(evaluate(learner, held_out), step=0)
+            mark("evaluation")
         while learner.step < learner.last_step:
             if ranks.highest(int(stop.requested)):
                 get_logger().info("asked to end after {} updates", learner.step)
