@@ -23,6 +23,7 @@ COMMANDS = {  # each is a module of launcher.commands, or of its folder `startin
     "status": "the runs, or one in full",
     "logs": "the logs of all components and ranks, in time order",
     "samples": "what the model was asked in a step, what it said, the rewards",
+    "restart": "restart inference or a service of a live run, alone",
     "stop": "ask a run to end, wait until its processes are gone",
     "stacks": "the Python stack of every process of a run, for a hang",
     "doctor": "what this machine has and lacks for a run",

@@ -69,6 +69,11 @@ class RunDir:
         return self.own / ".lock"
 
     @property
+    def control(self) -> Path:
+        """The socket at which the supervisor takes requests while it lives."""
+        return self.own / ".control"
+
+    @property
     def reserve(self) -> Path:
         """Reserves disk space for the last write of run.json."""
         return self.own / ".reserve"

@@ -31,6 +31,7 @@ ROOMS = (
     "nodes",
     "runs",
     "timeline",
+    "control",
     "slurm",
     "stacks",
     "supervisor",
@@ -63,6 +64,7 @@ TESTED_ELSEWHERE = {
     "commands/common.py": "runs/test_choice.py",
     "commands/doctor.py": "doctor/test_doctor.py",
     "commands/logs.py": "view/logs/test_follow.py",
+    "commands/restart.py": "e2e/test_restart.py",
     "commands/starting/resume.py": "e2e/test_life.py",
     "commands/starting/rl.py": "test_cli.py",
     "commands/starting/run_command.py": "test_cli.py",
@@ -77,6 +79,8 @@ TESTED_ELSEWHERE = {
     "config/slurm.py": "slurm/test_script.py",
     "config/wandb.py": "plan/test_wandb_runs.py",
     "config/workload.py": "config/test_toml.py",
+    "control/client.py": "control/test_inbox.py",
+    "control/messages.py": "control/test_inbox.py",
     "doctor/check.py": "doctor/test_doctor.py",
     "doctor/machine_checks.py": "doctor/test_doctor.py",
     "doctor/software_checks.py": "doctor/test_doctor.py",
@@ -175,7 +179,9 @@ FORBIDDEN = {
     "config": LAUNCHER | {"subprocess", "socket", "os", "time", "random"},
     "options": LAUNCHER | {"subprocess", "socket", "time", "random"},
     "plan": MACHINE | {"wandb", "rich"},
-    **dict.fromkeys(("processes", "machine", "failure", "nodes", "runs", "slurm", "stacks", "supervisor"), LAUNCHER),
+    **dict.fromkeys(
+        ("processes", "machine", "failure", "nodes", "runs", "control", "slurm", "stacks", "supervisor"), LAUNCHER
+    ),
     "view": {"torch", "wandb"},
     "workload": {"libtmux", "rich", "subprocess"},
 }

@@ -13,13 +13,14 @@ from launcher.runs.registry import call_name, every_run, project_runs, recorded,
 from launcher.runs.state import RunState, open_run, read_state
 
 LISTED = 8  # runs in a message
+_FURTHER = {"restart": " COMPONENT"}  # what is typed after the run
 
 
 def find_run(text: str | None, command: str) -> tuple[RunDir, RunState]:
     """The run that `launch COMMAND [RUN]` means, and its state.
 
     RUN is a directory, a name or the beginning of a name. Without RUN, it is the newest live run of this project, or
-    else the newest one. `stop` and `resume` change a run, so without RUN they need exactly one candidate.
+    else the newest one. `stop`, `restart` and `resume` change a run, so without RUN they need exactly one candidate.
 
     Raises:
         UserError: there is no such run, or there are several candidates.
@@ -69,6 +70,8 @@ def _could_be_meant(runs: Sequence[_Found], command: str) -> Sequence[_Found]:
     """The candidates of this project, the newest first. Only one unless the command changes a run."""
     if command == "stop":
         return [found for found in runs if found.can_be_stopped] or runs[:1]
+    if command == "restart":
+        return [found for found in runs if found.is_alive] or runs[:1]
     if command == "resume":  # a finished run can continue with more steps, so the newest is always a candidate
         return [found for found in runs if found.can_be_continued] if runs[0].can_be_continued else runs
     return [next((found for found in runs if found.is_alive), runs[0])]
@@ -132,7 +135,7 @@ def _listing(roots: Sequence[Path], command: str, by_directory: bool = False) ->
     if len(roots) > LISTED:
         lines.append(f"and {len(roots) - LISTED} more: launch status --all")
     typed = quoted(str(roots[0])) if by_directory else call_name(roots[0], _name(roots[0]))
-    return "\n  ".join([*lines, f"such as: launch {command} {typed}"])
+    return "\n  ".join([*lines, f"such as: launch {command} {typed}{_FURTHER.get(command, '')}"])
 
 
 def _line(root: Path) -> str:

@@ -195,9 +195,9 @@ def _made_by_runs(run: RunDir) -> tuple[Path, ...]:
     """run.json comes last, so that an interrupted `--clean` can be repeated."""
     configs = (run.config, run.component_config("any").parent, run.model)
     if run.node:
-        return (*configs, *run.all_logs.glob(f"attempt_*/{run.logs.name}"), run.reserve, run.state)
+        return (*configs, *run.all_logs.glob(f"attempt_*/{run.logs.name}"), run.control, run.reserve, run.state)
     made = (*configs, run.all_logs, run.all_metrics, run.checkpoints, run.job_script, run.rollouts, run.all_weights)
-    return (*made, run.all_samples, run.wandb, run.all_nodes, run.reserve, run.state)
+    return (*made, run.all_samples, run.wandb, run.all_nodes, run.control, run.reserve, run.state)
 
 
 def _written_by_dry_run(run: RunDir) -> tuple[Path, ...]:

@@ -31,6 +31,7 @@ class RankStatus(ProcessStatus):
 class ComponentStatus(ProcessStatus):
     log: str
     ready_after: float | None  # seconds; None if it is not ready or has no check
+    restarts: int  # of a server or service
     gpus: tuple[str, ...]
     ranks: tuple[RankStatus, ...]
 
@@ -60,7 +61,8 @@ class _Inspector:
     def _component(self, process: ProcessState) -> ComponentStatus:
         look = self._look(process.process, process.exit_code, process.ended_by)
         ranks = tuple(map(self._rank, process.ranks))
-        return ComponentStatus(process.name, *look, str(process.log), process.ready_after, process.gpus, ranks)
+        more = (str(process.log), process.ready_after, process.restarts, process.gpus, ranks)
+        return ComponentStatus(process.name, *look, *more)
 
     def _rank(self, rank: RankState) -> RankStatus:
         return RankStatus(

@@ -83,6 +83,8 @@ class ProcessState(_Record):
     ready_after: Seconds | None = None  # None if it is not ready or has no check
     exit_code: ExitCode | None = None
     ended_by: Ender | None = None
+    restarts: Count = 0  # in this attempt, servers and services: since their first start
+    restarted: Phrase | None = None  # why, the last time
     torchrun: TorchrunState | None = None  # None: it is not started by torchrun
     ranks: Annotated[list[RankState], Field(max_length=MOST_RANKS)] = []
 

@@ -69,7 +69,7 @@ def _check_all_are_gone(run: RunDir, state: RunState) -> None:
     )
 
 
-def check_mine(run: RunDir, state: RunState) -> None:
+def check_mine(run: RunDir, state: RunState, command: str | None = None) -> None:
     """Raises UserError if processes of the run belong to another user: only root may end them."""
     processes = living_processes(state).values()
     others = {uid for process in processes if (uid := owner(process.pid)) not in (None, os.geteuid())}
@@ -78,7 +78,8 @@ def check_mine(run: RunDir, state: RunState) -> None:
     whose = user_name(others.pop())
     who = "root" if whose == "root" else f"{whose} or root"
     raise UserError(
-        f"{state.name} is a run of another user, {whose}", f"as {who}, type: launch stop {quoted(str(run.root))}"
+        f"{state.name} is a run of another user, {whose}",
+        f"as {who}, type: launch {command or f'stop {quoted(str(run.root))}'}",
     )
 
 

@@ -45,7 +45,15 @@ class StartAgain:
 
     component: str
     what: str  # how it ended
-    left: int  # restarts it has left
+    left: int | None = None  # restarts it has left; None: somebody asked for this one, and it does not count
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Answer a request of somebody outside."""
+
+    request: int
+    refusal: str | None = None  # None: it is done
 
 
 @dataclass(frozen=True)
@@ -104,7 +112,8 @@ class AwaitNodes:
 
 
 Action = (
-    Await
+    Answer
+    | Await
     | AwaitNodes
     | Diagnose
     | Stop

@@ -110,6 +110,15 @@ class Signalled:
 
 
 @dataclass(frozen=True)
+class RestartAsked:
+    """Somebody asks for the restart of a component that serves."""
+
+    component: str
+    request: int  # to be answered by this number
+    by: str  # who asks: "pid 4711 (`launch restart`, uid 1001)"
+
+
+@dataclass(frozen=True)
 class HungUp:
     """The terminal is gone. The run continues without it."""
 
@@ -210,6 +219,7 @@ Event = (
     | Exited
     | SuspectsOverdue
     | Signalled
+    | RestartAsked
     | HungUp
     | Heartbeat
     | GuardDied

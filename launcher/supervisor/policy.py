@@ -9,6 +9,7 @@ from launcher.plan.ready import not_ready_because, silent_because
 from launcher.plan.spec import Plan, ProcessSpec, Role
 from launcher.supervisor.actions import (
     Action,
+    Answer,
     Await,
     Diagnose,
     Drain,
@@ -38,6 +39,7 @@ from launcher.supervisor.events import (
     RankExited,
     RanksGone,
     Ready,
+    RestartAsked,
     Signalled,
     Silent,
     Stalled,
@@ -77,6 +79,7 @@ class Policy(Roster):
     told: dict[int, Failure] = field(default_factory=dict)  # by node: the failures that other nodes found
     restarts: int = 0  # further attempts allowed after a component that finishes has failed
     _replaced: dict[str, str] = field(default_factory=dict)  # told to end so that they can be restarted -> why
+    _by_hand: dict[str, str] = field(default_factory=dict)  # being restarted because somebody asked for it -> who
     _cannot_die: set[str] = field(default_factory=set)  # those of _replaced that were killed after their grace
     _held: Suspicion | None = None  # a failure that is held back until it is clear which component is the culprit
     _attempt_is_killed: bool = False
@@ -145,6 +148,8 @@ class Policy(Roster):
                 return self._fail(Culprit(late, f"did not finish within {seconds:g}s of the others"))
             case Signalled():
                 return self._on_signal(event)
+            case RestartAsked():
+                return self._on_restart_asked(event)
             case GuardDied():
                 return self._on_guard_death()
             case Quiet(component, seconds):
@@ -199,6 +204,11 @@ class Policy(Roster):
         return self._stop(State.FINISHED, "the run has finished")
 
     def _on_server_exit(self, spec: ProcessSpec, code: int) -> list[Action]:
+        by = self._by_hand.pop(spec.name, None)
+        if by is not None and not self._held:
+            self._replaced.pop(spec.name, None)
+            self._cannot_die.discard(spec.name)
+            return [self._start_by_hand(spec, by)]
         if spec.may_exit and code == 0:
             self._usable.add(spec.name)
             return []
@@ -230,6 +240,29 @@ class Policy(Roster):
             self._replaced[spec.name] = what
             return EndOne(spec.name, what)
         return StartAgain(spec.name, what, self._count_start(spec))
+
+    def _on_restart_asked(self, event: RestartAsked) -> list[Action]:
+        refusal = self._why_not_restarted(event.component)
+        if refusal:
+            return [Answer(event.request, refusal)]
+        spec, why = self._spec(event.component), f"restart asked for by {event.by}"
+        if spec.name not in self._alive:  # it may exit, and has
+            return [Answer(event.request), self._start_by_hand(spec, why)]
+        self._by_hand[spec.name] = self._replaced[spec.name] = why
+        return [Answer(event.request), EndOne(spec.name, why)]
+
+    def _why_not_restarted(self, component: str) -> str | None:
+        if self.state is not State.RUNNING:
+            return "the run is between two attempts" if self.state is State.RESTARTING else "the run is ending"
+        if component in self._replaced:
+            return "it is being restarted already"
+        if self._held:
+            return "something has failed, and launch is finding out whose fault it is"
+        return self._never_restarted(component)
+
+    def _start_by_hand(self, spec: ProcessSpec, why: str) -> Action:
+        self._start_anew(spec)
+        return StartAgain(spec.name, why)
 
     def _on_signal(self, event: Signalled) -> list[Action]:
         number = event.signal

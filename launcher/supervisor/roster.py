@@ -50,9 +50,12 @@ class Roster:
     def _count_start(self, spec: ProcessSpec) -> int:
         """The component is started again. Returns how many more times it may be."""
         self._started_again[spec.name] += 1
+        self._start_anew(spec)
+        return self._starts_left(spec)
+
+    def _start_anew(self, spec: ProcessSpec) -> None:
         self._usable.discard(spec.name)
         self._starting.add(spec.name)
-        return self._starts_left(spec)
 
     # --- questions ---
 
@@ -71,6 +74,17 @@ class Roster:
             return with_ranks[0]
         finishing = [spec.name for spec in self.plan.processes if spec.role is Role.FINISHES]
         return finishing[0] if len(finishing) == 1 else "launch"
+
+    def _never_restarted(self, component: str) -> str | None:
+        """Why a component cannot be restarted alone, or cannot yet; None if it can."""
+        spec = self.plan.process(component)
+        if spec is None or spec.role is Role.FINISHES:
+            serving = [each.name for each in self.plan.processes if each.role is Role.SERVES]
+            instead = f"can be restarted: {', '.join(serving) or 'nothing of this run'}"
+            if spec is None:
+                return f"there is no such component; {instead}"
+            return f"the run lasts as long as it does (launch stop and launch resume start both again); {instead}"
+        return "it has not been started yet" if component in self._waiting | self._starting else None
 
     def _is_served_by(self, component: str) -> bool:
         spec = self.plan.process(component)

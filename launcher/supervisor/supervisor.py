@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any
 
+from launcher.control.inbox import Inbox
 from launcher.errors import UserError
 from launcher.failure.failure import Diagnosis, Failure
 from launcher.logger import get_logger
@@ -19,6 +20,7 @@ from launcher.processes.signals import SignalInbox
 from launcher.runs.liveness import HEARTBEAT
 from launcher.supervisor.actions import (
     Action,
+    Answer,
     Await,
     AwaitNodes,
     Diagnose,
@@ -51,6 +53,7 @@ from launcher.supervisor.events import (
     NodesOverdue,
     OneOverdue,
     RankExited,
+    RestartAsked,
     Signalled,
     Stalled,
     SuspectsOverdue,
@@ -103,6 +106,7 @@ class _Supervisor:
         self.deadline = Deadline(self.post)
         self.tasks: set[asyncio.Task[None]] = set()
         self.server_logs = RecentLogs()
+        self.requests = Inbox(plan.run, lambda number, name, by: self.post(RestartAsked(name, number, by)))
         self.signals = SignalInbox(conduct.guard.signals if conduct.guard else None, self._hear)
 
     async def run(self) -> Policy:
@@ -116,6 +120,7 @@ class _Supervisor:
         self.loop = asyncio.get_running_loop()
         self.loop.set_exception_handler(self._unexpected)
         self.signals.listen(self.loop)
+        self._take_requests()
         if guard := self.conduct.guard:
             for life, event in (guard.life, GuardDied()), (guard.watcher, WatcherDied()):
                 self.loop.add_reader(life, self._above_died, life, event)
@@ -124,6 +129,12 @@ class _Supervisor:
             self._in_background(report_quiet(component, seconds, self._running, self.post))
         if self.conduct.links:
             self.conduct.links.listen(self.loop, self._hear_node)
+
+    def _take_requests(self) -> None:
+        try:
+            self.requests.listen(self.loop)
+        except OSError as error:
+            get_logger().info("launch restart will not work: no socket in the run's directory: {}", error.strerror)
 
     async def _main_loop(self) -> None:
         self._do(self.policy.begin())
@@ -137,6 +148,7 @@ class _Supervisor:
         for task in self.tasks:
             task.cancel()
         self.components.close()
+        self.requests.close()
         if self.conduct.links:
             self.conduct.links.close()
         self.signals.close()
@@ -290,6 +302,8 @@ class _Supervisor:
                 self._in_background(self._diagnose(component, seconds))
             case Drain(seconds):
                 self.deadline.set(seconds, DrainTimedOut(seconds))
+            case Answer(request, refusal):
+                self.requests.answer(request, refusal)
             case AwaitNodes():
                 self.deadline.set(self.plan.grace + NODES_MARGIN, NodesOverdue())
             case End():

@@ -184,3 +184,14 @@ def test_a_directory_is_meant_when_one_stands_in_it(tmp_path: Path, monkeypatch:
     a_run(tmp_path / "far" / "fox")
     monkeypatch.chdir(run)
     assert [meant(text, "stop") for text in (None, ".", "../otter")] == [run, run, run]
+
+
+def test_restart_means_the_only_living_run_and_says_what_else_is_typed(here: Path) -> None:
+    a_run(here / "outputs" / "finished", state="finished")
+    living = a_run(here / "outputs" / "living", age=HOUR)
+    assert meant(None, "restart") == living
+    a_run(here / "outputs" / "newer")
+    with pytest.raises(UserError) as refused:
+        find_run(None, "restart")
+    assert refused.value.message == "2 runs fit, name one of them"
+    assert (refused.value.hint or "").endswith("such as: launch restart newer COMPONENT")

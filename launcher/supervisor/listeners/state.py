@@ -6,7 +6,7 @@ from collections.abc import Callable
 from launcher.nodes.messages import Reported
 from launcher.processes.identity import identify
 from launcher.runs.state_file import TIME_LIMIT, StateFile
-from launcher.supervisor.actions import Action, Kill, Stop
+from launcher.supervisor.actions import Action, Kill, StartAgain, Stop
 from launcher.supervisor.events import (
     Event,
     Exited,
@@ -51,6 +51,9 @@ class StateListener:
             case Exited(name, exit_code):
                 process = self.file.state.process(name)
                 process.exit_code, process.ended_by = exit_code, event.ended_by
+            case StartAgain(name, what):
+                process = self.file.state.process(name)
+                process.restarts, process.restarted = process.restarts + 1, what
             case Heartbeat():
                 self.file.touch()
                 return

@@ -5,7 +5,7 @@ from launcher.failure.failure import exit_text
 from launcher.logger import get_logger
 from launcher.nodes.messages import Lost, Report, Reported
 from launcher.plan.ready import not_ready_because, silent_because
-from launcher.supervisor.actions import Action, Await, EndOne, Kill, KillOne, StartAgain, Stop, StopAttempt
+from launcher.supervisor.actions import Action, Answer, Await, EndOne, Kill, KillOne, StartAgain, Stop, StopAttempt
 from launcher.supervisor.events import (
     CannotContinue,
     Diagnosed,
@@ -26,6 +26,7 @@ from launcher.supervisor.events import (
     RanksGone,
     RankStarted,
     Ready,
+    RestartAsked,
     Signalled,
     Silent,
     Stalled,
@@ -73,6 +74,8 @@ def _happened(event: Event | Action) -> tuple[str, str] | None:
             return "WARNING", "the servers that seemed to be dying have not ended"
         case Signalled():
             return "INFO", event.text
+        case RestartAsked(name, _, by):
+            return "INFO", f"{name}: restart asked for by {by}"
         case HungUp():
             return "INFO", "the terminal has gone away; the run continues without it"
         case GuardDied():
@@ -114,6 +117,10 @@ def _done(action: Event | Action) -> tuple[str, str] | None:
             return "WARNING", f"ending this attempt: {reason}"
         case EndOne(name, why):
             return "WARNING", f"{name}: ending it to restart it: {why}"
+        case Answer(refusal=str() as refusal):
+            return "WARNING", f"refused: {refusal}"
+        case StartAgain(name, what, None):
+            return "WARNING", f"{name}: starting it again: {what}"
         case StartAgain(name, what, left):
             return "WARNING", f"{name}: {what}; starting it again, {left} more times at most"
         case Await(suspects, seconds):

@@ -109,9 +109,10 @@ def _row(process: ProcessStatus, gpus: str = "", indent: str = "") -> tuple[str,
 def _presence(process: ProcessStatus) -> str:
     if process.state == "exited":
         return ending_text(process.exit_code, process.ended_by)
-    if isinstance(process, ComponentStatus) and process.state == "running" and process.ready_after is not None:
-        return f"ready after {process.ready_after:.1f}s"
-    return process.state
+    if not isinstance(process, ComponentStatus) or process.state != "running":
+        return process.state
+    state = process.state if process.ready_after is None else f"ready after {process.ready_after:.1f}s"
+    return f"{state}, {plural(process.restarts, 'restart')}" if process.restarts else state
 
 
 def _gpus(component: ComponentStatus) -> str:
