@@ -58,7 +58,7 @@ def write_mark(
 ) -> None:
     """Append a mark, in one write, so that those of other processes stay whole. `at` is in seconds since the epoch."""
     fields = {"component": component, "rank": rank, "phase": phase, "waits_for": waits_for}
-    record = {"time": time.time() if at is None else at, "pid": os.getpid()}
+    record: dict[str, object] = {"time": time.time() if at is None else at, "pid": os.getpid()}
     record |= {name: value for name, value in fields.items() if value is not None}
     with suppress(OSError):  # a full disk is no reason to fail
         path.parent.mkdir(parents=True, exist_ok=True)
