@@ -18,6 +18,8 @@ from launcher.machine.limits import shortage
 from launcher.machine.provenance import provenance
 from launcher.nodes.meeting import SHARED_WITHIN, Meeting
 from launcher.nodes.peers import Links
+from launcher.notify.channels import check_channels
+from launcher.notify.notifier import Notifier
 from launcher.plan.spec import Plan, Role
 from launcher.processes.guard_fork import Guard, split
 from launcher.processes.identity import identify
@@ -33,7 +35,7 @@ from launcher.slurm.jobs import job_of_attempt, why_stopped
 from launcher.stacks.collectives import collective_lines
 from launcher.stacks.diagnosis import diagnose
 from launcher.stacks.recorders import written_records
-from launcher.supervisor.actions import Action
+from launcher.supervisor.actions import Action, Listener
 from launcher.supervisor.events import Event
 from launcher.supervisor.listeners.evidence import Witness
 from launcher.supervisor.listeners.log_metrics import ProgressWatch
@@ -78,7 +80,7 @@ def carry_out(
     `earlier` is the state of the earlier attempts. `meeting` has the other nodes, if there are any. Returns launch's
     exit code. Raises UserError when the run's directory cannot be used.
     """
-    notes: list[str] = []
+    notes = list(check_channels(config.notify))
     try:
         plan = plan_attempt(attempt)
         if meeting and meeting.nodes.rank and plan.kind == "rl":
@@ -208,14 +210,17 @@ class _Session:
         )
         self.witness = Witness(self.plan)
         progress = ProgressWatch(self.plan)
+        notifier = Notifier(self.plan, config.notify)
         keep = StateListener(self.state, lambda write: asyncio.get_running_loop().call_soon(write))
-        policy = supervise(self.plan, [log_event, keep, screen, progress, self.witness, StartMarks(self.plan)], conduct)
+        listeners: list[Listener] = [log_event, keep, screen, progress, self.witness, StartMarks(self.plan), notifier]
+        policy = supervise(self.plan, listeners, conduct)
         progress.close()
         last_words = self._end(policy, progress.troubles())
         if status:
             status.close(policy.state.value, config.tmux.keep)
         get_logger().info("{}", last_words)
         screen.close(last_words, policy.exit_code)
+        notifier.end(self.state.state)
         return policy.exit_code
 
     def _screen(self, header: str, pipe: int | None) -> Screen:

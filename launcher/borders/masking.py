@@ -6,7 +6,7 @@ from typing import Any
 
 MASK = "***"
 _SECRET = re.compile(
-    r"(^|[_.-])(API)?(KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|AUTH(ORIZATION)?|BEARER|DSN)($|[_.-])"
+    r"(^|[_.-])(API)?(KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|AUTH(ORIZATION)?|BEARER|DSN|WEBHOOK|APPRISE)($|[_.-])"
     r"|(PASS|PASSWORD|PWD)$",
     re.IGNORECASE,
 )
@@ -15,6 +15,11 @@ _IN_TEXT = (  # the text before a secret, and the secret
     re.compile(r"(?P<before>[A-Za-z][A-Za-z0-9+.-]{0,30}://[^\s/:@]*:)(?P<secret>[^\s/]+)(?=@)"),
     re.compile(  # https://TOKEN@host: a user without a password is a token, except the common `git@`
         r"(?P<before>\b(?:[a-z]{1,20}\+)?https?://)(?!git@)(?P<secret>[^\s/:@?#\"']+)(?=@)", re.IGNORECASE
+    ),
+    re.compile(  # whoever knows it can write there
+        r"(?P<before>\bhttps?://(?:hooks\.slack(?:-gov)?\.com/|(?:[a-z]{1,20}\.)?discord(?:app)?\.com/api/webhooks/))"
+        r"(?P<secret>[^\s\"']+)",
+        re.IGNORECASE,
     ),
     re.compile(  # a header, also in JSON
         r"(?P<before>(?:(?:Proxy-)?Authorization|(?:Set-)?Cookie|(?:[a-z]{1,20}-){0,4}API-?Key|Subscription-Key"

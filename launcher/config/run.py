@@ -16,6 +16,7 @@ from launcher.config.component import (
     ServiceConfig,
     TorchrunComponentConfig,
 )
+from launcher.config.notify import NotifyConfig
 from launcher.config.order import check_order
 from launcher.config.rollout import OrchestratorSettings
 from launcher.config.serving import EngineSettings, InferenceSettings
@@ -104,6 +105,7 @@ class RunConfig(Section):
     log: LogConfig = Field(default_factory=LogConfig)
     wandb: WandbConfig = Field(default_factory=WandbConfig)
     tmux: TmuxConfig = Field(default_factory=TmuxConfig)
+    notify: NotifyConfig = Field(default_factory=NotifyConfig)
     slurm: SlurmConfig = Field(default_factory=SlurmConfig)
     join_timeout: Duration = Field(600.0, gt=0, description="how long the nodes of a run wait for each other")
     join_secret_file: Path | None = Field(None, description="file with the secret that all nodes of the run share")

@@ -1,10 +1,11 @@
 """A configuration as TOML, for people to read and for launch to load again."""
 
+from collections.abc import Callable
 from typing import Any
 
 import tomli_w
 
-from launcher.borders.masking import masked_variables
+from launcher.borders.masking import masked, masked_variables
 from launcher.config.base import Section, Switch, set_fields
 from launcher.config.wandb import WandbSection
 from launcher.config.workload import Handed
@@ -17,12 +18,11 @@ def to_toml(section: Section, leave_out: frozenset[str] = frozenset()) -> str:
 
 
 def _without_secrets(values: Any) -> Any:
-    """Only `env` holds variables. A task's argument named `key` is not a secret, and the task needs it."""
+    """`env` holds variables, `notify` URLs. A task's argument named `key` is not a secret, and the task needs it."""
     if not isinstance(values, dict):
         return values
-    return {
-        name: masked_variables(value) if name == "env" else _without_secrets(value) for name, value in values.items()
-    }
+    without: dict[str, Callable[[Any], Any]] = {"env": masked_variables, "notify": masked}
+    return {name: without.get(name, _without_secrets)(value) for name, value in values.items()}
 
 
 def to_values(section: Section) -> dict[str, Any]:

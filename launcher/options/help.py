@@ -31,7 +31,8 @@ def brief_help(brief: Brief, model: type[Section], path: str, more: Iterable[Any
     lines += [_row(f"--{words}", text) for words, text in brief.options.items() if words.split()[0] in there]
     sections = [section for section in by_section(fields) if section and "." not in section]
     lines += ["", f"All {len(fields)} options: {path} --help-all", f"One section: {path} --help {sections[-1]}"]
-    return "\n".join([*lines, f"Sections: {', '.join(sections)}"]) + "\n"
+    named = textwrap.wrap(f"Sections: {', '.join(sections)}", WIDTH, subsequent_indent=" " * len("Sections: "))
+    return "\n".join([*lines, *named]) + "\n"
 
 
 def _row(words: str, text: str) -> str:

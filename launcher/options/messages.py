@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
+from launcher.borders.masking import masked_value
 from launcher.config.base import Section, Switch
 from launcher.options.fields import section_type
 from launcher.options.flags import flag_of
@@ -27,11 +28,16 @@ def explain(model: type[Section], details: ErrorDetails, layers: Sequence[Layer]
     text = _reason(model, path, details)
     if written is None:
         return text
-    shown = "" if isinstance(details["input"], (dict, Section)) else f" = {details['input']!r}"
+    given = _without_secret(path, details["input"])
+    shown = "" if isinstance(given, (dict, Section)) else f" = {given!r}"
     if written.file is None:
-        typed = f" {details['input']}" if shown else ""
+        typed = f" {given}" if shown else ""
         return f"{flag_of(path)}{typed}: {text}"
     return f"{_place(path, written)}{shown}: {text}"
+
+
+def _without_secret(path: tuple[str | int, ...], value: Any) -> Any:
+    return masked_value(_dotted(path), value) if isinstance(value, str) else value
 
 
 def _reason(model: type[Section], path: tuple[str | int, ...], details: ErrorDetails) -> str:

@@ -88,6 +88,8 @@ SPECIAL = {
     "slurm.signal-lead": "90s",
     "slurm.gpus-per-node": "h100:8",
     "slurm.extra": "--mem=64G",
+    "notify.on": "first-step",
+    **{f"notify.{name}": MASK for name in ("webhook", "apprise")},  # any other value is a secret, and is masked
 }
 BY_NAME = {"id": "a1b2", "base-url": "https://wandb.example"}
 PROGRESS = ("progress", "progress-metric")

@@ -1,0 +1,30 @@
+"""`[notify]`: messages about a run, to where people are."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from launcher.borders.masking import MASK
+from launcher.config.base import Switch
+
+Happening = Literal["failed", "stalled", "finished", "first-step", "recovered"]
+
+
+def _web(url: str) -> str:
+    if url != MASK and not url.startswith(("https://", "http://")):
+        raise ValueError("not a URL that begins with https:// or http://")
+    return url
+
+
+class NotifyConfig(Switch):
+    enabled: bool = Field(False, description="send a message when something happens to the run")
+    on: tuple[Happening, ...] = Field(
+        ("failed", "stalled", "finished", "first-step", "recovered"), description="what there is a message for"
+    )
+    webhook: Annotated[str, AfterValidator(_web)] | None = Field(
+        None, description="URL of Slack, Discord or your own that gets it as JSON; safer in LAUNCH_NOTIFY_WEBHOOK"
+    )
+    desktop: bool = Field(False, description="show it on the desktop, with notify-send")
+    apprise: str | None = Field(
+        None, description="URLs for apprise, which knows 100 other services; safer in LAUNCH_NOTIFY_APPRISE"
+    )
