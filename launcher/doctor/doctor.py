@@ -1,6 +1,6 @@
 """Checks what this machine has and lacks for a run."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from launcher.doctor import machine_checks as machine
@@ -24,7 +24,8 @@ CHECKS: tuple[Callable[[], Iterator[Check]], ...] = (
 )
 
 
-def examine() -> list[Check]:
-    """All checks, in parallel. The import of torch takes longest, a second or two."""
-    with ThreadPoolExecutor(len(CHECKS)) as pool:
-        return [check for found in pool.map(lambda examined: list(examined()), CHECKS) for check in found]
+def examine(more: Sequence[Callable[[], Iterator[Check]]] = ()) -> list[Check]:
+    """All checks, and `more`, at the same time. The import of torch takes longest: see TORCH_SECONDS."""
+    checks = (*CHECKS, *more)
+    with ThreadPoolExecutor(len(checks)) as pool:
+        return [check for found in pool.map(lambda examined: list(examined()), checks) for check in found]

@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.metadata import entry_points
+from importlib.metadata import PackageNotFoundError, distribution, entry_points
+from pathlib import Path
 
 from launcher.config.wandb import WandbConfig, over_environment
 from launcher.doctor.check import Check, ask
@@ -18,7 +20,8 @@ from launcher.plan.environment import strays
 from launcher.stacks.ptrace import NO_PTRACE_SCOPE, ptrace_scope
 from launcher.stacks.stacks import find_pyspy
 
-TORCH_SECONDS = 30.0  # enough for the first import after a boot, from a slow file system
+TORCH_SECONDS = 1.5  # the whole of doctor takes two; the first import after a boot takes up to a minute
+_ASSIGNED = re.compile(r"^(\w+)(: [^=]*)? = '([^']*)'$", re.MULTILINE)
 _TORCH = """
 import json, torch
 print(json.dumps([torch.__version__, torch.version.cuda or torch.version.hip, torch.cuda.is_available()]))
@@ -28,6 +31,8 @@ print(json.dumps([torch.__version__, torch.version.cuda or torch.version.hip, to
 def check_torch() -> Iterator[Check]:
     """Imports torch in another process: the import takes seconds, may hang, and uses memory on each GPU.
 
+    If it takes too long, torch's files say what is installed.
+
     -P keeps Python from executing a torch.py in the working directory, which another user may have put there.
     """
     try:
@@ -35,7 +40,7 @@ def check_torch() -> Iterator[Check]:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TORCH_SECONDS)
         version, cuda, sees_gpu = json.loads(done.stdout)
     except subprocess.TimeoutExpired:
-        yield Check("rl, sft", "torch", "fail", f"the import took more than {TORCH_SECONDS:g}s")
+        yield _slow_torch(installed_torch())
         return
     except ValueError:
         reason = done.stderr.strip().rpartition("\n")[2]
@@ -43,9 +48,33 @@ def check_torch() -> Iterator[Check]:
         return
     if gpu_count() and not sees_gpu:
         found = f"{version} sees no GPU, though there are some" if cuda else f"{version} is built for the CPU only"
-        yield Check("rl, sft", "torch", "warn", found, "install the build for this driver: https://pytorch.org")
+        yield _blind_torch(found)
         return
     yield Check("rl, sft", "torch", "ok", f"{version}, {f'CUDA {cuda}' if sees_gpu else 'on the CPU'}")
+
+
+def _slow_torch(installed: tuple[str, str | None] | None) -> Check:
+    slow = f"the import takes more than {TORCH_SECONDS:g}s"
+    if installed is None:
+        return Check("rl, sft", "torch", "fail", slow, f'look at it: {sys.executable} -P -c "import torch"')
+    version, cuda = installed
+    if gpu_count() and not cuda:
+        return _blind_torch(f"{version} is built for the CPU only")
+    return Check("rl, sft", "torch", "ok", f"{version}, built for {f'CUDA {cuda}' if cuda else 'the CPU'}; {slow}")
+
+
+def _blind_torch(found: str) -> Check:
+    return Check("rl, sft", "torch", "warn", found, "install the build for this driver: https://pytorch.org")
+
+
+def installed_torch() -> tuple[str, str | None] | None:
+    """torch's version, and the CUDA or ROCm that it is built for, from its files. None if they do not say."""
+    try:
+        text = Path(str(distribution("torch").locate_file("torch/version.py"))).read_text()
+    except (PackageNotFoundError, OSError):
+        return None
+    found = {name: value for name, _, value in _ASSIGNED.findall(text)}
+    return (found["__version__"], found.get("cuda") or found.get("hip")) if "__version__" in found else None
 
 
 def check_installation() -> Iterator[Check]:

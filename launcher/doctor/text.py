@@ -6,33 +6,39 @@ from typing import get_args
 
 from launcher.borders.screen import in_lines
 from launcher.doctor.check import Check, Group
+from launcher.view.terminal import BOLD, GREEN, RED, YELLOW, painted
 from launcher.view.tmux.server import TmuxError, ask_tmux, tmux_server
 
 WIDTH = 80  # columns
+_COLOURS = {"ok": GREEN, "warn": YELLOW, "fail": RED}
 
 
-def check_tmux() -> Check:
+def check_tmux() -> Iterator[Check]:
     """Whether tmux can show panes."""
     try:
         ask_tmux(tmux_server(None), "list-sessions")  # no error without a server: a run starts one
     except TmuxError as error:
-        return Check("tmux", "panes", "warn", error.message, error.hint or "")
-    return Check("tmux", "panes", "ok", "a run shows its logs there")
+        yield Check("tmux", "panes", "warn", error.message, error.hint or "")
+        return
+    yield Check("tmux", "panes", "ok", "a run shows its logs there")
 
 
-def doctor_text(checks: Iterable[Check]) -> str:
+def doctor_text(checks: Iterable[Check], colours: bool = False) -> str:
     """The checks by group, a line or two each, with the fix below a bad one; then the verdict."""
     checks = list(checks)
-    lines = [line for group in get_args(Group) for line in _group(group, checks)]
-    return in_lines([*lines, "", _verdict(checks)]) + "\n"
+    lines = [line for group in get_args(Group) for line in _group(group, checks, colours)]
+    verdict = painted(in_lines([_verdict(checks)]), BOLD, colours)
+    return "\n".join([*lines, "", verdict]) + "\n"
 
 
-def _group(group: Group, checks: Iterable[Check]) -> Iterator[str]:
+def _group(group: Group, checks: Iterable[Check], colours: bool) -> Iterator[str]:
     own = [check for check in checks if check.group == group]
     if own:
-        yield group
+        yield painted(group, BOLD, colours)
     for check in own:
-        yield from _wrapped(f"  {check.state:<5} {check.name:<14}", check.found)
+        first, *rest = _wrapped(f"  {check.state:<5} {check.name:<14}", check.found)
+        yield first.replace(check.state, painted(check.state, _COLOURS[check.state], colours), 1)
+        yield from rest
         if check.fix:
             yield from _wrapped(" " * 22 + "-> ", check.fix)
 
@@ -40,8 +46,13 @@ def _group(group: Group, checks: Iterable[Check]) -> Iterator[str]:
 def _wrapped(start: str, text: str) -> list[str]:
     indent = " " * len(start)
     return textwrap.wrap(
-        text, WIDTH, initial_indent=start, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-    )
+        in_lines([text]),
+        WIDTH,
+        initial_indent=start,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    ) or [start.rstrip()]
 
 
 def _verdict(checks: Iterable[Check]) -> str:

@@ -5,7 +5,9 @@ import resource
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -60,7 +62,48 @@ def test_a_torch_that_never_finishes_its_import_is_not_waited_for(monkeypatch: p
     monkeypatch.setattr(software_checks, "_TORCH", "import signal; signal.pause()")
     monkeypatch.setattr(software_checks, "TORCH_SECONDS", 0.2)
     check = only(software_checks.check_torch())
-    assert (check.state, check.found) == ("fail", "the import took more than 0.2s")
+    assert (check.state, check.found.endswith("; the import takes more than 0.2s")) == ("ok", True)
+    monkeypatch.setattr(software_checks, "distribution", _no_distribution)
+    check = only(software_checks.check_torch())
+    assert (check.state, check.found) == ("fail", "the import takes more than 0.2s")
+    assert check.fix.endswith('-P -c "import torch"')
+
+
+def _no_distribution(name: str) -> None:
+    raise PackageNotFoundError(name)
+
+
+@pytest.mark.parametrize(
+    ("cuda", "state", "found"),
+    [("'13.0'", "ok", "2.13.0, built for CUDA 13.0"), ("None", "warn", "2.13.0 is built for the CPU only")],
+)
+def test_of_a_slow_torch_the_files_say_what_it_is_built_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cuda: str, state: str, found: str
+) -> None:
+    version = tmp_path / "version.py"
+    version.write_text(
+        f"__version__ = '2.13.0'\ndebug = False\ncuda: Optional[str] = {cuda}\nhip: Optional[str] = None\n"
+    )
+    monkeypatch.setattr(software_checks, "_TORCH", "import signal; signal.pause()")
+    monkeypatch.setattr(software_checks, "TORCH_SECONDS", 0.1)
+    monkeypatch.setattr(software_checks, "gpu_count", lambda: 8)
+    monkeypatch.setattr(software_checks, "distribution", lambda name: SimpleNamespace(locate_file=lambda _: version))
+    check = only(software_checks.check_torch())
+    assert check.state == state and check.found.startswith(found)
+
+
+def test_the_files_of_torch_say_what_torch_says() -> None:
+    import torch
+
+    assert software_checks.installed_torch() == (torch.__version__, torch.version.cuda)
+
+
+def test_no_import_of_torch_makes_doctor_take_more_than_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(software_checks, "_TORCH", "import signal; signal.pause()")
+    assert software_checks.TORCH_SECONDS <= 1.5
+    begun = time.monotonic()
+    examine()
+    assert time.monotonic() - begun < 2 * software_checks.TORCH_SECONDS + 2  # this machine may be busy
 
 
 @pytest.mark.parametrize(

@@ -144,12 +144,12 @@ def test_a_silent_server_is_given_up_after_two_seconds_with_the_reason(tmp_path:
 
 @pytest.mark.usefixtures("silent")
 def test_doctor_says_that_a_server_is_silent() -> None:
-    check = check_tmux()
+    [check] = check_tmux()
     assert (check.state, "has not answered" in check.found, "pkill -CONT" in check.fix) == ("warn", True, True)
 
 
 def test_doctor_is_content_where_no_server_runs(tmux: TmuxServer) -> None:
-    assert check_tmux().state == "ok"
+    assert [check.state for check in check_tmux()] == ["ok"]
 
 
 def test_a_server_that_ends_when_nobody_is_attached_has_no_panes_and_says_why(tmux: TmuxServer, tmp_path: Path) -> None:
