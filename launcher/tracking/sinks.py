@@ -2,7 +2,6 @@
 
 import errno
 import json
-import math
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import Any
 from loguru import logger
 
 from launcher.borders.files import appending, lines_of, open_regular, replacing
-from launcher.borders.values import step_of
+from launcher.borders.values import is_number, step_of
 
 LONGEST_LINE = 1 << 20  # bytes; a longer line is skipped
 LARGEST = 1 << 30  # bytes of a metrics file: millions of steps
@@ -90,9 +89,9 @@ class MetricsFile(Sink):
 
 
 def json_number(value: Number) -> float | int | None:
-    """The number if strict JSON can have it, else (NaN and infinity) None."""
+    """The number if it is finite and a float can hold it, else None."""
     number = value if isinstance(value, int) else float(value)
-    return number if math.isfinite(number) else None
+    return number if is_number(number) else None
 
 
 def json_value(value: Any, longest: int) -> str | float | int | bool | None:

@@ -5,6 +5,7 @@ from itertools import groupby
 from typing import Any
 
 from launcher.borders.screen import in_one_line, printable
+from launcher.borders.values import MOST_STEPS, is_number
 from launcher.numbers import three_digits
 from launcher.view.terminal import BOLD, DIM, GREEN, RED, painted
 
@@ -31,7 +32,8 @@ def _sample(row: Row, colours: bool) -> str:
     reward, advantage = _number(row, "reward"), _number(row, "advantage")
     words = [] if reward is None else [f"reward {three_digits(reward)}"]
     words += [] if advantage is None else [f"advantage {'+' if advantage > 0 else ''}{three_digits(advantage)}"]
-    words += [f"{row['tokens']} tokens"] if isinstance(row.get("tokens"), int) else []
+    tokens = _number(row, "tokens")
+    words += [f"{tokens} tokens"] if isinstance(tokens, int) and 0 <= tokens <= MOST_STEPS else []
     colour = DIM if not advantage else GREEN if advantage > 0 else RED
     lines = printable(str(row.get("completion", ""))).split("\n")
     return "\n".join([painted("  " + "  ".join(words), colour, colours), *(f"    {line}" for line in lines)])
@@ -39,4 +41,4 @@ def _sample(row: Row, colours: bool) -> str:
 
 def _number(row: Row, name: str) -> float | None:
     value = row.get(name)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return value if is_number(value) and not isinstance(value, bool) else None

@@ -13,10 +13,10 @@ def row(completion: str, reward: float = 0.5) -> dict[str, Any]:
 
 def test_what_is_logged_is_read_again(tmp_path: Path) -> None:
     files = SamplesFiles(tmp_path / "samples" / "orchestrator")
-    files.log_samples(7, [row("olleh\n\x1b[31m\ud83d"), row("", float("nan"))])
+    files.log_samples(7, [row("olleh\n\x1b[31m\ud83d"), row("", float("nan")), row("", 10**400)])
     read = read_samples(samples_file(files.directory, 7))
     assert read[0] == row("olleh\n\x1b[31m\ud83d")
-    assert read[1]["reward"] is None
+    assert read[1]["reward"] is None and read[2]["reward"] is None
 
 
 def test_size_and_number_of_the_files_are_bounded(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@ from typing import Any
 
 from launcher.view.samples import ordered, samples_text
 
+NO_NUMBERS = (10**400, -(10**4_000), float("nan"), float("inf"), True, "much", None)
+
 
 def row(prompt: str, completion: str, **more: Any) -> dict[str, Any]:
     return {"prompt": prompt, "completion": completion} | more
@@ -36,3 +38,9 @@ def test_the_best_or_the_worst_come_first() -> None:
     assert [each["completion"] for each in ordered(rows, "best")][:2] == ["b", "a"]
     assert [each["completion"] for each in ordered(rows, "worst")][-2:] == ["a", "b"]
     assert ordered(rows, None) == rows
+
+
+def test_numbers_that_are_none_are_left_out() -> None:
+    rows = [row("p", str(at), reward=value, advantage=value, tokens=value) for at, value in enumerate(NO_NUMBERS)]
+    assert samples_text(rows, "t", colours=False).split() == ["t", "p", *map(str, range(len(rows)))]
+    assert ordered([*rows, row("p", "best", reward=1)], "best")[0]["completion"] == "best"
