@@ -169,5 +169,10 @@ def replacing(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
 def make_directory(path: Path) -> None:
     """Create a directory. Raises OSError for a symbolic link, which could lead anywhere."""
     path.mkdir(parents=True, exist_ok=True)
+    check_no_link(path)
+
+
+def check_no_link(path: Path) -> None:
+    """Raises OSError for a symbolic link."""
     if path.is_symlink():
         raise OSError(errno.ELOOP, "is a symbolic link, which is not followed", str(path))

@@ -4,12 +4,11 @@ from typing import Annotated
 
 import typer
 
-from launcher.checkpoints import steps_in
 from launcher.commands.common import RunArgument, typer_command
 from launcher.errors import UserError
 from launcher.rundir import RunDir
 from launcher.runs.choice import find_run
-from launcher.tracking.samples import read_samples, samples_file
+from launcher.tracking.samples import read_samples, samples_file, steps_of
 from launcher.view.pager import paged
 from launcher.view.samples import ordered, samples_text
 from launcher.view.terminal import shows_colours
@@ -28,7 +27,10 @@ def samples(
     if worst and best:
         raise UserError("--worst and --best are both given", "give one of the two")
     found, state = find_run(run, "samples")
-    component, taken = _which(found, state.name, step)
+    try:
+        component, taken = _which(found, state.name, step)
+    except OSError as error:
+        raise UserError(f"the samples of {state.name} cannot be read: {error.filename} {error.strerror}") from error
     try:
         rows = read_samples(samples_file(found.samples(component), taken))
     except OSError as error:
@@ -42,8 +44,8 @@ def samples(
 
 
 def _which(run: RunDir, name: str, step: int | None) -> tuple[str, int]:
-    """The component whose samples are meant, and the step."""
-    kept = {component: steps for component in COMPONENTS if (steps := steps_in(run.samples(component)))}
+    """The component whose samples are meant, and the step. Raises OSError, also for a link in place of a directory."""
+    kept = {component: steps for component in COMPONENTS if (steps := steps_of(run.samples(component)))}
     if not kept:
         raise UserError(f"{name} has no samples yet", "RL writes them at each step, SFT at each evaluation")
     component, steps = next(iter(kept.items()))

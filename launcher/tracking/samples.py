@@ -12,7 +12,7 @@ from typing import Any
 
 from loguru import logger
 
-from launcher.borders.files import lines_of, make_directory, open_regular, write_atomically
+from launcher.borders.files import check_no_link, lines_of, make_directory, open_regular, write_atomically
 from launcher.checkpoints import steps_in
 from launcher.tracking.sinks import Sink, json_value
 
@@ -32,8 +32,8 @@ class SamplesFiles(Sink):
             json.dumps({name: json_value(value, MAX_TEXT) for name, value in row.items()}) for row in samples[:ROWS]
         ]
         try:
-            self.directory.parent.mkdir(parents=True, exist_ok=True)
-            make_directory(self.directory)
+            for directory in (self.directory.parent, self.directory):
+                make_directory(directory)
             write_atomically(samples_file(self.directory, step), "".join(f"{line}\n" for line in lines))
             for old in steps_in(self.directory):
                 if not is_kept(old, step):
@@ -44,9 +44,12 @@ class SamplesFiles(Sink):
 
     def rewind(self, step: int) -> None:
         """Drop the samples after `step`."""
-        for later in steps_in(self.directory):
-            if later > step:
-                samples_file(self.directory, later).unlink(missing_ok=True)
+        try:
+            for later in steps_of(self.directory):
+                if later > step:
+                    samples_file(self.directory, later).unlink(missing_ok=True)
+        except OSError as error:
+            self._warn_once(error)
 
     def _warn_once(self, error: OSError) -> None:
         if not self._is_failing:
@@ -56,6 +59,13 @@ class SamplesFiles(Sink):
 
 def samples_file(directory: Path, step: int) -> Path:
     return directory / f"step_{step}.jsonl"
+
+
+def steps_of(directory: Path) -> list[int]:
+    """The steps whose samples are in a component's directory. Raises OSError if that, or the one above, is a link."""
+    for each in (directory.parent, directory):
+        check_no_link(each)
+    return steps_in(directory)
 
 
 def is_kept(step: int, newest: int) -> bool:

@@ -52,6 +52,16 @@ def test_what_is_not_there_is_said(here: Path) -> None:
     assert "--worst and --best" in launch("otter", "--worst", "--best", exit_code=2)
 
 
+@pytest.mark.parametrize("link", ["samples", "samples/orchestrator"])
+def test_samples_behind_a_link_are_not_shown(here: Path, link: str) -> None:
+    with_samples(here / "elsewhere")
+    run = here / "outputs" / "otter"
+    a_run(run)
+    (run / link).parent.mkdir(exist_ok=True)
+    (run / link).symlink_to(here / "elsewhere" / link)
+    assert f"{run / link} is a symbolic link" in launch("otter", exit_code=2)
+
+
 def test_a_terminal_gets_a_pager(here: Path) -> None:
     with_samples(here / "outputs" / "otter")
     ours, its = pty.openpty()

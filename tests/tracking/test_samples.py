@@ -47,3 +47,21 @@ def test_lines_that_are_no_samples_are_skipped(tmp_path: Path) -> None:
     file = tmp_path / "step_1.jsonl"
     file.write_text('{"reward": 1}\nbroken\n[1]\n' + "[" * 100_000 + '\n{"reward": 2}')
     assert [row["reward"] for row in read_samples(file)] == [1, 2]
+
+
+@pytest.mark.parametrize("link", ["samples", "samples/orchestrator"])
+def test_samples_behind_a_link_are_neither_dropped_nor_written(tmp_path: Path, link: str) -> None:
+    other = SamplesFiles(tmp_path / "other" / "orchestrator")
+    other.log_samples(3, [row("x")])
+    (tmp_path / link).parent.mkdir(exist_ok=True)
+    (tmp_path / link).symlink_to(other.directory if "/" in link else other.directory.parent)
+    files = SamplesFiles(tmp_path / "samples" / "orchestrator")
+    files.rewind(1)
+    files.log_samples(4, [row("x")])
+    assert steps_in(other.directory) == [3]
+
+
+def test_samples_that_cannot_be_dropped_do_not_end_the_component(tmp_path: Path) -> None:
+    files = SamplesFiles(tmp_path / "orchestrator")
+    samples_file(files.directory, 3).mkdir(parents=True)  # which unlink refuses, for root too
+    files.rewind(1)
