@@ -9,6 +9,8 @@ from launcher.config.workload import Handed, ModelConfig
 
 INFERENCE_TOKEN = "LAUNCH_INFERENCE_TOKEN"  # the run's server accepts weights only with this token
 
+MOST_DRAWS = 1 << 24  # completions times max_tokens of one request to the builtin engine, a random number each
+
 LOOPBACK = "127.0.0.1"
 
 EngineName = Literal["builtin", "vllm"]

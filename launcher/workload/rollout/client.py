@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Self
 import aiohttp
 
 from launcher.borders.screen import in_one_line
-from launcher.config.serving import INFERENCE_TOKEN
+from launcher.config.serving import INFERENCE_TOKEN, MOST_DRAWS
 from launcher.errors import UserError
 
 PATIENCE = aiohttp.ClientTimeout(total=1800.0, sock_connect=30.0)  # seconds of a request: completions may be long
@@ -229,13 +229,13 @@ class InferenceClient:
 
 
 def _alike(waiting: list[_Asked], most: int) -> Iterator[list[_Asked]]:
-    """Groups that one HTTP request can ask for, of at most so many completions, or of one prompt."""
+    """Groups that one HTTP request can ask for, of at most so many completions and MOST_DRAWS, or of one prompt."""
 
     def kind(asked: _Asked) -> tuple[int, float, int]:
         return asked[0].n, asked[0].temperature, asked[0].max_tokens
 
-    for (n, _, _), same in groupby(sorted(waiting, key=kind), kind):
-        group, size = [*same], max(1, most // n)
+    for (n, _, max_tokens), same in groupby(sorted(waiting, key=kind), kind):
+        group, size = [*same], max(1, min(most, MOST_DRAWS // max_tokens) // n)
         yield from (group[start : start + size] for start in range(0, len(group), size))
 
 

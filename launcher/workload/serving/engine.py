@@ -70,9 +70,7 @@ class Engine:
 
         A cancelled call leaves the queue. Raises QueueFull and Closing.
         """
-        self.check_open()
-        if self._waiting + len(wanted) > LONGEST_QUEUE:
-            raise QueueFull
+        self.check_room(len(wanted))
         asked = _Asked(wanted, asyncio.get_running_loop().create_future())
         self._requests.append(asked)
         self._answers.add(asked.answer)
@@ -84,6 +82,12 @@ class Engine:
             self._forget(asked)
         assert asked.step is not None
         return asked.sampled, asked.step
+
+    def check_room(self, count: int) -> None:
+        """Raises QueueFull when there is no room for so many completions, and Closing."""
+        self.check_open()
+        if self._waiting + count > LONGEST_QUEUE:
+            raise QueueFull
 
     def check_open(self) -> None:
         """Raises Closing once the server is being ended."""

@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse
 
 from launcher.borders.screen import in_one_line
 from launcher.borders.values import AnyPath, Step
+from launcher.config.serving import MOST_DRAWS
 from launcher.workload.models.generate import Sampled
 from launcher.workload.models.tokenizer import Tokenizer
 
@@ -69,13 +70,21 @@ class CompletionRequest(Body):
     user: str | None = None
 
     def check_size(self) -> None:
-        """Raises RequestError for more completions than one request may ask for, or for too few seeds."""
-        count = len(self.prompts) * self.n
+        """Raises RequestError for more completions or tokens than one request may ask for, or for too few seeds."""
+        count = self.count
         if count > MOST_COMPLETIONS:
             message = f"{len(self.prompts)} prompts x n {self.n} are {count} completions; at most {MOST_COMPLETIONS}"
             raise RequestError(f"{message}: send several requests", param="n")
+        if count * self.max_tokens > MOST_DRAWS:
+            message = f"{count} completions x max_tokens {self.max_tokens} are more than {MOST_DRAWS} tokens"
+            raise RequestError(f"{message}: ask for fewer, or send several requests", param="max_tokens")
         if isinstance(self.seed, list) and len(self.seed) != len(self.prompts):
             raise RequestError(f"{len(self.seed)} seeds for {len(self.prompts)} prompts", param="seed")
+
+    @property
+    def count(self) -> int:
+        """How many completions it asks for."""
+        return len(self.prompts) * self.n
 
     @property
     def prompts(self) -> Sequence[str | list[int]]:

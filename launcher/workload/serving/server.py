@@ -25,7 +25,7 @@ from launcher.instrumentation.marks import mark
 from launcher.logger import get_logger
 from launcher.workload.entry import run_dir
 from launcher.workload.models.find import find_model
-from launcher.workload.models.generate import Completions
+from launcher.workload.models.generate import Completions, Sampled
 from launcher.workload.models.load import context_of, end_tokens, load_model
 from launcher.workload.models.tokenizer import load_tokenizer
 from launcher.workload.ranks import pick_device
@@ -140,6 +140,7 @@ def make_app(engine: Engine, text: Text, model_name: str, access: Access) -> Sta
 class Endpoints:
     def __init__(self, engine: Engine, text: Text, model_name: str, access: Access) -> None:
         self.engine, self.text, self.model_name, self.access = engine, text, model_name, access
+        self._tokenizing = asyncio.Lock()
 
     async def complete(self, http: Request) -> Response:
         request = parse(CompletionRequest, await self._body(http))
@@ -147,10 +148,23 @@ class Endpoints:
             message = f"there is no model {request.model!r}, only {self.model_name!r}"
             raise RequestError(message, 404, "model", "model_not_found")
         request.check_size()
-        prompts = [self.text.tokens_of(prompt) for prompt in request.prompts]
+        self.engine.check_room(request.count)
+        prompts = await self._tokens(request)
         self._check_length(prompts, request.max_tokens)
-        sampled, step = await while_connected(http, self.engine.generate(_wanted(prompts, request)))
+        sampled, step = await while_connected(http, self._sample(prompts, request))
         return JSONResponse(completion(request, self.text, prompts, sampled, step))
+
+    async def _tokens(self, request: CompletionRequest) -> list[list[int]]:
+        """The token ids of each prompt. Long texts take seconds, in a thread: one request at a time has one."""
+        prompts = request.prompts
+        if not isinstance(prompts[0], str):
+            return [self.text.tokens_of(prompt) for prompt in prompts]
+        async with self._tokenizing:
+            return await asyncio.to_thread(lambda: [self.text.tokens_of(prompt) for prompt in prompts])
+
+    async def _sample(self, prompts: list[list[int]], request: CompletionRequest) -> tuple[list[Sampled], int]:
+        """The completions and the step of their policy. Millions of random numbers are drawn in a thread."""
+        return await self.engine.generate(await asyncio.to_thread(_wanted, prompts, request))
 
     async def _body(self, http: Request) -> bytes:
         self.engine.check_open()

@@ -3,11 +3,13 @@
 import json
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -15,9 +17,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from launcher.config.serving import MOST_DRAWS
 from launcher.workload.serving import engine as engine_module
 from launcher.workload.serving import http
+from launcher.workload.serving import server as server_module
 from launcher.workload.serving.engine import Engine
+from launcher.workload.serving.protocol import Text
 from tests.waiting import until
 from tests.workload.running import SHAPE, publish, serving, tiny
 
@@ -104,6 +109,50 @@ def test_a_full_queue_is_said_to_be_full(monkeypatch: pytest.MonkeyPatch) -> Non
         answer = httpx.post(f"{url}/v1/completions", json=LARGE)
         assert answer.status_code == 429 and answer.headers["retry-after"] == "1"
         assert httpx.post(f"{url}/v1/completions", json=SMALL).status_code == 200
+
+
+def test_a_full_queue_is_said_before_any_random_number_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "LONGEST_QUEUE", 100)
+    drawn: list[int] = []
+    draws = server_module._draws
+
+    def counted(seed: int, rows: int, columns: int) -> Any:
+        drawn.append(rows)
+        return draws(seed, rows, columns)
+
+    monkeypatch.setattr(server_module, "_draws", counted)
+    with serving() as (url, _):
+        assert httpx.post(f"{url}/v1/completions", json=LARGE).status_code == 429
+        assert httpx.post(f"{url}/v1/completions", json=SMALL).status_code == 200
+    assert drawn == [1]
+
+
+def test_more_random_numbers_than_a_request_may_need_are_refused() -> None:
+    with serving() as (url, _):
+        answer = httpx.post(f"{url}/v1/completions", json=LARGE | {"max_tokens": MOST_DRAWS // 128 + 1})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"]) == (400, "max_tokens") and str(MOST_DRAWS) in error["message"]
+
+
+@pytest.mark.parametrize("slow", ["tokens_of", "_draws"])
+def test_the_server_answers_others_while_it_prepares_a_request(monkeypatch: pytest.MonkeyPatch, slow: str) -> None:
+    begun, free, place = threading.Event(), threading.Event(), Text if slow == "tokens_of" else server_module
+    usual = getattr(place, slow)
+
+    def slowly(*arguments: Any) -> Any:
+        begun.set()
+        assert free.wait(60)
+        return usual(*arguments)
+
+    monkeypatch.setattr(place, slow, slowly)
+    with serving() as (url, _), ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(httpx.post, f"{url}/v1/completions", json=SMALL, timeout=60)
+        try:
+            assert begun.wait(20)
+            assert httpx.get(f"{url}/health", timeout=20).status_code == 200
+        finally:
+            free.set()
+        assert asked.result().status_code == 200
 
 
 # --- connections ------------------------------------------------------------------------------------------------------
