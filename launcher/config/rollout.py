@@ -13,7 +13,7 @@ Advantage = Literal["std", "mean"]
 
 
 class SamplingConfig(Section):
-    temperature: float = Field(1.0, gt=0, description="temperature of the samples that are trained on")
+    temperature: float = Field(1.0, gt=0, le=2, description="temperature of the samples that are trained on")
     max_tokens: SmallInt = Field(8, ge=1, description="longest completion, in tokens")
 
 

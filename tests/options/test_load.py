@@ -180,6 +180,11 @@ def test_rl_has_exactly_one_inference_server(arguments: tuple[str, ...], expecte
         rl(*arguments)
 
 
+def test_a_temperature_that_the_server_refuses_is_refused_at_the_start() -> None:
+    with pytest.raises(UserError, match=r"orchestrator\.sampling\.temperature 2\.5: .*2"):
+        rl("--orchestrator.sampling.temperature", "2.5")
+
+
 def test_a_file_that_is_not_there_names_its_neighbours(tmp_path: Path) -> None:
     (tmp_path / "reinforce.toml").touch()
     with pytest.raises(UserError) as caught:

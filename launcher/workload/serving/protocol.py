@@ -60,7 +60,7 @@ def parse(model: type[B], body: bytes) -> B:
 class CompletionRequest(Body):
     model: str
     prompt: str | TokenIds | Annotated[list[str] | list[TokenIds], Field(min_length=1)]
-    n: int = Field(1, ge=1, le=128)
+    n: int = Field(1, ge=1)
     temperature: float = Field(1.0, ge=0, le=2)
     max_tokens: int = Field(16, ge=1)
     logprobs: int | None = Field(None, ge=0, le=5)

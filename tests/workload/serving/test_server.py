@@ -96,6 +96,10 @@ def test_a_seed_for_each_prompt_gives_what_it_gives_in_a_request_of_its_own(clie
         ask(["ab", "c"], [5])
 
 
+def test_a_prompt_may_have_more_completions_than_a_batch(client: openai.OpenAI) -> None:
+    assert len(client.completions.create(model="policy", prompt="ab>", n=200, max_tokens=2).choices) == 200
+
+
 def test_a_text_ends_before_its_stop(client: openai.OpenAI) -> None:
     whole = client.completions.create(model="policy", prompt="a", max_tokens=12, logprobs=0, seed=3).choices[0]
     assert whole.logprobs and whole.logprobs.tokens
