@@ -7,6 +7,7 @@ that was started again does not know it, and what it has sampled is dropped.
 
 import asyncio
 import json
+import math
 import os
 import re
 import time
@@ -31,6 +32,8 @@ POLL = 0.05  # seconds between looks for a server that is starting
 AWAY = (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
 GONE = (aiohttp.ClientError, TimeoutError)
 MOST_CONNECTIONS = 1024  # to one server; further requests wait for a free one
+IDLE = 2.0  # seconds after which a connection is closed; uvicorn closes it after 5 s, perhaps while we send a request
+MOST_TOKEN = 2**31 - 1
 _STEP = re.compile(r"step-(\d+)")  # the fingerprint of our own server
 
 
@@ -83,7 +86,7 @@ class InferenceClient:
         """Made within the event loop. httpx takes five times the CPU time for as many requests at a time."""
         token = os.environ.get(INFERENCE_TOKEN)
         headers = {"authorization": f"Bearer {token}"} if token else {}
-        connector = aiohttp.TCPConnector(limit=MOST_CONNECTIONS)
+        connector = aiohttp.TCPConnector(limit=MOST_CONNECTIONS, keepalive_timeout=IDLE)
         return aiohttp.ClientSession(headers=headers, timeout=PATIENCE, connector=connector)
 
     async def __aenter__(self) -> Self:
@@ -154,10 +157,16 @@ class InferenceClient:
 
     async def _completed_all(self, requests: list[CompletionRequest]) -> list[Completed]:
         answer, step = await self._sample(self._body(requests))
-        choices = sorted(answer["choices"], key=lambda choice: int(choice["index"]))
+        choices = self._choices(answer)
         if len(choices) != (wanted := sum(request.n for request in requests)):
             raise UserError(f"{self.url} sent {len(choices)} completions, not {wanted}")
         return [self._completed(choice, step) for choice in choices]
+
+    def _choices(self, answer: Any) -> list[dict[str, Any]]:
+        try:
+            return sorted(answer["choices"], key=lambda choice: int(choice["index"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{self.url} sent no completions: no list of choices, each with its index") from error
 
     async def load_weights(self, path: Path, step: int) -> None:
         """Have the server replace its weights by those at `path`, the policy after `step` updates."""
@@ -180,15 +189,15 @@ class InferenceClient:
             "return_token_ids": True,
         }
 
-    async def _sample(self, body: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    async def _sample(self, body: dict[str, Any]) -> tuple[Any, int]:
         """The server's answer, and the step of the oldest policy that had a part in it."""
         given = len(self._given)
         answer = await self._post("/v1/completions", body)
         return answer, self._sampled_by(answer, self._given[max(0, given - 1) :])
 
-    def _sampled_by(self, answer: dict[str, Any], possible: list[int]) -> int:
+    def _sampled_by(self, answer: Any, possible: list[int]) -> int:
         """The policy that sampled an answer, which must be one of those that the server has had meanwhile, if any."""
-        found = _STEP.fullmatch(str(answer.get("system_fingerprint")))
+        found = _STEP.fullmatch(str(answer.get("system_fingerprint"))) if isinstance(answer, dict) else None
         if found is None:
             raise UserError(f"{self.url} does not say which weights it has: it is no server of launch")
         step = int(found.group(1))
@@ -204,7 +213,9 @@ class InferenceClient:
             raise UserError(f"{self.url} sends no token ids with log-probabilities, which training needs") from error
         if len(tokens) != len(logprobs):
             raise UserError(f"{self.url} sent {len(tokens)} tokens with {len(logprobs)} log-probabilities")
-        return Completed(tokens, logprobs, choice["finish_reason"] == "length", step)
+        if not (_are_tokens(tokens) and _are_finite(logprobs)):
+            raise UserError(f"{self.url} sent tokens or log-probabilities that are no numbers of that kind")
+        return Completed(tokens, logprobs, choice.get("finish_reason") == "length", step)
 
     def _lost(self, why: str) -> ServerLost:
         return ServerLost(f"the inference server at {self.url} went away: {why}")
@@ -219,10 +230,13 @@ class InferenceClient:
         except GONE as error:
             raise self._lost(str(error) or type(error).__name__) from error
         if self._is_away(status):
-            raise self._lost(f"it answered {status}")
+            raise self._lost(f"it answered {status}: {_message(content)}".removesuffix(": "))
         if status >= HTTPStatus.BAD_REQUEST:
             raise UserError(f"{self.url}{path} answered {status}: {_message(content)}")
-        return json.loads(content) if content else None
+        try:
+            return json.loads(content) if content else None
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{self.url}{path} answered {status} without JSON: {_start(content)}") from error
 
     def _is_away(self, status: int) -> bool:
         return status in AWAY
@@ -246,8 +260,23 @@ def _leave(task: "asyncio.Task[None]", group: list[_Asked], _: "asyncio.Future[l
 
 
 def _message(content: bytes) -> str:
-    """The message of an error in OpenAI's shape, or else whatever came."""
+    """The message of an error in OpenAI's shape, or else the start of whatever came, in one line."""
     try:
-        return str(json.loads(content)["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        return content[:300].decode(errors="replace")
+        return in_one_line(str(json.loads(content)["error"]["message"]))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return _start(content)
+
+
+def _start(content: bytes) -> str:
+    return in_one_line(content[:300].decode(errors="replace"))
+
+
+def _are_tokens(values: list[Any]) -> bool:
+    return {*map(type, values)} <= {int} and (not values or (min(values) >= 0 and max(values) <= MOST_TOKEN))
+
+
+def _are_finite(values: list[Any]) -> bool:
+    try:
+        return {*map(type, values)} <= {int, float} and math.isfinite(sum(values))
+    except OverflowError:  # an int such as 10**400
+        return False

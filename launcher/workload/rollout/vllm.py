@@ -35,7 +35,7 @@ class VLLMClient(InferenceClient):
     def _body(self, requests: list[CompletionRequest]) -> dict[str, Any]:
         return super()._body(requests) | NEUTRAL | {"seed": None}
 
-    async def _sample(self, body: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    async def _sample(self, body: dict[str, Any]) -> tuple[Any, int]:
         """Completions are counted to the weights that the server had when it was asked: a pause keeps requests."""
         life, given = self._lives, self._given[-1:]
         answer = await self._post("/v1/completions", body)

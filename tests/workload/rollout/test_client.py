@@ -1,6 +1,7 @@
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -40,7 +41,7 @@ def answering(status: int, body: object) -> Iterator[str]:
             self.rfile.read(int(self.headers.get("content-length", 0)))
             self.send_response(status)
             self.end_headers()
-            self.wfile.write(json.dumps(body).encode())
+            self.wfile.write(body if isinstance(body, bytes) else json.dumps(body).encode())
 
         do_GET = do_POST
 
@@ -141,6 +142,43 @@ def test_tokens_and_logprobs_that_do_not_match_are_refused() -> None:
         asyncio.run(ask(url))
 
 
+@pytest.mark.parametrize(
+    ("body", "trouble"),
+    [
+        (b"<html>It works!</html>", "/v1/completions answered 200 without JSON: <html>It works!</html>"),
+        (b"[" * 100_000, "answered 200 without JSON"),
+        (b"", "does not say which weights it has"),
+        ([], "does not say which weights it has"),
+        ({"system_fingerprint": "step-0"}, "sent no completions"),
+        (sent() | {"choices": 3}, "sent no completions"),
+        (sent() | {"choices": [None] * 3}, "sent no completions"),
+        (sent(index="first"), "sent no completions"),
+        (sent(token_ids=["a", "b"]), "no numbers of that kind"),
+        (sent(token_ids=[1, -2]), "no numbers of that kind"),
+        (sent(logprobs={"token_logprobs": [None, -1.0]}), "no numbers of that kind"),
+        (sent(logprobs={"token_logprobs": [float("nan"), -1.0]}), "no numbers of that kind"),
+        (sent(logprobs={"token_logprobs": [-(10**400), -1.0]}), "no numbers of that kind"),
+    ],
+)
+def test_an_answer_that_is_no_use_is_refused(body: object, trouble: str) -> None:
+    with answering(200, body) as url, pytest.raises(UserError, match=trouble):
+        asyncio.run(ask(url))
+
+
+def test_an_idle_connection_is_closed_before_the_server_closes_it(tmp_path: Path) -> None:
+    async def idle(url: str) -> float:
+        async with InferenceClient(url, "policy") as client:
+            await client.complete(ASKED)
+            connector: Any = client._http.connector
+            started = time.monotonic()
+            while any(connector._conns.values()):
+                await asyncio.sleep(0.02)
+            return time.monotonic() - started
+
+    with serving() as (url, _):
+        assert asyncio.run(asyncio.wait_for(idle(url), 60)) < 4.5  # uvicorn closes it after 5 s
+
+
 def test_a_server_that_sends_too_little_is_refused() -> None:
     with answering(200, sent(2)) as url, pytest.raises(UserError, match="sent 2 completions, not 3"):
         asyncio.run(ask(url))
@@ -215,7 +253,8 @@ def test_each_request_goes_to_the_server_with_fewest_in_flight() -> None:
 
 @pytest.mark.parametrize("status", [502, 503, 504])
 def test_a_server_that_is_going_or_coming_is_lost_and_does_not_refuse(status: int) -> None:
-    with answering(status, {}) as url, pytest.raises(ServerLost, match=f"went away: it answered {status}"):
+    body = {"error": {"message": "the engine\nhas died"}}
+    with answering(status, body) as url, pytest.raises(ServerLost, match=f"it answered {status}: the engine.*died"):
         asyncio.run(ask(url))
 
 
