@@ -1,9 +1,11 @@
 """Settings of the reference orchestrator."""
 
-from typing import Literal
+import re
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from launcher.borders.values import NAME
 from launcher.config.base import Duration, LargeInt, Section, SmallInt
 from launcher.config.serving import EngineName
 from launcher.config.wandb import WandbSection
@@ -17,15 +19,36 @@ class SamplingConfig(Section):
     max_tokens: SmallInt = Field(8, ge=1, description="longest completion, in tokens")
 
 
+def _set_name(name: str) -> str:
+    """It becomes a part of the metrics' names, and the task's own evaluation has none."""
+    if not re.fullmatch(NAME, name):
+        raise ValueError(
+            f"{name!r} names no set: a name has letters, digits, '-', '_' and '.', at most 63, and starts with a "
+            "letter or digit, such as aime=aime.jsonl"
+        )
+    return name
+
+
+SetName = Annotated[str, AfterValidator(_set_name)]
+
+
 class EvaluationConfig(Section):
     prompts: LargeInt = Field(128, ge=1, description="held-out prompts in an evaluation")
     interval: LargeInt = Field(50, ge=0, description="steps between evaluations; 0: only at the start and the end")
     samples: SmallInt = Field(
         1, ge=1, description="samples for each prompt; 1 takes the likeliest completion, more are drawn for pass@k"
     )
-    sets: dict[str, TaskName] = Field(
-        {}, description="further files or tasks to evaluate on, as NAME=FILE; all their prompts, the task's reward"
+    sets: dict[SetName, TaskName] = Field(
+        {},
+        description="further files or tasks to evaluate on, as NAME=FILE: `prompts` of each, by the task's reward",
     )
+
+    def tasks(self, own: TaskConfig) -> dict[str, TaskConfig]:
+        """The task of each set, by its name."""
+        return {
+            name: TaskConfig(name=file, reward=own.reward, reward_timeout=own.reward_timeout)
+            for name, file in self.sets.items()
+        }
 
 
 class OrchestratorSettings(WandbSection):

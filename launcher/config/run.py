@@ -157,6 +157,11 @@ class SFTConfig(RunConfig):
     max_steps: int = Field(150, ge=1, le=MOST_STEPS, description="updates of the model")
     trainer: SFTTrainer = Field(default_factory=SFTTrainer)
 
+    @property
+    def tasks(self) -> dict[str, TaskConfig]:
+        """What is learned or evaluated, by the field that names it."""
+        return {"task.name": self.task}
+
 
 class RLConfig(RunConfig):
     max_steps: int = Field(140, ge=1, le=MOST_STEPS, description="updates of the policy")
@@ -167,6 +172,12 @@ class RLConfig(RunConfig):
     trainer: RLTrainer = Field(default_factory=RLTrainer)
     orchestrator: Orchestrator = Field(default_factory=Orchestrator)
     inference: Inference = Field(default_factory=Inference)
+
+    @property
+    def tasks(self) -> dict[str, TaskConfig]:
+        """What is learned or evaluated, by the field that names it."""
+        sets = self.orchestrator.evaluation.tasks(self.task)
+        return {"task.name": self.task} | {f"orchestrator.evaluation.sets.{name}": sets[name] for name in sets}
 
     @model_validator(mode="after")
     def _the_server_takes_weights(self) -> Self:

@@ -72,8 +72,8 @@ def check_code(plan: Plan, spec: ProcessSpec, environment: Mapping[str, str]) ->
             raise UserError(f"{spec.name}: there is no script {code.script} in {spec.cwd}")
     if code and code.module is not None and not _is_ours(spec, code.module):
         _check_module(spec, environment, code.module)
-    if spec.task is not None:
-        _check_task(spec, environment, spec.task)
+    for name, task in spec.tasks.items():
+        _check_task(spec, environment, name, task)
 
 
 def _is_ours(spec: ProcessSpec, module: str) -> bool:
@@ -86,7 +86,7 @@ def _check_module(spec: ProcessSpec, environment: Mapping[str, str], module: str
         raise UserError(f"{spec.name}: {trouble}", f"{where}; cwd names another place")
 
 
-def _check_task(spec: ProcessSpec, environment: Mapping[str, str], task: TaskConfig) -> None:
+def _check_task(spec: ProcessSpec, environment: Mapping[str, str], field: str, task: TaskConfig) -> None:
     """Raises UserError for a task that is not there, a broken file, or a reward that is not there."""
     if task.file:
         check_problems(spec.cwd / task.file, task.function is None)
@@ -95,7 +95,7 @@ def _check_task(spec: ProcessSpec, environment: Mapping[str, str], task: TaskCon
         elif task.reward == "math" and _missing(spec, environment, "math_verify", None):
             raise UserError("task.reward = 'math' needs the package math-verify", "pip install 'launch-rl[math]'")
     elif task.name not in BUILTIN_TASKS:
-        _check_attribute(spec, environment, "task.name", task.name)
+        _check_attribute(spec, environment, field, task.name)
 
 
 def _check_attribute(spec: ProcessSpec, environment: Mapping[str, str], option: str, name: str) -> None:

@@ -222,7 +222,7 @@ class _Planner:
         if settings.ready:
             more["ready"] = check_ready(name, self._expand(name, (settings.ready,))[0])
         if is_reference(settings) and name == ("orchestrator" if self.rl else "trainer"):
-            more["task"] = self.config.task
+            more["tasks"] = self.config.tasks
         if isinstance(settings, LastingConfig):
             more |= {"restarts": settings.restarts, "may_exit": getattr(settings, "may_exit", False)}
             more["alive"] = self._alive(name, settings, more.get("ready"))

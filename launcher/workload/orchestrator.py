@@ -17,7 +17,6 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from launcher.config.rollout import OrchestratorConfig
-from launcher.config.workload import TaskConfig
 from launcher.errors import UserError
 from launcher.instrumentation.marks import mark
 from launcher.instrumentation.waiting import waiting_for
@@ -235,11 +234,8 @@ class Orchestrator:
 
 def evaluation_sets(config: OrchestratorConfig) -> dict[str, Scorer]:
     """The further sets to evaluate on, each with its rewards. Raises UserError as `load_task` does."""
-    named = {
-        name: TaskConfig(name=file, reward=config.task.reward, reward_timeout=config.task.reward_timeout)
-        for name, file in config.evaluation.sets.items()
-    }
-    return {name: Scorer(load_task(task, for_evaluation=True), task.reward_timeout) for name, task in named.items()}
+    tasks = config.evaluation.tasks(config.task)
+    return {name: Scorer(load_task(task, for_evaluation=True), task.reward_timeout) for name, task in tasks.items()}
 
 
 if __name__ == "__main__":

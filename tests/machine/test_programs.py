@@ -153,6 +153,22 @@ def test_a_broken_line_of_a_tasks_file_and_a_reward_that_is_not_there_are_refuse
     check(rl("--task", "sums.jsonl", "--task.reward", "tasks:Mine"), here)
 
 
+def test_a_set_to_evaluate_on_that_is_not_there_is_refused_before_the_start(here: Path) -> None:
+    (here / "sums.jsonl").write_text('{"prompt": "2+3=", "answer": "5"}\n' * 3)
+    check(rl("--orchestrator.evaluation.sets", "sums=sums.jsonl"), here)
+    with pytest.raises(UserError, match=f"{here}/none.jsonl"):
+        check(rl("--orchestrator.evaluation.sets", "none=none.jsonl"), here)
+    with pytest.raises(UserError, match=r"orchestrator\.evaluation\.sets\.mine = 'tasks:Yours': .* has no Yours"):
+        check(rl("--orchestrator.evaluation.sets", "mine=tasks:Yours"), here)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a b", "ä", "x" * 64])
+def test_a_set_has_a_name_that_a_metric_can_have(here: Path, name: str) -> None:
+    (here / "sets.toml").write_text(f'orchestrator.evaluation.sets = {{ "{name}" = "sums.jsonl" }}')
+    with pytest.raises(UserError, match="names no set: a name has letters, digits"):
+        rl("@", str(here / "sets.toml"))
+
+
 def test_a_reward_that_is_none_is_refused_with_what_is_allowed() -> None:
     with pytest.raises(UserError, match="'best' is no reward: name exact, contains, number, math, or module:function"):
         rl("--task.reward", "best")
