@@ -49,9 +49,14 @@ class ModelConfig(Section):
     dtype: DType = Field("float32", description="type of the weights and of the arithmetic")
 
 
+def _is_attribute(name: str) -> bool:
+    """Whether it has the form module:name, with Python's names only: no relative module."""
+    module, _, attribute = name.partition(":")
+    return all(part.isidentifier() for part in (*module.split("."), attribute))
+
+
 def _task_name(name: str) -> str:
-    module, colon, attribute = name.partition(":")
-    if not (name in BUILTIN_TASKS or name.endswith(TASK_FILES) or (colon and module and attribute)):
+    if not (name in BUILTIN_TASKS or name.endswith(TASK_FILES) or _is_attribute(name)):
         raise ValueError(
             f"{name!r} is no task: name {', '.join(BUILTIN_TASKS)}, a {' or '.join(TASK_FILES)} file, or module:Class"
         )
@@ -59,8 +64,7 @@ def _task_name(name: str) -> str:
 
 
 def _reward_name(name: str) -> str:
-    module, colon, attribute = name.partition(":")
-    if not (name in NAMED_REWARDS or (colon and module and attribute)):
+    if not (name in NAMED_REWARDS or _is_attribute(name)):
         raise ValueError(f"{name!r} is no reward: name {', '.join(NAMED_REWARDS)}, or module:function")
     return name
 

@@ -132,7 +132,10 @@ def test_a_task_that_is_not_there_is_refused(here: Path, task: str, trouble: str
     check(sft("--task", task, "--trainer.module", "pack.train"), here)
 
 
-@pytest.mark.parametrize("task", ["tasks", "tasks:", "reversed", "sums.json"])
+@pytest.mark.parametrize(
+    "task",
+    ["tasks", "tasks:", ":Mine", ".tasks:Mine", "a..b:Mine", "a/b:Mine", "tasks:Mine.x", "reversed", "sums.json"],
+)
 def test_a_task_that_can_be_none_is_refused_with_what_is_allowed(task: str) -> None:
     with pytest.raises(
         UserError, match=r"is no task: name reverse, arithmetic, a \.jsonl or \.parquet file, or module:Class"
@@ -169,6 +172,7 @@ def test_a_set_has_a_name_that_a_metric_can_have(here: Path, name: str) -> None:
         rl("@", str(here / "sets.toml"))
 
 
-def test_a_reward_that_is_none_is_refused_with_what_is_allowed() -> None:
-    with pytest.raises(UserError, match="'best' is no reward: name exact, contains, number, math, or module:function"):
-        rl("--task.reward", "best")
+@pytest.mark.parametrize("reward", ["best", ".rewards:best", "rewards:"])
+def test_a_reward_that_is_none_is_refused_with_what_is_allowed(reward: str) -> None:
+    with pytest.raises(UserError, match="is no reward: name exact, contains, number, math, or module:function"):
+        rl("--task.reward", reward)

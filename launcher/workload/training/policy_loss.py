@@ -72,7 +72,7 @@ def find_loss(config: PolicyLossConfig) -> PolicyLoss:
     module, _, name = config.target.partition(":")
     try:
         return cast(PolicyLoss, getattr(import_module(module), name))
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:  # TypeError: a relative module
         hint = "it is module:function, and the module must be importable from the working directory"
         raise UserError(f"there is no loss {config.target!r}: {error}", hint) from error
 

@@ -163,7 +163,7 @@ def test_every_token_has_its_samples_advantage_and_its_own_log_probability() -> 
     assert found.tolist() == pytest.approx([-math.log(10)] * 3)
 
 
-@pytest.mark.parametrize("target", ["nothing", "no_such_module:loss", "math:no_such_loss"])
+@pytest.mark.parametrize("target", ["nothing", ".losses:mine", "no_such_module:loss", "math:no_such_loss"])
 def test_a_loss_that_is_not_there_is_refused(target: str) -> None:
     with pytest.raises(UserError, match="there is no loss"):
         find_loss(PolicyLossConfig(target=target))
