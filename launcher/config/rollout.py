@@ -5,11 +5,14 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from launcher.borders.values import NAME
+from launcher.borders.values import MOST_PORT, NAME, whole_number
 from launcher.config.base import Duration, LargeInt, Section, SmallInt
 from launcher.config.serving import EngineName
 from launcher.config.wandb import WandbSection
 from launcher.config.workload import Handed, ModelConfig, TaskConfig, TaskName
+
+_URL = re.compile(r"https?://([^\s/?#@]+@)?(\[[0-9A-Fa-f:.%]+\]|[^\s/?#@:\[\]]+)(:(?P<port>\d+|PORT))?(/[^\s?#]*)?")
+"""PORT: in a plan, the port of another node before that has joined."""
 
 Advantage = Literal["std", "mean"]
 
@@ -51,8 +54,17 @@ class EvaluationConfig(Section):
         }
 
 
+def _urls(text: str) -> str:
+    for url in (url.strip() for url in text.split(",")):
+        found = _URL.fullmatch(url)
+        port = (found and found["port"]) or "PORT"
+        if found is None or (port != "PORT" and not whole_number(port, MOST_PORT)):
+            raise ValueError(f"{url!r} is no server's URL; write http://HOST:PORT, and a comma between several")
+    return text
+
+
 class OrchestratorSettings(WandbSection):
-    inference_url: str | None = Field(
+    inference_url: Annotated[str, AfterValidator(_urls)] | None = Field(
         None, description="URL[,URL...] of servers that already run; needs --no-inference"
     )
     prompts_per_step: LargeInt = Field(32, ge=1, description="prompts in a step")

@@ -180,6 +180,22 @@ def test_rl_has_exactly_one_inference_server(arguments: tuple[str, ...], expecte
         rl(*arguments)
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["", "localhost:8000", "http://", "http://a,,http://b", "http://a,", "http://a:99999", "ftp://a", "http://a b"],
+)
+def test_what_is_no_url_of_a_server_is_refused(url: str) -> None:
+    with pytest.raises(UserError, match="is no server's URL; write http://HOST:PORT"):
+        rl("--no-inference", "--orchestrator.inference-url", url)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://a", "https://u:p@a.b:8000/v1/", "http://[fd00::3]:8002", "http://10.0.0.2:1, http://gpu_7:2/x"]
+)
+def test_urls_of_servers_are_taken(url: str) -> None:
+    assert rl("--no-inference", "--orchestrator.inference-url", url).orchestrator.inference_url == url
+
+
 def test_a_temperature_that_the_server_refuses_is_refused_at_the_start() -> None:
     with pytest.raises(UserError, match=r"orchestrator\.sampling\.temperature 2\.5: .*2"):
         rl("--orchestrator.sampling.temperature", "2.5")
