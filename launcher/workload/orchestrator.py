@@ -13,9 +13,11 @@ import asyncio
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from launcher.borders.screen import in_one_line
 from launcher.config.rollout import OrchestratorConfig
 from launcher.errors import UserError
 from launcher.instrumentation.marks import mark
@@ -29,7 +31,7 @@ from launcher.workload.entry import forget_metrics, run_component, run_dir
 from launcher.workload.files import clear, resume_step
 from launcher.workload.models.find import find_model
 from launcher.workload.rollout.client import Completed, CompletionRequest
-from launcher.workload.rollout.groups import RolloutGroup, evaluation_metrics, group_metrics
+from launcher.workload.rollout.groups import RolloutGroup, evaluation_metrics, group_metrics, prompt_text
 from launcher.workload.rollout.handover import make_batch, sample_of, write_batch
 from launcher.workload.rollout.policy import Policy
 from launcher.workload.rollout.sampler import Sampler
@@ -42,7 +44,9 @@ if TYPE_CHECKING:
     from launcher.workload.rollout.texts import Texts
 
 POLL = 0.01  # seconds between looks for new weights while groups are in flight
+LOOKED_AT = 256  # prompts whose length is checked at the start, beside those that are held out
 MOST_SEEDS = 1 << 62
+SHOWN = 60  # characters of a prompt in a message
 
 
 def main() -> None:
@@ -102,17 +106,32 @@ class Orchestrator:
             get_monitor().log(await self.evaluate(), self.config.max_steps)
 
     async def get_ready(self) -> None:
-        """Load the tokenizer while the server starts, and give it the first weights."""
-        _, texts = in_thread(self.load_texts)
+        """Load the tokenizer while the server starts, look for prompts that are too long, give it the first weights.
+
+        Raises UserError for such a prompt: later it would end the run when its turn comes.
+        """
+        _, loading = in_thread(self.load_texts)
         await self.policy.wait_until_ready()
-        self.texts = await texts
+        self.texts, (length, prompt) = await loading
+        check_room(length, prompt, self.config.sampling.max_tokens, await self.policy.client.context())
         await self.policy.reach(self.first, self.first)
         mark("first weights", waits_for="trainer")
 
-    def load_texts(self) -> "Texts":
+    def load_texts(self) -> tuple["Texts", tuple[int, Prompt]]:
+        """The tokenizer, and the longest of the first prompts with its length."""
         from launcher.workload.rollout.texts import Texts  # imports transformers
 
-        return Texts(find_model(self.config.model, self.config))
+        texts = Texts(find_model(self.config.model, self.config))
+        return texts, texts.longest(self.first_prompts())
+
+    def first_prompts(self) -> Iterator[Prompt]:
+        """The prompts that are held out, and the first ones that are trained on."""
+        config = self.config
+        for scorer in self.sets.values():
+            yield from scorer.task.held_out(config.evaluation.prompts)
+        count = min(LOOKED_AT, (config.max_steps - self.first) * config.prompts_per_step)
+        if count > 0:
+            yield from self.task.prompts(config.seed, self.first * config.prompts_per_step, count)
 
     async def hand_over(self, step: int) -> None:
         """Make the batch for one update, as soon as there are enough groups that are new enough."""
@@ -236,6 +255,20 @@ def evaluation_sets(config: OrchestratorConfig) -> dict[str, Scorer]:
     """The further sets to evaluate on, each with its rewards. Raises UserError as `load_task` does."""
     tasks = config.evaluation.tasks(config.task)
     return {name: Scorer(load_task(task, for_evaluation=True), task.reward_timeout) for name, task in tasks.items()}
+
+
+def check_room(length: int, prompt: Prompt, max_tokens: int, context: int | None) -> None:
+    """Raises UserError for a prompt that has no room for its completion in the servers' context, if that is known."""
+    if context is None or length + max_tokens <= context:
+        return
+    text = in_one_line(prompt_text(prompt))
+    shown = text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+    raise UserError(
+        f"the prompt {shown!r} is too long: it has {length} tokens, its completion may have {max_tokens} "
+        f"(orchestrator.sampling.max_tokens), and the model's context is {context}",
+        "leave such prompts out, lower --orchestrator.sampling.max-tokens, or have a longer context: "
+        "--trainer.model.tiny.context for tiny, --inference.max-model-len if it is set for vLLM",
+    )
 
 
 if __name__ == "__main__":

@@ -83,6 +83,19 @@ def test_a_file_of_chats_with_a_function_as_reward_and_a_set_to_evaluate_on(tmp_
     assert all(row["prompt"].startswith("user: ") for row in rows)
 
 
+def test_a_prompt_that_leaves_no_room_for_its_completion_ends_the_run_at_the_start(tmp_path: Path) -> None:
+    file = tmp_path / "problems.jsonl"
+    prompts = [*"abcdefghijkl", "long " * 6]  # 30 bytes and the first token, of 32
+    file.write_text("".join(json.dumps({"prompt": prompt, "answer": "x"}) + "\n" for prompt in prompts))
+    publish(RunDir(tmp_path / "run"), 0)
+    with serving() as (url, engine):
+        arguments = ("--output-dir", tmp_path / "run", "--inference-url", url, "--task.name", file, *SMALL)
+        output = finished("orchestrator", *arguments, exit_code=1)
+        assert engine.step == 0 and "evaluation after" not in output
+    assert "the prompt 'long long" in output and "it has 31 tokens, its completion may have 8" in output
+    assert "context is 32" in output and "--orchestrator.sampling.max-tokens" in output and "Traceback" not in output
+
+
 def test_a_server_that_comes_back_gets_the_newest_weights_before_it_is_asked_again(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     with ExitStack() as first_server:

@@ -116,6 +116,15 @@ class InferenceClient:
             await asyncio.sleep(POLL)
         raise UserError(f"the inference server at {self.url} was not ready after {timeout:g} s: {last}")
 
+    async def context(self) -> int | None:
+        """The longest sequence that its model takes, in tokens. None if the server does not say."""
+        try:
+            models = (await self._ask("GET", "/v1/models"))["data"]
+            found = next(model["max_model_len"] for model in models if model["id"] == self.model)
+        except (UserError, KeyError, TypeError, StopIteration):
+            return None
+        return found if type(found) is int and found > 0 else None
+
     async def complete(self, request: CompletionRequest) -> list[Completed]:
         """The completions of a prompt."""
         answer: asyncio.Future[list[Completed]] = asyncio.get_running_loop().create_future()

@@ -32,6 +32,11 @@ class InferenceServers:
         """Return once all answer."""
         await _together(client.wait_until_ready(timeout) for client in self._clients)
 
+    async def context(self) -> int | None:
+        """The longest sequence that each of them takes, in tokens. None if no server says."""
+        known = await _together(client.context() for client in self._clients)
+        return min((context for context in known if context is not None), default=None)
+
     async def complete(self, request: CompletionRequest) -> list[Completed]:
         """The completions of a prompt."""
         return await min(self._clients, key=lambda client: client.in_flight).complete(request)

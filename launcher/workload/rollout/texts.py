@@ -1,4 +1,6 @@
-"""Between the task's texts and the model's tokens: each prompt is tokenized once, here and nowhere else."""
+"""Between the task's texts and the model's tokens: prompts are tokenized here and nowhere else."""
+
+from collections.abc import Iterable
 
 from launcher.errors import UserError
 from launcher.workload.models.tokenizer import Tokenizer, load_tokenizer
@@ -28,6 +30,12 @@ class Texts:
         except Exception as error:  # whatever the template's own code raises
             raise UserError(f"the chat template of {self._model} refuses the messages {prompt}: {error}") from error
         return list(filled["input_ids"])
+
+    def longest(self, prompts: Iterable[Prompt]) -> tuple[int, Prompt]:
+        """The longest of the prompts, and its length in tokens."""
+        return max(
+            ((len(self.tokens(prompt)), prompt) for prompt in prompts), key=lambda pair: pair[0], default=(0, "")
+        )
 
     def text(self, completion: list[int]) -> str:
         """What a completion says, without special tokens such as its end."""

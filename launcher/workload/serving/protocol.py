@@ -179,6 +179,7 @@ def _choice(request: CompletionRequest, text: Text, prompt: list[int], sampled: 
     return choice | {"finish_reason": "stop" if is_ended else "length"}
 
 
-def models(name: str) -> dict[str, Any]:
-    """The list of the one model there is."""
-    return {"object": "list", "data": [{"id": name, "object": "model", "created": 0, "owned_by": "launch"}]}
+def models(name: str, context: int) -> dict[str, Any]:
+    """The list of the one model there is; its context is said as vLLM says it."""
+    model = {"id": name, "object": "model", "created": 0, "owned_by": "launch", "max_model_len": context}
+    return {"object": "list", "data": [model]}

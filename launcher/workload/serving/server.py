@@ -171,7 +171,7 @@ class Endpoints:
         return await read_body(http)
 
     async def models(self, http: Request) -> Response:
-        return JSONResponse(models(self.model_name))
+        return JSONResponse(models(self.model_name, context_of(self.engine.model)))
 
     async def health(self, http: Request) -> Response:
         return JSONResponse({"status": "ok", "step": self.engine.step})

@@ -279,6 +279,16 @@ def test_weights_go_to_servers_that_can_load_them_only() -> None:
         asyncio.run(load(url))
 
 
+def test_the_shortest_context_of_the_servers_is_known_if_any_says_its_own() -> None:
+    async def context(urls: str) -> int | None:
+        async with InferenceServers(urls, "policy") as servers:
+            return await servers.context()
+
+    with serving() as (url, _), answering(404, {}) as silent, answering(200, {"data": [{"id": "policy"}]}) as other:
+        assert asyncio.run(context(f"{silent},{url},{other}")) == 32
+        assert asyncio.run(context(f"{silent},{other}")) is None
+
+
 async def wait(url: str, timeout: float) -> None:
     async with InferenceClient(url, "policy") as client:
         await client.wait_until_ready(timeout)
