@@ -1,10 +1,33 @@
 """The `launch` script. It knows its commands by name, and loads one only when it is called."""
 
 import gc
+import os
 import sys
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
+
+COMMANDS = {  # each is a module of launcher.commands, or of its folder `starting`
+    "rl": "trainer (under torchrun) + orchestrator + inference",
+    "sft": "the trainer alone, under torchrun",
+    "resume": "the next attempt of a run, from its newest checkpoint",
+    "attach": "attach to a run's tmux panes",
+    "status": "the runs, or one in full",
+    "logs": "the logs of all components and ranks, in time order",
+    "config": "the resolved configuration, and where each value was set",
+    "diff": "what two runs differ in, and their metrics side by side",
+    "samples": "what the model was asked in a step, what it said, the rewards",
+    "restart": "restart inference or a service of a live run, alone",
+    "stop": "ask a run to end, wait until its processes are gone",
+    "clean": "which old runs may go and how much they take; --delete",
+    "stacks": "the Python stack of every process of a run, for a hang",
+    "doctor": "what this machine has and lacks for a run",
+}
+
+if os.environ.get("_LAUNCH_COMPLETE"):  # somebody has pressed Tab, and Typer alone takes 0.1 s to load
+    from launcher.completion.answer import answer
+
+    sys.exit(answer(COMMANDS, os.environ["_LAUNCH_COMPLETE"]))
 
 import typer
 from typer.core import TyperGroup
@@ -14,20 +37,6 @@ from launcher.borders.help_style import styled
 from launcher.borders.screen import printable
 from launcher.borders.streams import prepare_streams, trouble_with_stdout
 from launcher.errors import UserError
-
-COMMANDS = {  # each is a module of launcher.commands, or of its folder `starting`
-    "rl": "trainer (under torchrun) + orchestrator + inference",
-    "sft": "the trainer alone, under torchrun",
-    "resume": "the next attempt of a run, from its newest checkpoint",
-    "attach": "attach to a run's tmux panes",
-    "status": "the runs, or one in full",
-    "logs": "the logs of all components and ranks, in time order",
-    "samples": "what the model was asked in a step, what it said, the rewards",
-    "restart": "restart inference or a service of a live run, alone",
-    "stop": "ask a run to end, wait until its processes are gone",
-    "stacks": "the Python stack of every process of a run, for a hang",
-    "doctor": "what this machine has and lacks for a run",
-}
 
 _STARTING = ("rl", "sft", "resume")
 
@@ -40,6 +49,9 @@ _MEANT = {  # what other programs call it
     **dict.fromkeys(("log", "tail", "output"), "logs"),
     **dict.fromkeys(("tmux", "join", "panes", "enter"), "attach"),
     **dict.fromkeys(("stack", "trace", "py-spy", "hang", "debug"), "stacks"),
+    **dict.fromkeys(("cfg", "conf", "configuration", "settings", "schema"), "config"),
+    **dict.fromkeys(("compare", "cmp", "vs"), "diff"),
+    **dict.fromkeys(("rm", "remove", "delete", "prune", "gc", "du"), "clean"),
     **dict.fromkeys(("check", "env", "diagnose", "gpus"), "doctor"),
     **dict.fromkeys(("finetune", "fine-tune", "torchrun"), "sft"),
     **dict.fromkeys(("grpo", "ppo", "rlhf"), "rl"),
@@ -62,7 +74,7 @@ def main() -> None:
 
 def _exit_code(arguments: list[str]) -> Any:
     try:
-        code = _show_version() if arguments == ["--version"] else _run(arguments)
+        code = _without_typer(arguments) if arguments[0] in _SPECIAL else _run(arguments)
     except (UserError, TyperException) as error:
         print(printable(f"launch: {_message(error)}"), file=sys.stderr)
         code = 2
@@ -92,8 +104,15 @@ def _run(arguments: list[str]) -> Any:
     return app.main(arguments, prog_name="launch", standalone_mode=False)
 
 
-def _show_version() -> int:
-    """Not an option of Typer's: that would import pydantic for every command."""
+_SPECIAL = ("--version", "--install-completion", "--show-completion")
+
+
+def _without_typer(arguments: list[str]) -> int:
+    """Not options of Typer's: those would import pydantic for every command."""
+    if arguments[0] != "--version":
+        from launcher.completion.install import completion
+
+        return completion(arguments)
     from importlib.metadata import version
 
     print(f"launch {version('launch-rl')}")
@@ -140,6 +159,7 @@ class Commands(TyperGroup):
         width = max(map(len, COMMANDS)) + 2
         formatter.write("".join(f"  {name:<{width}}{text}\n" for name, text in COMMANDS.items()))
         formatter.write("\nlaunch COMMAND --help shows every option, launch --version the version.\n")
+        formatter.write("launch --install-completion lets Tab complete runs, options and files.\n")
 
 
 def _make_app() -> Any:

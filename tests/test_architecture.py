@@ -40,6 +40,7 @@ ROOMS = (
     "doctor",
     "session",
     "commands",
+    "completion",
     "cli",
 )
 """From the ground up. A room imports from those before it alone."""
@@ -59,6 +60,8 @@ TESTED_ELSEWHERE = {
     "borders/records.py": "borders/test_problems.py",
     "borders/values.py": "borders/test_fuzz.py",
     "checkpoints.py": "workload/test_files.py",
+    "completion/install.py": "completion/test_answer.py",
+    "completion/table.py": "completion/test_answer.py",
     "borders/help_style.py": "options/test_help.py",
     "commands/attach.py": "test_tmux_sh.py",
     "commands/starting/carry_out.py": "e2e/test_nodes.py",
@@ -113,6 +116,7 @@ TESTED_ELSEWHERE = {
     "processes/watcher.py": "e2e/test_supervision.py",
     "runs/inspection.py": "view/status/test_model.py",
     "runs/liveness.py": "view/status/test_model.py",
+    "runs/keeping/clean.py": "commands/test_clean.py",
     "runs/on_exit.py": "e2e/test_life.py",
     "runs/state_file.py": "runs/test_state.py",
     "runs/stop.py": "e2e/test_signals.py",
@@ -135,6 +139,8 @@ TESTED_ELSEWHERE = {
     "tracking/wandb_init.py": "tracking/test_wandb_sink.py",
     "tracking/wandb_links.py": "tracking/test_wandb_sink.py",
     "tracking/wandb_tables.py": "tracking/test_wandb_sink.py",
+    "view/config.py": "commands/test_config.py",
+    "view/status/diff.py": "commands/test_diff.py",
     "view/console/detached.py": "e2e/test_life.py",
     "view/console/screen.py": "view/console/test_console.py",
     "view/console/terminal_screen.py": "view/console/test_console.py",
@@ -187,7 +193,7 @@ FORBIDDEN = {
     "view": {"torch", "wandb"},
     "workload": {"libtmux", "rich", "subprocess"},
 }
-PRINTING = {"cli", "commands", "session", "view", "doctor", "__main__", "workload"}
+PRINTING = {"cli", "commands", "completion", "session", "view", "doctor", "__main__", "workload"}
 MAY_PRINT = {
     "options/entry.py",  # the command line of the workload's modules
     "slurm/submit.py",  # what sbatch said

@@ -14,10 +14,10 @@ CONFIGS = sorted(ROOT.glob("configs/*.toml"))
 
 
 def _command(config: Path) -> list[str]:
-    """The command line that the file's first line gives."""
-    first = config.read_text().splitlines()[0]
-    assert first.startswith("# launch "), first
-    return first.removeprefix("# launch ").split()
+    """The command line that the file's second line gives."""
+    second = config.read_text().splitlines()[1]
+    assert second.startswith("# launch "), second
+    return second.removeprefix("# launch ").split()
 
 
 @pytest.fixture
@@ -39,6 +39,11 @@ def test_its_own_command_line_makes_a_plan(config: Path, others_programs: Path) 
     environment["PYTHONPATH"] = str(others_programs)
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.name)
+def test_its_schema_for_editors_is_that_of_its_command(config: Path) -> None:
+    assert config.read_text().startswith(f"#:schema {_command(config)[0]}.schema.json\n")
 
 
 @pytest.mark.slow

@@ -25,6 +25,16 @@ class StyledCommand(TyperCommand):
         return styled(super().get_help(ctx))
 
 
+class AsTyped(StyledCommand):
+    """Leaves the whole command line in `ctx.args`, its `--` included."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        typed = list(args)
+        super().parse_args(ctx, args)
+        ctx.args = typed
+        return typed
+
+
 def typer_command(function: Callable[..., int], kind: type[TyperCommand] = StyledCommand, **settings: Any) -> Any:
     """The command that calls the function with an option for each of its parameters."""
     single = typer.Typer(add_completion=False, rich_markup_mode=None)

@@ -1,10 +1,11 @@
 """What all sections of the configuration share."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WrapValidator
 
 from launcher.borders.values import MOST_COUNT, MOST_STEPS
 
@@ -71,7 +72,30 @@ def _seconds(text: str) -> float:
         raise ValueError("not a duration; write 30s, 10m, 1h30m or a number of seconds") from None
 
 
-Duration = Annotated[float, BeforeValidator(parse_duration)]
+class TypedDuration(float):
+    """Seconds, and the text that they were written as; it is written so again."""
+
+    def __new__(cls, seconds: float, typed: str) -> Self:
+        duration = super().__new__(cls, seconds)
+        duration.typed = typed
+        return duration
+
+    typed: str
+
+    def __reduce__(self) -> tuple[type[Self], tuple[float, str]]:  # for copies
+        return type(self), (float(self), self.typed)
+
+
+def _remembering(value: Any, handler: Callable[[Any], float]) -> float:
+    seconds = handler(value)
+    typed = value.typed if isinstance(value, TypedDuration) else value
+    is_text = isinstance(typed, str) and typed.strip()[-1:].isalpha()
+    return TypedDuration(seconds, typed.strip()) if is_text else seconds
+
+
+Duration = Annotated[
+    float, BeforeValidator(parse_duration, json_schema_input_type=float | str), WrapValidator(_remembering)
+]
 """Seconds, or a text such as "30s", "10m" or "1h30m"."""
 
 

@@ -92,12 +92,12 @@ class SlurmConfig(Switch):
     partition: Word | None = Field(None, description="partition to submit to; default: the cluster's")
     account: Word | None = Field(None, description="account to charge")
     qos: Word | None = Field(None, description="quality of service")
-    time: Annotated[str, BeforeValidator(str), AfterValidator(_time)] | None = Field(
+    time: Annotated[str, BeforeValidator(str, json_schema_input_type=str | int), AfterValidator(_time)] | None = Field(
         None, description="time limit in Slurm's format: minutes, 4:00:00 or 1-12 (days-hours)"
     )
-    gpus_per_node: Annotated[str, BeforeValidator(str), AfterValidator(_gpus)] | None = Field(
-        None, description="GPUs on each node, a number or TYPE:NUMBER"
-    )
+    gpus_per_node: (
+        Annotated[str, BeforeValidator(str, json_schema_input_type=str | int), AfterValidator(_gpus)] | None
+    ) = Field(None, description="GPUs on each node, a number or TYPE:NUMBER")
     constraint: Word | None = Field(None, description="features that the nodes must have")
     exclusive: bool = Field(False, description="do not share the nodes with other jobs")
     extra: tuple[Annotated[str, AfterValidator(_directive)], ...] = Field(

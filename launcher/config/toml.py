@@ -13,8 +13,14 @@ from launcher.config.workload import Handed
 
 def to_toml(section: Section, leave_out: frozenset[str] = frozenset()) -> str:
     """TOML that loads to the same section; values of variables named like secrets are masked."""
-    values = {name: value for name, value in to_values(section).items() if name not in leave_out}
-    return tomli_w.dumps(_without_secrets(values))
+    return tomli_w.dumps({name: value for name, value in shown_values(section).items() if name not in leave_out})
+
+
+def shown_values(section: Section) -> dict[str, Any]:
+    """Plain nested values, with the variables named like secrets masked."""
+    values = _without_secrets(to_values(section))
+    assert isinstance(values, dict)
+    return values
 
 
 def _without_secrets(values: Any) -> Any:
@@ -50,6 +56,8 @@ def _plain(value: Any) -> Any:
         return to_values(value)
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, float):
+        return getattr(value, "typed", value)  # a duration, as it was typed
     if isinstance(value, tuple):
         return [_plain(inner) for inner in value]
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)

@@ -17,7 +17,7 @@ def _ranks(value: Any) -> Any:
     return (value,) if isinstance(value, int) else value
 
 
-Ranks = Annotated[tuple[SmallInt, ...], BeforeValidator(_ranks)]
+Ranks = Annotated[tuple[SmallInt, ...], BeforeValidator(_ranks, json_schema_input_type=tuple[int, ...] | int | str)]
 """Local ranks, as a list or as "0,2"."""
 
 
@@ -27,7 +27,7 @@ def _streams(text: str) -> str:
     return text
 
 
-Streams = Annotated[str, BeforeValidator(str), AfterValidator(_streams)]
+Streams = Annotated[str, BeforeValidator(str, json_schema_input_type=str | int), AfterValidator(_streams)]
 """Which streams, for all ranks or rank by rank, as torchrun's --redirects and --tee take it."""
 
 
@@ -45,7 +45,7 @@ def _nodes(text: str) -> str:
 
 
 class TorchrunConfig(Section):
-    nnodes: Annotated[str, BeforeValidator(str), AfterValidator(_nodes)] = Field(
+    nnodes: Annotated[str, BeforeValidator(str, json_schema_input_type=str | int), AfterValidator(_nodes)] = Field(
         "1", description="nodes, or a range MIN:MAX"
     )
     node_rank: SmallInt | None = Field(None, ge=0, description="this node's rank, counted from 0")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import launcher
 from launcher.checkpoints import resolve_model
+from launcher.config.origins import Asked
 from launcher.config.run import RLConfig, SFTConfig, is_reference, started_processes
 from launcher.config.serving import LOOPBACK
 from launcher.config.wandb import WandbConfig, over_environment
@@ -27,7 +28,12 @@ from launcher.plan.spec import Machine, Plan
 from launcher.plan.vllm import INSTALL, VLLM
 
 
-def probe(config: RLConfig | SFTConfig, run_id: str | None = None, nodes: Nodes | None = None) -> Machine:
+def probe(
+    config: RLConfig | SFTConfig,
+    run_id: str | None = None,
+    nodes: Nodes | None = None,
+    asked: Asked | None = None,
+) -> Machine:
     """The machine as the plan sees it. `run_id` comes from an earlier attempt, `nodes` from a run on several nodes.
 
     Raises UserError for a port in use, and for a missing interpreter, env file or model.
@@ -63,6 +69,7 @@ def probe(config: RLConfig | SFTConfig, run_id: str | None = None, nodes: Nodes 
         nodes=nodes,
         wandb=wandb,
         wandb_login=is_logged_in(config.wandb.over(wandb)),
+        asked=asked or Asked(),
     )
 
 

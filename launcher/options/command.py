@@ -141,10 +141,13 @@ class RunRequest(Generic[S]):
 
     def load(self) -> S:
         """The configuration. Raises UserError."""
+        return load(self.model, self.all_layers())
+
+    def all_layers(self) -> list[Layer]:
+        """The layers, with what follows `--` as the last one."""
         if not self._arguments:
-            return load(self.model, self.layers)
-        arguments = Layer({"trainer": {"args": [*self._trainer_arguments(), *self._arguments]}})
-        return load(self.model, [*self.layers, arguments])
+            return self.layers
+        return [*self.layers, Layer({"trainer": {"args": [*self._trainer_arguments(), *self._arguments]}})]
 
 
 def _literal(word: str) -> str:

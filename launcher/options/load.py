@@ -3,6 +3,7 @@
 import io
 import tomllib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 
 from launcher.borders.files import read_bytes, read_named
 from launcher.config.base import Section, Switch, merge
+from launcher.config.origins import origins_in
 from launcher.errors import UserError
 from launcher.options.fields import section_type
 from launcher.options.layer import Layer, Values
@@ -31,7 +33,8 @@ def read_file(path: Path, section: str | None = None) -> Layer:
 
 def read_config_of_run(path: Path) -> Layer:
     """The layer of a run's config.toml. The user did not name it, so it must be a regular file. Raises UserError."""
-    return _layer(path, read_bytes)
+    layer = _layer(path, read_bytes)
+    return replace(layer, origins=origins_in(layer.text))
 
 
 def _layer(path: Path, read: Callable[[Path], bytes], section: str | None = None) -> Layer:

@@ -20,7 +20,7 @@ _KINDS |= {"string": "text, in quotes", "path": "a path, in quotes"}
 def explain(model: type[Section], details: ErrorDetails, layers: Sequence[Layer]) -> str:
     """One error of pydantic's in our words."""
     path = tuple(part for part in details["loc"] if part != "[key]")  # pydantic's word for a free name
-    written = _written(path, layers)
+    written = writer_of(path, layers)
     if details["type"] == "extra_forbidden":
         return f"{_place(path, written)}: there is no such field{_nearest(model, path)}{_hint(written)}"
     if details["type"] == "missing":
@@ -75,7 +75,7 @@ def _dotted(path: tuple[str | int, ...]) -> str:
     return ".".join(str(part) for part in path)
 
 
-def _written(path: tuple[str | int, ...], layers: Sequence[Layer]) -> Layer | None:
+def writer_of(path: tuple[str | int, ...], layers: Sequence[Layer]) -> Layer | None:
     """The last layer that sets the value at `path`, or the table that it is missing from."""
     for layer in reversed(layers):
         value: Any = layer.values

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from launcher.borders.masking import is_masked
 from launcher.config.component import ComponentConfig, LastingConfig, ProcessConfig
+from launcher.config.origins import FROM, Asked, annotated, with_header
 from launcher.config.progress import headline
 from launcher.config.rollout import OrchestratorConfig
 from launcher.config.run import RLConfig, SFTConfig, hand_over, is_reference
@@ -35,6 +36,14 @@ def make_plan(config: RLConfig | SFTConfig, machine: Machine, run: RunDir, name:
     return _Planner(config, machine, run, name).plan()
 
 
+def run_toml(config: RLConfig | SFTConfig, asked: Asked) -> str:
+    """The run's config.toml: below the commands that were typed, each value that they changed with its origin."""
+    text = to_toml(config, leave_out=UNREPEATED)
+    origins = asked.origins
+    text = annotated(text, lambda path, _: FROM + origins[path] if path in origins else None) if origins else text
+    return with_header(text, asked.commands)
+
+
 class _Planner:
     def __init__(self, config: RLConfig | SFTConfig, machine: Machine, run: RunDir, name: str) -> None:
         self.nodes = machine.nodes
@@ -48,7 +57,7 @@ class _Planner:
         self.notes: list[str] = [*engine_notes]
         self.foreign_wandb: list[ForeignRun] = []
         self.wandb_runs: dict[str, WandbConfig] = {}
-        self.files = [(run.config, to_toml(config, leave_out=UNREPEATED))]
+        self.files = [(run.config, run_toml(config, machine.asked))]
 
     def plan(self) -> Plan:
         if self.rl and self.rl.weights_dir and self.nodes:

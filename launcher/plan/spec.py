@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from launcher.borders.values import Label, Name, PathText
+from launcher.config.origins import Asked
 from launcher.config.wandb import WandbConfig
 from launcher.config.workload import TaskConfig
 from launcher.plan.memory import ModelSize
@@ -33,7 +34,7 @@ class Role(Enum):
 
 @dataclass(frozen=True)
 class Machine:
-    """All facts about the host that the plan needs, from `launcher.machine.probe`."""
+    """All facts about the host and the request that the plan needs, from `launcher.machine.probe`."""
 
     python: str
     cwd: Path
@@ -55,6 +56,7 @@ class Machine:
     env_files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # component -> its env file's variables
     wandb: WandbConfig = field(default_factory=WandbConfig)  # from W&B's environment variables
     wandb_login: bool = False  # whether there is an API key
+    asked: Asked = field(default_factory=Asked)  # what was typed
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import contextlib
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from launcher.borders.files import make_directory, open_regular, write_atomically
@@ -42,7 +42,7 @@ def prepare(
     with _undone_on_error(run) as undo:
         if not _is_made(run.own):  # another user may have created it first
             check_trusted(run, quoted(str(run.root)), f"{plan.kind} --output-dir {quoted(str(run.root))}", trust)
-        lock = _lock(run)
+        lock = take_lock(run)
         undo.directory_is_ours()
         if not resume:
             check_free(run, clean)
@@ -175,11 +175,12 @@ def _make_room(run: RunDir, clean: bool) -> None:
             _remove(path)
 
 
-def remove_run(run: RunDir) -> None:
-    """Remove everything that a run creates, and its directory if it is then empty. Raises OSError."""
+def remove_run(run: RunDir, keep: Collection[Path] = ()) -> None:
+    """Remove everything that a run creates but `keep`, and its directory if it is then empty. Raises OSError."""
     remove_weights_elsewhere(run)
     for path in (*_made_by_runs(run), run.lock):
-        _remove(path)
+        if path not in keep:
+            _remove(path)
     with contextlib.suppress(OSError):
         run.root.rmdir()
 
@@ -204,7 +205,8 @@ def _written_by_dry_run(run: RunDir) -> tuple[Path, ...]:
     return (run.config, run.component_config("any").parent)
 
 
-def _lock(run: RunDir) -> int:
+def take_lock(run: RunDir) -> int:
+    """The descriptor of the run's lock, which is released when it is closed. Raises UserError if somebody holds it."""
     descriptor = open_regular(run.lock, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from launcher.borders.files import write_atomically
 from launcher.borders.masking import MASK
 from launcher.borders.screen import in_lines
+from launcher.config.origins import Asked
 from launcher.config.run import RLConfig, SFTConfig
 from launcher.errors import UserError
 from launcher.machine.probe import check_programs, probe
@@ -35,12 +36,13 @@ def submit(
     clean: bool = False,
     earlier: RunState | None = None,
     trust: bool = False,
+    asked: Asked | None = None,
 ) -> int:
     """Write the run's directory and submit its job, or print the script. Returns 0. Raises UserError.
 
     The plan is made here too: it finds mistakes before the job queues, and has the files to write.
     """
-    machine = _node(config, earlier)
+    machine = _node(config, earlier, asked)
     plan = make_plan(config, machine, run, name)
     if not config.slurm.setup:
         check_programs(plan, os.environ)
@@ -60,10 +62,10 @@ def submit(
     return 0
 
 
-def _node(config: Config, earlier: RunState | None) -> Machine:
+def _node(config: Config, earlier: RunState | None, asked: Asked | None) -> Machine:
     """A node of the job, as far as it is known: this machine's programs and the requested GPUs."""
     nodes = nodes_at(config, 0, "node-0", TORCHRUN_PORT) if node_count(config) > 1 else None
-    machine = probe(_on_any_port(config), earlier.run_id if earlier else None, nodes)
+    machine = probe(_on_any_port(config), earlier.run_id if earlier else None, nodes, asked)
     return replace(machine, gpus=tuple(str(index) for index in range(config.slurm.gpus)))
 
 

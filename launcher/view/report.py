@@ -149,7 +149,7 @@ def metrics_lines(
         if not steps:
             continue
         newest = newest_values(steps)
-        headlines = {name: value for name, value in newest.items() if name in (*_HEADLINES, progress.metric)}
+        headlines = {name: value for name, value in newest.items() if name in (*HEADLINES, progress.metric)}
         values = [f"{name} {three_digits(value)}" for name, value in (headlines or newest).items()]
         yield f"  {component:<12} step {steps[-1]['step']}: {', '.join(values)}"
         if component == progress.component and with_plot:
@@ -168,7 +168,7 @@ def wandb_lines(run: RunDir, foreign: Sequence[ForeignRun], is_over: bool = True
 
 _POINTS = 120  # of a plot, whose columns have two
 
-_HEADLINES = (
+HEADLINES = (
     "loss",
     "reward/mean",
     "evaluation/reward",

@@ -1,9 +1,13 @@
 """What every section has in common: durations, inheritance, refusal of what it does not know."""
 
+import copy
+
 import pytest
 from pydantic import BaseModel, ValidationError
 
 from launcher.config.base import Duration, merge
+from launcher.config.run import SFTConfig
+from launcher.config.toml import to_toml
 from launcher.config.wandb import LogExtrasConfig, WandbConfig
 
 
@@ -27,6 +31,19 @@ class Waiting(BaseModel):
 )
 def test_a_duration_is_seconds_in_any_usual_writing(text: object, seconds: float) -> None:
     assert Waiting.model_validate({"wait": text}).wait == seconds
+
+
+@pytest.mark.parametrize("text", ["1h30m", "90m", "1h 30m", "0.5s"])
+def test_a_duration_is_written_as_it_was_typed(text: str) -> None:
+    first = SFTConfig.model_validate({"grace": f" {text}", "watchdog": text})
+    handed_on = SFTConfig.model_validate({"grace": first.grace, "watchdog": copy.deepcopy(first).watchdog})
+    for config in (first, handed_on):
+        assert f'grace = "{text}"' in to_toml(config) and f'watchdog = "{text}"' in to_toml(config)
+
+
+@pytest.mark.parametrize("seconds", [30, 0.5, "12"])
+def test_a_duration_that_was_typed_as_a_number_stays_one(seconds: object) -> None:
+    assert f"grace = {float(str(seconds))}\n" in to_toml(SFTConfig.model_validate({"grace": seconds}))
 
 
 @pytest.mark.parametrize("text", ["", "soon", "10x", "s", "1h30", "30 s s", "--", "1m!", [30]])

@@ -3,13 +3,12 @@
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import typer
 
 from launcher.checkpoints import newest_checkpoint
-from launcher.commands.common import StyledCommand, typer_command
-from launcher.commands.starting.run_command import run_command
+from launcher.commands.common import AsTyped, typer_command
+from launcher.commands.starting.run_command import RUN_OPTIONS, run_command
 from launcher.commands.starting.start import check_or_warn
 from launcher.config.run import RLConfig, SFTConfig, process_count
 from launcher.errors import UserError
@@ -17,6 +16,7 @@ from launcher.machine.limits import check_limits
 from launcher.machine.probe import probe
 from launcher.options.command import RunRequest
 from launcher.options.load import read_config_of_run
+from launcher.options.origins import asked
 from launcher.plan.build import make_plan
 from launcher.plan.nodes import plan_nodes
 from launcher.plan.render import render
@@ -28,16 +28,6 @@ from launcher.runs.trust import check_trusted
 from launcher.slurm.client import own_job
 from launcher.slurm.jobs import check_ended, settled, submitted
 from launcher.slurm.submit import submit
-
-
-class _AsTyped(StyledCommand):
-    """Leaves the whole command line in `ctx.args`, its `--` included."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        typed = list(args)
-        super().parse_args(ctx, args)
-        ctx.args = typed
-        return typed
 
 
 def resume(ctx: typer.Context) -> int:
@@ -55,7 +45,8 @@ def resume(ctx: typer.Context) -> int:
         check_trusted(run, state.name, "resume", trust)
         return go_on(request, run, settled(run, submitted(run, state)), dry_run, detach, trust)
 
-    command = run_command(state.kind, call, resume.__doc__ or "", ("dry_run", "detach", "trust"))
+    own = {name: text for name, text in RUN_OPTIONS.items() if name != "clean"}
+    command = run_command(state.kind, call, resume.__doc__ or "", own)
     return int(command.main(arguments, prog_name=f"launch resume {state.name}", standalone_mode=False))
 
 
@@ -70,6 +61,7 @@ def go_on(
     """`launch resume`: the next attempt of a run. Returns the exit code, and raises UserError."""
     request.layers.insert(0, read_config_of_run(run.config))
     config = request.load()
+    what = asked(config, request.all_layers(), sys.argv)
     if config.output_dir is not None or config.name not in (None, state.name):
         raise UserError("a resumed run keeps its name and its directory", "leave out --name and --output-dir")
     by_slurm = config.slurm.enabled and not own_job()
@@ -81,9 +73,9 @@ def go_on(
     _check_unfinished(config, run, state)
     attempt = state.attempt + (state.state != "queued")
     if by_slurm:
-        return submit(config, run.of(attempt), state.name, dry_run, earlier=state, trust=trust)
+        return submit(config, run.of(attempt), state.name, dry_run, earlier=state, trust=trust, asked=what)
     check_limits(process_count(config))
-    machine = probe(config, state.run_id, nodes)
+    machine = probe(config, state.run_id, nodes, what)
     plan = make_plan(config, machine, run.of(attempt), state.name)
     check_or_warn(plan, dry_run)
     if dry_run:
@@ -113,4 +105,4 @@ def _check_unfinished(config: RLConfig | SFTConfig, run: RunDir, state: RunState
 
 
 # its options depend on the run that it finds
-command = typer_command(resume, _AsTyped, ignore_unknown_options=True, allow_extra_args=True)
+command = typer_command(resume, AsTyped, ignore_unknown_options=True, allow_extra_args=True)

@@ -1,7 +1,7 @@
 """The commands that start an attempt. They have one option per field of the configuration, and a few of their own."""
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -62,9 +62,9 @@ _OFTEN = {
 """What people type, for the help of one screen."""
 
 
-def run_command(kind: str, run: Callable[..., int], help: str, options: Iterable[str]) -> Any:
-    """A command with an option for each field of the kind's configuration, and some of RUN_OPTIONS."""
-    more = [_flag(name, RUN_OPTIONS[name]) for name in options]
+def run_command(kind: str, run: Callable[..., int], help: str, flags: Mapping[str, str]) -> Any:
+    """A command with an option for each field of the kind's configuration, and `flags`, each with its help."""
+    more = [_flag(name, text) for name, text in flags.items()]
     model: type[RLConfig] | type[SFTConfig] = RLConfig if kind == "rl" else SFTConfig
     return config_command(model, run, help, more, Brief(_EXAMPLES[kind], _OFTEN))
 

@@ -10,6 +10,7 @@ from launcher.errors import UserError
 from launcher.machine.limits import check_limits
 from launcher.machine.probe import check_programs, probe
 from launcher.options.command import RunRequest
+from launcher.options.origins import asked
 from launcher.plan.build import make_plan
 from launcher.plan.nodes import plan_nodes
 from launcher.plan.render import render
@@ -25,13 +26,14 @@ def start(
 ) -> int:
     """`launch rl` and `launch sft`: a new run, and its first attempt. Returns the exit code, and raises UserError."""
     config = request.load()
+    what = asked(config, request.all_layers(), sys.argv)
     run, name = _name_and_directory(config)
     kind = "rl" if isinstance(config, RLConfig) else "sft"
     check_trusted(run, quoted(str(run.root)), f"{kind}{' --clean' if clean else ''}", trust)
     if config.slurm.enabled:
-        return submit(config, run, name, dry_run, clean, trust=trust)
+        return submit(config, run, name, dry_run, clean, trust=trust, asked=what)
     check_limits(process_count(config))
-    machine = probe(config, nodes=plan_nodes(config))
+    machine = probe(config, nodes=plan_nodes(config), asked=what)
     plan = make_plan(config, machine, run, name)
     check_or_warn(plan, dry_run)
     if dry_run:

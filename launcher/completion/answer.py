@@ -1,0 +1,302 @@
+"""What a shell gets when somebody presses Tab.
+
+The scripts and the protocol are Typer's. It would be loaded in a tenth of a second, and all options in five times that:
+so this uses the standard library only, and a table of the options that `launcher.completion.table` has written.
+"""
+
+import json
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+VARIABLE = "_LAUNCH_COMPLETE"
+Items = dict[str, str]  # what can be typed -> its help
+
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,62}")
+_NAME_IN_STATE = re.compile(r'"name":\s*"([^"\\]+)"')
+_LOG_NAME = re.compile(r"[\w.-]+\.log")
+_FIXED = {"--window": "logs|ranks|launcher|metrics", "--level": "debug|info|warning|error", "--attempt": "1|2|3"}
+_SPECIAL = {
+    "--version": "the version",
+    "--help": "what there is",
+    "--install-completion": "install completion for this shell",
+    "--show-completion": "print the script of it",
+}
+_FILES = ("PATH", "FILE")
+_KINDS = {"rl": "what launch rl would start", "sft": "what launch sft would start"}
+
+
+class WantsFiles(Exception):
+    """A file is to be named: the shell does this better."""
+
+    def __init__(self, prefix: str = "", ending: str = "") -> None:
+        super().__init__(prefix, ending)
+        self.prefix, self.ending = prefix, ending
+
+
+def answer(commands: Mapping[str, str], instruction: str, environ: Mapping[str, str] = os.environ) -> int:
+    """Print what may follow, as the shell's script expects it. Returns the exit code."""
+    shell = instruction.rpartition("_")[2]
+    words, incomplete = _typed(shell, environ)
+    try:
+        items = candidates(commands, words, incomplete)
+        items = {word: text for word, text in items.items() if word.startswith(incomplete)}
+    except WantsFiles as wanted:
+        return _files(shell, wanted, incomplete)
+    except Exception:
+        items = {}
+    return _print(shell, items, environ)
+
+
+# --- what was typed ---------------------------------------------------------------------------------------------------
+
+
+def _typed(shell: str, environ: Mapping[str, str]) -> tuple[list[str], str]:
+    """The words before the one at the cursor, without `launch`, and that one."""
+    if shell == "bash":
+        words = environ.get("COMP_WORDS", "").split("\n")
+        at = int(environ.get("COMP_CWORD", "0") or 0)
+        words, incomplete = words[1:at], words[at] if at < len(words) else ""
+        if incomplete == "=":  # bash makes it a word of its own
+            words, incomplete = [*words, "="], ""
+        return [each for each in map(_unquoted, words) if each != "="], _unquoted(incomplete)
+    line = environ.get("_TYPER_COMPLETE_ARGS", "")
+    words = _split(line)[1:]
+    incomplete = words.pop() if words and not line.endswith(" ") else ""
+    option, equals, value = incomplete.partition("=")
+    return ([*words, option], value) if equals and option.startswith("--") and shell == "fish" else (words, incomplete)
+
+
+def _split(line: str) -> list[str]:
+    """The words of a line whose last one may not be finished."""
+    for closing in ("", "'", '"'):
+        with suppress(ValueError):
+            return shlex.split(line + closing)
+    return line.split()
+
+
+def _unquoted(word: str) -> str:
+    return (_split(word) or [""])[0]
+
+
+# --- what may follow --------------------------------------------------------------------------------------------------
+
+
+def candidates(commands: Mapping[str, str], words: Sequence[str], incomplete: str) -> Items:
+    """Everything that may stand at this place. Raises WantsFiles for a file."""
+    if not words:
+        return _SPECIAL if incomplete.startswith("-") else dict(commands)
+    if words[0] in ("--install-completion", "--show-completion"):
+        return dict.fromkeys(("bash", "zsh", "fish"), "")
+    command, before = words[0], words[1:]
+    if command not in commands or "--" in before:
+        raise WantsFiles
+    table = known(commands).get(command)
+    if table is None:
+        return {}
+    if incomplete.startswith("@") or (before and before[-1] == "@"):
+        raise WantsFiles("@" if incomplete.startswith("@") else "", ".toml")
+    options = table["options"]
+    if before and before[-1] in ("--help", "-h"):
+        return _sections(options)
+    if before and (metavar := _metavar(options, before[-1])):
+        return _values(before[-1], metavar)
+    if incomplete.startswith("-"):
+        return {name: text for name, (text, _) in options.items()}
+    return _arguments(command, table["arguments"], _positional(options, before), incomplete)
+
+
+def _metavar(options: Mapping[str, Sequence[str]], word: str) -> str:
+    """What the option takes; empty for a flag, or for what is no option."""
+    return options[name][1] if (name := word.replace("_", "-")) in options else ""
+
+
+def _values(option: str, metavar: str) -> Items:
+    choices = _FIXED.get(option, metavar)
+    if "|" in choices:
+        return dict.fromkeys(choices.split("|"), "")
+    if metavar in _FILES or option.endswith((".script", ".name", "--model", "--task", "-dir", ".dir", ".cwd")):
+        raise WantsFiles
+    return {}
+
+
+def _sections(options: Mapping[str, Sequence[str]]) -> Items:
+    dotted = [name.removeprefix("--") for name in options if "." in name and not name.startswith("--no-")]
+    return dict.fromkeys(sorted({name[:end] for name in dotted for end in range(len(name)) if name[end] == "."}), "")
+
+
+def _positional(options: Mapping[str, Sequence[str]], before: Sequence[str]) -> list[str]:
+    """The words that are neither options nor their values."""
+    found, takes = [], False
+    for word in before:
+        if not takes and not word.startswith(("-", "@")):
+            found.append(word)
+        takes = word == "@" or bool(_metavar(options, word))
+    return found
+
+
+def _arguments(command: str, kinds: Sequence[str], given: Sequence[str], incomplete: str) -> Items:
+    place = kinds[min(len(given), len(kinds) - 1)] if kinds else ""
+    if len(given) >= len(kinds) and not place.endswith("..."):
+        return {"@": "a TOML file"} if command in (*_KINDS, "config", "resume") else {}
+    if place == "component":
+        return dict.fromkeys(components(given[0]), "")
+    more = _KINDS if command == "config" else {}
+    if "/" in incomplete or incomplete.startswith((".", "~")):
+        raise WantsFiles
+    runs = dict.fromkeys(run_names(), "") | more
+    if any(name.startswith(incomplete) for name in runs):
+        return runs
+    return dict.fromkeys(_registered(), "") | more
+
+
+# --- runs -------------------------------------------------------------------------------------------------------------
+
+
+def run_names(outputs: Path = Path("outputs")) -> list[str]:
+    """The names of the runs below ./outputs, the newest first."""
+    found = []
+    with suppress(OSError):
+        for entry in os.scandir(outputs):
+            with suppress(OSError):
+                if not entry.is_symlink():
+                    found.append((os.stat(os.path.join(entry.path, "run.json")).st_mtime, entry.path))  # noqa: PTH116, PTH118
+    names = (_name(Path(path)) for _, path in sorted(found, reverse=True)[:500])
+    return [name for name in names if _NAME.fullmatch(name)]
+
+
+def _name(root: Path) -> str:
+    """The run's own name, which is the first thing in run.json."""
+    with suppress(OSError), (root / "run.json").open(encoding="utf-8", errors="replace") as file:
+        if found := _NAME_IN_STATE.search(file.read(400)):
+            return found[1]
+    return root.name
+
+
+def _registered() -> list[str]:
+    """The names in the registry of all runs; whether they still exist is not looked at."""
+    state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")  # noqa: PTH111
+    with suppress(OSError):
+        names = [name.partition("-")[2] for name in os.listdir(os.path.join(state, "launch", "runs"))]  # noqa: PTH118, PTH208
+        return [name for name in names if _NAME.fullmatch(name)]
+    return []
+
+
+def components(run: str) -> list[str]:
+    """The components of a run, by their logs in its newest attempt."""
+    roots = [Path(run), Path("outputs", run)]
+    logs = next((root / "logs" / "latest" for root in roots if (root / "run.json").exists()), None)
+    names = []
+    with suppress(OSError):
+        names = [entry.name for entry in os.scandir(logs) if _LOG_NAME.fullmatch(entry.name)] if logs else []
+    return sorted(name.removesuffix(".log") for name in names)
+
+
+# --- the table of options ---------------------------------------------------------------------------------------------
+
+
+def known(commands: Mapping[str, str]) -> dict[str, Any]:
+    """The options of all commands, from the cache; it is written anew when the package has changed."""
+    path, key = cache_file(), package_key()
+    if path:
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            cached = json.loads(path.read_bytes())
+            if cached["key"] == key:
+                return dict(cached["commands"])
+    from launcher.completion.table import make_table
+
+    table = make_table(commands)
+    if path:
+        _keep(path, json.dumps({"key": key, "commands": table}))
+    return table
+
+
+def _keep(path: Path, text: str) -> None:
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        beside.write_text(text)
+        beside.replace(path)
+
+
+def package_key() -> str:
+    """Changes when a file that options are made from does."""
+    package = Path(__file__).parent.parent
+    times = [os.stat(package / "cli.py").st_mtime_ns]  # noqa: PTH116
+    for folder in ("config", "options", "commands", "commands/starting", "completion"):
+        times += [entry.stat().st_mtime_ns for entry in os.scandir(package / folder) if entry.name.endswith(".py")]
+    return f"{package} {len(times)} {max(times)}"
+
+
+def cache_file() -> Path | None:
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
+    return Path(base, "launch", "completion.json") if os.path.isabs(base) else None  # noqa: PTH117
+
+
+# --- as the shells take it --------------------------------------------------------------------------------------------
+
+
+def _files(shell: str, wanted: WantsFiles, incomplete: str) -> int:
+    if shell == "zsh":
+        only = f"-g '*{wanted.ending}(-.)'" if wanted.ending else ""
+        print(f"{'compset -P @; ' if wanted.prefix else ''}_files {only}")
+        return 0
+    if not wanted.ending:
+        return 1  # the shell's own completion
+    found = [wanted.prefix + path for path in toml_files(incomplete.removeprefix("@"))]
+    return _print(shell, dict.fromkeys(found, ""), os.environ)
+
+
+def toml_files(typed: str) -> list[str]:
+    """The TOML files and directories that continue a path; a directory that is the only one gives what is in it."""
+    folder, _, start = typed.rpartition("/")
+    folder = f"{folder}/" if "/" in typed else ""
+    found = []
+    with suppress(OSError):
+        for entry in sorted(os.scandir(os.path.expanduser(folder) or "."), key=lambda each: each.name):  # noqa: PTH111
+            if entry.name.startswith(start) and not (entry.name.startswith(".") and not start):
+                found += [f"{folder}{entry.name}/"] if entry.is_dir() else []
+                found += [f"{folder}{entry.name}"] if entry.name.endswith(".toml") and entry.is_file() else []
+    if len(found) == 1 and found[0].endswith("/") and found[0] != typed:
+        return toml_files(found[0]) or found
+    return found
+
+
+def _print(shell: str, items: Items, environ: Mapping[str, str]) -> int:
+    if shell == "fish" and environ.get("_TYPER_COMPLETE_FISH_ACTION") == "is-args":
+        return 0 if items else 1
+    lines = list(_LINES.get(shell, _plain)(items))
+    sys.stdout.write("\n".join(lines) + "\n" if lines else "")
+    return 0
+
+
+def _plain(items: Items) -> Iterator[str]:
+    """For bash: each word as it is to be inserted."""
+    yield from (re.sub(r"([^\w@%+=:,./~-])", r"\\\1", word) for word in items if "\n" not in word)
+
+
+def _for_zsh(items: Items) -> Iterator[str]:
+    """A call that the script evaluates."""
+    if items:
+        words = "\n".join(
+            f'"{_escaped(word)}"' + (f':"{_escaped(text)}"' if text else "") for word, text in items.items()
+        )
+        yield f"_arguments '*: :(({words}))'"
+
+
+def _escaped(text: str) -> str:
+    """As Typer does it: inside double quotes, inside single quotes, where a colon begins the help."""
+    text = re.sub(r"[\x00-\x1f\\]", " ", text)
+    return text.replace('"', '""').replace("'", "''").replace("$", "\\$").replace("`", "\\`").replace(":", r"\\:")
+
+
+def _for_fish(items: Items) -> Iterator[str]:
+    yield from (f"{word}\t{' '.join(text.split())}" if text else word for word, text in items.items())
+
+
+_LINES = {"bash": _plain, "zsh": _for_zsh, "fish": _for_fish}
