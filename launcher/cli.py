@@ -20,6 +20,7 @@ COMMANDS = {  # each is a module of launcher.commands, or of its folder `startin
     "restart": "restart inference or a service of a live run, alone",
     "stop": "ask a run to end, wait until its processes are gone",
     "clean": "which old runs may go and how much they take; --delete",
+    "export": "one archive for a bug report, secrets masked",
     "stacks": "the Python stack of every process of a run, for a hang",
     "doctor": "what this machine has and lacks for a run",
 }

@@ -140,6 +140,7 @@ TESTED_ELSEWHERE = {
     "tracking/wandb_links.py": "tracking/test_wandb_sink.py",
     "tracking/wandb_tables.py": "tracking/test_wandb_sink.py",
     "view/config.py": "commands/test_config.py",
+    "view/status/export.py": "commands/test_export.py",
     "view/status/diff.py": "commands/test_diff.py",
     "view/console/detached.py": "e2e/test_life.py",
     "view/console/screen.py": "view/console/test_console.py",

@@ -1,0 +1,61 @@
+"""What goes into the archive of a bug report: text only, its end where it is long, secrets masked."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from launcher.borders.files import read_bytes, read_end
+from launcher.borders.masking import MASK, is_secret, masked_word
+from launcher.borders.screen import printable
+from launcher.rundir import RunDir
+from launcher.runs.state import RunState
+from launcher.view.status.model import run_details
+from launcher.view.status.page import run_page
+
+TAIL = 256 * 1024  # bytes of a log
+MOST_LOGS = 200  # files
+_ASSIGNED = re.compile(r"""((?P<name>[\w.-]{1,80})["']?\s{0,3}[=:]\s{0,3}["'])[^"'\n]*""")  # in TOML, JSON, Python
+_SHORTEST = 8  # characters of a secret's value that is looked for in texts
+
+
+def contents(run: RunDir, state: RunState, environ: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
+    """Name and text of each file of the archive."""
+    secrets = [value for name, value in environ.items() if is_secret(name) and len(value) >= _SHORTEST]
+    yield "status.txt", _masked(run_page(state, run_details(run, state), colours=False) + "\n", secrets)
+    if state.failure:
+        yield "failure.txt", _masked(state.failure.text, secrets)
+    for path in _files(run):
+        with suppress(OSError):
+            name = str(path.relative_to(run.root))
+            yield name, _masked(_read(path).decode(errors="replace"), secrets)
+
+
+def _files(run: RunDir) -> Iterator[Path]:
+    """State, configurations, logs with stacks, and the ends of the metrics; links are not followed."""
+    yield from (run.state, run.config)
+    folders = (run.component_config("any").parent, run.all_logs, run.all_metrics)
+    found = (Path(folder, name) for top in folders for folder, _, names in os.walk(top) for name in names)
+    kept = [path for path in found if path.suffix in (".toml", ".log", ".txt", ".json", ".jsonl") and path.is_file()]
+    yield from sorted((path for path in kept if not path.is_symlink()), key=_newest_first)[:MOST_LOGS]
+
+
+def _newest_first(path: Path) -> tuple[float, str]:
+    return -path.stat().st_mtime, str(path)
+
+
+def _read(path: Path) -> bytes:
+    if path.suffix in (".toml", ".json"):
+        return read_bytes(path)
+    end = read_end(path, TAIL)
+    return end if len(end) < TAIL else end.partition(b"\n")[2]
+
+
+def _masked(text: str, secrets: list[str]) -> bytes:
+    """Without the values of this environment's secrets, and without what looks like one."""
+    for secret in secrets:
+        text = text.replace(secret, MASK)
+    text = _ASSIGNED.sub(lambda found: f"{found[1]}{MASK}" if is_secret(found["name"]) else found[0], text)
+    lines = (printable(masked_word(line)) for line in text.split("\n"))
+    return "\n".join(lines).encode(errors="replace")
