@@ -11,12 +11,12 @@ from typer.exceptions import TyperException
 
 from launcher.commands.common import AsTyped, typer_command
 from launcher.commands.starting.run_command import run_command
-from launcher.config.origins import Path, commands_in
 from launcher.config.run import RLConfig, RunConfig, SFTConfig
 from launcher.config.toml import shown_values
 from launcher.config.wandb import VARIABLES, WandbConfig, over_environment
 from launcher.errors import UserError
 from launcher.options.command import RunRequest
+from launcher.options.comments import Path, commands_in
 from launcher.options.layer import Layer
 from launcher.options.load import read_config_of_run
 from launcher.options.origins import Origins

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import launcher
 from launcher.checkpoints import resolve_model
-from launcher.config.origins import Asked
 from launcher.config.run import RLConfig, SFTConfig, is_reference, started_processes
 from launcher.config.serving import LOOPBACK
 from launcher.config.wandb import WandbConfig, over_environment
@@ -22,6 +21,7 @@ from launcher.machine.interpreters import check_torch, find_python, find_vllm
 from launcher.machine.model_size import model_size
 from launcher.machine.programs import check_code
 from launcher.machine.wandb_login import is_logged_in
+from launcher.options.comments import Asked
 from launcher.plan.environment import child_environment
 from launcher.plan.nodes import Nodes
 from launcher.plan.spec import Machine, Plan

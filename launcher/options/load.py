@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from launcher.borders.files import read_bytes, read_named
 from launcher.config.base import Section, Switch, merge
-from launcher.config.origins import origins_in
 from launcher.errors import UserError
+from launcher.options.comments import origins_in
 from launcher.options.fields import section_type
 from launcher.options.layer import Layer, Values
 from launcher.options.messages import explain

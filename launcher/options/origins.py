@@ -6,8 +6,8 @@ from typing import Any
 from launcher.borders.masking import masked_words
 from launcher.borders.screen import in_one_line, quoted
 from launcher.config.base import Section
-from launcher.config.origins import Asked, Path, commands_in
 from launcher.config.toml import to_values
+from launcher.options.comments import Asked, Path, commands_in
 from launcher.options.fields import config_fields
 from launcher.options.flags import flag_of, negative
 from launcher.options.layer import Layer

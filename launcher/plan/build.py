@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 from launcher.borders.masking import is_masked
 from launcher.config.component import ComponentConfig, LastingConfig, ProcessConfig
-from launcher.config.origins import FROM, Asked, annotated, with_header
 from launcher.config.progress import headline
 from launcher.config.rollout import OrchestratorConfig
 from launcher.config.run import RLConfig, SFTConfig, hand_over, is_reference
@@ -16,6 +15,7 @@ from launcher.config.training import RLTrainerConfig, SFTTrainerConfig
 from launcher.config.wandb import WandbConfig, WandbSection
 from launcher.config.workload import TINY, Handed
 from launcher.errors import UserError
+from launcher.options.comments import FROM, Asked, annotated, with_header
 from launcher.plan.addresses import Addresses
 from launcher.plan.environment import additions, flight_recorder, foreign_torchrun, own_python, strays, threads
 from launcher.plan.memory import GIGABYTE, serving_memory, training, training_memory

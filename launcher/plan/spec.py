@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from launcher.borders.values import Label, Name, PathText
-from launcher.config.origins import Asked
 from launcher.config.wandb import WandbConfig
 from launcher.config.workload import TaskConfig
+from launcher.options.comments import Asked
 from launcher.plan.memory import ModelSize
 from launcher.plan.nodes import Nodes
 from launcher.rundir import RunDir

@@ -8,12 +8,12 @@ from dataclasses import replace
 from launcher.borders.files import write_atomically
 from launcher.borders.masking import MASK
 from launcher.borders.screen import in_lines
-from launcher.config.origins import Asked
 from launcher.config.run import RLConfig, SFTConfig
 from launcher.errors import UserError
 from launcher.machine.probe import check_programs, probe
 from launcher.machine.provenance import provenance
 from launcher.numbers import plural
+from launcher.options.comments import Asked
 from launcher.plan.build import make_plan
 from launcher.plan.nodes import TORCHRUN_PORT, node_count, nodes_at
 from launcher.plan.spec import Machine, Plan

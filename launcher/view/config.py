@@ -6,7 +6,7 @@ from typing import Any
 import tomli_w
 
 from launcher.borders.screen import in_lines
-from launcher.config.origins import Path, annotated, with_header
+from launcher.options.comments import Path, annotated, with_header
 from launcher.options.origins import Origins, flat
 
 _COLUMN = 44  # where the origins begin

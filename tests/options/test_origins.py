@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from launcher.config.origins import Asked
 from launcher.config.run import RLConfig, SFTConfig
 from launcher.options.command import RunRequest, config_command
+from launcher.options.comments import Asked
 from launcher.options.layer import Layer
 from launcher.options.load import load, read_config_of_run, read_file
 from launcher.options.origins import Origins, asked

@@ -7,8 +7,8 @@ from typing import Any
 
 from launcher.borders.screen import in_one_line, quoted
 from launcher.config.base import parse_duration
-from launcher.config.origins import Path
 from launcher.numbers import duration, three_digits
+from launcher.options.comments import Path
 from launcher.rundir import RunDir
 from launcher.runs.state import RunState
 from launcher.view.metric_curves import newest_values, read_curve, read_newest, steps_text

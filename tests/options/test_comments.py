@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import tomli_w
 
-from launcher.config.origins import FROM, MOST_COMMANDS, annotated, commands_in, origins_in, with_header
+from launcher.options.comments import FROM, MOST_COMMANDS, annotated, commands_in, origins_in, with_header
 
 VALUES: dict[str, Any] = {
     "grace": "90m",
