@@ -46,7 +46,8 @@ from launcher.supervisor.supervisor import Conduct, supervise
 from launcher.view.console.console import Console
 from launcher.view.console.detached import Detached, leave_terminal
 from launcher.view.console.event_log import log_event
-from launcher.view.report import failure_block, failure_state, header, resume_note, summary, typed_name
+from launcher.view.report import failure_block, failure_state, header, resume_note, typed_name
+from launcher.view.summary import summary
 
 if TYPE_CHECKING:
     from launcher.view.tmux.panes import StatusLine

@@ -2,18 +2,25 @@
 
 import re
 
-from launcher.view.terminal import BOLD, DIM, RED, painted
+from launcher.view.terminal import BOLD, DIM, GREEN, RED, YELLOW, painted
 
 FAILED = "FAILED  "  # how a failure block begins
 PROMPT = 2  # rows kept free for the prompt, which may have several
 SHORTEST = 8  # lines of a cause that are shown even on the smallest terminal
+_BECAME = re.compile(r"^(run .* )(finished|failed|stopped)( after [^\n]*)$", re.MULTILINE)
+_COLOURS = {"finished": f"{BOLD};{GREEN}", "failed": f"{BOLD};{RED}", "stopped": f"{BOLD};{YELLOW}"}
 _ENDED_BY = re.compile(r"(ended by (?:launch|torchrun))( \([^()]*\))$", re.MULTILINE)
 
 
 def emphasised(text: str, colours: bool) -> str:
-    """Colours: a failure block's first line red, its main part bold, exit codes of processes that launch ended dim."""
+    """Colours: how the run ended, a failure block's first line red, its main part bold, exit codes of processes that
+    launch ended dim.
+    """
     if not colours:
         return text
+    text = _BECAME.sub(
+        lambda found: found[1] + painted(found[2], f"{BOLD};{_COLOURS[found[2]]}", True) + found[3], text
+    )
     lines = _ENDED_BY.sub(lambda found: found[1] + painted(found[2], DIM, True), text).split("\n")
     for number, line in enumerate(lines[:-2]):
         if line.startswith(FAILED):

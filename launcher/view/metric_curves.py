@@ -1,5 +1,6 @@
 """Reading what `metrics/<component>.jsonl` says, while it is being written."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +22,12 @@ SAMPLE, LONGEST = 1024, 128 * 1024  # bytes that are read for a point: with line
 LONGEST_LINE = 1 << 20  # bytes
 MOST = 1 << 26  # bytes that are read at once
 LONGEST_NAME = 200  # characters of a metric's
+ENDS = 1 << 20  # bytes of a file's beginning and end in which the first and the last evaluation are looked for
+
+FirstAndLast = tuple[tuple[int, float], tuple[int, float]]
+"""(step, value) of the first and of the last step that has a metric."""
+
+_EVALUATION = re.compile(r"(evaluation|validation)/(.+/)?(reward|loss|exact_match)")
 
 
 class MetricsReader:
@@ -75,6 +82,39 @@ def read_curve(path: Path, metric: str, points: int) -> list[float]:
         return []
 
 
+def read_first_and_last(path: Path, metric: str) -> FirstAndLast | None:
+    """The metric where it stands first and last, within `ENDS` bytes of the file's beginning and end."""
+    return _first_and_last(*_ends(path), metric)
+
+
+def read_evaluations(path: Path) -> dict[str, FirstAndLast]:
+    """The same for each metric of an evaluation."""
+    beginning, end = _ends(path)
+    names = dict.fromkeys(name for step in beginning + end for name in step if _EVALUATION.fullmatch(name))
+    found = ((name, _first_and_last(beginning, end, name)) for name in names)
+    return {name: ends for name, ends in found if ends}
+
+
+def _ends(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    try:
+        with reading(path) as file:
+            beginning = _steps(file.read(ENDS).split(b"\n")[:-1])
+            is_long = len(file.read(1)) > 0
+    except OSError:
+        return [], []
+    return beginning, read_newest(path, ENDS) if is_long else beginning
+
+
+def _first_and_last(
+    beginning: Sequence[Mapping[str, Any]], end: Sequence[Mapping[str, Any]], metric: str
+) -> FirstAndLast | None:
+    def reading_of(steps: Iterable[Mapping[str, Any]]) -> tuple[int, float] | None:
+        return next(((step["step"], float(step[metric])) for step in steps if is_number(step.get(metric))), None)
+
+    found = [reading_of([*beginning, *end]), reading_of(reversed([*beginning, *end]))]
+    return (found[0], found[1]) if found[0] and found[1] else None
+
+
 def _sampled(file: BinaryIO, size: int, metric: str, points: int) -> Iterator[float]:
     file.seek(size - TAIL)
     lines = file.read(TAIL).count(b"\n")
@@ -112,7 +152,13 @@ def progress_text(progress: Progress | ProgressState, step: Mapping[str, Any]) -
 def metric_text(metric: str, step: Mapping[str, Any]) -> str:
     """ "loss 0.123"; empty when the step has no such number."""
     value = step.get(metric)
-    return f"{metric} {three_digits(value)}" if is_number(value) else ""
+    return value_text(metric, value) if is_number(value) else ""
+
+
+def value_text(name: str, value: float) -> str:
+    """ "loss 0.123", "12.4k tokens/s"."""
+    speed = name.removeprefix("perf/").removesuffix("_per_s")
+    return f"{three_digits(value)} {speed}/s" if name.endswith("_per_s") else f"{name} {three_digits(value)}"
 
 
 def steps_text(step: int | None, max_steps: int | None) -> str:

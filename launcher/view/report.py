@@ -1,22 +1,17 @@
-"""The text on the console before and after a run. It is plain, so that a pipe gets the same."""
+"""The text on the console before a run, and its failure block. It is plain, so that a pipe gets the same."""
 
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from launcher.borders.screen import in_lines
 from launcher.checkpoints import newest_checkpoint
-from launcher.failure.failure import Failure, exit_text
-from launcher.numbers import duration, plural, three_digits
-from launcher.plan.spec import ForeignRun, Plan, ProcessSpec, Progress
-from launcher.rundir import RunDir
+from launcher.failure.failure import Failure
+from launcher.numbers import plural
+from launcher.plan.spec import Plan, ProcessSpec
 from launcher.runs.registry import call_name
-from launcher.runs.state import FailureState, ProcessState, ProgressState, RunState
+from launcher.runs.state import FailureState
 from launcher.slurm.client import own_job
-from launcher.supervisor.events import ending_text
-from launcher.tracking.wandb_links import read_wandb_links
-from launcher.view.metric_curves import newest_values, read_curve, read_newest
-from launcher.view.plot import plot
+from launcher.view.metric_curves import read_newest
 
 
 def header(plan: Plan, session: str | None, notes: Sequence[str] = ()) -> str:
@@ -115,64 +110,3 @@ def failure_state(plan: Plan, failure: Failure | None) -> FailureState | None:
         host=failure.host,
         text=failure_block(plan, failure),
     )
-
-
-def summary(plan: Plan, state: RunState, troubles: Mapping[str, str] | None = None) -> str:
-    """Duration, how each component ended, newest metrics and, unless the run failed, a small plot."""
-    lines = [f"run {plan.name} {state.state} after {duration((state.ended or time.time()) - state.started)}"]
-    lines += [f"  {state.reason}"] if state.reason and state.reason.startswith("stopped by") else []
-    lines += [f"  {process.name:<12} {_ending(process, state.failure)}" for process in state.processes]
-    lines += [f"  {name:<12} {trouble}" for name, trouble in (troubles or {}).items()]
-    names = [process.name for process in state.processes]
-    lines += metrics_lines(plan.run, names, plan.progress, with_plot=state.failure is None)
-    lines += wandb_lines(plan.run, state.foreign_wandb)
-    lines.append(f"  logs         {shown(plan.run.logs)}")
-    return in_lines(lines) + "\n"
-
-
-def _ending(process: ProcessState, failure: FailureState | None) -> str:
-    ranks = process.ranks if failure and failure.component == process.name else []
-    culprit = next((rank for rank in ranks if failure and rank.rank == failure.rank), None)
-    if culprit and culprit.ended_by is None and culprit.exit_code is not None:
-        return f"rank {culprit.rank}: {exit_text(culprit.exit_code)}"
-    if process.process is None:
-        return "not started"
-    return ending_text(process.exit_code, process.ended_by)
-
-
-def metrics_lines(
-    run: RunDir, components: Iterable[str], progress: Progress | ProgressState, with_plot: bool = True
-) -> Iterator[str]:
-    """Each component's newest metrics, and a small plot of the main one."""
-    for component in components:
-        steps = read_newest(run.metrics(component))
-        if not steps:
-            continue
-        newest = newest_values(steps)
-        headlines = {name: value for name, value in newest.items() if name in (*HEADLINES, progress.metric)}
-        values = [f"{name} {three_digits(value)}" for name, value in (headlines or newest).items()]
-        yield f"  {component:<12} step {steps[-1]['step']}: {', '.join(values)}"
-        if component == progress.component and with_plot:
-            yield f"  {progress.metric}"
-            yield from (f"  {line}" for line in plot(read_curve(run.metrics(component), progress.metric, _POINTS)))
-
-
-def wandb_lines(run: RunDir, foreign: Sequence[ForeignRun], is_over: bool = True) -> Iterator[str]:
-    """The links to the W&B runs and, after the run, the commands that upload the rest."""
-    for link in read_wandb_links(run, foreign):
-        if link.url:
-            yield f"  W&B          {link.name}: {link.url}"
-        if link.sync_command and is_over:
-            yield f"  W&B          {link.name}: upload it with: {link.sync_command}"
-
-
-_POINTS = 120  # of a plot, whose columns have two
-
-HEADLINES = (
-    "loss",
-    "reward/mean",
-    "evaluation/reward",
-    "validation/loss",
-    "evaluation/exact_match",
-    "perf/tokens_per_s",
-)

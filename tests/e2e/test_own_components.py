@@ -109,7 +109,7 @@ def test_the_progress_of_a_program_that_only_prints_is_shown(launch: Launcher) -
     assert run.exit_code() == 0, run.output
     lines = [json.loads(line) for line in run.run.metrics("trainer").read_text().splitlines()]
     assert [(line["step"], line["loss"]) for line in lines] == [(1, 1.0), (2, 0.5), (3, 0.33), (4, 0.25), (5, 0.2)]
-    assert "step 5: loss 0.2" in run.output
+    assert "0.2 at step 5" in run.output
     status = subprocess.run(
         [LAUNCH, "status", "run"], cwd=launch.directory, env=launch.environment, capture_output=True, text=True
     )

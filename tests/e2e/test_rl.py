@@ -81,7 +81,13 @@ def test_what_we_log_has_no_control_characters(finished: Finished) -> None:
 def test_the_console_has_the_run_the_orchestrators_log_and_a_summary(finished: Finished) -> None:
     output = finished.launched.output
     order = ["rl run calm-otter, attempt 1", "launch attach calm-otter", "launch | inference: ready after"]
-    order += ["step 1/", "run calm-otter finished after", "inference    ended by launch (exit code 0)", "┤"]
+    order += [
+        "step 1/",
+        "run calm-otter finished after",
+        "evaluation   reward",
+        "┤",
+        "vllm serve run/checkpoints/step_",
+    ]
     places = [output.find(text) for text in order]
     assert -1 not in places, dict(zip(order, places, strict=True))
     assert places == sorted(places)

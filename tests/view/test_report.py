@@ -1,7 +1,6 @@
 """What stands on the console before and after a run."""
 
 import json
-import signal
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +10,7 @@ import pytest
 from launcher.failure.failure import Failure
 from launcher.numbers import duration
 from launcher.plan.spec import Plan
-from launcher.processes.identity import ProcessId
-from launcher.runs.state import FailureState, RunState, first_state
-from launcher.view.report import failure_block, failure_state, header, resume_note, shown, summary
+from launcher.view.report import failure_block, failure_state, header, resume_note, shown
 from tests.plans import machine, plan_of, rl, sft
 
 
@@ -28,12 +25,6 @@ def write_metrics(plan: Plan, component: str, *steps: dict[str, object]) -> None
     path = plan.run.metrics(component)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(step) + "\n" for step in steps))
-
-
-def ended(plan: Plan, state: str = "finished", seconds: float = 0, failure: FailureState | None = None) -> RunState:
-    found = first_state(plan, {})
-    found.state, found.started, found.ended, found.failure = state, 1000.0, 1000.0 + seconds, failure  # type: ignore[assignment]
-    return found
 
 
 # --- before -----------------------------------------------------------------------------------------------------------
@@ -142,63 +133,6 @@ def test_run_json_keeps_the_failure_with_its_block(plan: Plan) -> None:
     assert (kept.component, kept.rank, kept.what, kept.collateral) == ("trainer", 1, "SIGSEGV", ["inference"])
     assert kept.text == failure_block(plan, failure(plan, collateral=("inference",)))
     assert failure_state(plan, None) is None
-
-
-# --- after ------------------------------------------------------------------------------------------------------------
-
-
-def test_the_summary_tells_how_the_run_and_each_component_ended(plan: Plan) -> None:
-    state = ended(plan, "failed", 187, failure_state(plan, failure(plan, rank=None, what="exit code 3")))
-    trainer, _, inference = state.processes
-    trainer.process = inference.process = ProcessId(pid=1, start_time=1)
-    trainer.exit_code = 3
-    inference.exit_code, inference.ended_by = -signal.SIGTERM, "launch"
-    assert summary(plan, state).splitlines() == [
-        "run otter failed after 3m 07s",
-        "  trainer      exit code 3",
-        "  orchestrator not started",
-        "  inference    ended by launch (SIGTERM)",
-        "  logs         outputs/otter/logs/attempt_3",
-    ]
-
-
-def test_the_summary_names_the_rank_that_failed_and_not_how_its_torchrun_was_ended(plan: Plan) -> None:
-    state = ended(plan, "failed", failure=failure_state(plan, failure(plan)))
-    trainer = state.processes[0]
-    trainer.process = ProcessId(pid=1, start_time=1)
-    trainer.exit_code, trainer.ended_by = -signal.SIGKILL, "launch"
-    trainer.ranks[1].exit_code = -signal.SIGSEGV
-    assert "  trainer      rank 1: SIGSEGV\n" in summary(plan, state)
-
-
-@pytest.mark.parametrize("word", ["finished", "stopped"])
-def test_a_run_that_did_not_fail_is_called_otherwise(plan: Plan, word: str) -> None:
-    assert summary(plan, ended(plan, word)).startswith(f"run otter {word} after 0s\n")
-
-
-def test_the_summary_of_a_failed_run_leaves_the_screen_to_the_failure(plan: Plan) -> None:
-    write_metrics(plan, "orchestrator", *({"step": n, "reward/mean": n / 10} for n in range(1, 10)))
-    assert "┤" in summary(plan, ended(plan))
-    text = summary(plan, ended(plan, "failed", failure=failure_state(plan, failure(plan))))
-    assert "  orchestrator step 9: reward/mean 0.9\n" in text
-    assert "┤" not in text
-
-
-def test_the_newest_metrics_are_shown_and_the_one_that_matters_is_plotted(plan: Plan) -> None:
-    steps = [{"step": n, "reward/mean": n / 10, "time": 1.0} for n in range(1, 10)]
-    write_metrics(plan, "orchestrator", *steps, {"step": 10, "evaluation/reward": 0.98765})
-    write_metrics(plan, "trainer", {"step": 9, "loss": 0.25})
-    text = summary(plan, ended(plan))
-    assert "  orchestrator step 10: reward/mean 0.9, evaluation/reward 0.988\n" in text
-    assert "  trainer      step 9: loss 0.25\n" in text
-    assert sum("┤" in line for line in text.splitlines()) == 6
-    assert "   0.9 ┤" in text or "  0.9 ┤" in text
-
-
-@pytest.mark.parametrize("value", [None, float("nan"), float("inf"), "high"])
-def test_a_metric_that_is_no_number_does_not_spoil_the_summary(plan: Plan, value: object) -> None:
-    write_metrics(plan, "orchestrator", {"step": 1, "reward/mean": value}, {"step": 2, "reward/mean": value})
-    assert summary(plan, ended(plan)).endswith("  logs         outputs/otter/logs/attempt_3\n")
 
 
 @pytest.mark.parametrize(

@@ -21,10 +21,11 @@ from launcher.supervisor.actions import Stop
 from launcher.supervisor.events import NotStarted
 from launcher.tracking.wandb_links import WandbLink
 from launcher.view.console.event_log import describe
-from launcher.view.report import failure_block, header, summary
+from launcher.view.report import failure_block, header
 from launcher.view.status.model import Runs, run_details, run_status
 from launcher.view.status.page import run_page
 from launcher.view.status.table import runs_screen
+from launcher.view.summary import summary
 from launcher.view.tmux.server import literal
 from tests.plans import machine, plan_of, sft
 from tests.states import state_of

@@ -13,8 +13,8 @@ from launcher.rundir import RunDir
 from launcher.runs.state import RunState
 from launcher.view.metric_curves import newest_values, read_curve, read_newest, steps_text
 from launcher.view.plot import sparkline
-from launcher.view.report import HEADLINES
 from launcher.view.status.model import run_status
+from launcher.view.summary import HEADLINES
 from launcher.view.terminal import BOLD, painted
 
 _CURVE = 20  # columns at most

@@ -14,9 +14,10 @@ from launcher.runs.waits import waits_text
 from launcher.supervisor.events import ending_text
 from launcher.view.last_words import emphasised
 from launcher.view.metric_curves import steps_text
-from launcher.view.report import metrics_lines, shown, wandb_lines
+from launcher.view.report import shown
 from launcher.view.status.model import AttemptStatus, NodeStatus, RunDetails
 from launcher.view.status.table import state_word, whereabouts
+from launcher.view.summary import metrics_lines, wandb_lines
 from launcher.view.terminal import aligned, joined
 
 _FLUSH_RIGHT = ("PID", "CPU", "MEMORY")
