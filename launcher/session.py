@@ -229,7 +229,9 @@ class _Session:
             return Detached(self.plan, header, pipe)
         log = get_logger()
         lost = "the console is gone ({}); the run continues"
-        return Console(self.plan, header, self.config.every_line, lambda error: log.info(lost, error))
+        return Console(
+            self.plan, header, self.config.every_line, lambda error: log.info(lost, error), self.config.plain
+        )
 
     def _next_attempt(self, policy: Policy) -> Plan:
         """The attempt has failed: record its failure, and make the next attempt's plan and directory."""

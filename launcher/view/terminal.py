@@ -9,12 +9,26 @@ from launcher.borders.screen import in_one_line
 GAP = 2  # columns between two cells
 
 BOLD, DIM = "1", "2"
-RED, GREEN, YELLOW, MAGENTA = "31", "32", "33", "35"
+RED, GREEN, YELLOW, BLUE, MAGENTA, CYAN = "31", "32", "33", "34", "35", "36"
 
 
 def shows_colours() -> bool:
-    """Whether stdout is a terminal whose user allows colours (no-color.org)."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    """Whether stdout is a terminal that has colours, and whose user allows them (no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and not is_dumb()
+
+
+def is_dumb() -> bool:
+    """Whether the terminal can only show one line after the other, such as that of an editor."""
+    return os.environ.get("TERM") in ("dumb", "unknown")
+
+
+def size_of_terminal() -> tuple[int, int]:
+    """(columns, rows) of stdout's terminal."""
+    try:
+        columns, rows = os.get_terminal_size(sys.stdout.fileno())
+    except OSError:
+        return 80, 24
+    return columns or 80, rows or 24
 
 
 def painted(text: str, colour: str | None, colours: bool) -> str:

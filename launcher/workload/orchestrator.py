@@ -239,15 +239,13 @@ class Orchestrator:
             advantages = [advantage for group in groups for advantage in group.advantages(kind)]
             monitor.log_distributions(step, {"reward": rewards, "advantage": advantages})
         get_logger().info(
-            "step {}/{} | reward {} | solved {:.2f} | length {:.1f} | lag {} | {:.2f} s, {:.2f} s of it waiting",
+            "step {}/{} | reward {} | solved {:.0%} | lag {:.1f} | {:.1f} s",
             step,
             self.config.max_steps,
             three_digits(metrics["reward/mean"]),
             metrics["groups/solved"],
-            metrics["completion/length"],
-            three_digits(lag),
+            lag,
             metrics["time/step_s"],
-            metrics["time/wait_for_weights_s"],
         )
 
 

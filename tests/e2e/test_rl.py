@@ -80,7 +80,7 @@ def test_what_we_log_has_no_control_characters(finished: Finished) -> None:
 
 def test_the_console_has_the_run_the_orchestrators_log_and_a_summary(finished: Finished) -> None:
     output = finished.launched.output
-    order = ["rl run calm-otter, attempt 1", "launch attach calm-otter", "launch | inference: ready after"]
+    order = ["rl run calm-otter, attempt 1", "launch attach calm-otter", "launch       inference: ready after"]
     order += [
         "step 1/",
         "run calm-otter finished after",
@@ -91,6 +91,13 @@ def test_the_console_has_the_run_the_orchestrators_log_and_a_summary(finished: F
     places = [output.find(text) for text in order]
     assert -1 not in places, dict(zip(order, places, strict=True))
     assert places == sorted(places)
+
+
+def test_no_line_of_a_step_wraps_at_80_columns(finished: Finished) -> None:
+    lines = finished.launched.output.splitlines()
+    steps = [line for line in lines if re.match(r"\d\d:\d\d:\d\d orchestrator step ", line)]
+    assert len(steps) == 140
+    assert max(map(len, steps)) <= 80
 
 
 def test_a_pipe_gets_no_progress_line_and_no_colour(finished: Finished) -> None:

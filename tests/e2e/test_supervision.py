@@ -82,7 +82,7 @@ def test_a_second_interrupt_does_not_wait_for_the_grace(launch: Launcher) -> Non
     run = launch.sft(STUBBORN, "--grace", "1000s")
     run.wait_for_output("[trainer0]:rank 0 is there")
     os.kill(run.process.pid, signal.SIGINT)
-    run.wait_for_output("launch | stopping")
+    run.wait_for_output("launch   stopping")
     os.kill(run.process.pid, signal.SIGINT)
     assert run.exit_code(20) == 130
     assert run.endings() == {"trainer": "ended by launch (SIGKILL)", "rank 0": "ended by launch (SIGKILL)"}

@@ -24,8 +24,10 @@ from launcher.supervisor.events import (
 )
 from launcher.view.console.event_log import describe
 from launcher.view.console.screen import Screen
+from launcher.view.console.short_lines import LEVEL_COLOURS
 from launcher.view.logs.followed_file import FollowedLog
 from launcher.view.metric_curves import MetricsReader
+from launcher.view.terminal import is_dumb
 
 SHORTEST_WAIT, LONGEST_WAIT = 0.05, 3.0  # seconds between two looks at the log: grows while nothing happens
 SHOWN = (Started, Ready, Await, EndOne, StartAgain, Stop, StopAttempt, NewAttempt)
@@ -35,7 +37,14 @@ SILENCE = 30.0  # seconds without output until it shows what the run waits for; 
 class Console:
     """A listener that shows the run on stdout: `header` first, `close` last. `lost` is called when stdout is gone."""
 
-    def __init__(self, plan: Plan, header: str, every_line: bool, lost: Callable[[OSError], None]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        header: str,
+        every_line: bool,
+        lost: Callable[[OSError], None],
+        plain: bool = False,
+    ) -> None:
         self.plan, self.header, self.every_line, self.lost = plan, header, every_line, lost
         self._last_words = ""
         self._events: queue.SimpleQueue[Event | Action | None] = queue.SimpleQueue()
@@ -43,7 +52,7 @@ class Console:
         self._metrics = MetricsReader(plan.run.metrics(plan.progress.component))
         self._stopping = False
         self._last_shown, self._patience = time.monotonic(), SILENCE
-        self._screen = _screen(plan)
+        self._screen = _screen(plan, plain)
         self._thread = threading.Thread(target=self._run, name="console", daemon=True)
         self._thread.start()
 
@@ -59,7 +68,7 @@ class Console:
 
     def _run(self) -> None:
         try:
-            self._screen.line(self.header)
+            self._screen.text(self.header)
             self._show_until_closed()
             self._screen.close()
             sys.stdout.write(self._screen.last_words(self._last_words))
@@ -93,7 +102,7 @@ class Console:
             state = read_state(self.plan.run)
             text = waits_text(read_waits(self.plan.run, state)) if state else ""
             if text:
-                self._screen.line(f"launch | {text}")
+                self._screen.event(text)
 
     def _next_events(self, wait: float) -> list[Event | Action | None]:
         """Handle all events before reading the log again, because they change which lines are shown."""
@@ -112,7 +121,8 @@ class Console:
             self._log = FollowedLog(event.plan.followed, self.every_line)
             self._metrics = MetricsReader(event.plan.run.metrics(event.plan.progress.component))
         if event and (described := describe(event)):
-            self._screen.line(f"launch | {described[1]}")
+            level, text = described
+            self._screen.event(text, LEVEL_COLOURS.get(level))
 
     def _show_log(self, closing: bool) -> bool:
         lines = self._log.new_lines(closing)
@@ -132,10 +142,10 @@ class Console:
         return bool(steps)
 
 
-def _screen(plan: Plan) -> Screen:
+def _screen(plan: Plan, plain: bool) -> Screen:
     """The screen for the present stdout."""
-    if not sys.stdout.isatty():
-        return Screen()
+    if plain or not sys.stdout.isatty() or is_dumb():
+        return Screen(plan)
     from launcher.view.console.terminal_screen import TerminalScreen  # rich takes 50 ms to import
 
     return TerminalScreen(plan)

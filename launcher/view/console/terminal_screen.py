@@ -1,6 +1,5 @@
 """The console on a terminal."""
 
-import re
 import time
 from typing import Any
 
@@ -11,17 +10,14 @@ from rich.text import Text
 from launcher.numbers import duration, three_digits
 from launcher.plan.spec import Plan
 from launcher.view.console.screen import Screen
-from launcher.view.last_words import emphasised, fitted
 from launcher.view.metric_curves import metric_text
-from launcher.view.terminal import shows_colours
-
-_LEVELS = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red", "DEBUG": "dim", "TRACE": "dim"}
 
 
 class TerminalScreen(Screen):
     """A terminal: colours, and a line at the bottom with step, metric, rate and time left."""
 
     def __init__(self, plan: Plan) -> None:
+        super().__init__(plan)
         self.plan = plan
         self.terminal = Terminal(highlight=False, soft_wrap=True)
         columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.description}"))
@@ -29,13 +25,8 @@ class TerminalScreen(Screen):
         self.task = self.bar.add_task("", total=plan.progress.max_steps)
         self.first: tuple[int, float] | None = None  # (step, when) since which the rate is taken
 
-    def line(self, text: str) -> None:
-        level = re.search(r"\| ([A-Z]+) +\|", text[:60])
-        self.terminal.print(Text(text, style=_LEVELS.get(level.group(1), "") if level else ""))
-
-    def last_words(self, text: str) -> str:
-        cut = fitted(text, self.terminal.width, self.terminal.height)
-        return emphasised(cut, shows_colours())
+    def _write(self, text: str) -> None:
+        self.terminal.print(Text.from_ansi(text))  # above the progress line
 
     def progress(self, step: dict[str, Any]) -> None:
         number, now = int(step["step"]), time.monotonic()

@@ -44,4 +44,4 @@ def test_after_a_while_of_silence_it_says_what_the_run_waits_for_and_then_more_r
     finally:
         shown.close("", 0)
         waiting.report_waits(None, None, None)
-    assert re.fullmatch(r"launch \| orchestrator has waited \d+ s for weights 12", said[0])
+    assert re.fullmatch(r"\d\d:\d\d:\d\d launch {7}orchestrator has waited \d+ s for weights 12", said[0])

@@ -96,7 +96,7 @@ def test_torchruns_prefix_is_short_and_dim() -> None:
     "step",
     [
         b"step 1500 | loss -0.0899 | ratio 0.997 | entropy 2.83 | grad 0.306 | lag 1 | 12.30 s, waited 0.42 s",
-        b"step 150/1500 | reward 0.00632 | solved 0.25 | length 18.0 | lag 1 | 12.79 s, 1.23 s of it waiting",
+        b"step 150/1500 | reward 0.00632 | solved 25% | lag 1.0 | 12.8 s",
     ],
 )
 def test_a_line_of_a_step_fits_into_100_columns(step: bytes) -> None:
