@@ -66,8 +66,11 @@ def _endings(state: RunState) -> Iterator[str]:
 
 
 def _is_news(process: ProcessState) -> bool:
-    """It failed by itself, or had to be killed."""
-    return process.exit_code == -SIGKILL or (process.ended_by is None and process.exit_code != 0)
+    """It failed by itself, or had to be killed. A torchrun whose ranks have ended is killed soon."""
+    if process.ended_by is None:
+        return process.exit_code != 0
+    killed = [each.exit_code == -SIGKILL for each in process.ranks] or [True]
+    return process.exit_code == -SIGKILL and any(killed)
 
 
 def _culprit_text(process: ProcessState, failure: FailureState | None) -> str | None:
