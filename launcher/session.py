@@ -43,6 +43,7 @@ from launcher.supervisor.listeners.marks import StartMarks
 from launcher.supervisor.listeners.state import StateListener
 from launcher.supervisor.policy import Policy, State
 from launcher.supervisor.supervisor import Conduct, supervise
+from launcher.view.console.acts import acts_for
 from launcher.view.console.console import Console
 from launcher.view.console.detached import Detached, leave_terminal
 from launcher.view.console.event_log import log_event
@@ -230,7 +231,13 @@ class _Session:
         log = get_logger()
         lost = "the console is gone ({}); the run continues"
         return Console(
-            self.plan, header, self.config.every_line, lambda error: log.info(lost, error), self.config.plain
+            self.plan,
+            header,
+            self.config.every_line,
+            lambda error: log.info(lost, error),
+            self.config.plain,
+            self.state.state.guard.pid if self.state.state.guard else 0,
+            acts_for(lambda: (self.plan, self.state.state)),
         )
 
     def _next_attempt(self, policy: Policy) -> Plan:

@@ -8,6 +8,7 @@ import signal
 import struct
 import time
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
@@ -102,6 +103,28 @@ def _stat(pid: int) -> list[str]:
         return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].decode().split()
     except OSError:
         return []
+
+
+@dataclass(frozen=True)
+class TerminalUse:
+    """How a process stands to its controlling terminal."""
+
+    has_terminal: bool
+    is_in_foreground: bool  # its process group is the one that reads the keys
+    is_stopped: bool
+
+    @property
+    def is_in_background(self) -> bool:
+        """Whether the terminal belongs to somebody else now. False without job control."""
+        return self.is_stopped or (self.has_terminal and not self.is_in_foreground)
+
+
+def terminal_of(pid: int) -> TerminalUse:
+    fields = _stat(pid)
+    if not fields:
+        return TerminalUse(False, False, False)
+    state, _, group, _, terminal, foreground = fields[:6]
+    return TerminalUse(terminal != "0", terminal != "0" and group == foreground, state in ("T", "t"))
 
 
 def session(pid: int) -> int | None:

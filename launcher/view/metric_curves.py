@@ -27,7 +27,7 @@ ENDS = 1 << 20  # bytes of a file's beginning and end in which the first and the
 FirstAndLast = tuple[tuple[int, float], tuple[int, float]]
 """(step, value) of the first and of the last step that has a metric."""
 
-_EVALUATION = re.compile(r"(evaluation|validation)/(.+/)?(reward|loss|exact_match)")
+EVALUATION = re.compile(r"(evaluation|validation)/(.+/)?(reward|loss|exact_match)")
 
 
 class MetricsReader:
@@ -90,7 +90,7 @@ def read_first_and_last(path: Path, metric: str) -> FirstAndLast | None:
 def read_evaluations(path: Path) -> dict[str, FirstAndLast]:
     """The same for each metric of an evaluation."""
     beginning, end = _ends(path)
-    names = dict.fromkeys(name for step in beginning + end for name in step if _EVALUATION.fullmatch(name))
+    names = dict.fromkeys(name for step in beginning + end for name in step if EVALUATION.fullmatch(name))
     found = ((name, _first_and_last(beginning, end, name)) for name in names)
     return {name: ends for name, ends in found if ends}
 

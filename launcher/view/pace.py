@@ -20,6 +20,13 @@ class Pace:
         if not self._readings or step > self._readings[-1][0]:
             self._readings.append((step, self._clock()))
 
+    def rate(self) -> float | None:
+        """Steps a second; None when it is not known yet."""
+        if len(self._readings) < 2:
+            return None
+        (first, began), (last, ended) = self._readings[0], self._readings[-1]
+        return (last - first) / (ended - began) if ended > began else None
+
     def seconds_left(self, total: int | None) -> float | None:
         """Until step `total`; None when that is not known, or the pace is not yet."""
         if total is None or len(self._readings) < 2:

@@ -9,16 +9,22 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from types import MappingProxyType
 
 from launcher.plan.spec import Plan
+from launcher.processes.process_tree import terminal_of
 from launcher.runs.state import read_state
 from launcher.runs.waits import read_waits, waits_text
 from launcher.supervisor.actions import Action, Await, EndOne, StartAgain, Stop, StopAttempt
 from launcher.supervisor.events import (
     Event,
+    Exited,
     NewAttempt,
+    NotStarted,
+    RankExited,
+    RankStarted,
     Ready,
     Started,
 )
@@ -29,13 +35,17 @@ from launcher.view.logs.followed_file import FollowedLog
 from launcher.view.metric_curves import MetricsReader
 from launcher.view.terminal import is_dumb
 
-SHORTEST_WAIT, LONGEST_WAIT = 0.05, 3.0  # seconds between two looks at the log: grows while nothing happens
+SHORTEST_WAIT = 0.05  # seconds between two looks at the log: grows while nothing happens
 SHOWN = (Started, Ready, Await, EndOne, StartAgain, Stop, StopAttempt, NewAttempt)
+DRAWN = (*SHOWN, NotStarted, RankStarted, RankExited, Exited)  # by a view
 SILENCE = 30.0  # seconds without output until it shows what the run waits for; then after twice as many
 
 
 class Console:
-    """A listener that shows the run on stdout: `header` first, `close` last. `lost` is called when stdout is gone."""
+    """A listener that shows the run on stdout: `header` first, `close` last. `lost` is called when stdout is gone.
+
+    `guard` is the process that the shell has started. `acts` are keys of the live view, each with its name.
+    """
 
     def __init__(
         self,
@@ -43,21 +53,25 @@ class Console:
         header: str,
         every_line: bool,
         lost: Callable[[OSError], None],
-        plain: bool = False,
+        plain: bool = True,
+        guard: int = 0,
+        acts: Mapping[str, tuple[str, Callable[[], str]]] = MappingProxyType({}),
     ) -> None:
         self.plan, self.header, self.every_line, self.lost = plan, header, every_line, lost
         self._last_words = ""
-        self._events: queue.SimpleQueue[Event | Action | None] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[Event | Action | str | None] = queue.SimpleQueue()
         self._log = FollowedLog(plan.followed, every_line)
         self._metrics = MetricsReader(plan.run.metrics(plan.progress.component))
         self._stopping = False
         self._last_shown, self._patience = time.monotonic(), SILENCE
-        self._screen = _screen(plan, plain)
+        self._screen = self._make_screen(plain, guard, acts)
         self._thread = threading.Thread(target=self._run, name="console", daemon=True)
         self._thread.start()
 
     def __call__(self, event: Event | Action) -> None:
-        if isinstance(event, SHOWN):  # others would wake this thread while processes are being ended
+        if isinstance(
+            event, DRAWN if self._screen.is_live else SHOWN
+        ):  # others would wake this thread while processes are being ended
             self._events.put(event)
 
     def close(self, last_words: str, exit_code: int) -> None:
@@ -76,6 +90,7 @@ class Console:
         except OSError as error:
             devnull = os.open(os.devnull, os.O_WRONLY)
             os.dup2(devnull, sys.stdout.fileno())  # the interpreter flushes it at its exit
+            self._screen.close()
             self.lost(error)
 
     def _show_until_closed(self) -> None:
@@ -85,17 +100,17 @@ class Console:
             for event in events:
                 self._show_event(event)
             closing = None in events
-            wait = SHORTEST_WAIT if events else min(2 * wait, LONGEST_WAIT)
+            wait = SHORTEST_WAIT if events else min(2 * wait, self._screen.patience)
             has_moved = self._show_log(closing) | self._show_metrics()
             if has_moved:
-                wait = SHORTEST_WAIT
+                wait = min(SHORTEST_WAIT, self._screen.patience)
             self._show_waits(has_moved or bool(events))
             self._screen.flush()
 
     def _show_waits(self, has_shown: bool) -> None:
         """After a while without output, show what the run waits for, if known."""
         now = time.monotonic()
-        if has_shown:
+        if has_shown or self._screen.is_live:
             self._last_shown, self._patience = now, SILENCE
         elif now - self._last_shown >= self._patience and not self._stopping:
             self._patience *= 2
@@ -104,23 +119,28 @@ class Console:
             if text:
                 self._screen.event(text)
 
-    def _next_events(self, wait: float) -> list[Event | Action | None]:
+    def _next_events(self, wait: float) -> list[Event | Action | str | None]:
         """Handle all events before reading the log again, because they change which lines are shown."""
-        events = []
+        events: list[Event | Action | str | None] = []
         with suppress(queue.Empty):
             events.append(self._events.get(timeout=wait))
             while True:
                 events.append(self._events.get_nowait())
         return events
 
-    def _show_event(self, event: Event | Action | None) -> None:
+    def _show_event(self, event: Event | Action | str | None) -> None:
+        if isinstance(event, str):
+            self._screen.key(event)
+            return
         self._stopping = self._stopping or isinstance(event, (Stop, StopAttempt))
         if isinstance(event, NewAttempt):
             self._show_log(closing=True)
             self._stopping = False
             self._log = FollowedLog(event.plan.followed, self.every_line)
             self._metrics = MetricsReader(event.plan.run.metrics(event.plan.progress.component))
-        if event and (described := describe(event)):
+        if event:
+            self._screen.hear(event)
+        if isinstance(event, SHOWN) and (described := describe(event)):
             level, text = described
             self._screen.event(text, LEVEL_COLOURS.get(level))
 
@@ -138,14 +158,18 @@ class Console:
     def _show_metrics(self) -> bool:
         steps = self._metrics.new_lines()
         if steps:
-            self._screen.progress(steps[-1])
+            self._screen.steps(steps)
         return bool(steps)
 
+    def _make_screen(self, plain: bool, guard: int, acts: Mapping[str, tuple[str, Callable[[], str]]]) -> Screen:
+        """The screen for the present stdout."""
+        if not shows_view(plain, guard):
+            return Screen(self.plan)
+        from launcher.view.console.live_screen import LiveScreen  # rich takes 50 ms to import
 
-def _screen(plan: Plan, plain: bool) -> Screen:
-    """The screen for the present stdout."""
-    if plain or not sys.stdout.isatty() or is_dumb():
-        return Screen(plan)
-    from launcher.view.console.terminal_screen import TerminalScreen  # rich takes 50 ms to import
+        return LiveScreen(self.plan, guard, self._events.put, acts)
 
-    return TerminalScreen(plan)
+
+def shows_view(plain: bool, guard: int) -> bool:
+    """Whether stdout is a terminal that can be drawn on, and is ours: `launch rl &` in a shell gets lines."""
+    return not plain and sys.stdout.isatty() and not is_dumb() and not terminal_of(guard).is_in_background

@@ -2,9 +2,12 @@
 
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from launcher.plan.spec import Plan
+from launcher.supervisor.actions import Action
+from launcher.supervisor.events import Event
 from launcher.view.console.short_lines import short_line
 from launcher.view.last_words import emphasised, fitted
 from launcher.view.terminal import BLUE, CYAN, MAGENTA, painted, shows_colours, size_of_terminal
@@ -15,6 +18,9 @@ _COLOURS = {LAUNCH: BLUE, "trainer": CYAN}  # of components; others have MAGENTA
 
 class Screen:
     """Lines: `HH:MM:SS component  text`. Colours only on a terminal."""
+
+    patience = 3.0  # seconds between two looks at the logs, at most
+    is_live = False  # whether everything that happens is drawn
 
     def __init__(self, plan: Plan) -> None:
         self._component = plan.followed.name
@@ -54,8 +60,14 @@ class Screen:
         columns, rows = size_of_terminal()
         return emphasised(fitted(text, columns, rows), self._colours)
 
-    def progress(self, step: dict[str, Any]) -> None:
-        """Does nothing: only a terminal has a progress line."""
+    def hear(self, happening: Event | Action) -> None:
+        """An event or action, before what is said of it. For a view that draws."""
+
+    def steps(self, steps: Sequence[Mapping[str, Any]]) -> None:
+        """New steps of the run's progress. For a view that draws."""
+
+    def key(self, key: str) -> None:
+        """A key was pressed. For a view that draws."""
 
     def close(self) -> None:
         sys.stdout.flush()

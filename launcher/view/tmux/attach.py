@@ -33,6 +33,18 @@ def attach(
         raise UserError("there is no terminal to attach to", f"`launch logs {run}` prints the logs, -f follows them")
 
 
+def switch(session: str, socket_name: str | None = None) -> bool:
+    """Inside tmux, show the session in this terminal. False elsewhere, and if tmux refuses."""
+    try:
+        server = tmux_server(socket_name)
+        if not _is_inside(server):
+            return False
+        _checked(server, "switch-client", "-t", f"={session}:")
+    except (UserError, TmuxError):
+        return False
+    return True
+
+
 def _target(server: Server, session: str, window: str | None) -> str:
     if window is None:
         return f"={session}:"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.view.console import console
+from launcher.view.console.console import shows_view
 from launcher.view.console.screen import Screen
 from tests.plans import plan_of, rl, sft
 
@@ -63,8 +63,8 @@ def test_a_terminal_has_colours_unless_it_is_dumb_or_its_user_wants_none(
 
 @pytest.mark.parametrize(("plain", "term"), [(True, "xterm"), (False, "dumb")])
 def test_lines_are_all_that_a_terminal_gets_that_is_dumb_or_whose_user_wants_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plain: bool, term: str
+    monkeypatch: pytest.MonkeyPatch, plain: bool, term: str
 ) -> None:
     monkeypatch.setenv("TERM", term)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    assert type(console._screen(plan_of(rl(), root=tmp_path), plain)) is Screen
+    assert not shows_view(plain, os.getpid())

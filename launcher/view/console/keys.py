@@ -1,0 +1,109 @@
+"""Keys from the terminal that launch was started in. The supervisor reads them, which has a session of its own.
+
+No signal of the terminal reaches it and none stops it, so it looks at the guard, the shell's child: while that is
+stopped or in the background, the terminal belongs to the shell, and is neither read nor changed.
+"""
+
+import atexit
+import os
+import select
+import signal
+import sys
+import termios
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from launcher.processes.process_tree import terminal_of
+
+LOOK_EVERY = 0.2  # seconds between two looks at who has the terminal
+SUSPEND = "\x1a"  # Ctrl-Z
+BACK = ""  # what is heard when launch has the terminal again
+
+
+class Keys:
+    """Calls `pressed` in a thread of its own for each key, until it is closed. Without a terminal it does nothing."""
+
+    def __init__(self, guard: int, pressed: Callable[[str], None]) -> None:
+        self._guard, self._pressed = guard, pressed
+        self._lock = threading.Lock()  # of the terminal's settings
+        self._before: list[Any] | None = None  # the settings to restore; None while they are not ours
+        self._closed = threading.Event()
+        self._input = sys.stdin.fileno() if sys.stdin and sys.stdin.isatty() else None
+        if self._input is not None and self.is_ours:
+            self._begin()
+        if self._input is not None:
+            atexit.register(self.close)  # also when launch itself fails
+            threading.Thread(target=self._run, name="keys", daemon=True).start()
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether launch has the terminal, rather than the shell."""
+        return terminal_of(self._guard).is_in_foreground
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether launch was stopped or put into the background: then nothing is drawn. False without job control."""
+        return terminal_of(self._guard).is_in_background
+
+    def close(self) -> None:
+        self._closed.set()
+        self.restore()
+
+    def restore(self) -> None:
+        """Give the terminal its settings back, unless the shell has done so."""
+        with self._lock:
+            before, self._before = self._before, None
+            if before is not None and self._input is not None and not terminal_of(self._guard).is_stopped:
+                with suppress(termios.error):
+                    termios.tcsetattr(self._input, termios.TCSANOW, before)
+
+    def suspend(self) -> None:
+        """What Ctrl-Z does to any program: the terminal goes back to the shell."""
+        self.restore()
+        with suppress(OSError):
+            os.killpg(os.getpgid(self._guard), signal.SIGTSTP)
+
+    def _begin(self) -> None:
+        """Single keys, without echo. Ctrl-C stays a signal; Ctrl-Z becomes a key, so that the view can be removed."""
+        with self._lock, suppress(termios.error):
+            if self._closed.is_set() or self._input is None:
+                return
+            before = termios.tcgetattr(self._input)
+            ours = termios.tcgetattr(self._input)
+            ours[3] &= ~(termios.ICANON | termios.ECHO)
+            ours[6][termios.VSUSP] = b"\0"  # _POSIX_VDISABLE
+            ours[6][termios.VMIN], ours[6][termios.VTIME] = 1, 0
+            termios.tcsetattr(self._input, termios.TCSANOW, ours)
+            self._before = before
+
+    def _run(self) -> None:
+        had_it = self.is_ours
+        while not self._closed.is_set():
+            has_it = self.is_ours
+            if has_it and not had_it:
+                self._begin()
+                self._pressed(BACK)
+            elif had_it and not has_it:
+                with self._lock:
+                    self._before = None  # the shell has set its own
+            had_it = has_it
+            if has_it:
+                self._read()
+            else:
+                self._closed.wait(LOOK_EVERY)
+
+    def _read(self) -> None:
+        assert self._input is not None
+        try:
+            readable, _, _ = select.select([self._input], [], [], LOOK_EVERY)
+            if not readable or not self.is_ours or self._closed.is_set():
+                return
+            pressed = os.read(self._input, 1).decode(errors="replace")
+        except OSError:
+            pressed = ""
+        if pressed:
+            self._pressed(pressed)
+        else:
+            self._closed.set()  # the terminal is gone
