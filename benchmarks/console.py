@@ -2,7 +2,7 @@
 
     python benchmarks/console.py [SECONDS] [STEPS_PER_SECOND]
 
-A run of one component is started in a pseudo-terminal of 120 by 40. The component prints a step at a time, and when that was.
+A run of one component is started in a pseudo-terminal of 120 by 40. The component prints steps, each with its time.
 Measured are the first output after the start, the delay from a step's line until the view shows that step, and the CPU
 time that launch's supervisor takes meanwhile, without its start.
 """
