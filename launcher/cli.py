@@ -70,7 +70,15 @@ def main() -> None:
     """The entry point of the `launch` script."""
     gc.set_threshold(GARBAGE)
     prepare_streams()
+    _say_at_once(sys.argv[1:])
     sys.exit(_exit_code(sys.argv[1:] or ["--help"]))
+
+
+def _say_at_once(arguments: list[str]) -> None:
+    """A start imports for a while before its first line, which then takes the place of this word."""
+    is_quick = any(word.startswith(("--help", "--dry-run", "-h")) for word in arguments)
+    if arguments[:1] and arguments[0] in _STARTING and not is_quick and sys.stdout.isatty():
+        print("starting", end="\r", flush=True)
 
 
 def _exit_code(arguments: list[str]) -> Any:

@@ -1,6 +1,7 @@
 """The `launch` script, as people call it. Wrong requests: one message, exit code 2, nothing left behind."""
 
 import base64
+import contextlib
 import json
 import os
 import re
@@ -310,3 +311,15 @@ def test_its_own_config_repeats_a_run_under_another_name(terminal: Terminal) -> 
     first, second = (terminal.directory / "outputs" / name / "config.toml" for name in ("first", "second"))
     assert first.read_text() == second.read_text()
     assert (terminal.directory / "outputs" / "latest").readlink() == Path("second")
+
+
+def test_a_terminal_gets_a_word_at_once_and_the_first_line_takes_its_place() -> None:
+    ours, theirs = os.openpty()
+    with subprocess.Popen([LAUNCH, "rl", "--nproc", "0"], stdout=theirs, stderr=theirs, stdin=subprocess.DEVNULL):
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # the end of a terminal
+            while block := os.read(ours, 1000):
+                shown += block
+    os.close(ours)
+    assert re.match(rb"starting\rlaunch: \S", shown)
