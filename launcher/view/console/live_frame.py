@@ -65,7 +65,7 @@ def _news(run: LiveRun) -> Iterator[Line]:
 def _title(run: LiveRun, now: float) -> Line:
     if run.is_stopping:
         state, colour = "stopping", YELLOW
-    elif run.step is None:
+    elif not run.has_begun:
         state, colour = "starting", YELLOW
     else:
         state, colour = "running", GREEN

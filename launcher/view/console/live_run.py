@@ -60,6 +60,13 @@ class LiveRun:
         self.waits: Mapping[str, Wait] = {}
         self._begin(plan)
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether it has made a step or, where none will be seen, everything is up."""
+        sees_steps = self.plan.own_checkpoints or any(spec.progress for spec in self.plan.processes)
+        everything = all(its.is_up and len(its.started_ranks) == its.ranks for its in self.components.values())
+        return self.step is not None or (everything and not sees_steps)
+
     def _begin(self, plan: Plan) -> None:
         now = time.monotonic()
         self.plan = plan

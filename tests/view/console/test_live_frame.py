@@ -15,7 +15,7 @@ from launcher.supervisor.actions import Stop
 from launcher.supervisor.events import Exited, NewAttempt, NotStarted, RankExited, RankStarted, Ready, Started
 from launcher.view.console.live_frame import frame
 from launcher.view.console.live_run import MOST_VALUES, LiveRun
-from tests.plans import machine, plan_of, rl
+from tests.plans import machine, plan_of, rl, sft
 
 SIZES = [(80, 24), (120, 40), (200, 50)]
 KEYS = [("a", "attach"), ("s", "stacks"), ("l", "full log"), ("Ctrl-C", "stop")]
@@ -133,6 +133,13 @@ def test_pid_cpu_memory_and_gpus_stand_beside_the_state(run: LiveRun) -> None:
     learning(run)
     assert "4000001  1234%  123.4 GB  GPU 0-7 641.0 GB" in shown(run, (120, 40))
     assert "1234%" in shown(run)
+
+
+def test_a_program_whose_steps_nobody_sees_runs_when_it_is_up(tmp_path: Path) -> None:
+    run = LiveRun(plan_of(sft("--trainer.command", "train"), root=tmp_path / "otter"))
+    assert "sft run otter  starting" in shown(run)
+    run.hear(Started("trainer", 4711))
+    assert "sft run otter  running" in shown(run)
 
 
 # --- progress ---------------------------------------------------------------------------------------------------------
