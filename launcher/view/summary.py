@@ -25,6 +25,7 @@ from launcher.view.metric_curves import (
 )
 from launcher.view.plot import plot
 from launcher.view.report import shown, typed_name
+from launcher.view.timeline import slow_start_line
 
 _POINTS = 120  # of a plot, whose columns have two
 
@@ -41,6 +42,8 @@ def summary(plan: Plan, state: RunState, troubles: Mapping[str, str] | None = No
     names = [process.name for process in state.processes]
     lines += _learned(plan.run, names, plan.progress, with_plot=state.failure is None)
     lines += _checkpoint(plan, state) if state.failure is None else []  # else it stands in the failure's block
+    slow = slow_start_line(plan.run, state)
+    lines += [_row("start", slow)] if slow else []
     lines += wandb_lines(plan.run, state.foreign_wandb)
     lines.append(_row("logs", shown(plan.run.logs)))
     return in_lines(lines) + "\n"

@@ -21,11 +21,11 @@ WORK, WAIT = "█", "░"
 
 
 def slow_start_line(run: RunDir, state: RunState) -> str | None:
-    """What a start of more than 20 s waited for, or None: "41s to the first step: inference model 21s, …"."""
+    """What a start of more than 20 s waited for longest, or None."""
     start = read_timeline(run, state)
     if start.first_step is None or start.first_step <= LONG:
         return None
-    return f"{duration(start.first_step)} to the first step: {', '.join(_longest(start))}"
+    return f"{duration(start.first_step)} to the first step, longest: {_longest(start)[0]}"
 
 
 def _longest(start: Timeline) -> list[str]:

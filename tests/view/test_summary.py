@@ -8,6 +8,7 @@ import pytest
 
 from launcher.checkpoints import resolve_model
 from launcher.failure.failure import Failure
+from launcher.instrumentation.marks import write_mark
 from launcher.plan.spec import Plan
 from launcher.processes.identity import ProcessId
 from launcher.runs.state import FailureState, RunState, first_state
@@ -171,3 +172,13 @@ def test_what_the_short_command_would_not_upload_is_named(plan: Plan) -> None:
 def test_a_metric_that_is_no_number_does_not_spoil_the_summary(plan: Plan, value: object) -> None:
     write_metrics(plan, "orchestrator", {"step": 1, "reward/mean": value}, {"step": 2, "reward/mean": value})
     assert summary(plan, ended(plan)).endswith("  logs         outputs/otter/logs/attempt_3\n")
+
+
+def test_a_start_that_took_long_has_a_line_with_what_it_waited_for(plan: Plan) -> None:
+    state = ended(plan)
+    for phase, at in (("spawn", 1.0), ("imports", 30.0)):
+        write_mark(plan.run.marks, "trainer", phase, at=1000.0 + at)
+    write_metrics(plan, "trainer", {"step": 1, "time": 1010.0, "loss": 1.0})
+    assert "  start" not in summary(plan, state)
+    write_metrics(plan, "trainer", {"step": 1, "time": 1032.0, "loss": 1.0})
+    assert "  start        32s to the first step, longest: trainer imports 29.0s\n" in summary(plan, state)
