@@ -164,6 +164,7 @@ TESTED_ELSEWHERE = {
     "view/tmux/attach.py": "view/tmux/test_session.py",
     "view/tmux/server.py": "view/tmux/test_session.py",
     "workload/rollout/policy.py": "workload/test_orchestrator.py",
+    "workload/rollout/playing.py": "workload/test_orchestrator.py",
     "workload/rollout/texts.py": "workload/test_orchestrator.py",
     "workload/rollout/threads.py": "workload/rollout/test_scoring.py",
     "workload/tasks/task.py": "workload/tasks/test_letters.py",

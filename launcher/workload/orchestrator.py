@@ -14,8 +14,9 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from launcher.borders.screen import in_one_line
 from launcher.config.rollout import OrchestratorConfig
@@ -30,15 +31,14 @@ from launcher.tracking.samples import ROWS
 from launcher.workload.entry import forget_metrics, run_component, run_dir
 from launcher.workload.files import clear, resume_step
 from launcher.workload.models.find import find_model
-from launcher.workload.rollout.client import Completed, CompletionRequest
 from launcher.workload.rollout.groups import RolloutGroup, evaluation_metrics, group_metrics, prompt_text
-from launcher.workload.rollout.handover import make_batch, sample_of, write_batch
+from launcher.workload.rollout.handover import make_batch, write_batch
+from launcher.workload.rollout.playing import Draw, Player, load_player
 from launcher.workload.rollout.policy import Policy
 from launcher.workload.rollout.sampler import Sampler
-from launcher.workload.rollout.scoring import Scorer
 from launcher.workload.rollout.servers import InferenceServers
 from launcher.workload.rollout.threads import in_thread
-from launcher.workload.tasks import Prompt, Task, load_task
+from launcher.workload.tasks import Prompt
 
 if TYPE_CHECKING:
     from launcher.workload.rollout.texts import Texts
@@ -73,19 +73,18 @@ async def _orchestrate(config: OrchestratorConfig) -> None:
         asyncio.get_running_loop().add_signal_handler(number, this.cancel)
     if config.inference_url is None:
         raise UserError("there is no inference_url", "type --inference-url http://HOST:PORT")
-    task = load_task(config.task)
     async with InferenceServers(config.inference_url, config.model_name, config.engine) as client:
-        await Orchestrator(config, task, client).run_to_the_end()
+        await Orchestrator(config, client).run_to_the_end()
 
 
 class Orchestrator:
-    def __init__(self, config: OrchestratorConfig, task: Task, client: InferenceServers) -> None:
-        self.config, self.task = config, task
+    def __init__(self, config: OrchestratorConfig, client: InferenceServers) -> None:
+        self.config = config
         self.run = run_dir(config)
         self.first = resume_step(self.run)  # updates before this attempt
         self.policy = Policy(self.run, client, config.inference_timeout, config.weights_timeout)
-        self.scorer = Scorer(task, config.task.reward_timeout)
-        self.sets = {"": self.scorer, **evaluation_sets(config)}
+        self.player = load_player(config.task, self.policy)
+        self.sets = {"": self.player, **evaluation_sets(config, self.policy)}
         first_index, redraws = self.first * config.prompts_per_step, config.resample * config.prompts_per_step
         self.sampler = Sampler(self.sample, first_index, config.max_in_flight, redraws)
         self.places = asyncio.Semaphore(config.max_in_flight)  # for the prompts of an evaluation
@@ -94,7 +93,12 @@ class Orchestrator:
     async def run_to_the_end(self) -> None:
         forget_metrics(self.run, self.first)
         clear(self.run.rollouts)
-        await self.get_ready()
+        async with AsyncExitStack() as opened:
+            await self.get_ready(opened)
+            opened.push_async_callback(self.sampler.close)
+            await self.take_all_steps()
+
+    async def take_all_steps(self) -> None:
         if self.first == 0:
             get_monitor().log(await self.evaluate(), step=0)
             mark("evaluation")
@@ -105,15 +109,18 @@ class Orchestrator:
             await self.policy.reach(self.config.max_steps, self.config.max_steps)
             get_monitor().log(await self.evaluate(), self.config.max_steps)
 
-    async def get_ready(self) -> None:
+    async def get_ready(self, opened: AsyncExitStack) -> None:
         """Load the tokenizer while the server starts, look for prompts that are too long, give it the first weights.
 
         Raises UserError for such a prompt: later it would end the run when its turn comes.
         """
         _, loading = in_thread(self.load_texts)
         await self.policy.wait_until_ready()
-        self.texts, (length, prompt) = await loading
+        texts, (length, prompt) = await loading
         check_room(length, prompt, self.config.sampling.max_tokens, await self.policy.client.context())
+        for player in self.sets.values():
+            opened.push_async_callback(player.close)
+            await player.open(texts)
         await self.policy.reach(self.first, self.first)
         mark("first weights", waits_for="trainer")
 
@@ -127,11 +134,11 @@ class Orchestrator:
     def first_prompts(self) -> Iterator[Prompt]:
         """The prompts that are held out, and the first ones that are trained on."""
         config = self.config
-        for scorer in self.sets.values():
-            yield from scorer.task.held_out(config.evaluation.prompts)
+        for player in self.sets.values():
+            yield from player.known_prompts(player.held_out(config.evaluation.prompts))
         count = min(LOOKED_AT, (config.max_steps - self.first) * config.prompts_per_step)
-        if count > 0:
-            yield from self.task.prompts(config.seed, self.first * config.prompts_per_step, count)
+        first = self.first * config.prompts_per_step
+        yield from self.player.known_prompts(self.player.prompt(config.seed, first + at) for at in range(count))
 
     async def hand_over(self, step: int) -> None:
         """Make the batch for one update, as soon as there are enough groups that are new enough."""
@@ -140,8 +147,8 @@ class Orchestrator:
         await self.policy.reach(oldest, step - 1)
         waited = time.perf_counter() - started
         groups, evaluation = await self.gather(step, oldest)
-        samples = [sample for group in groups for sample in group.samples]
-        advantages = [advantage for group in groups for advantage in group.advantages(self.config.advantage)]
+        learned = [pair for group in groups for pair in group.learned(self.config.advantage)]
+        samples, advantages = zip(*learned, strict=True)
         write_batch(self.run, step, make_batch(samples, advantages, self.config.sampling.temperature))
         spent = time.perf_counter() - started
         times = {"time/wait_for_weights_s": waited, "time/rollout_s": spent - waited, "time/step_s": spent}
@@ -166,29 +173,10 @@ class Orchestrator:
 
     async def sample(self, index: int) -> RolloutGroup:
         """The group of one prompt; what is drawn depends on the run's seed and the prompt's index."""
-        config = self.config
-        (prompt,) = self.task.prompts(config.seed, index, 1)
+        config, sampling = self.config, self.config.sampling
         seed = (config.seed * 1_000_003 + index) % MOST_SEEDS
-        tokens, sampling = self.texts.tokens(prompt), config.sampling
-        return await self.complete(
-            self.scorer,
-            index,
-            prompt,
-            CompletionRequest(tokens, config.samples_per_prompt, sampling.temperature, sampling.max_tokens, seed),
-        )
-
-    async def complete(self, scorer: Scorer, index: int, prompt: Prompt, request: CompletionRequest) -> RolloutGroup:
-        """The completions of a prompt and their rewards."""
-        completed: list[Completed] = await self.policy.ask(request)
-        texts = [self.texts.text(each.tokens) for each in completed]
-        return RolloutGroup(
-            index,
-            prompt,
-            [sample_of(request.prompt_tokens, each.tokens, each.logprobs, each.policy_step) for each in completed],
-            texts,
-            [each.is_cut for each in completed],
-            await scorer.score(prompt, texts),
-        )
+        draw = Draw(config.samples_per_prompt, sampling.temperature, sampling.max_tokens, seed)
+        return await self.player.play(index, self.player.prompt(config.seed, index), draw)
 
     # --- evaluation ---
 
@@ -200,10 +188,10 @@ class Orchestrator:
     async def evaluate(self) -> dict[str, float]:
         """How good the policy is on the held-out prompts of the task and on each further set."""
         metrics: dict[str, float] = {}
-        for name, scorer in self.sets.items():
-            prompts = scorer.task.held_out(self.config.evaluation.prompts)
+        for name, player in self.sets.items():
+            prompts = player.held_out(self.config.evaluation.prompts)
             with waiting_for("samples of an evaluation from inference"):
-                groups = await asyncio.gather(*(self.evaluate_one(scorer, *pair) for pair in enumerate(prompts)))
+                groups = await asyncio.gather(*(self.evaluate_one(player, *pair) for pair in enumerate(prompts)))
             metrics |= evaluation_metrics(groups, name)
         self.evaluated = self.policy.step
         shown = ", ".join(
@@ -214,19 +202,18 @@ class Orchestrator:
         get_logger().info("evaluation after {} updates: {}", self.policy.step, shown)
         return metrics | {"evaluation/policy_step": self.policy.step}
 
-    async def evaluate_one(self, scorer: Scorer, index: int, prompt: Prompt) -> RolloutGroup:
+    async def evaluate_one(self, player: Player, index: int, prompt: Any) -> RolloutGroup:
         sampling, n = self.config.sampling, self.config.evaluation.samples
-        temperature = sampling.temperature if n > 1 else 0.0
-        request = CompletionRequest(self.texts.tokens(prompt), n, temperature, sampling.max_tokens, seed=index)
+        draw = Draw(n, sampling.temperature if n > 1 else 0.0, sampling.max_tokens, seed=index)
         async with self.places:
-            return await self.complete(scorer, index, prompt, request)
+            return await player.play(index, prompt, draw)
 
     # --- what people see ---
 
     def report(self, step: int, groups: list[RolloutGroup], metrics: dict[str, float]) -> None:
         """Log the step, on the console in one line."""
-        lag = fmean(step - 1 - sample.policy_step for group in groups for sample in group.samples)
-        failed = sum(scorer.count_failed() for scorer in self.sets.values())
+        lag = fmean(step - 1 - rollout.policy_step for group in groups for rollout in group.rollouts)
+        failed = sum(player.count_failed() for player in self.sets.values())
         counts = {"policy/lag": lag, "reward/failed": failed, **self.sampler.count_dropped()}
         metrics = group_metrics(groups) | metrics | counts
         monitor = get_monitor()
@@ -249,10 +236,10 @@ class Orchestrator:
         )
 
 
-def evaluation_sets(config: OrchestratorConfig) -> dict[str, Scorer]:
+def evaluation_sets(config: OrchestratorConfig, policy: Policy) -> dict[str, Player]:
     """The further sets to evaluate on, each with its rewards. Raises UserError as `load_task` does."""
     tasks = config.evaluation.tasks(config.task)
-    return {name: Scorer(load_task(task, for_evaluation=True), task.reward_timeout) for name, task in tasks.items()}
+    return {name: load_player(task, policy, for_evaluation=True) for name, task in tasks.items()}
 
 
 def check_room(length: int, prompt: Prompt, max_tokens: int, context: int | None) -> None:

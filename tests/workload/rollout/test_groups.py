@@ -1,14 +1,15 @@
+from dataclasses import replace
+
 import pytest
 
-from launcher.workload.rollout.groups import RolloutGroup, evaluation_metrics, group_metrics
+from launcher.workload.rollout.groups import Rollout, RolloutGroup, evaluation_metrics, group_metrics
 from launcher.workload.rollout.handover import Sample
 
 
 def group(*rewards: float, index: int = 0, policy_step: int = 0, cut: bool = False) -> RolloutGroup:
-    """A group whose samples have a prompt of one token and a completion of three."""
+    """A group whose rollouts have a prompt of one token and a completion of three."""
     sample = Sample([1, 2, 3, 4], [False, True, True, True], [0.0, -1.0, -1.0, -1.0], policy_step)
-    count = len(rewards)
-    return RolloutGroup(index, "p", [sample] * count, ["x"] * count, [cut] * count, list(rewards))
+    return RolloutGroup(index, "p", [Rollout([sample], "x", cut, reward) for reward in rewards])
 
 
 def test_advantages_are_relative_to_the_group() -> None:
@@ -36,11 +37,11 @@ def test_metrics_count_solved_and_silent_groups_and_cut_completions() -> None:
 
 def test_chat_messages_are_described_as_text() -> None:
     chat = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "hi"}]
-    described = RolloutGroup(7, chat, group(0.0, 1.0).samples, ["a", "b"], [False, False], [0.0, 1.0]).describe("mean")
+    described = RolloutGroup(7, chat, group(0.0, 1.0).rollouts).describe("mean")
     assert described[1] == {
         "problem": 7,
         "prompt": "system: be brief\nuser: hi",
-        "completion": "b",
+        "completion": "x",
         "reward": 1.0,
         "advantage": 0.5,
         "tokens": 3,
@@ -55,3 +56,19 @@ def test_an_evaluation_says_the_average_and_the_share_of_prompts_that_some_sampl
     assert evaluation_metrics(groups, "aime").keys() == {
         f"evaluation/aime/{name}" for name in ("reward", "solved", "cut")
     }
+
+
+def test_a_rollout_whose_conversation_was_rewritten_teaches_by_each_of_its_sequences() -> None:
+    first, second = group(0.0, 1.0).rollouts
+    older = Sample([1, 2], [False, True], [0.0, -1.0], policy_step=-1)
+    rewritten = replace(second, sequences=[*second.sequences, older])
+    both = RolloutGroup(0, "p", [first, rewritten])
+    assert [advantage for _, advantage in both.learned("mean")] == [-0.5, 0.5, 0.5]
+    assert (rewritten.length, both.policy_step) == (4, -1)
+
+
+def test_metrics_of_the_task_are_averaged_over_the_rollouts_that_have_them() -> None:
+    first, second = group(0.0, 1.0).rollouts
+    known = RolloutGroup(0, "p", [replace(first, metrics={"turns": 2.0}), second])
+    metrics = group_metrics([known, RolloutGroup(1, "p", [replace(first, metrics={"turns": 4.0})])])
+    assert metrics["task/turns"] == 3.0
