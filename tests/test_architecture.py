@@ -164,6 +164,10 @@ TESTED_ELSEWHERE = {
     "view/tmux/attach.py": "view/tmux/test_session.py",
     "view/tmux/server.py": "view/tmux/test_session.py",
     "workload/rollout/policy.py": "workload/test_orchestrator.py",
+    "workload/environments/chat.py": "workload/environments/test_environment.py",
+    "workload/environments/client.py": "workload/environments/test_environment.py",
+    "workload/tasks/split.py": "workload/tasks/test_files.py",
+    "workload/rollout/players.py": "workload/test_orchestrator.py",
     "workload/rollout/playing.py": "workload/test_orchestrator.py",
     "workload/rollout/texts.py": "workload/test_orchestrator.py",
     "workload/rollout/threads.py": "workload/rollout/test_scoring.py",
@@ -185,7 +189,7 @@ TESTED_ELSEWHERE = {
 """Modules without a test file at the mirrored place, and the file whose tests need them."""
 
 MACHINE = {"subprocess", "socket", "os", "libtmux", "torch", "time", "random", "datetime", "threading", "asyncio"}
-HEAVY = {"torch", "wandb", "libtmux", "rich", "numpy"}
+HEAVY = {"torch", "wandb", "libtmux", "rich", "numpy", "verifiers"}
 LAUNCHER = {"torch", "wandb", "libtmux", "rich"}
 FORBIDDEN = {
     "config": LAUNCHER | {"subprocess", "socket", "os", "time", "random"},
@@ -319,6 +323,7 @@ with contextlib.redirect_stdout(io.StringIO()):
         HELP.format(arguments=["--help"]),
         HELP.format(arguments=["rl", "--help"]),
         HELP.format(arguments=["sft", "--dry-run"]),
+        HELP.format(arguments=["rl", "--dry-run", "--task", "verifiers:textarena"]),
         HELP.format(arguments=["status"]),
     ],
     ids=[
@@ -327,6 +332,7 @@ with contextlib.redirect_stdout(io.StringIO()):
         "launch --help",
         "launch rl --help",
         "launch sft --dry-run",
+        "launch rl --dry-run --task verifiers:…",
         "launch status",
     ],
 )

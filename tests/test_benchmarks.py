@@ -9,6 +9,7 @@ import pytest
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 ARGUMENTS = {
     "console": ["1", "3"],
+    "environments": ["16"],
     "house": [],
     "inference": ["0.2", "1"],
     "log_folding": ["1", "10"],

@@ -163,6 +163,16 @@ class SFTConfig(RunConfig):
         """What is learned or evaluated, by the field that names it."""
         return {"task.name": self.task}
 
+    @model_validator(mode="after")
+    def _there_is_something_to_learn(self) -> Self:
+        data = self.trainer.data
+        if self.task.environment and self.trainer.is_reference and data.path is None and data.dataset is None:
+            raise ValueError(
+                f"the task {self.task.name} has rewards and no answers that could be learned: give data with "
+                "--trainer.data.path or --trainer.data.dataset, or use launch rl"
+            )
+        return self
+
 
 class RLConfig(RunConfig):
     max_steps: int = Field(140, ge=1, le=MOST_STEPS, description="updates of the policy")

@@ -4,6 +4,7 @@ A `…Settings` class is the component's own section in the run's configuration.
 components share: it is the content of `configs/<component>.toml`, which the module itself reads.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,6 +19,8 @@ TINY = "tiny"
 
 BUILTIN_TASKS = ("reverse", "arithmetic")
 TASK_FILES = (".jsonl", ".parquet")
+ENVIRONMENT = "verifiers:"
+VERIFIERS = "pip install 'launch-rl[verifiers]'"
 NAMED_REWARDS = ("exact", "contains", "number", "math")
 
 
@@ -56,9 +59,11 @@ def _is_attribute(name: str) -> bool:
 
 
 def _task_name(name: str) -> str:
-    if not (name in BUILTIN_TASKS or name.endswith(TASK_FILES) or _is_attribute(name)):
+    is_environment = re.fullmatch(rf"{ENVIRONMENT}([\w.-]+/)?[\w-]+(@[\w.-]+)?", name, re.ASCII)
+    if not (name in BUILTIN_TASKS or name.endswith(TASK_FILES) or is_environment or _is_attribute(name)):
         raise ValueError(
-            f"{name!r} is no task: name {', '.join(BUILTIN_TASKS)}, a {' or '.join(TASK_FILES)} file, or module:Class"
+            f"{name!r} is no task: name {', '.join(BUILTIN_TASKS)}, a {' or '.join(TASK_FILES)} file, "
+            "verifiers:NAME, or module:Class"
         )
     return name
 
@@ -76,9 +81,11 @@ class TaskConfig(Section):
     """What is learned."""
 
     name: TaskName = Field(
-        "reverse", description="the task: reverse, arithmetic, a .jsonl or .parquet file, or a class as module:Class"
+        "reverse",
+        description="the task: reverse, arithmetic, a .jsonl or .parquet file, an environment of verifiers as "
+        "verifiers:NAME, or a class as module:Class",
     )
-    args: dict[str, Any] = Field({}, description="keyword arguments for the task's class")
+    args: dict[str, Any] = Field({}, description="keyword arguments for the task's class, or an environment's settings")
     reward: Annotated[str, AfterValidator(_reward_name)] = Field(
         "exact",
         description="how completions are compared with a file's answers: exact, contains, number, math, or a function "
@@ -92,6 +99,11 @@ class TaskConfig(Section):
     def file(self) -> Path | None:
         """The file with prompts and answers, if the task is one."""
         return Path(self.name).expanduser() if self.name.endswith(TASK_FILES) else None
+
+    @property
+    def environment(self) -> str | None:
+        """The environment of verifiers, if the task is one."""
+        return self.name.removeprefix(ENVIRONMENT) if self.name.startswith(ENVIRONMENT) else None
 
     @property
     def function(self) -> tuple[str, str] | None:

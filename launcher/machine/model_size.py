@@ -18,13 +18,18 @@ LARGEST_CONFIG = 1 << 20  # bytes
 
 def model_size(name: str) -> ModelSize | None:
     """The size of a model on this machine; None when it is not here yet, or says nothing that we know."""
-    directory = model_directory(Path(name)) or _cached(name)
+    directory = local_directory(name)
     if directory is None:
         return None
     try:
         return read_size(json.loads(read_bytes(directory / CONFIG, LARGEST_CONFIG, follow=True)))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, ArithmeticError):
         return None
+
+
+def local_directory(name: str) -> Path | None:
+    """Where a model is on this machine, a directory or a snapshot in the hub's cache; None when it is not here yet."""
+    return model_directory(Path(name)) or _cached(name)
 
 
 def read_size(config: dict[str, Any]) -> ModelSize:

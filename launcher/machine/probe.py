@@ -15,6 +15,7 @@ from launcher.config.serving import LOOPBACK
 from launcher.config.wandb import WandbConfig, over_environment
 from launcher.config.workload import TINY
 from launcher.errors import UserError
+from launcher.machine.chat_template import has_chat_template
 from launcher.machine.env_file import read_env_file
 from launcher.machine.gpus import gpu_count, gpu_memory
 from launcher.machine.interpreters import check_torch, find_python, find_vllm
@@ -59,6 +60,7 @@ def probe(
         vllm=find_vllm(server.python) if server and is_reference(server) else None,
         vllm_access=Path(launcher.__file__).parent / "vllm_access",
         model=model_size(model_path) if model_path else None,
+        chat_template=has_chat_template(model_path) if model_path else True,
         variables=frozenset(os.environ),
         free_port=port,
         search_paths={name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},

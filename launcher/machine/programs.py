@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 
 from launcher.borders.problems import check_problems
-from launcher.config.workload import BUILTIN_TASKS, TaskConfig
+from launcher.config.workload import BUILTIN_TASKS, VERIFIERS, TaskConfig
 from launcher.errors import UserError
 from launcher.machine.interpreters import ANSWER_WITHIN
 from launcher.plan.program import python_code
@@ -92,10 +92,29 @@ def _check_task(spec: ProcessSpec, environment: Mapping[str, str], field: str, t
         check_problems(spec.cwd / task.file, task.function is None)
         if task.function:
             _check_attribute(spec, environment, "task.reward", task.reward)
-        elif task.reward == "math" and _missing(spec, environment, "math_verify", None):
+        elif task.reward == "math" and _missing(spec, environment, "math_verify", "verify"):
             raise UserError("task.reward = 'math' needs the package math-verify", "pip install 'launch-rl[math]'")
+    elif task.environment is not None:
+        _check_environment(spec, environment, task.environment)
     elif task.name not in BUILTIN_TASKS:
         _check_attribute(spec, environment, field, task.name)
+
+
+def _check_environment(spec: ProcessSpec, environment: Mapping[str, str], name: str) -> None:
+    """Raises UserError when verifiers is missing, or the environment. An environment of verifiers is a package."""
+    if spec.name != "orchestrator":
+        return  # a trainer with data of its own
+    if _missing(spec, environment, "verifiers.v1", "Env"):
+        raise UserError(f"the task verifiers:{name} needs the package verifiers, 0.4 or newer", VERIFIERS)
+    module = name.rpartition("/")[2].partition("@")[0].replace("-", "_").lower()
+    if not _missing(spec, environment, f"verifiers.v1.tasksets.{module}", "__all__"):
+        return
+    if trouble := _missing(spec, environment, module, "__all__"):
+        if "__all__" in trouble:
+            raise UserError(f"the module {module} is no environment of verifiers 0.4: it exports no Taskset by __all__")
+        where = f"{spec.argv[0]} looks for the module {module} among its packages and in {spec.cwd}"
+        hint = f"{where}; install it by pip install DIR, or from the hub by prime env install OWNER/NAME"
+        raise UserError(f"there is no environment {name!r}", hint)
 
 
 def _check_attribute(spec: ProcessSpec, environment: Mapping[str, str], option: str, name: str) -> None:

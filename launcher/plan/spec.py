@@ -45,6 +45,7 @@ class Machine:
     vllm: str | None = None  # the command, for inference's Python
     vllm_access: Path = Path("/launcher/vllm_access")  # the folder of that name in our package
     model: ModelSize | None = None  # of the model that is trained, if it is known here
+    chat_template: bool | None = True  # whether the model has one; None if that is not known here
     variables: frozenset[str] = frozenset()  # names of the environment's variables, not their values
     free_port: int = 0
     run_id: str = ""  # a random one, for W&B

@@ -37,6 +37,7 @@ SFT_TRAINER = LEARNING | {
     "evaluation/exact_match": Metric("1", "share of the held-out prompts that are completed exactly right"),
 }
 
+# beside these, an environment of verifiers has task/turns, and task/NAME for each metric of its own
 ORCHESTRATOR = {
     "reward/mean": Metric("1", "mean reward of the step's samples"),
     "reward/std": Metric("1", "standard deviation of the rewards"),

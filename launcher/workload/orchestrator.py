@@ -33,7 +33,8 @@ from launcher.workload.files import clear, resume_step
 from launcher.workload.models.find import find_model
 from launcher.workload.rollout.groups import RolloutGroup, evaluation_metrics, group_metrics, prompt_text
 from launcher.workload.rollout.handover import make_batch, write_batch
-from launcher.workload.rollout.playing import Draw, Player, load_player
+from launcher.workload.rollout.players import load_player
+from launcher.workload.rollout.playing import Draw, Player
 from launcher.workload.rollout.policy import Policy
 from launcher.workload.rollout.sampler import Sampler
 from launcher.workload.rollout.servers import InferenceServers

@@ -138,7 +138,8 @@ def test_a_task_that_is_not_there_is_refused(here: Path, task: str, trouble: str
 )
 def test_a_task_that_can_be_none_is_refused_with_what_is_allowed(task: str) -> None:
     with pytest.raises(
-        UserError, match=r"is no task: name reverse, arithmetic, a \.jsonl or \.parquet file, or module:Class"
+        UserError,
+        match=r"is no task: name reverse, arithmetic, a \.jsonl or \.parquet file, verifiers:NAME, or module:Class",
     ):
         rl("--task", task)
 
@@ -176,3 +177,31 @@ def test_a_set_has_a_name_that_a_metric_can_have(here: Path, name: str) -> None:
 def test_a_reward_that_is_none_is_refused_with_what_is_allowed(reward: str) -> None:
     with pytest.raises(UserError, match="is no reward: name exact, contains, number, math, or module:function"):
         rl("--task.reward", reward)
+
+
+def test_a_reward_by_math_verify_is_taken_where_that_is_installed(here: Path) -> None:
+    (here / "sums.jsonl").write_text('{"prompt": "2+3=", "answer": "5"}\n' * 3)
+    check(rl("--task", "sums.jsonl", "--task.reward", "math"), here)
+
+
+def test_an_environment_that_is_installed_is_found_without_being_imported(here: Path) -> None:
+    (here / "my_env").mkdir()
+    (here / "my_env" / "__init__.py").write_text(f"{BOMB}\n__all__ = ['Tasks']\n")
+    for name in ("my-env", "owner/my-env@0.1", "textarena"):  # the last one comes with verifiers
+        check(rl("--task", f"verifiers:{name}"), here)
+
+
+def test_an_environment_that_is_not_there_is_refused_with_the_ways_to_install_one(here: Path) -> None:
+    with pytest.raises(UserError, match="there is no environment 'owner/my-env'") as caught:
+        check(rl("--task", "verifiers:owner/my-env"), here)
+    assert "pip install" in str(caught.value) and "prime env install" in str(caught.value)
+    with pytest.raises(UserError, match=r"the module tasks is no environment of verifiers 0\.4"):
+        check(rl("--task", "verifiers:tasks"), here)
+
+
+def test_without_verifiers_the_command_that_installs_it_is_named(here: Path) -> None:
+    (here / "verifiers").mkdir()
+    (here / "verifiers" / "__init__.py").write_text("")  # an old one, without verifiers.v1
+    with pytest.raises(UserError, match="needs the package verifiers") as caught:
+        check(rl("--task", "verifiers:my-env"), here)
+    assert "pip install 'launch-rl[verifiers]'" in str(caught.value)

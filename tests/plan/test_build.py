@@ -309,3 +309,25 @@ def test_a_plan_depends_on_nothing_but_its_arguments(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
     assert plan_of(rl(), machine(gpus=2)) == before
     assert list(tmp_path.iterdir()) == []
+
+
+ENVIRONMENT = ("--task", "verifiers:my-env")
+
+
+def test_an_environment_needs_a_model_that_can_chat() -> None:
+    plan_of(rl(*ENVIRONMENT))
+    plan_of(rl(*ENVIRONMENT), machine(chat_template=None))
+    with pytest.raises(UserError, match="tiny has no chat template"):
+        plan_of(rl(*ENVIRONMENT), machine(chat_template=False))
+    plan_of(rl("--task", "reverse"), machine(chat_template=False))
+
+
+def test_an_environment_has_no_answers_for_sft() -> None:
+    with pytest.raises(UserError, match="no answers that could be learned"):
+        sft(*ENVIRONMENT)
+    plan_of(sft(*ENVIRONMENT, "--trainer.data.path", "pairs.jsonl"))
+
+
+def test_a_trainer_or_an_orchestrator_of_the_users_may_have_its_own_idea_of_the_task() -> None:
+    plan_of(sft(*ENVIRONMENT, "--trainer.script", "mine.py"))
+    plan_of(rl(*ENVIRONMENT, "--orchestrator.script", "mine.py"), machine(chat_template=False))

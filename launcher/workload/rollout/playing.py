@@ -4,13 +4,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from launcher.config.workload import TaskConfig
 from launcher.workload.rollout.client import CompletionRequest
 from launcher.workload.rollout.groups import Rollout, RolloutGroup
 from launcher.workload.rollout.handover import sample_of
 from launcher.workload.rollout.policy import Policy
 from launcher.workload.rollout.scoring import Scorer
-from launcher.workload.tasks import Prompt, Task, load_task
+from launcher.workload.tasks import Prompt, Task
 
 if TYPE_CHECKING:
     from launcher.workload.rollout.texts import Texts
@@ -93,8 +92,3 @@ class OneTurn:
             for each, text, reward in zip(completed, texts, rewards, strict=True)
         ]
         return RolloutGroup(index, prompt, rollouts)
-
-
-def load_player(config: TaskConfig, policy: Policy, for_evaluation: bool = False) -> Player:
-    """Raises UserError as `load_task` does. `for_evaluation` holds out every prompt of a file."""
-    return OneTurn(load_task(config, for_evaluation), config.reward_timeout, policy)

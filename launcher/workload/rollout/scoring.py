@@ -17,6 +17,32 @@ HOPELESS = 64  # rewards that fail one after the other, without one that does no
 SHOWN_LINES = 6  # the last ones of a traceback
 
 
+class Failures:
+    """Counts failures, shows the first, and gives up when nothing else comes."""
+
+    def __init__(self, consequence: str) -> None:
+        """`consequence` says in the warning what becomes of one: it "counts as 0"."""
+        self._consequence = consequence
+        self._has_worked = False
+        self._failed = self._counted = 0  # in all, and by `count`
+
+    def note_success(self) -> None:
+        self._has_worked = True
+
+    def note(self, subject: str, what: str) -> None:
+        """Raises UserError when the first ones have all failed."""
+        self._failed += 1
+        if not self._has_worked and self._failed >= HOPELESS:
+            raise UserError(f"the first {self._failed} rewards have all failed, the last one so: {what}")
+        if self._failed == 1:
+            get_logger().warning("{} has failed and {}: {}", subject, self._consequence, what)
+
+    def count(self) -> int:
+        """How many have failed since the last call."""
+        failed, self._counted = self._failed - self._counted, self._failed
+        return failed
+
+
 class Scorer:
     """Asks the task for rewards. One that raises, takes too long or is no finite number counts as 0."""
 
@@ -25,17 +51,12 @@ class Scorer:
         self._is_quick = bool(getattr(task, "quick", False))
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._late: set[threading.Thread] = set()  # whose reward took too long and may not have returned
-        self._has_worked = False
-        self._failed = self._counted = 0  # rewards that count as 0, in all and by `count_failed`
+        self._failures = Failures("counts as 0")
+        self.count_failed = self._failures.count
 
     async def score(self, prompt: Prompt, completions: list[str]) -> list[float]:
         """The reward of each completion. Raises UserError when nothing but failures comes."""
         return await asyncio.gather(*(self._reward(prompt, completion) for completion in completions))
-
-    def count_failed(self) -> int:
-        """How many rewards have failed since the last call."""
-        failed, self._counted = self._failed - self._counted, self._failed
-        return failed
 
     async def _reward(self, prompt: Prompt, completion: str) -> float:
         try:
@@ -45,9 +66,9 @@ class Scorer:
         except (UserError, asyncio.CancelledError):
             raise
         except Exception as error:
-            self._note(error, prompt)
+            self._failures.note(f"the reward for the prompt {prompt!r}", self._describe(error))
             return 0.0
-        self._has_worked = True
+        self._failures.note_success()
         return reward
 
     async def _compute(self, prompt: Prompt, completion: str) -> Any:
@@ -65,14 +86,8 @@ class Scorer:
                     self._late.add(thread)
             return await asyncio.wait_for(found, self._timeout) if isawaitable(found) else found
 
-    def _note(self, error: Exception, prompt: Prompt) -> None:
-        self._failed += 1
+    def _describe(self, error: Exception) -> str:
         if isinstance(error, TimeoutError) and not str(error):
-            what = f"it took longer than {self._timeout:g} s"
-        else:
-            lines = "".join(traceback.format_exception(error)).strip().splitlines()
-            what = "\n".join(lines[-SHOWN_LINES:])
-        if not self._has_worked and self._failed >= HOPELESS:
-            raise UserError(f"the first {self._failed} rewards have all failed, the last one so: {what}")
-        if self._failed == 1:
-            get_logger().warning("the reward for the prompt {!r} has failed and counts as 0: {}", prompt, what)
+            return f"it took longer than {self._timeout:g} s"
+        lines = "".join(traceback.format_exception(error)).strip().splitlines()
+        return "\n".join(lines[-SHOWN_LINES:])

@@ -30,11 +30,11 @@ class InferenceServers:
 
     async def wait_until_ready(self, timeout: float) -> None:
         """Return once all answer."""
-        await _together(client.wait_until_ready(timeout) for client in self._clients)
+        await together(client.wait_until_ready(timeout) for client in self._clients)
 
     async def context(self) -> int | None:
         """The longest sequence that each of them takes, in tokens. None if no server says."""
-        known = await _together(client.context() for client in self._clients)
+        known = await together(client.context() for client in self._clients)
         return min((context for context in known if context is not None), default=None)
 
     async def complete(self, request: CompletionRequest) -> list[Completed]:
@@ -43,10 +43,10 @@ class InferenceServers:
 
     async def load_weights(self, path: Path, step: int) -> None:
         """Have all servers replace their weights by those at `path`, the policy after `step` updates."""
-        await _together(client.load_weights(path, step) for client in self._clients)
+        await together(client.load_weights(path, step) for client in self._clients)
 
 
-async def _together(work: Iterable[Awaitable[T]]) -> list[T]:
+async def together(work: Iterable[Awaitable[T]]) -> list[T]:
     """All answers; when one of them fails, nobody waits for the others, and none is still on its way afterwards."""
     tasks = [asyncio.ensure_future(one) for one in work]
     try:

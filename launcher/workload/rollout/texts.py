@@ -12,23 +12,23 @@ class Texts:
 
     def __init__(self, model: str) -> None:
         """Raises UserError when there is no tokenizer beside the model."""
-        self._model, self._tokenizer = model, load_tokenizer(model)
+        self.model, self.tokenizer = model, load_tokenizer(model)
 
     def tokens(self, prompt: Prompt) -> list[int]:
         """The tokens of a prompt; chat messages by the model's template, up to where the assistant's turn begins.
 
         Raises UserError when messages have no template, or one that refuses them.
         """
-        tokenizer: Tokenizer = self._tokenizer
+        tokenizer: Tokenizer = self.tokenizer
         if isinstance(prompt, str):
             return list(tokenizer(prompt).input_ids)
         if tokenizer.chat_template is None:
             hint = "give prompts as text, or take a model that has been trained on chats"
-            raise UserError(f"prompts are chat messages, and the tokenizer of {self._model} has no chat template", hint)
+            raise UserError(f"prompts are chat messages, and the tokenizer of {self.model} has no chat template", hint)
         try:
             filled = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)
         except Exception as error:  # whatever the template's own code raises
-            raise UserError(f"the chat template of {self._model} refuses the messages {prompt}: {error}") from error
+            raise UserError(f"the chat template of {self.model} refuses the messages {prompt}: {error}") from error
         return list(filled["input_ids"])
 
     def longest(self, prompts: Iterable[Prompt]) -> tuple[int, Prompt]:
@@ -39,4 +39,4 @@ class Texts:
 
     def text(self, completion: list[int]) -> str:
         """What a completion says, without special tokens such as its end."""
-        return str(self._tokenizer.decode(completion, skip_special_tokens=True))
+        return str(self.tokenizer.decode(completion, skip_special_tokens=True))

@@ -1,28 +1,19 @@
 """A task from a file of problems (JSONL or Parquet), with a reward by name or by a function of the user's."""
 
 import json
-import random
-from collections.abc import Awaitable, Callable, Sequence
-from functools import lru_cache
-from hashlib import sha256
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from launcher.borders.problems import Problem, Prompt, read_problems
 from launcher.errors import UserError
-from launcher.workload.tasks.task import HELD_OUT_SHARE
-
-MOST_HELD_OUT = 1024
+from launcher.workload.tasks.split import Split
 
 Reward = Callable[[Prompt, str, Any], float | Awaitable[float]]
 
 
 class FileTask:
-    """Every prompt of the file once in an epoch, in an order that depends on the seed.
-
-    One prompt in eight, at most 1,024, is held out: those whose checksums are lowest, so an addition to the file
-    changes little.
-    """
+    """Every prompt of the file once in an epoch."""
 
     def __init__(
         self, path: Path, reward: Reward, needs_answer: bool, quick: bool, for_evaluation: bool = False
@@ -33,21 +24,13 @@ class FileTask:
         self._problems: dict[str, Problem] = {}
         for problem in read_problems(path, needs_answer):
             self._problems.setdefault(_key(problem.prompt), problem)
-        ordered = sorted(self._problems, key=lambda key: sha256(key.encode(errors="surrogatepass")).digest())
-        held_out = min(max(len(ordered) // HELD_OUT_SHARE, 1), MOST_HELD_OUT)
-        if for_evaluation:
-            held_out = len(ordered)
-        elif len(ordered) <= held_out:
-            raise UserError(f"{path}: {len(ordered)} different prompts are too few: some are held out from training")
-        self._held_out, self._train = ordered[:held_out], ordered[held_out:]
+        self._split = Split(self._problems, for_evaluation, str(path))
 
     def prompts(self, seed: int, start: int, count: int) -> list[Prompt]:
-        size = len(self._train)
-        places = (divmod(index, size) for index in range(start, start + count))
-        return [self._prompt(self._train[_order(seed, epoch, size)[at]]) for epoch, at in places]
+        return [self._prompt(self._split.train(seed, index)) for index in range(start, start + count)]
 
     def held_out(self, count: int) -> list[Prompt]:
-        return [self._prompt(key) for key in self._held_out[:count]]
+        return [self._prompt(key) for key in self._split.held_out(count)]
 
     def reward(self, prompt: Prompt, completion: str) -> float | Awaitable[float]:
         return self._reward(prompt, completion, self._problems[_key(prompt)].answer)
@@ -64,10 +47,3 @@ class FileTask:
 
 def _key(prompt: Prompt) -> str:
     return json.dumps(prompt, sort_keys=True)
-
-
-@lru_cache(maxsize=4)
-def _order(seed: int, epoch: int, size: int) -> Sequence[int]:
-    order = list(range(size))
-    random.Random(f"{seed}/{epoch}").shuffle(order)
-    return order
