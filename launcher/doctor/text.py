@@ -36,7 +36,7 @@ def _group(group: Group, checks: Iterable[Check], colours: bool) -> Iterator[str
     if own:
         yield painted(group, BOLD, colours)
     for check in own:
-        first, *rest = _wrapped(f"  {check.state:<5} {check.name:<14}", check.found)
+        first, *rest = _wrapped(f"  {check.state:<5} {in_lines([check.name]):<14}", check.found)
         yield first.replace(check.state, painted(check.state, _COLOURS[check.state], colours), 1)
         yield from rest
         if check.fix:
