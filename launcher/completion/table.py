@@ -50,4 +50,6 @@ def _kind(argument: Any) -> str:
     """ "run", "run..." for several, "component"."""
     if argument.nargs == -1:
         return "run..."
+    if "COMPONENT" in (argument.metavar or "").upper():
+        return "component"
     return "run" if argument.name in _RUN else str(argument.name)
