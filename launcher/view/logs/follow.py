@@ -114,6 +114,12 @@ class LogView:
         if self._fold:
             yield self._ordered(self._fold.end() if final else self._fold.add_new([], time.monotonic()))
 
+    def lines_there(self) -> Iterator[bytes]:
+        """All lines that the logs of a live run have by now: none of them is held back until equal ones may come."""
+        yield from self.new_lines(final=False)
+        if self._fold:
+            yield self._ordered(self._fold.end())
+
     def new_troubles(self) -> list[str]:
         """The files that are not shown, and why; each once."""
         found = {reader.source.path: reader.trouble for reader in self._readers.values() if reader.trouble}
@@ -196,9 +202,10 @@ class _Life:
 def _follow(view: LogView, newest: int | None) -> None:
     """Show new lines, at first the newest ones, until it is time to look for new files and for the run's end."""
     view.find_logs()
+    if newest is not None:
+        _write(last_lines(view.lines_there(), newest))
     for _ in range(LOOKS):
-        _write(last_lines(view.new_lines(final=False), newest))
-        newest = None
+        _write(view.new_lines(final=False))
         _tell(view)
         _wait(LOOK_EVERY)
 

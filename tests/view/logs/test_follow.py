@@ -455,14 +455,19 @@ def test_labels_and_levels_have_colours_when_asked_for(run: Run) -> None:
 class Following:
     """A `launch logs -f` in a process of its own."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, *options: str) -> None:
         launch = Path(sys.executable).with_name("launch")
         self.file = run.dir.root / "shown.txt"
         with self.file.open("wb") as output:
-            self.process = subprocess.Popen([launch, "logs", run.dir.root, "-f"], stdout=output, stderr=output)
+            words = [launch, "logs", run.dir.root, "-f", *options]
+            self.process = subprocess.Popen(words, stdout=output, stderr=output)
 
     def wait_for(self, text: str) -> None:
         until(lambda: text in self.file.read_text(), 30)
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
 
 
 @pytest.fixture
@@ -472,8 +477,7 @@ def following(run: Run) -> Iterator[Following]:
     process = Following(run)
     process.wait_for("first")
     yield process
-    process.process.kill()
-    process.process.wait()
+    process.end()
 
 
 def test_following_shows_new_lines_and_new_files_and_ends_with_the_run(run: Run, following: Following) -> None:
@@ -644,6 +648,22 @@ def test_the_last_lines_are_the_newest_of_all_logs(run: Run) -> None:
     run.component("inference", line(2, "b") + line(3, "c"))
     blocks = run.view(labels=False).new_lines(final=True)
     assert b"".join(last_lines(blocks, 2)).decode() == line(3, "c") + line(4, "d")
+
+
+def test_following_begins_with_the_newest_lines_of_all_ranks_and_shows_every_line_after_them(run: Run) -> None:
+    run.write_state("running")
+    for rank in range(2):
+        run.rank(rank, "".join(line(number / 100, f"step {number}") for number in range(3000)))
+    following = Following(run, "-n", "5", "--no-labels")
+    try:
+        following.wait_for("step 2999")
+        for rank in range(2):
+            run.rank(rank, "".join(line(31 + number / 100, f"then {number}") for number in range(20)))
+        following.wait_for("then 19")
+    finally:
+        following.end()
+    shown = [text.rsplit("[ranks 0-1] ", 1)[-1] for text in following.file.read_text().splitlines()]
+    assert shown == [f"step {number}" for number in range(2995, 3000)] + [f"then {number}" for number in range(20)]
 
 
 def test_fewer_lines_than_asked_for_are_all_shown() -> None:
