@@ -69,7 +69,7 @@ def shell_line(spec: ProcessSpec, cwd: Path) -> str:
 def _broken(words: Iterable[str]) -> str:
     """The words of a shell line, with a backslash and a line break where it would be longer than `_WIDTH`.
 
-    An option and its value stay together.
+    An option and its value are in one line, and so are `@` and its file.
     """
     lines = [""]
     for part in _parts(words):
@@ -81,19 +81,17 @@ def _broken(words: Iterable[str]) -> str:
 
 
 def _parts(words: Iterable[str]) -> Iterator[str]:
-    option = ""
+    """What is not broken: an option with its value, `@ FILE`, or a single word."""
+    first = ""  # an option or an @, which may have a word after it
     for word in words:
-        if option and not word.startswith("-"):
-            yield f"{option} {word}"
-            option = ""
-            continue
-        if option:
-            yield option
-        option = word if word.startswith("-") else ""
-        if not option:
-            yield word
-    if option:
-        yield option
+        begins = word == "@" or word.startswith("-")
+        if begins and first:
+            yield first
+        elif not begins:
+            yield f"{first} {word}" if first else word
+        first = word if begins else ""
+    if first:
+        yield first
 
 
 def _value(spec: ProcessSpec, name: str) -> str:

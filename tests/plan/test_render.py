@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from launcher.borders.masking import MASK
-from launcher.plan.render import render, shell_line
+from launcher.plan.render import _parts, render, shell_line
 from launcher.plan.spec import Plan
 from tests.plans import component, machine, plan_of, rl, sft, shower, shown
 
@@ -81,7 +81,13 @@ def test_a_long_command_is_broken_between_words_and_an_option_keeps_its_value() 
         assert all(line.endswith(" \\") for line in [first, *rest[:-1]])
         assert all(line.startswith("    ") for line in rest)
         assert max(map(len, [first, *rest])) <= 100 + len("     \\")
-        assert not any(line.endswith((" -m \\", " -u \\")) for line in [first, *rest])
+        assert not any(line.endswith((" -m \\", " -u \\", " @ \\")) for line in [first, *rest])
+
+
+def test_a_file_and_its_at_sign_are_one_part_whatever_precedes_them() -> None:
+    words = ["torchrun", "--no-python", "-m", "mod", "@", "a.toml", "@", "b.toml", "--trainer", "@", "c.toml", "-x"]
+    parts = ["torchrun", "--no-python", "-m mod", "@ a.toml", "@ b.toml", "--trainer", "@ c.toml", "-x"]
+    assert list(_parts(words)) == parts
 
 
 def test_secrets_are_masked() -> None:
