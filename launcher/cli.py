@@ -44,7 +44,7 @@ _STARTING = ("rl", "sft", "resume")
 GARBAGE = 50_000  # new objects until a collection: imports make many and none is garbage, and collecting took 100 ms
 
 _MEANT = {  # what other programs call it
-    **dict.fromkeys(("ps", "ls", "list", "runs", "show", "info", "progress"), "status"),
+    **dict.fromkeys(("ps", "ls", "list", "runs", "show", "info", "progress", "top", "htop", "watch"), "status"),
     **dict.fromkeys(("kill", "cancel", "terminate", "end", "down", "abort", "scancel"), "stop"),
     **dict.fromkeys(("continue", "retry", "rerun", "again"), "resume"),
     **dict.fromkeys(("log", "tail", "output"), "logs"),
@@ -54,7 +54,7 @@ _MEANT = {  # what other programs call it
     **dict.fromkeys(("compare", "cmp", "vs"), "diff"),
     **dict.fromkeys(("rm", "remove", "delete", "prune", "gc", "du"), "clean"),
     **dict.fromkeys(("check", "env", "diagnose", "gpus"), "doctor"),
-    **dict.fromkeys(("finetune", "fine-tune", "torchrun"), "sft"),
+    **dict.fromkeys(("finetune", "fine-tune", "torchrun", "run", "train", "start"), "sft"),
     **dict.fromkeys(("grpo", "ppo", "rlhf"), "rl"),
 }
 
@@ -167,7 +167,7 @@ class Commands(TyperGroup):
         formatter.write(f"Usage: launch COMMAND [OPTIONS]\n\n{HELP}\nCommands:\n")
         width = max(map(len, COMMANDS)) + 2
         formatter.write("".join(f"  {name:<{width}}{text}\n" for name, text in COMMANDS.items()))
-        formatter.write("\nlaunch COMMAND --help shows every option, launch --version the version.\n")
+        formatter.write("\nlaunch COMMAND --help shows its options, launch --version the version.\n")
         formatter.write("launch --install-completion lets Tab complete runs, options and files.\n")
 
 

@@ -98,14 +98,15 @@ class ConfigCommand(TyperCommand):
         return parameters if given is None else [each for each in parameters if each.name in given]
 
     def _asked_help(self, ctx: Any, args: list[str]) -> str | None:
-        """The help that the command line asks for: `--help`, `--help SECTION` or `--help-all`."""
+        """The help that the command line asks for: `--help`, `--help SECTION`, `--help=SECTION` or `--help-all`."""
         for word, following in zip(args, [*args[1:], ""], strict=False):
             if word == "--":
                 return None
             if word in ("--help-all", "--help_all"):
                 return self._head(ctx) + options_help(self.model, self._own_parameters())
-            if word in ("--help", "-h"):
-                section = following if following[:1] not in ("", "-", "@") else None
+            name, equals, value = word.partition("=")
+            if name in ("--help", "-h"):
+                section = value if equals else following if following[:1] not in ("", "-", "@") else None
                 return section_help(self.model, section) if section else self.get_help(ctx) + "\n"
         return None
 

@@ -11,7 +11,6 @@ from launcher.options.fields import ConfigField, Form, config_fields
 from launcher.options.flags import negative, option_names
 
 WIDTH = 78  # columns
-_COLUMN = 39  # where the texts of the short help begin
 
 
 @dataclass(frozen=True)
@@ -27,16 +26,17 @@ def brief_help(brief: Brief, model: type[Section], path: str, more: Iterable[Any
     fields = list(config_fields(model))
     there = {name for field in fields for each in option_names(field) for name in (each, negative(each))}
     there |= {name.removeprefix("--") for parameter in more for name in parameter.opts}
-    lines = ["", "Examples:", *(_row(words, text) for words, text in brief.examples.items()), "", "Options:"]
-    lines += [_row(f"--{words}", text) for words, text in brief.options.items() if words.split()[0] in there]
+    options = {f"--{words}": text for words, text in brief.options.items() if words.split()[0] in there}
+    width = max(map(len, (*brief.examples, *options)))
+    lines = ["", "Examples:", *_rows(brief.examples, width), "", "Options:", *_rows(options, width)]
     sections = [section for section in by_section(fields) if section and "." not in section]
     lines += ["", f"All {len(fields)} options: {path} --help-all", f"One section: {path} --help {sections[-1]}"]
     named = textwrap.wrap(f"Sections: {', '.join(sections)}", WIDTH, subsequent_indent=" " * len("Sections: "))
     return "\n".join([*lines, *named]) + "\n"
 
 
-def _row(words: str, text: str) -> str:
-    return f"  {words:<{_COLUMN - 3}} {text}"
+def _rows(texts: Mapping[str, str], width: int) -> list[str]:
+    return [f"  {words:<{width}}  {text}" for words, text in texts.items()]
 
 
 def section_help(model: type[Section], section: str) -> str:

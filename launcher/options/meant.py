@@ -80,7 +80,8 @@ def usage_message(error: TyperException) -> str:
     option = in_one_line(str(getattr(error, "option_name", "")))
     hint = meant_by(option, options)
     if hint is None and context:
-        hint = f"{context.command_path} --help lists them"
+        every = "--help-all" if getattr(context.command, "brief", None) else "--help"
+        hint = f"{context.command_path} {every} lists them"
     return str(UserError(f"there is no option {option}", hint))
 
 
@@ -128,7 +129,7 @@ def _shortest_first(options: Sequence[str]) -> list[str]:
 def meant_by_argument(word: str) -> str:
     """A hint for an argument where none is expected."""
     if word.endswith(".py"):
-        return f"did you mean --trainer.script {quoted(word)}? The script's own arguments stand behind --"
+        return f"did you mean --trainer.script {quoted(word)}? The script's own arguments go after --"
     if word.endswith((".toml", ".yaml", ".yml", ".json")):
         file = word if word.endswith(".toml") else f"{word.rpartition('.')[0]}.toml"
         return f"did you mean @ {quoted(file)}? A file is given as @ FILE"

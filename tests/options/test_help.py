@@ -84,6 +84,17 @@ def test_the_help_is_one_screen_with_five_examples_and_where_the_rest_is(
     assert help_of(capfd, kind, "--help-all").count("\n") > 200
 
 
+@pytest.mark.parametrize("kind", ["rl", "sft"])
+def test_the_texts_of_the_short_help_stand_in_one_column_two_spaces_after_the_longest_name(
+    kind: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    texts = [*_EXAMPLES[kind].values(), *_OFTEN.values()]
+    rows = [line for line in help_of(capfd, kind, "--help").splitlines() if line.startswith("  ")]
+    found = {line.rindex(text) for line in rows for text in texts if line.endswith(f"  {text}")}
+    assert len(found) == 1
+    assert sum(line.endswith(tuple(f"  {text}" for text in texts)) for line in rows) == len(rows)
+
+
 def test_what_the_short_help_shows_exists() -> None:
     """`model` and `task` are options of the workload's, which are passed over where it has none."""
     names = {name for field in config_fields(RLConfig) for name in option_names(field)} | {"dry-run", "detach", "clean"}
@@ -97,8 +108,11 @@ def test_every_example_is_a_command_line_that_is_understood(kind: str) -> None:
         assert (rl if kind == "rl" else sft)(*arguments)
 
 
-def test_the_help_of_a_section_has_its_options_and_no_others(capfd: pytest.CaptureFixture[str]) -> None:
-    names = names_in(help_of(capfd, "rl", "--help", "wandb"))
+@pytest.mark.parametrize("typed", [("--help", "wandb"), ("--help=wandb",)])
+def test_the_help_of_a_section_has_its_options_and_no_others(
+    typed: tuple[str, ...], capfd: pytest.CaptureFixture[str]
+) -> None:
+    names = names_in(help_of(capfd, "rl", *typed))
     assert {"wandb", "wandb.project", "wandb.log-extras.interval"} <= names
     assert all(name.removeprefix("no-").split(".")[0] == "wandb" for name in names)
 

@@ -54,8 +54,9 @@ def test_an_option_that_the_command_does_not_have_is_not_suggested() -> None:
 def test_an_option_that_resembles_none_is_answered_with_where_they_are_listed(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    assert cli._exit_code(["logs", "--zzz"]) == 2
-    assert "launch logs --help lists them" in capfd.readouterr().err
+    for command, lists in (("logs", "launch logs --help"), ("sft", "launch sft --help-all")):
+        assert cli._exit_code([command, "--zzz"]) == 2
+        assert f"{lists} lists them" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -77,6 +78,9 @@ def test_an_argument_that_is_not_expected_is_answered_with_how_it_is_given(
         ("kill", "stop"),
         ("tail", "logs"),
         ("continue", "resume"),
+        ("htop", "status"),
+        ("watch", "status"),
+        ("start", "sft"),
     ],
 )
 def test_a_command_is_found_by_its_meaning(typed: str, command: str, capfd: pytest.CaptureFixture[str]) -> None:

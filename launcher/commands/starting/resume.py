@@ -35,6 +35,7 @@ def resume(ctx: typer.Context) -> int:
 
     RUN is a run's name, the beginning of it, or its directory; without it the only unfinished run below ./outputs.
     OPTIONS are those of launch rl or launch sft, over the run's own config.toml: what that says is executed.
+    launch resume RUN --help-all lists them.
     """
     arguments = list(ctx.args)
     name = arguments.pop(0) if arguments and arguments[0][:1] not in ("-", "@") else None

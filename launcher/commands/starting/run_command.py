@@ -36,9 +36,9 @@ _EXAMPLES = {
 }
 
 _OFTEN = {
-    "name NAME": "the run's name; default: two random words",
+    "name NAME": "the run's name; default: random",
     "output-dir DIR": "its directory; default: outputs/<name>",
-    "nproc N": "ranks on this node; default: all GPUs",
+    "nproc N": "ranks; default: one for each free GPU",
     "filter-rank R[,R]": "ranks on the console; default: 0",
     "model NAME": "what is trained",
     "task NAME": "what it is trained on",
