@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from datasets import Dataset
+from quiet import QUIET
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -32,12 +33,7 @@ def main(model: str, data: str, batch: str, block: str) -> None:
         per_device_train_batch_size=int(batch),
         num_train_epochs=1,
         learning_rate=1e-3,
-        logging_steps=1000,
-        save_strategy="no",
-        report_to=[],
-        use_cpu=True,
-        dataloader_pin_memory=False,
-        disable_tqdm=True,
+        **QUIET,
         train_sampling_strategy="group_by_length",
     )
     trainer = Trainer(

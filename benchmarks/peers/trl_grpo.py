@@ -1,7 +1,7 @@
 """TRL's GRPOTrainer on the task `reverse`: `trl_grpo.py MODEL STEPS EVERY`; the held-out reward each EVERY steps.
 
-The same model, prompts, samples a step and loss terms as `launch rl`, as far as TRL has them: it has an entropy term
-neither for exploration nor a floor under improbable tokens.
+The same model, prompts, samples a step and loss as `launch rl`, but without the entropy bonus and the exploration term,
+which TRL does not have.
 """
 
 import json
@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from quiet import QUIET
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
@@ -64,14 +65,7 @@ def main(model: str, steps: str, every: str) -> None:
         loss_type="dapo",
         temperature=1.0,
         shuffle_dataset=False,
-        logging_steps=1000,
-        save_strategy="no",
-        report_to=[],
-        use_cpu=True,
-        bf16=False,
-        gradient_checkpointing=False,
-        dataloader_pin_memory=False,
-        disable_tqdm=True,
+        **QUIET,
     )
     trainer = GRPOTrainer(
         AutoModelForCausalLM.from_pretrained(model),

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from datasets import Dataset
+from quiet import QUIET
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
 
@@ -20,14 +21,7 @@ def main(model: str, data: str, batch: str, block: str, packing: str) -> None:
         packing=packing != "none",
         packing_strategy=packing if packing != "none" else "bfd",
         learning_rate=1e-3,
-        logging_steps=1000,
-        save_strategy="no",
-        report_to=[],
-        use_cpu=True,
-        bf16=False,
-        gradient_checkpointing=False,
-        dataloader_pin_memory=False,
-        disable_tqdm=True,
+        **QUIET,
     )
     trainer = SFTTrainer(
         AutoModelForCausalLM.from_pretrained(model),
