@@ -1,4 +1,4 @@
-"""TRL's GRPOTrainer with a reward of one's own; it knows nothing of launch. See trl_grpo.toml."""
+"""TRL's GRPOTrainer with its own reward function. It does not know about launch. See trl_grpo.toml."""
 
 import atexit
 import os

@@ -139,7 +139,7 @@ def _short_of_something(error: OSError) -> int:
 
 
 def _without_stdout(error: OSError) -> int:
-    """The exit code when stdout fails. A closed pipe (`launch --help | head -1`) is no error, a full disk is one."""
+    """The exit code when stdout fails. A closed pipe (`launch --help | head -1`) is not an error, a full disk is."""
     if isinstance(error, BrokenPipeError):
         return 0
     print(f"launch: stdout cannot be written: {error.strerror}", file=sys.stderr)

@@ -226,7 +226,7 @@ def test_a_dry_run_warns_of_a_program_that_is_not_installed_here(terminal: Termi
     done = terminal.type("sft", "--trainer.command", "no-such-program", "--dry-run")
     assert done.returncode == 0
     assert "no-such-program" in done.stdout
-    warning = "launch: warning: here it could not start: trainer: the program no-such-program cannot be found"
+    warning = "launch: warning: it would not start here: trainer: the program no-such-program cannot be found"
     assert done.stderr.strip() == warning
 
 

@@ -23,7 +23,7 @@ class Problem:
 
 
 def read_problems(path: Path, needs_answer: bool) -> Iterator[Problem]:
-    """Every problem of a file. Raises UserError that names the first line that is none."""
+    """Every problem of a file. Raises UserError that names the first wrong line."""
     for where, record in read_records(path, COLUMNS, FORM):
         yield _problem(where, record, needs_answer)
 
@@ -40,13 +40,13 @@ def check_problems(path: Path, needs_answer: bool) -> None:
 
 def _problem(where: str, record: Any, needs_answer: bool) -> Problem:
     if not isinstance(record, dict):
-        raise UserError(f"{where} is no object", FORM)
+        raise UserError(f"{where} is not an object", FORM)
     prompt: Any = record.get("prompt") if record.get("prompt") is not None else record.get("messages")
     if not (isinstance(prompt, str) and prompt) and not are_messages(prompt):
-        raise UserError(f"{where} has no prompt: neither text nor a list of messages with role and content", FORM)
+        raise UserError(f"{where} has no prompt (text, or a list of messages with role and content)", FORM)
     answer = record.get("answer")
     if needs_answer and not isinstance(answer, str | int | float):
-        raise UserError(f"{where} has no answer, which is text or a number", FORM)
+        raise UserError(f"{where} has no answer (text or a number)", FORM)
     return Problem(prompt, answer)
 
 

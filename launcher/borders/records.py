@@ -1,4 +1,4 @@
-"""Reads records from a user's file, JSONL or Parquet, one at a time and with the place where each stands."""
+"""Reads records from a user's file, JSONL or Parquet, one at a time, each with its place in the file."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ from launcher.borders.files import reading
 from launcher.errors import UserError
 
 Record = tuple[str, Any]
-"""Where it stands, and what it holds: an object, if all is well."""
+"""Its place in the file, and its content: an object, if all is well."""
 
 
 def read_records(path: Path, columns: Sequence[str], form: str, most: int | None = None) -> Iterator[Record]:

@@ -24,7 +24,7 @@ def stop(
     now: Annotated[bool, typer.Option("--now", help="kill at once, without asking first")] = False,
     trust: TrustOption = False,
 ) -> int:
-    """Ask a run to end, and wait until its processes are gone. It is no error if the run has ended already."""
+    """Ask a run to end, and wait until its processes are gone. It is not an error if the run has already ended."""
     seconds = None if grace is None else _grace(grace)
     found, state = find_run(run, "stop")
     found, state = (found, state) if state.slurm else of_this_host(found, state)

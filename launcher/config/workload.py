@@ -62,15 +62,17 @@ def _task_name(name: str) -> str:
     is_environment = re.fullmatch(rf"{ENVIRONMENT}([\w.-]+/)?[\w-]+(@[\w.-]+)?", name, re.ASCII)
     if not (name in BUILTIN_TASKS or name.endswith(TASK_FILES) or is_environment or _is_attribute(name)):
         raise ValueError(
-            f"{name!r} is no task: name {', '.join(BUILTIN_TASKS)}, a {' or '.join(TASK_FILES)} file, "
-            "verifiers:NAME, or module:Class"
+            f"there is no task {name!r}; there are {', '.join(BUILTIN_TASKS)}, "
+            f"a {' or '.join(TASK_FILES)} file, verifiers:NAME, or your class as module:Class"
         )
     return name
 
 
 def _reward_name(name: str) -> str:
     if not (name in NAMED_REWARDS or _is_attribute(name)):
-        raise ValueError(f"{name!r} is no reward: name {', '.join(NAMED_REWARDS)}, or module:function")
+        raise ValueError(
+            f"there is no reward {name!r}; there are {', '.join(NAMED_REWARDS)}, or your function as module:function"
+        )
     return name
 
 

@@ -65,7 +65,7 @@ class _Report:
         from launcher.processes.identity import boot_id, identify
 
         about = {"what": self._what, "since": self._since, "boot_id": boot_id()}
-        with self._lock, suppress(OSError):  # a full disk is no reason to stop waiting
+        with self._lock, suppress(OSError):  # a full disk is not a reason to stop waiting
             if not self._is_over:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 write_atomically(self._path, json.dumps(about | identify(os.getpid()).model_dump()))

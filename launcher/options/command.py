@@ -27,7 +27,7 @@ _GIVEN = f"{__name__}.given"
 
 @dataclass
 class Typed:
-    """A command line: its options, and what stands beside them."""
+    """A command line: its options, files, and the trainer's arguments."""
 
     files: list[tuple[str | None, Path]] = field(default_factory=list)  # (section, file)
     options: list[str] = field(default_factory=list)
@@ -37,7 +37,7 @@ class Typed:
 def split_arguments(arguments: Iterable[str], sections: frozenset[str]) -> Typed:
     """Take `@ FILE`, `--SECTION @ FILE` and `-- ARGUMENTS` out of a command line.
 
-    Raises UserError for an `@` without a file, or behind an option that is not a section.
+    Raises UserError for an `@` without a file, or after an option that is not a section.
     """
     typed, rest = Typed(), list(arguments)
     while rest:

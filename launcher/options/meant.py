@@ -112,7 +112,7 @@ def meant_by(option: str, options: Collection[str]) -> str | None:
 
 
 def _has_words(words: Sequence[str], wanted: Sequence[str]) -> bool:
-    """Whether these words stand in an option in this order, the last one at its end."""
+    """Whether an option has these words in this order, the last one at its end."""
     rest = iter(words)
     return words[-1] == wanted[-1] and all(word in rest for word in wanted)
 

@@ -82,7 +82,7 @@ class Memory:
         return f"{self.total / GIGABYTE:.1f} GB a rank, by calculation: {parts}"
 
     def beyond(self, gpu: int) -> str | None:
-        """What to tell the user if it does not fit on a GPU of so many bytes; 0 stands for an unknown number."""
+        """What to tell the user if it does not fit on a GPU of so many bytes; 0 means an unknown number."""
         if not gpu or self.total <= gpu:
             return None
         what = f"the trainer will take about {self.total / GIGABYTE:.0f} GB of each GPU, which has {gpu / GIGABYTE:.0f}"

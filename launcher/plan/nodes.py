@@ -131,5 +131,5 @@ def _check(config: Config, nodes: Nodes) -> None:
 
 
 def url_host(host: str) -> str:
-    """The host as it stands before a port: [::1], gpu01."""
+    """The host as it is written before a port: [::1], gpu01."""
     return f"[{host}]" if ":" in host else host

@@ -105,7 +105,7 @@ class ProcessSpec:
     memory: str | None = None  # what it will take of each GPU, where that is known
     tasks: Mapping[str, TaskConfig] = field(default_factory=dict)  # that it loads, by the field that names each
     restarts: int = 0  # how often the supervisor restarts it after a failure; for what SERVES
-    may_exit: bool = False  # exit code 0 before the run's end is no failure; for what SERVES
+    may_exit: bool = False  # exit code 0 before the run's end is not a failure; for what SERVES
     watchdog: float | None = None  # seconds without a log line or step that count as a hang
     rank_logs: tuple[Path, ...] = ()  # each local rank's main log
 

@@ -60,7 +60,7 @@ def _here(command: str) -> Path:
     meant = _could_be_meant(runs, command)
     if len(meant) > 1:
         raise UserError(
-            f"{len(meant)} runs fit, name one of them",
+            f"{len(meant)} runs match; name one of them",
             _listing([found.run.root for found in meant], command),
         )
     return meant[0].run.root

@@ -24,7 +24,7 @@ MARGIN = 10.0  # seconds after the grace until we kill the remaining processes o
 def stop(run: RunDir, grace: float | None = None, now: bool = False) -> RunState:
     """Ask the run to end, wait until all its processes are gone, and return its last state.
 
-    A run that has already ended is no error.
+    A run that has already ended is not an error.
 
     Args:
         grace: seconds until it is forced to end; by default the run's own grace.
@@ -63,7 +63,7 @@ def _check_all_are_gone(run: RunDir, state: RunState) -> None:
         return
     named = survivors_text([Survivor(process, name) for name, process in living.items()])
     raise UserError(
-        f"{state.name}: run.json names processes that are not proven to be of this run: {named}",
+        f"{state.name}: run.json names processes that are not proven to belong to this run: {named}",
         "nothing was sent to them; see what they are with: ps -o pid,user,stat,args -p "
         + ",".join(str(process.pid) for process in list(living.values())[:8]),
     )

@@ -158,7 +158,7 @@ def cancel(job: str, run: RunDir, name: str, seconds: float, now: bool) -> bool:
 
 
 def _check_own(job: str, run: RunDir, name: str) -> None:
-    """Raises UserError unless the job has the run's name and comment. run.json is no proof: anybody can write one."""
+    """Raises UserError unless the job has the run's name and comment. run.json proves nothing: anybody can write it."""
     text = _output("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%u|%j|%k")
     rows = [line.split("|", 2) for line in (text or "").splitlines() if line.count("|") >= 2]  # several for an array
     if not rows:

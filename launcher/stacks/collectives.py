@@ -208,7 +208,7 @@ def _seconds(nanoseconds: Any) -> float:
 
 
 def _members(configuration: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Under gloo all groups share one entry without a name. It is no use for any of them."""
+    """Under gloo all groups share one entry without a name. It says nothing about any of them."""
     for group, config in configuration.items():
         if group:
             ranks = config["ranks"]

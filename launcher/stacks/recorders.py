@@ -111,7 +111,7 @@ class _PlainData(pickle.Unpickler):
     """Loads numbers, strings, lists, tuples and dictionaries. Refuses everything that would call a function."""
 
     def find_class(self, module_name: str, global_name: str) -> NoReturn:
-        raise pickle.UnpicklingError(f"{module_name}.{global_name} is no plain data")
+        raise pickle.UnpicklingError(f"{module_name}.{global_name} is not plain data")
 
 
 def load_plain(data: bytes) -> Any:

@@ -16,7 +16,7 @@ Living = Callable[[], tuple[Plan, frozenset[str]]]
 
 
 def watched(plan: Plan, whole_run: float | None) -> dict[str, float]:
-    """The components to watch, and for how many seconds each may be quiet. WHOLE_RUN stands for the run."""
+    """The components to watch, and for how many seconds each may be quiet. WHOLE_RUN means the run."""
     named = {WHOLE_RUN: whole_run, **{spec.name: spec.watchdog for spec in plan.processes}}
     return {name: seconds for name, seconds in named.items() if seconds}
 

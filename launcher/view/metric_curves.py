@@ -43,7 +43,7 @@ class MetricsReader:
         Of more than `MOST` bytes at once the newest ones are read.
         """
         added = self._file.added(MOST, newest=True)
-        if added.skipped or added.is_anew:  # the rest of a line that was cut is no step
+        if added.skipped or added.is_anew:  # the rest of a line that was cut is not a step
             self._rest = b""
         *lines, self._rest = (self._rest + added.block).split(b"\n")
         if len(self._rest) > LONGEST_LINE:

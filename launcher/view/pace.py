@@ -1,14 +1,14 @@
-"""How fast a run makes its steps, and how long the rest of them takes."""
+"""How fast a run makes steps, and how long the rest will take."""
 
 import time
 from collections import deque
 from collections.abc import Callable
 
-REMEMBERED = 20  # readings; the pace of a run changes, an evaluation or a checkpoint is not to change it much
+REMEMBERED = 20  # readings: few enough to follow the pace, enough that one evaluation does not change it much
 
 
 class Pace:
-    """The newest readings of a run's step, each with its time. A step that goes back begins anew, as after a resume."""
+    """The newest readings of a run's step, each with its time. If the step goes back (a resume), they start anew."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -28,7 +28,7 @@ class Pace:
         return (last - first) / (ended - began) if ended > began else None
 
     def seconds_left(self, total: int | None) -> float | None:
-        """Until step `total`; None when that is not known, or the pace is not yet."""
+        """Until step `total`. None if the total is unknown, or there are fewer than two readings."""
         if total is None or len(self._readings) < 2:
             return None
         (first, began), (last, ended) = self._readings[0], self._readings[-1]

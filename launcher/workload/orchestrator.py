@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def orchestrate(config: OrchestratorConfig) -> int:
-    """Hand over what is left of `max_steps` batches; the process's exit code comes back.
+    """Hand over the rest of `max_steps` batches. Returns the process's exit code.
 
     Raises UserError when the inference server or the trainer does not do its part.
     """

@@ -13,7 +13,7 @@ GOOD = '{"prompt": "2+3=", "answer": 5}\n'
     [
         ("{", "is not JSON"),
         ("[" * 100_000, "is not JSON"),
-        ("[]", "is no object"),
+        ("[]", "is not an object"),
         ('{"answer": 5}', "has no prompt"),
         ('{"prompt": "", "answer": 5}', "has no prompt"),
         ('{"messages": [], "answer": 5}', "has no prompt"),

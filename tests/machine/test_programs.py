@@ -137,10 +137,8 @@ def test_a_task_that_is_not_there_is_refused(here: Path, task: str, trouble: str
     ["tasks", "tasks:", ":Mine", ".tasks:Mine", "a..b:Mine", "a/b:Mine", "tasks:Mine.x", "reversed", "sums.json"],
 )
 def test_a_task_that_can_be_none_is_refused_with_what_is_allowed(task: str) -> None:
-    with pytest.raises(
-        UserError,
-        match=r"is no task: name reverse, arithmetic, a \.jsonl or \.parquet file, verifiers:NAME, or module:Class",
-    ):
+    allowed = r"there are reverse, arithmetic, a \.jsonl or \.parquet file, verifiers:NAME, or your class as module:Class"
+    with pytest.raises(UserError, match=rf"there is no task '.*'; {allowed}"):
         rl("--task", task)
 
 
@@ -175,7 +173,8 @@ def test_a_set_has_a_name_that_a_metric_can_have(here: Path, name: str) -> None:
 
 @pytest.mark.parametrize("reward", ["best", ".rewards:best", "rewards:"])
 def test_a_reward_that_is_none_is_refused_with_what_is_allowed(reward: str) -> None:
-    with pytest.raises(UserError, match="is no reward: name exact, contains, number, math, or module:function"):
+    allowed = "there are exact, contains, number, math, or your function as module:function"
+    with pytest.raises(UserError, match=f"there is no reward '{reward}'; {allowed}"):
         rl("--task.reward", reward)
 
 

@@ -70,7 +70,7 @@ def test_stop_signals_no_process_that_only_run_json_calls_one_of_the_run(
     run: RunDir, victim: "subprocess.Popen[bytes]", name: str, now: bool
 ) -> None:
     crafted(run, **{name: victim.pid})
-    with pytest.raises(UserError, match=rf"are not proven to be of this run: .*\(pid {victim.pid}\)"):
+    with pytest.raises(UserError, match=rf"are not proven to belong to this run: .*\(pid {victim.pid}\)"):
         stop(run, grace=0, now=now)
     assert victim.poll() is None
 

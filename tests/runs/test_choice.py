@@ -87,7 +87,7 @@ def test_when_several_are_alive_nothing_is_changed_and_they_are_listed(here: Pat
     two = a_run(here / "outputs" / "exp-b")
     with pytest.raises(UserError) as refused:
         find_run(None, command)
-    assert refused.value.message == "2 runs fit, name one of them"
+    assert refused.value.message == "2 runs match; name one of them"
     first, second, typed = (refused.value.hint or "").split("\n  ")
     assert (first.startswith("exp-b  running, "), first.endswith(str(two))) == (True, True)
     assert (second.startswith("exp-a  running, "), second.endswith(str(one))) == (True, True)
@@ -117,7 +117,7 @@ def test_resume_means_the_only_run_that_has_not_finished(here: Path) -> None:
 def test_resume_refuses_when_more_than_one_could_get_a_next_attempt(here: Path, states: tuple[str, str]) -> None:
     for number, state in enumerate(states):
         a_run(here / "outputs" / f"otter-{number}", state=state, age=number * HOUR)
-    with pytest.raises(UserError, match="2 runs fit"):
+    with pytest.raises(UserError, match="2 runs match"):
         find_run(None, "resume")
 
 

@@ -115,7 +115,7 @@ def test_the_commands_that_act_refuse_a_strangers_run_and_those_that_look_do_not
         assert run.state.read_bytes() == before
         for words in (["status", "run"], ["logs", "run"], ["status"]):
             assert launch(*words).exit_code() == 0
-        assert_refused(launch("stop", "run", "--now", "--trust"), "are not proven to be of this run")
+        assert_refused(launch("stop", "run", "--now", "--trust"), "are not proven to belong to this run")
         assert victim.poll() is None
         victim.kill()
 

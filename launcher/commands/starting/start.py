@@ -50,7 +50,7 @@ def check_or_warn(plan: Plan, dry_run: bool) -> None:
     except UserError as missing:
         if not dry_run:
             raise
-        print(printable(f"launch: warning: here it could not start: {missing}"), file=sys.stderr)
+        print(printable(f"launch: warning: it would not start here: {missing}"), file=sys.stderr)
 
 
 def _name_and_directory(config: RunConfig) -> tuple[RunDir, str]:

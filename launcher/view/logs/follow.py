@@ -28,7 +28,7 @@ LOOK_EVERY = 0.05  # seconds between two looks at the logs of a live run
 ASK_EVERY = 10.0  # seconds between two questions to Slurm about a job that waits
 LOOKS = 10  # between two looks for new files and for the run's end
 
-_PALETTE = (b"36", b"35", b"34", b"32", b"33")  # of labels; all of one width, so that keys stand in one column
+_PALETTE = (b"36", b"35", b"34", b"32", b"33")  # of labels; all of one width, so that keys are in one column
 _BEFORE_MESSAGE = re.compile(rb".{%d}(?: \| [A-Z]+ *\| |%b| )" % (KEY_WIDTH, MARK))
 _LEVEL_COLOURS = {b"WARNING": b"33", b"ERROR": b"31", b"CRITICAL": b"1;31", b"INFO": b"32", b"SUCCESS": b"1;32"}
 

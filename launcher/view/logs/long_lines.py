@@ -34,7 +34,7 @@ class LongLines:
         return b"".join(self._pieces(data))
 
     def end(self) -> bytes:
-        """What stands at the end of the last line, if something of it was left out."""
+        """The end of the last line, if something of it was left out."""
         left_out, last = self._left_out, self._last
         self._length, self._left_out, self._last, self._is_overwritten = 0, 0, b"", False
         if not left_out:

@@ -74,7 +74,7 @@ def _checked(server: Server, *command: str) -> str:
 
 
 def _chained(command: Command) -> Command:
-    """The command, chained behind `attach` so that it runs only when a client is attached."""
+    """The command, chained after `attach` so that it runs only when a client is attached."""
     return (";", *command) if command else ()
 
 

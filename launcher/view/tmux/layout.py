@@ -14,7 +14,7 @@ PANES_PER_WINDOW = 8
 COLOURS = Path(__file__).with_name("pane.sed")
 BUSY, QUIET = 5, 3  # shares of a window's height
 SCROLLBACK = 50_000  # lines
-# `prefix` is the user's own; the way out stands on the topmost border alone. q/h doubles each `#` of a title, which
+# `prefix` is the user's own; the way out is on the topmost border alone. q/h doubles each `#` of a title, which
 # could begin a format or a style.
 _PREFIX = "#{?#{==:#{prefix},None},#{prefix2},#{prefix}}"
 BORDER = (

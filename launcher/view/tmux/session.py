@@ -102,9 +102,9 @@ def renew_panes(layout: Layout, socket_name: str | None = None) -> None:
 
 
 def set_status(session: str, text: str, socket_name: str | None = None, *, when: float | None = None) -> None:
-    """Show a text at the right of the session's status line (4 ms). It is no error if the session is closed.
+    """Show a text at the right of the session's status line (4 ms). It is not an error if the session is closed.
 
-    `when`, in seconds since the epoch, stands beside it where there is room.
+    `when`, in seconds since the epoch, is shown beside it where there is room.
     """
     shown = literal(text, is_status=True)
     if when is not None:

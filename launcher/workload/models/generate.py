@@ -123,7 +123,7 @@ class _Passes:
     def take(self, token: Tensor) -> None:
         """One more token of each row (B,)."""
         self.used += 1
-        # a row that is done goes on with the others, and must not leave the context
+        # a finished row is computed with the others, and must not leave the context
         self.positions = (self.positions + 1).clamp(max=self.last)
         self.logits = self._forward(token[:, None])
 

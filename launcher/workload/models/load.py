@@ -10,7 +10,7 @@ from launcher.config.workload import DType
 from launcher.errors import UserError
 from launcher.workload.models.tokenizer import Tokenizer
 
-disable_progress_bar()  # a log is no terminal
+disable_progress_bar()  # a log is not a terminal
 
 
 def load_model(name: str, dtype: DType = "float32", attention: str | None = None) -> PreTrainedModel:

@@ -68,5 +68,5 @@ def read_update(model: nn.Module, directory: Path, root: Path, step: int) -> dic
 
 
 def take_update(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Replace the model's weights by what `read_update` returned; tied ones stand there once."""
+    """Replace the model's weights by what `read_update` returned; tied ones are there once."""
     model.load_state_dict(weights, strict=False)

@@ -66,7 +66,7 @@ _Asked = tuple[CompletionRequest, "asyncio.Future[list[Completed]]"]
 
 
 class InferenceClient:
-    """One server. Every method raises UserError when it refuses or its answer is no use, ServerLost when it is gone.
+    """One server. Every method raises UserError if it refuses or its answer is unusable, ServerLost if it is gone.
 
     What is asked for at the same time goes to the server in one request, since our own server generates it together.
     """
@@ -110,7 +110,7 @@ class InferenceClient:
                     return
                 last = f"/health answered {status}"
                 if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
-                    raise UserError(f"{self.url} is no server for this: {last}")
+                    raise UserError(f"{self.url} is not an inference server: {last}")
             except GONE as error:
                 last = str(error) or type(error).__name__
             await asyncio.sleep(POLL)
@@ -208,7 +208,7 @@ class InferenceClient:
         """The policy that sampled an answer, which must be one of those that the server has had meanwhile, if any."""
         found = _STEP.fullmatch(str(answer.get("system_fingerprint"))) if isinstance(answer, dict) else None
         if found is None:
-            raise UserError(f"{self.url} does not say which weights it has: it is no server of launch")
+            raise UserError(f"{self.url} does not say which weights it has: it is not a server of launch")
         step = int(found.group(1))
         if possible and step not in possible:
             has = f"it has the weights of step {step}, not {possible[-1]}"

@@ -46,7 +46,7 @@ def sample_of(prompt: list[int], completion: list[int], logprobs: list[float], p
 
 @dataclass(frozen=True)
 class Batch:
-    """What one update learns from: N samples, one behind the other, T tokens in all."""
+    """What one update learns from: N samples, one after the other, T tokens in all."""
 
     lengths: NDArray[np.int32]  # (N,) tokens of each sample
     tokens: NDArray[np.int32]  # (T,)

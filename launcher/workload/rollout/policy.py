@@ -26,7 +26,7 @@ class Policy:
     client: InferenceServers
     inference_timeout: float
     weights_timeout: float
-    step: int = -1  # updates behind the weights that the servers have; -1 before the first
+    step: int = -1  # updates that the servers' weights have had; -1 before the first
     load_seconds: float = 0.0  # that the servers took to load them
     _losses: int = 0
     _steady: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while the servers get other weights

@@ -33,7 +33,7 @@ class Failures:
         """Raises UserError when the first ones have all failed."""
         self._failed += 1
         if not self._has_worked and self._failed >= HOPELESS:
-            raise UserError(f"the first {self._failed} rewards have all failed, the last one so: {what}")
+            raise UserError(f"the first {self._failed} rewards all failed; the last one: {what}")
         if self._failed == 1:
             get_logger().warning("{} has failed and {}: {}", subject, self._consequence, what)
 
@@ -44,7 +44,7 @@ class Failures:
 
 
 class Scorer:
-    """Asks the task for rewards. One that raises, takes too long or is no finite number counts as 0."""
+    """Asks the task for rewards. One that raises, takes too long or is not a finite number counts as 0."""
 
     def __init__(self, task: Task, timeout: float) -> None:
         self.task, self._timeout = task, timeout
@@ -62,7 +62,7 @@ class Scorer:
         try:
             reward = float(await self._compute(prompt, completion))
             if not math.isfinite(reward):
-                raise ValueError(f"the reward is no finite number: {reward}")  # noqa: TRY301
+                raise ValueError(f"the reward is not a finite number: {reward}")  # noqa: TRY301
         except (UserError, asyncio.CancelledError):
             raise
         except Exception as error:

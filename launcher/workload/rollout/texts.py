@@ -23,8 +23,8 @@ class Texts:
         if isinstance(prompt, str):
             return list(tokenizer(prompt).input_ids)
         if tokenizer.chat_template is None:
-            hint = "give prompts as text, or take a model that has been trained on chats"
-            raise UserError(f"prompts are chat messages, and the tokenizer of {self.model} has no chat template", hint)
+            hint = "give prompts as text, or use a chat model"
+            raise UserError(f"prompts are chat messages, but the tokenizer of {self.model} has no chat template", hint)
         try:
             filled = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)
         except Exception as error:  # whatever the template's own code raises

@@ -48,7 +48,7 @@ class Body(BaseModel):
 
 
 def parse(model: type[B], body: bytes) -> B:
-    """The request in an HTTP body. Raises RequestError when it is none."""
+    """The request in an HTTP body. Raises RequestError when it is not one."""
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
@@ -110,7 +110,7 @@ class Text:
         self._names: dict[int, str] = {}
 
     def tokens_of(self, prompt: str | list[int]) -> list[int]:
-        """The prompt's token ids. Raises RequestError when there are none, or when one is none of the model's."""
+        """The prompt's token ids. Raises RequestError if there are none, or the model does not have one of them."""
         tokens: list[int] = self.tokenizer(prompt).input_ids if isinstance(prompt, str) else prompt
         if not tokens:
             raise RequestError("the prompt is empty: this model needs at least one token to begin with", param="prompt")

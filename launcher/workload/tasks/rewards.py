@@ -17,7 +17,7 @@ def exact(completion: str, answer: Any) -> float:
 
 
 def contains(completion: str, answer: Any) -> float:
-    """The answer stands somewhere in the completion."""
+    """The answer is somewhere in the completion."""
     return float(str(answer).strip() in completion)
 
 

@@ -34,8 +34,8 @@ def example_of(tokenizer: Tokenizer, prompt: Prompt, completion: str | Messages)
 def chat_example(tokenizer: Tokenizer, messages: Messages, first: int = 0) -> Example:
     """A conversation, of which the assistant's turns are learned from the message `first` on. Raises UserError."""
     if not tokenizer.chat_template:
-        hint = "give prompt and completion as text, or take a model that has been trained on chats"
-        raise UserError("the data have messages, and the model's tokenizer has no chat template", hint)
+        hint = "give prompt and completion as text, or use a chat model"
+        raise UserError("the data has messages, but the model's tokenizer has no chat template", hint)
     turns = [index for index, one in enumerate(messages) if one["role"] == "assistant" and index >= first]
     if not turns:
         raise UserError("the conversation has no turn of the assistant to learn from")
@@ -58,7 +58,7 @@ def _span(tokenizer: Tokenizer, messages: Messages, turn: int, text: str) -> Spa
         raise _disagrees(turn)
     if text.startswith(until):
         return len(before), _without_space(tokenizer, text, len(before), len(until))
-    # some templates render the last turn otherwise than earlier ones: Qwen 3 shows that it has not been thinking
+    # some templates render the last turn differently: Qwen 3 shows that it has not been thinking
     content = str(messages[turn].get("content") or "").strip()
     ending = until[until.rfind(content) + len(content) :]
     start = text.find(content, len(before))
@@ -76,7 +76,7 @@ def _without_space(tokenizer: Tokenizer, text: str, start: int, end: int) -> int
 def _within(tokenizer: Tokenizer, text: str, spans: list[Span]) -> Example:
     """The tokens of a text; learned are those that begin in one of the spans."""
     if not tokenizer.is_fast:
-        raise UserError("the model's tokenizer is a slow one, and its template has no {% generation %}")
+        raise UserError("the model's tokenizer is a slow one, and its chat template has no {% generation %}")
     found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     learned = [any(start <= at < end for start, end in spans) for at, _ in found["offset_mapping"]]
     return Example(np.array(found["input_ids"], np.int32), np.array(learned, np.bool_))
@@ -95,4 +95,4 @@ def _apply(tokenizer: Tokenizer, messages: Messages, **how: Any) -> Any:
 
 def _disagrees(turn: int) -> UserError:
     hint = "mark the assistant's tokens in the template by {% generation %} … {% endgeneration %}"
-    return UserError(f"the chat template renders message {turn + 1} otherwise when others follow", hint)
+    return UserError(f"the chat template renders message {turn + 1} differently when others follow", hint)

@@ -28,7 +28,7 @@ FORM = 'such as {"prompt": "…", "completion": "…"}, or {"messages": [{"role"
 def load_examples(config: SFTTrainerConfig, tokenizer: Tokenizer, context: int) -> tuple[list[Example], list[Example]]:
     """The examples to learn from, and those held out; none is longer than `context` tokens.
 
-    Raises UserError when the file, a record of it, or the task is no use.
+    Raises UserError when the file, one of its records, or the task cannot be used.
     """
     data = config.data
     if data.path is None and data.dataset is None:
@@ -40,7 +40,7 @@ def load_examples(config: SFTTrainerConfig, tokenizer: Tokenizer, context: int) 
             examples.append(example)
         elif data.too_long == "error":
             hint = "--trainer.data.too-long drop leaves such records out"
-            raise UserError(f"{where} takes {len(example.tokens)} tokens, the model's context is {context}", hint)
+            raise UserError(f"{where} has {len(example.tokens)} tokens; the model's context is {context}", hint)
         else:
             dropped += 1
     if dropped:
@@ -59,7 +59,7 @@ def task_examples(config: SFTTrainerConfig, tokenizer: Tokenizer, context: int) 
     examples = [example_of(tokenizer, prompt, task.answer(prompt)) for prompt in [*train, *held_out]]
     longest = max(len(example.tokens) for example in examples)
     if longest > context:
-        raise UserError(f"the task's answers take up to {longest} tokens, the model's context is {context}")
+        raise UserError(f"the task's answers have up to {longest} tokens; the model's context is {context}")
     return examples[: len(train)], examples[len(train) :]
 
 
@@ -80,7 +80,7 @@ def read_data(data: DataConfig) -> Iterator[Record]:
 
 
 def _named(where: str, tokenizer: Tokenizer, record: Any) -> Example:
-    """The example of a record. Raises UserError that says where it stands."""
+    """The example of a record. Raises UserError that says where it is."""
     try:
         example = _example(tokenizer, record)
     except UserError as error:
@@ -92,10 +92,10 @@ def _named(where: str, tokenizer: Tokenizer, record: Any) -> Example:
 
 def _example(tokenizer: Tokenizer, record: Any) -> Example:
     if not isinstance(record, dict):
-        raise UserError("no object", FORM)
+        raise UserError("not an object", FORM)
     if record.get("messages") is not None:
         if not are_messages(record["messages"]):
-            raise UserError("messages is no list of objects with role and content", FORM)
+            raise UserError("messages is not a list of objects with role and content", FORM)
         return chat_example(tokenizer, record["messages"])
     prompt, completion = record.get("prompt"), record.get("completion")
     for name, value in (("prompt", prompt), ("completion", completion)):

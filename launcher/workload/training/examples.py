@@ -20,7 +20,7 @@ class Example:
 
     @property
     def prompt(self) -> list[int]:
-        """What stands before the first learned token."""
+        """The tokens before the first learned one."""
         return self.tokens[: self.learned.argmax()].tolist()  # type: ignore[no-any-return]
 
 

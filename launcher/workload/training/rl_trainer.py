@@ -38,7 +38,7 @@ SLACK = 60.0  # seconds that ranks wait for each other beyond the wait for a bat
 
 @record
 def train(config: RLTrainerConfig) -> int:
-    """Do what is left of `max_steps` updates; the process's exit code comes back.
+    """Do the rest of `max_steps` updates. Returns the process's exit code.
 
     Raises UserError when no batch comes, when the run's checkpoint cannot be continued, or when torchrun --max-restarts
     has restarted the ranks: the orchestrator does not go back with them.

@@ -19,7 +19,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Sequences:
-    """What one update learns from: N sequences, one behind the other, T tokens in all."""
+    """What one update learns from: N sequences, one after the other, T tokens in all."""
 
     lengths: NDArray[np.int32]  # (N,)
     tokens: NDArray[np.int32]  # (T,)

@@ -31,7 +31,7 @@ PATIENCE = 600.0  # seconds that ranks wait for each other
 
 @record
 def train(config: SFTTrainerConfig) -> int:
-    """Do what is left of `max_steps` updates; the process's exit code comes back.
+    """Do the rest of `max_steps` updates. Returns the process's exit code.
 
     Raises UserError when the data are no use, or when the run's checkpoint cannot be continued.
     """

@@ -302,5 +302,5 @@ def test_waiting_for_a_server_ends_at_the_deadline_and_says_why() -> None:
 def test_a_server_that_is_loading_is_waited_for_and_a_stranger_is_not() -> None:
     with answering(503, {}) as url, pytest.raises(UserError, match=r"after 0\.2 s: /health answered 503"):
         asyncio.run(wait(url, 0.2))
-    with answering(404, {}) as url, pytest.raises(UserError, match="no server for this: /health answered 404"):
+    with answering(404, {}) as url, pytest.raises(UserError, match="is not an inference server: /health answered 404"):
         asyncio.run(wait(url, 60))

@@ -90,7 +90,7 @@ def test_a_conversation_in_which_the_assistant_is_silent_is_refused(tmp_path: Pa
 
 def test_a_template_that_rewrites_earlier_turns_is_refused(tmp_path: Path) -> None:
     rewriting = "{%- for message in messages -%}{{- loop.revindex ~ message.content -}}{%- endfor -%}"
-    with pytest.raises(UserError, match="otherwise when others follow") as refused:
+    with pytest.raises(UserError, match="differently when others follow") as refused:
         chat_example(tokenizer_with(tmp_path / "model", rewriting), TWO)
     assert "{% generation %}" in str(refused.value)
 
