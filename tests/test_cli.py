@@ -113,7 +113,7 @@ def taken() -> Iterator[int]:
         ("attach otter", r"there is no run yet"),
         ("attach --windoww x", r"there is no option --windoww\n  did you mean --window\?"),
         ("atach", r"atach is not a command\n  did you mean launch attach\?"),
-        ("train", r"train is not a command\n  the commands are rl, sft, "),
+        ("entirely", r"entirely is not a command\n  the commands are rl, sft, "),
     ],
 )
 def test_a_wrong_request_is_one_message_and_leaves_nothing_behind(
