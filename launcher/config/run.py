@@ -163,6 +163,11 @@ class SFTConfig(RunConfig):
         """What is learned or evaluated, by the field that names it."""
         return {"task.name": self.task}
 
+    @property
+    def known_steps(self) -> int | None:
+        """The updates of the reference trainer; None if the size of the data decides (trainer.epochs)."""
+        return self.max_steps if self.trainer.epochs is None else None
+
     @model_validator(mode="after")
     def _there_is_something_to_learn(self) -> Self:
         data = self.trainer.data
@@ -189,6 +194,10 @@ class RLConfig(RunConfig):
         """What is learned or evaluated, by the field that names it."""
         sets = self.orchestrator.evaluation.tasks(self.task)
         return {"task.name": self.task} | {f"orchestrator.evaluation.sets.{name}": sets[name] for name in sets}
+
+    @property
+    def known_steps(self) -> int:
+        return self.max_steps
 
     @model_validator(mode="after")
     def _the_server_takes_weights(self) -> Self:

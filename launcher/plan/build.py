@@ -295,7 +295,7 @@ class _Planner:
         known = (("orchestrator", "reward/mean"), ("trainer", "loss"))[0 if self.rl else 1 :]
         for component, metric in known:
             if getattr(self.config, component).is_reference:
-                return Progress(component, metric, self.config.max_steps)
+                return Progress(component, metric, self.config.known_steps)
         return Progress(*known[0], None)
 
     def _place(self) -> Placement:

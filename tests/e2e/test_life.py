@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from launcher.commands.starting.resume import _check_unfinished
 from launcher.errors import UserError
+from launcher.rundir import RunDir
 from launcher.runs.directory import prepare
 from launcher.runs.state import first_state, read_state
 from launcher.runs.state_file import StateFile
@@ -17,6 +19,7 @@ from launcher.session import make_ready
 from launcher.view.metric_curves import read_metrics
 from tests.launching import LAUNCH, Launched, Launcher
 from tests.plans import plan_of, sft
+from tests.states import state_of
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow  # many launches: CI runs them, and whoever asks for them
@@ -178,6 +181,14 @@ def test_a_run_that_has_made_its_steps_is_not_resumed_without_more(launch: Launc
     assert "--max-steps" in resumed.stderr
     fewer = command(launch, "resume", "run", "--max-steps", "1")
     assert "has made 2 steps already, and max_steps is 1" in fewer.stderr
+
+
+def test_a_run_of_epochs_is_resumed_whatever_max_steps_is(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "run")
+    run.checkpoint(200).mkdir(parents=True)
+    _check_unfinished(sft("--trainer.epochs", "9"), run, state_of(run))
+    with pytest.raises(UserError, match="has made 200 steps already, and max_steps is 150"):
+        _check_unfinished(sft(), run, state_of(run))
 
 
 def test_a_living_run_is_not_resumed(launch: Launcher) -> None:

@@ -56,6 +56,10 @@ def test_sft_has_the_trainer_alone() -> None:
     assert (plan.progress.metric, plan.progress.max_steps) == ("loss", 7)
 
 
+def test_with_epochs_the_number_of_steps_is_not_known_before_the_data_are() -> None:
+    assert plan_of(sft("--trainer.epochs", "3")).progress.max_steps is None
+
+
 def test_a_program_of_ones_own_has_no_steps_that_are_the_reference_workloads() -> None:
     assert plan_of(sft("--trainer.script", "train.py")).progress.max_steps is None
     assert (

@@ -96,9 +96,9 @@ def _of_this_node(run: RunDir, state: RunState, node: int | None) -> RunState:
 
 
 def _check_unfinished(config: RLConfig | SFTConfig, run: RunDir, state: RunState) -> None:
-    done = newest_checkpoint(run) or 0
-    if config.trainer.is_reference and done >= config.max_steps:
-        more = f", and max_steps is {config.max_steps}" if done > config.max_steps else ""
+    done, last = newest_checkpoint(run) or 0, config.known_steps
+    if config.trainer.is_reference and last is not None and done >= last:
+        more = f", and max_steps is {last}" if done > last else ""
         raise UserError(
             f"{state.name} has made {done} steps already{more}",
             f"go further with: launch resume {call_name(run.root, state.name)} --max-steps {2 * done}",
