@@ -21,6 +21,7 @@ from launcher.workload.files import appearing
 
 END, END_TOKEN = "<|end|>", 256
 VOCABULARY = 257
+SHAPE = {"n_layer": "layers", "n_embd": "dim", "n_head": "heads", "n_positions": "context"}
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'assistant' %}"
     "{% generation %}{{ message['content'] }}{{ eos_token }}{% endgeneration %}"
@@ -31,17 +32,32 @@ CHAT_TEMPLATE = (
 def make_tiny(directory: Path, shape: TinyConfig, seed: int) -> None:
     """Write the model, unless it is there; its weights depend on shape and seed alone.
 
-    So every process of a run may make it, on any node. Raises UserError when the shape is impossible.
+    So every process of a run may make it, on any node. Raises UserError when the shape is impossible, or when the model
+    that is there has another one.
     """
     if shape.dim % shape.heads:
         raise UserError(f"model.tiny.dim {shape.dim} is not a multiple of model.tiny.heads {shape.heads}")
     if directory.is_dir():
+        _check_shape(directory, shape)
         return
     with appearing(directory) as draft:
         draft.mkdir()
         (draft / "config.json").write_text(json.dumps(_config(shape), indent=2) + "\n")
         _write_tokenizer(draft, shape)
         save_file(dict(_weights(shape, seed)), draft / "model.safetensors", {"format": "pt"})
+
+
+def _check_shape(directory: Path, shape: TinyConfig) -> None:
+    try:
+        there = json.loads((directory / "config.json").read_text())
+    except (OSError, ValueError):
+        return  # whoever loads it says what is wrong
+    wanted = _config(shape)
+    other = {key: there.get(key) for key in SHAPE if there.get(key) != wanted[key]}
+    if other:
+        asked = ", ".join(f"{SHAPE[key]} {has}, not {wanted[key]}" for key, has in other.items())
+        hint = "replace the run with --clean, or name another directory with --output-dir"
+        raise UserError(f"{directory} holds a tiny model of another shape: {asked}", hint)
 
 
 def _config(shape: TinyConfig) -> dict[str, object]:

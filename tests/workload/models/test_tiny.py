@@ -40,6 +40,14 @@ def test_a_width_that_heads_cannot_share_is_refused(tmp_path: Path) -> None:
         make_tiny(tmp_path / "model", SHAPE.model_copy(update={"heads": 3}), 0)
 
 
+def test_a_model_of_another_shape_is_not_taken_for_the_one_that_was_asked_for(tmp_path: Path) -> None:
+    make_tiny(tmp_path / "model", SHAPE, 0)
+    make_tiny(tmp_path / "model", SHAPE, 0)
+    wider = SHAPE.model_copy(update={"dim": 2 * SHAPE.dim})
+    with pytest.raises(UserError, match=f"of another shape: dim {SHAPE.dim}, not {wider.dim}"):
+        make_tiny(tmp_path / "model", wider, 0)
+
+
 def test_it_is_made_without_torch(tmp_path: Path) -> None:
     done = run_python(
         "import sys; from pathlib import Path; from launcher.config.workload import TinyConfig\n"
