@@ -110,7 +110,7 @@ class Learner:
         self, batch: Sequences, scoring: Scoring, model: ParallelScorer | None = None, learns: bool = False
     ) -> Learned:
         ranks, model = self.ranks, model or self.model
-        micro = micro_batches(batch, ranks.rank, ranks.count, self.config.max_tokens)
+        micro = micro_batches(batch, ranks.rank, ranks.count, self.config.max_tokens, self.context)
         total, found = torch.zeros((), dtype=torch.float64), []
         for part in micro:
             with model.accumulating(is_last=part is micro[-1]):

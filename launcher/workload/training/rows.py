@@ -59,9 +59,14 @@ class MicroBatch:
         return MicroBatch(*move)  # type: ignore[arg-type]
 
 
-def micro_batches(sequences: Sequences, rank: int, ranks: int, max_tokens: int) -> list[MicroBatch]:
-    """Those of one rank, none of more than `max_tokens` unless one sequence is longer. Each rank has as many."""
-    length = row_length(int(sequences.lengths.max()))
+def micro_batches(
+    sequences: Sequences, rank: int, ranks: int, max_tokens: int, context: int | None = None
+) -> list[MicroBatch]:
+    """Those of one rank, none of more than `max_tokens` unless one sequence is longer. Each rank has as many.
+
+    No row is longer than `context`, the longest sequence that the model takes.
+    """
+    length = row_length(int(sequences.lengths.max()), context)
     rows = pack(sequences.lengths.tolist(), length)
     together = max(1, max_tokens // length)
     count = ceil(ceil(len(rows) / ranks) / together)
@@ -69,10 +74,11 @@ def micro_batches(sequences: Sequences, rank: int, ranks: int, max_tokens: int) 
     return [_micro_batch(sequences, mine[index::count], length) for index in range(count)]
 
 
-def row_length(longest: int) -> int:
+def row_length(longest: int, context: int | None = None) -> int:
     """A little more than the longest sequence, so that not every step has a shape of its own."""
     unit = 1 << max(0, longest.bit_length() - 5)
-    return ceil(longest / unit) * unit
+    length = ceil(longest / unit) * unit
+    return length if context is None else max(longest, min(length, context))
 
 
 def pack(lengths: Sequence[int], length: int) -> list[list[int]]:

@@ -99,6 +99,16 @@ def test_packing_wastes_little_room_on_texts_of_mixed_length() -> None:
     assert sum(lengths) / (512 * len(rows)) > 0.97
 
 
+def test_a_row_is_never_longer_than_what_the_model_takes() -> None:
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(GPT2Config(vocab_size=50, n_embd=8, n_layer=1, n_head=2, n_positions=65))
+    (row,) = micro_batches(some([65]), 0, 1, 1000, context=65)
+    assert model(input_ids=row.tokens, position_ids=row.positions).logits.shape[1] == 65
+    assert row_length(65) > 65 and row_length(33, 65) == row_length(33)
+    (longer,) = micro_batches(some([70]), 0, 1, 1000, context=65)
+    assert longer.tokens.shape == (1, 70)
+
+
 @pytest.mark.parametrize(("longest", "length"), [(1, 1), (15, 15), (16, 16), (33, 34), (1000, 1024), (1025, 1088)])
 def test_a_row_is_a_little_longer_than_its_longest_sequence(longest: int, length: int) -> None:
     assert row_length(longest) == length
