@@ -67,7 +67,8 @@ class ParallelScorer:
     def __call__(self, batch: MicroBatch, scoring: Scoring) -> tuple[Tensor, Terms]:
         """This rank's part of the loss, and the terms of its tokens."""
         narrow = not self.is_sharded and self.dtype != torch.float32  # FSDP casts by itself
-        with torch.autocast(self.ranks.device.type, self.dtype, enabled=narrow):
+        # no cache: it would keep a copy of the head for each part of the logits
+        with torch.autocast(self.ranks.device.type, self.dtype, enabled=narrow, cache_enabled=False):
             loss, terms = self.module(batch.to(self.ranks.device), scoring)
         return loss, terms
 

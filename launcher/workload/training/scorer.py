@@ -50,7 +50,7 @@ class Scorer(nn.Module):
         found: list[Terms] = []
         head = self.head
         loss = _InParts.apply(  # type: ignore[no-untyped-call]
-            hidden, head.weight, head.bias, self, batch.learned, scoring, found
+            hidden, head.weight, head.bias, self, batch.learned, scoring, found, torch.is_grad_enabled()
         )
         return loss, {name: torch.cat([terms[name] for terms in found]) for name in found[0]}
 
@@ -100,9 +100,9 @@ class _InParts(torch.autograd.Function):
 
     @staticmethod
     def forward(  # type: ignore[no-untyped-def]
-        ctx, hidden, weight, bias, scorer: Scorer, learned: Tensor, scoring: Scoring, found: list[Terms]
+        ctx, hidden, weight, bias, scorer: Scorer, learned: Tensor, scoring: Scoring, found: list[Terms], learns: bool
     ) -> Tensor:
-        wanted = ctx.needs_input_grad[:3]
+        wanted = tuple(learns and needs for needs in ctx.needs_input_grad[:3])  # which know nothing of no_grad
         inputs = (hidden, weight, bias)
         total = torch.zeros((), device=hidden.device)
         gradients = [
@@ -128,7 +128,7 @@ class _InParts(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def]
         kept = (None if one is None else one * gradient for one in ctx.saved_tensors)
-        return (*kept, None, None, None, None)
+        return (*kept, None, None, None, None, None)
 
 
 def _part(

@@ -76,6 +76,20 @@ def test_bfloat16_arithmetic_keeps_float32_weights_and_gradients() -> None:
         assert not torch.equal(gradient, exact[name]), name
 
 
+def test_bfloat16_arithmetic_keeps_no_copies_of_weights() -> None:
+    """Autocast's cache would keep one of the head for each part of the logits."""
+    parallel = ParallelScorer(Scorer(made("llama")), ALONE, TrainerSettings(model={"dtype": "bfloat16"}))
+    seen = []
+
+    def looked_at(logits: torch.Tensor, at: torch.Tensor) -> dict[str, torch.Tensor]:
+        seen.append((torch.is_autocast_enabled("cpu"), torch.is_autocast_cache_enabled()))
+        return terms(logits, at)
+
+    (row,) = micro_batches(BATCH, 0, 1, 1000)
+    parallel(row, Scoring(looked_at, WEIGHTS))
+    assert seen == [(True, False)]
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_adapters_that_are_merged_are_the_model_that_was_trained(shape: str) -> None:
     pytest.importorskip("peft")

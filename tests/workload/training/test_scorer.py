@@ -45,6 +45,22 @@ def test_gradients_of_parts_are_those_of_all_logits_together(
         torch.testing.assert_close(one.grad, other.grad, atol=1e-6, rtol=1e-4, msg=name)
 
 
+def test_a_look_without_gradients_computes_none() -> None:
+    wanted = []
+
+    def looked_at(logits: torch.Tensor, at: torch.Tensor) -> Terms:
+        wanted.append(logits.requires_grad)
+        return terms(logits, at)
+
+    (row,) = micro_batches(BATCH, 0, 1, 1000)
+    scorer = Scorer(made(SHAPES["gpt2"]))
+    with torch.no_grad():
+        loss, _ = scorer(row, Scoring(looked_at, WEIGHTS))
+    learned, _ = scorer(row, Scoring(looked_at, WEIGHTS))
+    assert wanted == [False, True]
+    torch.testing.assert_close(loss, learned.detach())
+
+
 def test_frozen_weights_get_no_gradient() -> None:
     model = made(SHAPES["llama"])
     model.get_output_embeddings().weight.requires_grad_(False)
