@@ -6,7 +6,8 @@ of each part are made at once, in the forward pass, and its logits forgotten. No
 Kernel does the same for cross-entropy: Hsu et al., 2024, section 3.2.)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -89,10 +90,21 @@ class Scorer(nn.Module):
         if not isinstance(self.model.get_output_embeddings(), nn.Linear):
             raise refused
         tokens = torch.tensor([[0, 1]], device=self.head.weight.device)
-        theirs = self.model(input_ids=tokens, use_cache=False).logits[0].float()
-        ours = self.logits(self.hidden(tokens)[0], self.head.weight, self.head.bias)
+        with self._plain_attention():
+            theirs = self.model(input_ids=tokens, use_cache=False).logits[0].float()
+            ours = self.logits(self.hidden(tokens)[0], self.head.weight, self.head.bias)
         if not torch.allclose(ours, theirs, rtol=1e-2, atol=1e-3):
             raise refused
+
+    @contextmanager
+    def _plain_attention(self) -> Iterator[None]:
+        """Attention that works everywhere: flash attention takes no float32 and no CPU, where a model is first."""
+        config, chosen = self.model.config, self.model.config._attn_implementation
+        config._attn_implementation = "eager"
+        try:
+            yield
+        finally:
+            config._attn_implementation = chosen
 
 
 class _InParts(torch.autograd.Function):

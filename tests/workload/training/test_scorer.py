@@ -76,6 +76,13 @@ def test_a_head_that_is_a_linear_layer_is_accepted(shape: str) -> None:
     Scorer(made(SHAPES[shape])).check()
 
 
+def test_the_head_is_seen_before_the_model_is_where_flash_attention_works() -> None:
+    model = made(SHAPES["llama"])
+    model.config._attn_implementation = "flash_attention_2"  # which can neither be computed on a CPU nor in float32
+    Scorer(model).check()
+    assert model.config._attn_implementation == "flash_attention_2"
+
+
 def test_a_head_that_does_more_is_refused() -> None:
     small = SMALL | {"num_hidden_layers": 1}
     small.pop("head_dim")
