@@ -93,7 +93,7 @@ class RunConfig(Section):
     output_dir: Directory | None = Field(None, description="the run's directory; default: outputs/<name>")
     seed: Seed = Field(0, description="random seed of the reference workload")
     grace: Duration = Field(30.0, ge=0, description="time between SIGTERM and SIGKILL when the run ends")
-    drain_timeout: Duration = Field(600.0, ge=0, description="how long trainer and orchestrator may finish apart")
+    drain_timeout: Duration = Field(600.0, ge=0, description="how long trainer or orchestrator may outlast the other")
     every_line: bool = Field(False, description="on the console, do not fold lines that several ranks log alike")
     plain: bool = Field(False, description="on a terminal, log lines as in a pipe, and nothing that is drawn again")
     on_hangup: Literal["continue", "stop"] = Field("continue", description="what to do when the terminal closes")
@@ -183,7 +183,7 @@ class RLConfig(RunConfig):
     max_steps: int = Field(140, ge=1, le=MOST_STEPS, description="updates of the policy")
     max_async: LargeInt = Field(1, ge=0, description="how many updates old the sampling policy may be")
     weights_dir: Path | None = Field(
-        None, description="where published weights lie, such as /dev/shm; default: in the run's directory"
+        None, description="where weights are published, such as /dev/shm; default: in the run's directory"
     )
     trainer: RLTrainer = Field(default_factory=RLTrainer)
     orchestrator: Orchestrator = Field(default_factory=Orchestrator)

@@ -47,7 +47,7 @@ class TrainerSettings(WandbSection):
     )
     activation_checkpointing: bool = Field(
         False,
-        description="keep the inputs of decoder layers alone and compute the rest again: less memory, slower",
+        description="keep only the inputs of decoder layers and recompute the rest: less memory, slower",
     )
     compile: bool = Field(False, description="compile the decoder layers with torch.compile")
     lora: LoraConfig = Field(default_factory=LoraConfig)
