@@ -89,7 +89,7 @@ def test_the_texts_of_the_short_help_stand_in_one_column_two_spaces_after_the_lo
     kind: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     texts = [*_EXAMPLES[kind].values(), *_OFTEN.values()]
-    rows = [line for line in help_of(capfd, kind, "--help").splitlines() if line.startswith("  ")]
+    rows = [line for line in help_of(capfd, kind, "--help").splitlines() if re.match(r"  \S", line)]
     found = {line.rindex(text) for line in rows for text in texts if line.endswith(f"  {text}")}
     assert len(found) == 1
     assert sum(line.endswith(tuple(f"  {text}" for text in texts)) for line in rows) == len(rows)
