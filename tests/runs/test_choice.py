@@ -193,5 +193,5 @@ def test_restart_means_the_only_living_run_and_says_what_else_is_typed(here: Pat
     a_run(here / "outputs" / "newer")
     with pytest.raises(UserError) as refused:
         find_run(None, "restart")
-    assert refused.value.message == "2 runs fit, name one of them"
+    assert refused.value.message == "2 runs match; name one of them"
     assert (refused.value.hint or "").endswith("such as: launch restart newer COMPONENT")
