@@ -137,7 +137,9 @@ def test_a_task_that_is_not_there_is_refused(here: Path, task: str, trouble: str
     ["tasks", "tasks:", ":Mine", ".tasks:Mine", "a..b:Mine", "a/b:Mine", "tasks:Mine.x", "reversed", "sums.json"],
 )
 def test_a_task_that_can_be_none_is_refused_with_what_is_allowed(task: str) -> None:
-    allowed = r"there are reverse, arithmetic, a \.jsonl or \.parquet file, verifiers:NAME, or your class as module:Class"
+    allowed = (
+        r"there are reverse, arithmetic, a \.jsonl or \.parquet file, verifiers:NAME, or your class as module:Class"
+    )
     with pytest.raises(UserError, match=rf"there is no task '.*'; {allowed}"):
         rl("--task", task)
 
