@@ -97,7 +97,7 @@ def _nearest(model: type[Section], path: tuple[str | int, ...]) -> str:
     if section is None:
         return ""
     names = [info.alias or name for name, info in section.model_fields.items()]
-    close = get_close_matches(str(path[-1]), names, n=3, cutoff=0.5)
+    close = get_close_matches(str(path[-1]), names, n=3)
     return f"; did you mean {' or '.join(close)}?" if close else f"; there are {', '.join(names)}"
 
 

@@ -239,7 +239,7 @@ def test_a_pipe_is_read_once_and_its_lines_are_still_named(tmp_path: Path) -> No
     writer.start()
     layer = read_file(pipe)
     writer.join()
-    assert f"{pipe}:2: max_stepz: there is no such field; did you mean max_steps or" in message(layer)
+    assert f"{pipe}:2: max_stepz: there is no such field; did you mean max_steps?" in message(layer)
 
 
 def test_a_file_without_an_end_is_refused() -> None:
