@@ -6,6 +6,8 @@ import subprocess
 
 import pytest
 
+from launcher.rundir import RunDir
+from launcher.runs.state import read_state
 from tests.launching import LAUNCH, Launcher
 from tests.tmux_server import TmuxServer
 from tests.waiting import until
@@ -75,7 +77,7 @@ def test_the_view_shows_the_run_and_leaves_the_screen_clean(launch: Launcher, tm
     terminal.wait_for(r"^sft run otter  running")
     terminal.wait_for(r"^  trainer  running, \ds +\d+ +\d+% +\d+ MB")
     terminal.wait_for(r"^  step 5\b.*\n  loss 0\.2\n +1 ┤")
-    assert "l full log  Ctrl-C stop" in terminal.screen
+    assert "l full log  q leave it running  Ctrl-C stop" in terminal.screen
     terminal.press("C-c")
     terminal.wait_for(r"^code=130")
     assert "full log" not in terminal.everything
@@ -99,6 +101,23 @@ def test_ctrl_z_gives_the_terminal_back_as_it_was_and_fg_shows_the_view_again(
     (terminal.directory / "finish").touch()
     terminal.wait_for("^fg=0")
     assert "finished after" in terminal.everything
+
+
+def test_q_gives_the_prompt_back_and_the_run_continues_without_a_console(launch: Launcher, tmux: TmuxServer) -> None:
+    terminal = Terminal(launch, tmux)
+    terminal.wait_for("q leave it running")
+    terminal.press("q")
+    terminal.wait_for("^the run continues in the background\n  launch attach ")
+    terminal.wait_for("Stopped")  # until then keys are the view's
+    terminal.type("jobs")
+    terminal.wait_for(r"^\[1\]\+ +Running")
+    terminal.check_settings()
+    run = RunDir(terminal.directory / "run")
+    until(lambda: "the console is gone (left with the key q); the run continues" in run.of(1).launcher_log.read_text())
+    (terminal.directory / "finish").touch()
+    until(lambda: (state := read_state(run)) and state.state == "finished")
+    until(lambda: not launch.alive())
+    assert "finished after" not in terminal.everything
 
 
 def test_the_full_log_has_every_line_and_the_view_comes_back(launch: Launcher, tmux: TmuxServer) -> None:

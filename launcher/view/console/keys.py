@@ -11,13 +11,16 @@ import signal
 import sys
 import termios
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 from launcher.processes.process_tree import terminal_of
 
+SHORTLY = 0.01  # seconds between two looks while the shell is taking it
 LOOK_EVERY = 0.2  # seconds between two looks at who has the terminal
+TAKEN_WITHIN = 1.0  # seconds that the shell may need to take the terminal back
 SUSPEND = "\x1a"  # Ctrl-Z
 BACK = ""  # what is heard when launch has the terminal again
 
@@ -64,6 +67,17 @@ class Keys:
         self.restore()
         with suppress(OSError):
             os.killpg(os.getpgid(self._guard), signal.SIGTSTP)
+
+    def leave(self) -> bool:
+        """Go on in the shell's background, as after Ctrl-Z and `bg`. False if there is no shell that does this."""
+        self.suspend()
+        deadline = time.monotonic() + TAKEN_WITHIN
+        while self.is_ours and time.monotonic() < deadline:
+            time.sleep(SHORTLY)
+        is_taken = not self.is_ours
+        with suppress(OSError):
+            os.killpg(os.getpgid(self._guard), signal.SIGCONT)
+        return is_taken
 
     def _begin(self) -> None:
         """Single keys, without echo. Ctrl-C stays a signal; Ctrl-Z becomes a key, so that the view can be removed."""

@@ -22,6 +22,7 @@ from launcher.view.console.live_frame import frame
 from launcher.view.console.live_run import LiveRun
 from launcher.view.console.screen import Screen
 from launcher.view.console.short_lines import short_line
+from launcher.view.report import typed_name
 from launcher.view.terminal import size_of_terminal
 
 SHORTEST = 0.1  # seconds between two drawings, at least
@@ -30,11 +31,16 @@ LOOK_EVERY = 0.1  # seconds between two looks at the logs: an event is shown wit
 MEASURE_EVERY = 1.0  # seconds between two measurements of CPU and memory
 COST = 200  # a measurement may take this part of the time
 BACKLOG = 200  # lines that `l` can show of what was logged before
+KEYS = (("q", "leave it running"), ("Ctrl-C", "stop"))
 _CLEAR, _UP, _BEGIN, _END = "\x1b[J", "\x1b[{}A", "\x1b[?2026h", "\x1b[?2026l"  # the last two: draw it at once
 _ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 
 Act = Callable[[], str]
 """What a key does. Returns text to show."""
+
+
+class Left(OSError):
+    """The user wants no console any more, as if the terminal had gone."""
 
 
 class LiveScreen(Screen):
@@ -97,9 +103,21 @@ class LiveScreen(Screen):
             if self._shows_log:
                 self._above.extend(list(self._backlog)[-(self._size[1] - 1) :])
                 self._above.append("-- the log; l shows the view again --")
+        elif key == "q":
+            self._leave()
         elif key in self._acts:
             threading.Thread(target=self._act, args=(self._acts[key][1],), name=f"key {key}", daemon=True).start()
         self._is_due = True
+
+    def _leave(self) -> None:
+        """Give the prompt back while the run continues. Raises Left, unless there is no shell to take the terminal."""
+        self._erase()
+        name = typed_name(self._run.plan)
+        sys.stdout.write(f"the run continues in the background\n  launch attach {name}\n  launch stop {name}\n")
+        sys.stdout.flush()
+        if self._keys.leave():
+            raise Left("left with the key q")
+        self._above.append("but nothing here takes the terminal back: use launch attach in another one")
 
     def _act(self, act: Act) -> None:
         try:
@@ -124,7 +142,7 @@ class LiveScreen(Screen):
         above = [self._above.popleft() for _ in range(len(self._above))]
         lines = []
         if not self._shows_log:
-            keys = [*((key, what) for key, (what, _) in self._acts.items()), ("l", "full log"), ("Ctrl-C", "stop")]
+            keys = [*((key, what) for key, (what, _) in self._acts.items()), ("l", "full log"), *KEYS]
             lines = frame(self._run, keys, size[0], max(1, size[1] - 1), self._colours)
         if above or lines != self._drawn or size != self._size:
             text = "".join(f"{line}\n" for line in (*above, *lines))

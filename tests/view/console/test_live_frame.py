@@ -18,7 +18,7 @@ from launcher.view.console.live_run import MOST_VALUES, LiveRun
 from tests.plans import machine, plan_of, rl, sft
 
 SIZES = [(80, 24), (120, 40), (200, 50)]
-KEYS = [("a", "attach"), ("s", "stacks"), ("l", "full log"), ("Ctrl-C", "stop")]
+KEYS = [("a", "attach"), ("s", "stacks"), ("l", "full log"), ("q", "leave it running"), ("Ctrl-C", "stop")]
 
 
 @pytest.fixture

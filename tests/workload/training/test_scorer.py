@@ -1,3 +1,4 @@
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,7 @@ def test_a_head_that_is_a_linear_layer_is_accepted(shape: str) -> None:
 
 
 def test_the_head_is_seen_before_the_model_is_where_flash_attention_works() -> None:
-    model = made(SHAPES["llama"])
+    model = made(deepcopy(SHAPES["llama"]))
     model.config._attn_implementation = "flash_attention_2"  # which can neither be computed on a CPU nor in float32
     Scorer(model).check()
     assert model.config._attn_implementation == "flash_attention_2"
