@@ -84,7 +84,6 @@ def test_the_desktop_is_told_by_notify_send(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_apprise_takes_its_urls() -> None:
-    pytest.importorskip("apprise")
     with webhook() as server:
         [channel] = channels(on(apprise=server.url.replace("http://", "json://")), {})
         channel.send(MESSAGE)
