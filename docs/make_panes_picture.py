@@ -1,9 +1,9 @@
-"""Makes docs/panes.svg from a real run, as a person who attaches to it sees it.
+"""Makes docs/panes.svg from a real run, as a person who attaches to it sees it, or docs/live-view.svg of its console.
 
-    python docs/make_panes_picture.py [--step N] [--output FILE] [-- COMMAND…]
+    python docs/make_panes_picture.py [--live-view] [--step N] [--output FILE] [-- COMMAND…]
 
-COMMAND is `launch rl` by default. It runs in a temporary directory with a tmux server of its own, until the status line
-shows step N; then one screen is taken with its colours and drawn by rich, and the run is stopped.
+COMMAND is `launch rl` by default. It runs in a temporary directory with a tmux server of its own, until it has made N
+steps; then one screen is taken with its colours and drawn by rich, and the run is stopped.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from rich.text import Text
 
 Found = TypeVar("Found")
 
-COLUMNS, LINES = 160, 40
+SIZES = {"panes": (160, 40), "live-view": (100, 24)}  # columns, lines
 NAME = "calm-otter"
 TERMINAL = "picture"  # the socket of a second server, which plays the terminal that a person sits at
 DEADLINE = 600.0  # seconds
@@ -31,30 +31,40 @@ DEADLINE = 600.0  # seconds
 
 def main() -> None:
     arguments = parse_arguments()
+    what = "live-view" if arguments.live_view else "panes"
+    output, size = arguments.output or Path(__file__).with_name(f"{what}.svg"), SIZES[what]
     with tempfile.TemporaryDirectory(prefix="panes-") as directory:
-        isolate(Path(directory))
+        isolate(Path(directory), size)
         command = [*arguments.command, "--name", NAME]
-        with running(command, Path(directory)):
-            attach_terminal()
-            screen = wait_for(lambda: screen_at_step(arguments.step))
-    arguments.output.write_text(drawn(screen, " ".join(arguments.command)), encoding="utf-8")
-    print(f"{arguments.output}: {COLUMNS}x{LINES}, step {shown_step(screen)}")
+        if arguments.live_view:
+            screen = screen_of(command, Path(directory), size, arguments.step)
+        else:
+            with running(command, Path(directory)):
+                open_terminal(["env", "-u", "TMUX", "launch", "attach", NAME], Path(directory), size)
+                screen = wait_for(lambda: screen_at_step(arguments.step))
+    output.write_text(drawn(screen, " ".join(arguments.command), size[0]), encoding="utf-8")
+    print(f"{output}: {size[0]}x{size[1]}, step {shown_step(screen)}")
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--step", type=int, default=100, help="the step to wait for (default: %(default)s)")
-    parser.add_argument("--output", type=Path, default=Path(__file__).with_name("panes.svg"), help="the picture")
+    parser.add_argument("--live-view", action="store_true", help="the console instead of the panes")
+    parser.add_argument("--output", type=Path, help="the picture (default: docs/panes.svg or docs/live-view.svg)")
     parser.add_argument("command", nargs="*", default=["launch", "rl"], help="what to run (default: launch rl)")
     return parser.parse_args()
 
 
-def isolate(directory: Path) -> None:
+def isolate(directory: Path, size: tuple[int, int]) -> None:
     """No tmux server and no configuration of the user's takes part."""
     for name in ("TMUX", "TMUX_PANE"):
         os.environ.pop(name, None)
     os.environ.update(
-        HOME=str(directory), TMUX_TMPDIR=str(directory), COLUMNS=str(COLUMNS), LINES=str(LINES), TERM="screen-256color"
+        HOME=str(directory),
+        TMUX_TMPDIR=str(directory),
+        COLUMNS=str(size[0]),
+        LINES=str(size[1]),
+        TERM="screen-256color",
     )
 
 
@@ -80,27 +90,37 @@ def session_is_there() -> bool:
     return tmux("has-session", "-t", f"=launch-{NAME}").returncode == 0
 
 
-def attach_terminal() -> None:
-    attach = ["--", "env", "-u", "TMUX", "launch", "attach", NAME]
-    size = ["-x", str(COLUMNS), "-y", str(LINES)]
-    tmux("-L", TERMINAL, "new-session", "-d", *size, *attach, ";", "set-option", "status", "off")
+def open_terminal(command: list[str], directory: Path, size: tuple[int, int]) -> None:
+    where = ["-c", str(directory), "-x", str(size[0]), "-y", str(size[1])]
+    tmux("-L", TERMINAL, "new-session", "-d", *where, "--", *command, ";", "set-option", "status", "off")
+
+
+def screen_of(command: list[str], directory: Path, size: tuple[int, int], step: int) -> str:
+    """The console of a run that is typed in the terminal."""
+    try:
+        open_terminal([*command, "--no-tmux"], directory, size)
+        return wait_for(lambda: screen_at_step(step))
+    finally:
+        subprocess.run(["launch", "stop", NAME, "--now"], cwd=directory, capture_output=True, check=False)
+        tmux("-L", TERMINAL, "kill-server")
 
 
 def screen_at_step(step: int) -> str:
-    """The screen with its colours, once the status line shows this step; empty before."""
+    """The screen with its colours, once it shows this step; empty before."""
     screen = tmux("-L", TERMINAL, "capture-pane", "-e", "-p").stdout
     return screen if shown_step(screen) >= step else ""
 
 
 def shown_step(screen: str) -> int:
-    status_line = screen.rstrip("\n").rpartition("\n")[2]
-    found = re.search(r"step (\d+)", status_line)
+    """The step in the status line below the panes, or above the bar of the live view."""
+    plain = re.sub(r"\x1b\[[\d;]*m", "", screen).rstrip()
+    found = re.search(r"step (\d+)", plain.rpartition("\n")[2]) or re.search(r"^ *step (\d+)/", plain, re.MULTILINE)
     return int(found[1]) if found else -1
 
 
-def drawn(screen: str, title: str) -> str:
+def drawn(screen: str, title: str, columns: int) -> str:
     with Path(os.devnull).open("w") as nowhere:
-        console = Console(record=True, width=COLUMNS, file=nowhere, force_terminal=True, color_system="256")
+        console = Console(record=True, width=columns, file=nowhere, force_terminal=True, color_system="256")
         for line in screen.splitlines():
             console.print(Text.from_ansi(line), no_wrap=True, overflow="crop", crop=True)
         return console.export_svg(title=title)

@@ -119,8 +119,8 @@ def _undo(run: RunDir, earlier: RunState | None) -> None:
 def _submitted(plan: Plan, job: SlurmState, nodes: int) -> str:
     typed = call_name(plan.run.root, plan.name)
     where = plural(nodes, "node") + (f" of {job.cluster}" if job.cluster else "")
-    lines = [f"{plan.kind} run {plan.name}: submitted as job {job.job}, {where}", f"  directory  {plan.run.root}"]
-    lines += [f"  note       {note}" for note in plan.notes]
+    lines = [f"{plan.kind} run {plan.name}: submitted as job {job.job}, {where}", f"  directory    {plan.run.root}"]
+    lines += [f"  note         {note}" for note in plan.notes]
     commands = [f"status {typed}", f"logs {typed} -f", f"attach {typed}", f"stop {typed}"]
     lines += [f"  {'next' if command == commands[0] else '':<10} launch {command}" for command in commands]
     return in_lines(lines) + "\n"

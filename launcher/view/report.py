@@ -17,11 +17,12 @@ from launcher.view.metric_curves import read_newest
 def header(plan: Plan, session: str | None, notes: Sequence[str] = ()) -> str:
     """The header of a new run: name, directory, components, and how to attach to it."""
     node = f", node {plan.nodes.rank} of {plan.nodes.count}" if plan.nodes else ""
-    lines = [f"{plan.kind} run {plan.name}, attempt {plan.run.attempt}{node}", f"  directory  {shown(plan.run.root)}"]
-    lines += [f"  {spec.name:<10} {_component(spec)}" for spec in plan.processes]
+    rows = [("directory", shown(plan.run.root)), *((spec.name, _component(spec)) for spec in plan.processes)]
     if session:
-        lines.append(f"  panes      launch attach {typed_name(plan)}")
-    lines += [f"  note       {note}" for note in (*plan.notes, *notes)]
+        rows.append(("panes", f"launch attach {typed_name(plan)}"))
+    rows += [("note", note) for note in (*plan.notes, *notes)]
+    lines = [f"{plan.kind} run {plan.name}, attempt {plan.run.attempt}{node}"]
+    lines += [f"  {label:<12} {text}" for label, text in rows]
     return in_lines(lines) + "\n"
 
 

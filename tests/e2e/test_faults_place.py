@@ -121,7 +121,7 @@ def test_a_tmux_server_that_is_stopped_costs_a_run_its_panes_and_no_more(launch:
         output = finished_with_panes(launch)
     finally:
         os.kill(server, signal.SIGCONT)
-    assert "note       the tmux server has not answered within 2s, so there are no panes" in output
+    assert "note         the tmux server has not answered within 2s, so there are no panes" in output
     assert "launch attach" not in output
 
 
@@ -129,7 +129,7 @@ def test_a_tmux_server_that_is_stopped_costs_a_run_its_panes_and_no_more(launch:
 def test_a_server_that_ends_unattached_leaves_no_hint_to_panes(launch: Launcher) -> None:
     (launch.directory / ".tmux.conf").write_text("set -s exit-unattached on\n")
     output = finished_with_panes(launch)
-    assert "note       tmux closes the panes as soon as nobody is attached" in output
+    assert "note         tmux closes the panes as soon as nobody is attached" in output
     assert "launch attach" not in output
 
 

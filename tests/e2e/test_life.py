@@ -164,7 +164,7 @@ def test_resume_goes_on_from_the_newest_checkpoint_as_the_next_attempt(launch: L
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert "attempt 2" in resumed.stdout
     assert "continuing from" in resumed.stdout
-    assert "note       continues from step 10\n" in resumed.stdout
+    assert "note         continues from step 10\n" in resumed.stdout
     assert first.run.component_log("trainer").read_bytes() == log
     state = first.state()
     assert (state.attempt, [attempt.state for attempt in state.earlier]) == (2, ["finished"])

@@ -33,13 +33,13 @@ def write_metrics(plan: Plan, component: str, *steps: dict[str, object]) -> None
 def test_the_header_names_run_directory_components_gpus_and_notes(plan: Plan) -> None:
     assert header(plan, "launch-otter", ["no panes"]).splitlines() == [
         "rl run otter, attempt 3",
-        "  directory  outputs/otter",
-        "  trainer    2 ranks, GPU 0,1",
+        "  directory    outputs/otter",
+        "  trainer      2 ranks, GPU 0,1",
         "  orchestrator CPU",
-        "  inference  GPU 1",
-        "  panes      launch attach otter",
-        "  note       inference shares GPU 1 with the trainer: there are 2 GPUs",
-        "  note       no panes",
+        "  inference    GPU 1",
+        "  panes        launch attach otter",
+        "  note         inference shares GPU 1 with the trainer: there are 2 GPUs",
+        "  note         no panes",
     ]
 
 
@@ -48,7 +48,7 @@ def test_without_panes_nobody_is_told_to_attach(plan: Plan) -> None:
 
 
 def test_one_rank_is_not_called_ranks() -> None:
-    assert "  trainer    1 rank, CPU\n" in header(plan_of(sft()), None)
+    assert "  trainer      1 rank, CPU\n" in header(plan_of(sft()), None)
 
 
 def test_a_path_is_shown_as_it_would_be_typed_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
