@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shlex
+import stat
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -42,13 +43,15 @@ class WantsFiles(Exception):
 def answer(commands: Mapping[str, str], instruction: str, environ: Mapping[str, str] = os.environ) -> int:
     """Print what may follow, as the shell's script expects it. Returns the exit code."""
     shell = instruction.rpartition("_")[2]
-    words, incomplete = _typed(shell, environ)
+    sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+    incomplete = ""
     try:
+        words, incomplete = _typed(shell, environ)
         items = candidates(commands, words, incomplete)
         items = {word: text for word, text in items.items() if word.startswith(incomplete)}
     except WantsFiles as wanted:
         return _files(shell, wanted, incomplete)
-    except Exception:
+    except (Exception, KeyboardInterrupt):  # nothing is better than a traceback in the middle of a command
         items = {}
     return _print(shell, items, environ)
 
@@ -164,8 +167,9 @@ def run_names(outputs: Path = Path("outputs")) -> list[str]:
     with suppress(OSError):
         for entry in os.scandir(outputs):
             with suppress(OSError):
-                if not entry.is_symlink():
-                    found.append((os.stat(os.path.join(entry.path, "run.json")).st_mtime, entry.path))  # noqa: PTH116, PTH118
+                status = os.stat(os.path.join(entry.path, "run.json"))  # noqa: PTH116, PTH118
+                if stat.S_ISREG(status.st_mode) and not entry.is_symlink():  # nobody may write to a FIFO
+                    found.append((status.st_mtime, entry.path))
     names = (_name(Path(path)) for _, path in sorted(found, reverse=True)[:500])
     return [name for name in names if _NAME.fullmatch(name)]
 
@@ -260,8 +264,9 @@ def toml_files(typed: str) -> list[str]:
     with suppress(OSError):
         for entry in sorted(os.scandir(os.path.expanduser(folder) or "."), key=lambda each: each.name):  # noqa: PTH111
             if entry.name.startswith(start) and not (entry.name.startswith(".") and not start):
-                found += [f"{folder}{entry.name}/"] if entry.is_dir() else []
-                found += [f"{folder}{entry.name}"] if entry.name.endswith(".toml") and entry.is_file() else []
+                with suppress(OSError):  # a link to itself
+                    found += [f"{folder}{entry.name}/"] if entry.is_dir() else []
+                    found += [f"{folder}{entry.name}"] if entry.name.endswith(".toml") and entry.is_file() else []
     if len(found) == 1 and found[0].endswith("/") and found[0] != typed:
         return toml_files(found[0]) or found
     return found

@@ -32,7 +32,7 @@ def with_header(text: str, commands: tuple[str, ...]) -> str:
 def commands_in(text: str) -> tuple[str, ...]:
     """The commands in the header that `with_header` has written."""
     commands = []
-    for line in text.splitlines():
+    for line in text.split("\n"):  # TOML's strings may hold what splitlines() takes for the end of a line
         if not line.startswith("# launch "):
             break
         commands.append(line.removeprefix("# "))
@@ -44,7 +44,7 @@ def annotated(text: str, comment: Callable[[Path, Any], str | None], column: int
 
     The comments begin at `column` or later.
     """
-    lines = text.splitlines()
+    lines = text.removesuffix("\n").split("\n")
     for end, path, value in _values(lines):
         if (words := comment(path, value)) is not None:
             lines[end] = f"{lines[end]:<{column}}{words}"
@@ -53,7 +53,7 @@ def annotated(text: str, comment: Callable[[Path, Any], str | None], column: int
 
 def origins_in(text: str) -> dict[Path, str]:
     """The origins that stand as comments in a run's config.toml; comments of other people are none."""
-    lines = text.splitlines()
+    lines = text.split("\n")
     found = {}
     for end, path, _ in _values(lines):
         value, comment, origin = lines[end].rpartition(FROM)

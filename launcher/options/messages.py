@@ -115,7 +115,7 @@ def line_of(text: str, path: tuple[str | int, ...]) -> int:
     wanted = [str(part) for part in path if not isinstance(part, int)]
     table: list[str] = []
     best = (0, 1)  # (how much of the path was found, on which line)
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         stripped = line.strip()
         if stripped.startswith("["):
             table = _keys(stripped.strip("[] "))

@@ -63,6 +63,15 @@ def test_what_differs_is_shown_and_nothing_else(launch: Terminal, two: Path) -> 
     assert "lr 0.1 ▁▁▁ 0.1 ▁▁" in [" ".join(line.split()) for line in launch("diff", "ot", "ba", "--all").splitlines()]
 
 
+def test_an_evaluation_that_is_older_than_the_last_steps_is_compared_as_well(launch: Terminal, two: Path) -> None:
+    for name, value in (("otter", 0.5), ("badger", 0.25)):
+        rows = [{"step": 1, "loss": 1.0, "validation/loss": value}, *({"step": n, "loss": 1.0} for n in range(2, 30))]
+        metrics = two / "outputs" / name / "metrics" / "trainer.jsonl"
+        metrics.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    lines = [" ".join(line.split()) for line in launch("diff", "otter", "badger").splitlines()]
+    assert any(line.startswith("validation/loss 0.5 ") and " 0.25 " in f"{line} " for line in lines), lines
+
+
 @pytest.mark.parametrize("width", [80, 120, 200])
 def test_no_line_is_wider_than_the_terminal(
     launch: Terminal, two: Path, monkeypatch: pytest.MonkeyPatch, width: int

@@ -93,6 +93,23 @@ def test_a_planted_name_never_reaches_the_shell(here: Path) -> None:
     assert [name for name in after("status") if not re.fullmatch(r"d\d", name)] == []
 
 
+def test_a_fifo_is_no_run_and_a_link_to_itself_hides_no_file(here: Path) -> None:
+    a_run(here / "outputs" / "otter")
+    (here / "outputs" / "trap").mkdir()
+    os.mkfifo(here / "outputs" / "trap" / "run.json")
+    assert after("status") == ["otter"]
+    for name in ("a.toml", "c.toml"):
+        (here / name).touch()
+    (here / "b").symlink_to("b")
+    assert toml_files("") == ["a.toml", "c.toml", "outputs/"]
+
+
+def test_a_name_that_is_no_utf8_and_a_cursor_that_is_no_number_print_no_traceback(here: Path) -> None:
+    Path(os.fsdecode(b"caf\xe9.toml")).touch()
+    assert "caf" in pressed("launch rl @ ", PYTHONIOENCODING="utf-8:strict")
+    assert pressed("launch st", COMP_CWORD="abc") == ""
+
+
 def test_toml_files_follow_the_at_sign(here: Path) -> None:
     for name in ("configs/a b.toml", "configs/rl.toml", "configs/x.json", "my.toml", ".hidden.toml"):
         (here / name).parent.mkdir(exist_ok=True)
@@ -134,9 +151,9 @@ def pressed(line: str, shell: str = "bash", **more: str) -> str:
     words = line.split(" ")
     typed = {"COMP_WORDS": "\n".join(words), "COMP_CWORD": str(len(words) - 1), "_TYPER_COMPLETE_ARGS": line}
     environment = os.environ | typed | {"_LAUNCH_COMPLETE": f"complete_{shell}"} | more
-    done = subprocess.run([LAUNCH], env=environment, capture_output=True, text=True, check=False)
-    assert done.stderr == ""
-    return done.stdout
+    done = subprocess.run([LAUNCH], env=environment, capture_output=True, check=False)
+    assert done.stderr == b""
+    return done.stdout.decode(errors="replace")
 
 
 def test_zsh_and_fish_get_the_help_as_well(here: Path) -> None:

@@ -120,6 +120,27 @@ def test_q_gives_the_prompt_back_and_the_run_continues_without_a_console(launch:
     assert "finished after" not in terminal.everything
 
 
+def test_without_a_shell_above_it_ctrl_z_and_q_leave_the_view_as_it_is(launch: Launcher, tmux: TmuxServer) -> None:
+    (launch.directory / "script.py").write_text(SCRIPT)
+    words = [LAUNCH, "sft", "--trainer.command", "python3", "--trainer.command", "script.py", "--output-dir", "run"]
+    own = [f"{name}={launch.environment[name]}" for name in ("HOME", "XDG_STATE_HOME", launch.mark.partition("=")[0])]
+    pane = tmux.open_terminal("env", "-C", str(launch.directory), *own, *words, "--name", "otter", "--no-tmux")
+
+    def has(text: str) -> bool:
+        return text in tmux.run("capture-pane", "-p", "-t", pane)
+
+    until(lambda: has("q leave it running"), 60)
+    for key, said in (("C-z", "q leave it running"), ("q", "nothing here takes the terminal back")):
+        tmux.run("send-keys", "-t", pane, key)
+        until(lambda said=said: has(said), 10)  # type: ignore[misc]
+        tmux.run("send-keys", "-t", pane, "l")
+        until(lambda: has("the log; l shows the view again"), 10)
+        tmux.run("send-keys", "-t", pane, "l")
+        until(lambda: has("q leave it running"), 10)
+    (launch.directory / "finish").touch()
+    until(lambda: not launch.alive(), 30)
+
+
 def test_the_full_log_has_every_line_and_the_view_comes_back(launch: Launcher, tmux: TmuxServer) -> None:
     terminal = Terminal(launch, tmux)
     terminal.wait_for(r"^  step 5\b")

@@ -39,6 +39,13 @@ def test_origins_are_read_as_they_were_written_and_the_values_are_the_same() -> 
     assert origins_in(text) == origins
 
 
+def test_a_text_with_other_line_ends_of_unicode_stays_one_value() -> None:
+    values = {"a": "x\u2028y\x85z", "b": 1}
+    text = with_header(annotated(tomli_w.dumps(values), lambda path, _: FROM + "here"), ("launch sft -- x\u2028y",))
+    assert tomllib.loads(text) == values
+    assert set(origins_in(text)) == {("a",), ("b",)} and len(commands_in(text)) == 1
+
+
 def test_each_value_is_given_with_its_path() -> None:
     seen: dict[tuple[str, ...], Any] = {}
 

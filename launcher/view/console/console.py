@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import MappingProxyType
 
+from launcher.logger import get_logger
 from launcher.plan.spec import Plan
 from launcher.processes.process_tree import terminal_of
 from launcher.runs.state import read_state
@@ -62,7 +63,7 @@ class Console:
         self._events: queue.SimpleQueue[Event | Action | str | None] = queue.SimpleQueue()
         self._log = FollowedLog(plan.followed, every_line)
         self._metrics = MetricsReader(plan.run.metrics(plan.progress.component))
-        self._stopping = False
+        self._stopping = self._closing = False
         self._last_shown, self._patience = time.monotonic(), SILENCE
         self._screen = self._make_screen(plain, guard, acts)
         self._thread = threading.Thread(target=self._run, name="console", daemon=True)
@@ -94,12 +95,24 @@ class Console:
             self.lost(error)
 
     def _show_until_closed(self) -> None:
-        wait, closing = SHORTEST_WAIT, False
-        while not closing:
+        while not self._closing:
+            try:
+                self._show()
+            except OSError:
+                raise
+            except Exception:  # a mistake in the view must not cost the run's last words
+                get_logger().exception("the live view has failed; lines are shown instead")
+                with suppress(Exception):
+                    self._screen.close()
+                self._screen = Screen(self.plan)
+
+    def _show(self) -> None:
+        wait = SHORTEST_WAIT
+        while not self._closing:
             events = self._next_events(wait)
+            self._closing = closing = None in events
             for event in events:
                 self._show_event(event)
-            closing = None in events
             wait = SHORTEST_WAIT if events else min(2 * wait, self._screen.patience)
             has_moved = self._show_log(closing) | self._show_metrics()
             if has_moved:

@@ -62,22 +62,29 @@ class Keys:
                 with suppress(termios.error):
                     termios.tcsetattr(self._input, termios.TCSANOW, before)
 
-    def suspend(self) -> None:
-        """What Ctrl-Z does to any program: the terminal goes back to the shell."""
+    def suspend(self) -> bool:
+        """What Ctrl-Z does to any program. False if no shell takes the terminal, which is then still ours."""
         self.restore()
-        with suppress(OSError):
-            os.killpg(os.getpgid(self._guard), signal.SIGTSTP)
-
-    def leave(self) -> bool:
-        """Go on in the shell's background, as after Ctrl-Z and `bg`. False if there is no shell that does this."""
-        self.suspend()
+        self._signal(signal.SIGTSTP)
         deadline = time.monotonic() + TAKEN_WITHIN
         while self.is_ours and time.monotonic() < deadline:
             time.sleep(SHORTLY)
-        is_taken = not self.is_ours
-        with suppress(OSError):
-            os.killpg(os.getpgid(self._guard), signal.SIGCONT)
+        if not self.is_ours:
+            return True
+        self._signal(signal.SIGCONT)
+        self._begin()
+        return False
+
+    def leave(self) -> bool:
+        """Go on in the shell's background, as after Ctrl-Z and `bg`. False as for `suspend`."""
+        is_taken = self.suspend()
+        self._signal(signal.SIGCONT)
         return is_taken
+
+    def _signal(self, number: signal.Signals) -> None:
+        """To the shell's job: the guard, and whatever else is on its command line."""
+        with suppress(OSError):
+            os.killpg(os.getpgid(self._guard), number)
 
     def _begin(self) -> None:
         """Single keys, without echo. Ctrl-C stays a signal; Ctrl-Z becomes a key, so that the view can be removed."""

@@ -15,6 +15,7 @@ from launcher.view.status.page import size
 from launcher.view.terminal import BOLD, CYAN, DIM, GREEN, RED, YELLOW, painted
 
 BAR = 24  # columns
+NARROWEST_CURVE = 20  # columns of the terminal
 WIDEST_CURVE = 60
 TALLEST_CURVE, SHORTEST_CURVE = 6, 3  # rows
 SHORTEST_STATE = 20  # columns
@@ -84,7 +85,7 @@ def _components(run: LiveRun, now: float, columns: int) -> Iterator[Line]:
     states = [_state(run, its, now) for its in components]
     numbers = _numbers(run, components, columns - 2 - cell_len(names[0]) - 2 - SHORTEST_STATE)
     room = columns - 2 - cell_len(names[0]) - 2 - cell_len(numbers[0])
-    width = max((len(text) for text, _ in states if len(text) <= room), default=0)
+    width = max((cell_len(text) for text, _ in states if cell_len(text) <= room), default=0)
     for name, (text, colour), its in zip(names, states, numbers, strict=True):
         more = "" if cell_len(text) > room else its
         yield (f"  {name}  ", CYAN), (text + " " * (width - cell_len(text)), colour), (more, DIM)
@@ -121,6 +122,8 @@ def _state(run: LiveRun, its: Component, now: float) -> tuple[str, str | None]:
         return (f"waiting for {' and '.join(awaited)}, {since}" if awaited else "not started"), YELLOW
     if missing := its.ranks - len(its.started_ranks):
         return f"{_ranks(its)}, {missing} still starting, {since}", YELLOW
+    if its.ended_ranks:
+        return f"{_ranks(its)}, {len(its.ended_ranks)} ended", None
     if its.has_ready_check and not its.is_ready:
         return f"starting, {since}", YELLOW
     if wait := run.waits.get(its.name):
@@ -195,7 +198,7 @@ def _evaluations(run: LiveRun) -> Iterator[Line]:
 
 
 def _curve(run: LiveRun, columns: int, height: int) -> list[Line]:
-    if len(run.values) < 2:
+    if len(run.values) < 2 or columns < NARROWEST_CURVE:
         return []
     if height < SHORTEST_CURVE:
         return [((f"  {sparkline(run.values, min(WIDEST_CURVE, columns - 4))}", GREEN),)] if height > -2 else []

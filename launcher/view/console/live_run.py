@@ -33,6 +33,7 @@ class Component:
     since: float = 0.0  # when its present state began
     is_ready: bool = False
     started_ranks: set[int] = field(default_factory=set)
+    ended_ranks: set[int] = field(default_factory=set)
     exit_code: int | None = None
     ended_by: str | None = None
     has_ended: bool = False
@@ -102,10 +103,11 @@ class LiveRun:
             case RankStarted(name, rank, _):
                 its = self.components[name]
                 its.started_ranks.add(rank)
+                its.ended_ranks.discard(rank)
                 if len(its.started_ranks) == its.ranks:
                     its.since = now
             case RankExited(name, rank, _):
-                self.components[name].started_ranks.discard(rank)
+                self.components[name].ended_ranks.add(rank)
             case Exited(name, exit_code):
                 its = self.components[name]
                 its.has_ended, its.exit_code, its.ended_by, its.since = True, exit_code, event.ended_by, now

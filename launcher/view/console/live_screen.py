@@ -30,6 +30,7 @@ LONGEST = 1.0  # seconds: times of day are counted on
 LOOK_EVERY = 0.1  # seconds between two looks at the logs: an event is shown within a quarter of a second
 MEASURE_EVERY = 1.0  # seconds between two measurements of CPU and memory
 COST = 200  # a measurement may take this part of the time
+MOST_ABOVE = 10_000  # lines that wait while launch is in the background
 BACKLOG = 200  # lines that `l` can show of what was logged before
 KEYS = (("q", "leave it running"), ("Ctrl-C", "stop"))
 _CLEAR, _UP, _BEGIN, _END = "\x1b[J", "\x1b[{}A", "\x1b[?2026h", "\x1b[?2026l"  # the last two: draw it at once
@@ -59,7 +60,7 @@ class LiveScreen(Screen):
         self._drawn_at, self._is_due = 0.0, True
         self._shows_log, self._is_suspended = False, False
         self._backlog: deque[str] = deque(maxlen=BACKLOG)
-        self._above: deque[str] = deque()  # to be written above the view
+        self._above: deque[str] = deque(maxlen=MOST_ABOVE)  # to be written above the view, by any thread
         self._keys = Keys(guard, pressed)
         self._closed = threading.Event()
         threading.Thread(target=self._measure, name="usage", daemon=True).start()
@@ -93,8 +94,7 @@ class LiveScreen(Screen):
     def key(self, key: str) -> None:
         if key == SUSPEND:
             self._erase()
-            self._is_suspended = True
-            self._keys.suspend()
+            self._is_suspended = self._keys.suspend()
         elif key == BACK:
             self._drawn, self._is_suspended = [], False
         elif key == "l":
@@ -139,8 +139,7 @@ class LiveScreen(Screen):
         self._drawn_at, self._is_due = now, False
 
     def _draw(self, size: tuple[int, int]) -> None:
-        above = [self._above.popleft() for _ in range(len(self._above))]
-        lines = []
+        above, lines = self._taken(), []
         if not self._shows_log:
             keys = [*((key, what) for key, (what, _) in self._acts.items()), ("l", "full log"), *KEYS]
             lines = frame(self._run, keys, size[0], max(1, size[1] - 1), self._colours)
@@ -149,6 +148,10 @@ class LiveScreen(Screen):
             sys.stdout.write(f"{_BEGIN}{self._to_the_top(size[0])}{text}{_END}")
             sys.stdout.flush()
         self._drawn, self._size = lines, size
+
+    def _taken(self) -> list[str]:
+        """What is to be written above the view, once."""
+        return [self._above.popleft() for _ in range(len(self._above))]
 
     def _to_the_top(self, columns: int) -> str:
         """To the first line of what was drawn. A terminal that became narrower has wrapped its lines."""
@@ -173,7 +176,7 @@ class LiveScreen(Screen):
         try:
             if not self._keys.is_elsewhere:
                 self._erase()
-            sys.stdout.write("".join(f"{line}\n" for line in self._above))
+            sys.stdout.write("".join(f"{line}\n" for line in self._taken()))
             super().close()
         finally:
             self._keys.close()

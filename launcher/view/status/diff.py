@@ -11,7 +11,7 @@ from launcher.numbers import duration, three_digits
 from launcher.options.comments import Path
 from launcher.rundir import RunDir
 from launcher.runs.state import RunState
-from launcher.view.metric_curves import newest_values, read_curve, read_newest, steps_text
+from launcher.view.metric_curves import newest_values, read_curve, read_evaluations, read_newest, steps_text
 from launcher.view.plot import sparkline
 from launcher.view.status.model import run_status
 from launcher.view.summary import HEADLINES
@@ -144,7 +144,7 @@ def _text(value: Any) -> str:
 def _metrics(left: Side, right: Side, every: bool, points: int) -> Iterator[_Row]:
     components = dict.fromkeys(process.name for side in (left, right) for process in side.state.processes)
     for component in components:
-        newest = [newest_values(read_newest(side.run.metrics(component))) for side in (left, right)]
+        newest = [_newest(side.run, component) for side in (left, right)]
         names = dict.fromkeys((*newest[0], *newest[1]))
         headlines = (*HEADLINES, left.state.progress.metric, right.state.progress.metric)
         for name in names if every else [name for name in names if name in headlines] or names:
@@ -153,6 +153,13 @@ def _metrics(left: Side, right: Side, every: bool, points: int) -> Iterator[_Row
                 for side, values in zip((left, right), newest, strict=True)
             ]
             yield _Row(name if len(components) == 1 else f"{component} {name}", *cells)
+
+
+def _newest(run: RunDir, component: str) -> dict[str, float]:
+    """The newest value of each metric; an evaluation may be older than the last few steps."""
+    path = run.metrics(component)
+    evaluations = {name: newest[1] for name, (_, newest) in read_evaluations(path).items()}
+    return evaluations | newest_values(read_newest(path))
 
 
 def _metric(side: Side, component: str, name: str, value: float | None, points: int) -> str:

@@ -14,6 +14,7 @@ from launcher.supervisor.events import Started
 from launcher.supervisor.listeners.state import StateListener
 from launcher.view.console import console
 from launcher.view.console.console import Console
+from launcher.view.console.screen import Screen
 from tests.plans import plan_of, rl
 from tests.waiting import until
 
@@ -45,3 +46,20 @@ def test_after_a_while_of_silence_it_says_what_the_run_waits_for_and_then_more_r
         shown.close("", 0)
         waiting.report_waits(None, None, None)
     assert re.fullmatch(r"\d\d:\d\d:\d\d launch {7}orchestrator has waited \d+ s for weights 12", said[0])
+
+
+def test_a_mistake_in_the_view_costs_neither_a_line_nor_the_last_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Broken(Screen):
+        def flush(self) -> None:
+            raise ZeroDivisionError
+
+    monkeypatch.setattr(Console, "_make_screen", lambda self, *_: Broken(self.plan))
+    plan = plan_of(rl(), root=tmp_path)
+    plan.run.logs.mkdir(parents=True)
+    shown = Console(plan, "header", every_line=False, lost=lambda error: None)
+    plan.followed.log.write_text("a line\n")
+    shown.close("the last words", 0)
+    said = capsys.readouterr().out
+    assert all(text in said for text in ("header", "a line", "the last words"))

@@ -90,7 +90,7 @@ def test_every_line_fits_and_none_is_cut(run: LiveRun, happens, size: tuple[int,
     assert lines[-1].endswith("Ctrl-C stop")
 
 
-@pytest.mark.parametrize("size", [(1, 1), (10, 3), (20, 5), (40, 12), (300, 8)])
+@pytest.mark.parametrize("size", [(1, 1), (4, 9), (10, 3), (10, 23), (14, 23), (20, 5), (40, 12), (300, 8)])
 def test_a_terminal_of_any_size_gets_lines_that_fit(run: LiveRun, size: tuple[int, int]) -> None:
     ending(run)
     lines = frame(run, KEYS, *size, colours=False)
@@ -110,6 +110,8 @@ def test_the_ranks_are_one_row_that_says_how_many_are_missing(run: LiveRun) -> N
     assert "  trainer       8 ranks, 3 still starting, 0s" in shown(run)
     start(run, ranks=8)
     assert "  trainer       8 ranks, running, 0s" in shown(run)
+    run.hear(RankExited("trainer", 3, 0))
+    assert "  trainer       8 ranks, 1 ended" in shown(run)
 
 
 def test_what_a_component_waits_for_is_said_with_its_length(run: LiveRun) -> None:
