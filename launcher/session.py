@@ -82,9 +82,10 @@ def carry_out(
     `earlier` is the state of the earlier attempts. `meeting` has the other nodes, if there are any. Returns launch's
     exit code. Raises UserError when the run's directory cannot be used.
     """
-    notes = list(check_channels(config.notify))
+    notes: list[str] = []
     try:
         plan = plan_attempt(attempt)
+        notes += check_channels(config.notify) if not plan.run.node else ()  # node 0 speaks for all
         if meeting and meeting.nodes.rank and plan.kind == "rl":
             _await_shared(plan.run, meeting.welcome.run_id)
         state = StateFile(plan.run, first_state(plan, provenance(), earlier, job_of_attempt(earlier)))

@@ -100,6 +100,8 @@ def _read_marks(path: Path) -> Iterator[_Mark]:
 
 def _row(run: RunDir, state: RunState, process: ProcessState, marks: Sequence[_Mark]) -> Row:
     ends = _ends([mark for mark in marks if mark.component == process.name])
+    earliest = sorted(ends.items(), key=lambda item: (item[0] != READY, item[1].at))
+    ends = dict(earliest[: MOST_PHASES - 2])  # a program may have any number of marks before its first step
     if _is_ours(ends):
         ends.pop(OUTPUT, None)  # its own marks say more
     if process.ready_after is not None and SPAWN in ends and READY not in ends:
@@ -107,7 +109,7 @@ def _row(run: RunDir, state: RunState, process: ProcessState, marks: Sequence[_M
     first = first_step_after(run.metrics(process.name), state.started) if SPAWN in ends else None
     if first is not None:
         ends[FIRST_STEP] = _End(first)
-    by_time = sorted(ends.items(), key=lambda item: item[1].at)[:MOST_PHASES]
+    by_time = sorted(ends.items(), key=lambda item: item[1].at)
     return Row(process.name, tuple(_phases(by_time, state.started, process)))
 
 
@@ -199,22 +201,26 @@ def _critical(rows: Sequence[Row], last: Row, end: float | None) -> tuple[tuple[
     Where a component waited for another one, the chain continues in that one.
     """
     chain = list[tuple[str, Phase]]()
-    _follow({row.component: row for row in rows}, last, last.end if end is None else end, chain, set())
+    _follow({row.component: row for row in rows}, last, last.end if end is None else end, chain)
     return tuple(reversed(chain))
 
 
-def _follow(rows: dict[str, Row], row: Row, end: float, chain: list[tuple[str, Phase]], seen: set[str]) -> None:
-    """Add the phases of a row before `end`, the last one first."""
-    for phase in reversed(row.phases):
-        if phase.start >= end or (phase.waits_for and phase.end > end):  # what just begins to wait held nobody up
-            continue
-        until, other, key = min(phase.end, end), rows.get(phase.waits_for or ""), f"{row.component} {phase.name}"
-        if other and key not in seen and _was_at_work(other, phase.start, until):
-            seen.add(key)
-            return _follow(rows, other, until, chain, seen)
-        if until > phase.start:
-            chain.append((row.component, Phase(phase.name, phase.start, until, phase.waits_for, phase.rank)))
-    return None
+def _follow(rows: dict[str, Row], row: Row, end: float, chain: list[tuple[str, Phase]]) -> None:
+    """Add the phases of a row before `end`, the last one first; from a wait on, those of the row that it was for."""
+    seen = set[str]()
+    while True:
+        for phase in reversed(row.phases):
+            if phase.start >= end or (phase.waits_for and phase.end > end):  # what just begins to wait held nobody up
+                continue
+            until, other, key = min(phase.end, end), rows.get(phase.waits_for or ""), f"{row.component} {phase.name}"
+            if other and key not in seen and _was_at_work(other, phase.start, until):
+                seen.add(key)
+                row, end = other, until
+                break
+            if until > phase.start:
+                chain.append((row.component, Phase(phase.name, phase.start, until, phase.waits_for, phase.rank)))
+        else:
+            return
 
 
 def _was_at_work(row: Row, start: float, end: float) -> bool:

@@ -76,8 +76,12 @@ def masked_word(word: str) -> str:
     name, equals, _ = word.partition("=")
     if equals and is_secret(name.lstrip("-")):
         return f"{name}={MASK}".encode("utf-8", "replace").decode()
-    text = _without_assigned(masked_value("", word))
-    return text.encode("utf-8", "replace").decode()
+    return masked_line(word)
+
+
+def masked_line(line: str) -> str:
+    """A line of any text without what looks like a secret, always valid UTF-8."""
+    return _without_assigned(masked_value("", line)).encode("utf-8", "replace").decode()
 
 
 def _without_assigned(text: str) -> str:

@@ -15,6 +15,7 @@ from launcher.borders.screen import in_one_line
 from launcher.commands.common import NAMED, typer_command
 from launcher.config.base import parse_duration
 from launcher.errors import UserError
+from launcher.home import in_home
 from launcher.numbers import plural
 from launcher.rundir import RunDir
 from launcher.runs.choice import find_run
@@ -67,7 +68,8 @@ def clean(
     found = [_judged(each, seconds, failed) for each in _runs(names or [], everywhere)]
     if keep_best:
         found = list(_with_best_kept(found))
-    found = list(_with_models_kept(found))
+    while (kept := list(_with_models_kept(found))) != found:  # a run that stays may keep another one
+        found = kept
     going = [each for each in found if each.kept is None]
     print("\n".join(_report(found, going, delete)), flush=True)
     return _remove(going) if delete else 0
@@ -132,10 +134,10 @@ def _model_of(root: Path) -> Path | None:
     """The directory that a run started from, if it is one."""
     run = recorded(root) or RunDir(root)
     state = read_state(run)
-    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+    with suppress(OSError, ValueError, KeyError, TypeError, RuntimeError):
         name = tomllib.loads(read_bytes(run.config).decode())["trainer"]["model"]["name"]
         if state is not None:
-            return (state.cwd / Path(name).expanduser()).resolve()
+            return (state.cwd / (in_home(name) or Path(name))).resolve()
     return None
 
 

@@ -63,7 +63,8 @@ def _await(run: RunDir, state: RunState, before: ProcessState) -> int:
         now = read_state(run) or state
         name, process = before.name, now.process(before.name)
         is_new = process.process is not None and process.process != before.process
-        if is_new and process.exit_code is None and (process.ready_after is not None or not process.has_ready_check):
+        is_up = process.ready_after is not None or not process.has_ready_check
+        if is_new and (process.exit_code == 0 or (process.exit_code is None and is_up)):  # a service may end well
             assert process.process is not None
             after = "started" if process.ready_after is None else f"ready after {process.ready_after:.1f}s"
             print(in_one_line(f"{name}: {after}, pid {process.process.pid}"))

@@ -1,6 +1,7 @@
 """`[notify]`: messages about a run, to where people are."""
 
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
@@ -10,8 +11,13 @@ from launcher.config.base import Switch
 Happening = Literal["failed", "stalled", "finished", "first-step", "recovered"]
 
 
-def _web(url: str) -> str:
-    if url != MASK and not url.startswith(("https://", "http://")):
+def check_web(url: str) -> str:
+    """The URL. Raises ValueError, which does not repeat it: it is a secret."""
+    try:
+        has_host = bool(urlsplit(url).hostname)
+    except ValueError:
+        has_host = False
+    if url != MASK and not (has_host and url.startswith(("https://", "http://"))):
         raise ValueError("not a URL that begins with https:// or http://")
     return url
 
@@ -21,7 +27,7 @@ class NotifyConfig(Switch):
     on: tuple[Happening, ...] = Field(
         ("failed", "stalled", "finished", "first-step", "recovered"), description="what there is a message for"
     )
-    webhook: Annotated[str, AfterValidator(_web)] | None = Field(
+    webhook: Annotated[str, AfterValidator(check_web)] | None = Field(
         None, description="URL of Slack, Discord or your own that gets it as JSON; safer in LAUNCH_NOTIFY_WEBHOOK"
     )
     desktop: bool = Field(False, description="show it on the desktop, with notify-send")

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from launcher.borders.masking import MASK
 from launcher.borders.screen import in_one_line
-from launcher.config.notify import NotifyConfig
+from launcher.config.notify import NotifyConfig, check_web
 from launcher.errors import UserError
 
 SECONDS = 5.0  # that a server or program may take to answer
@@ -65,6 +65,11 @@ def check_channels(config: NotifyConfig, variables: Mapping[str, str] = os.envir
     for name, value, variable in ("webhook", config.webhook, WEBHOOK), ("apprise", config.apprise, APPRISE):
         if value == MASK and not variables.get(variable):
             yield f"notify.{name} is masked in the file and not used: set it with export {variable}=..."
+    if config.webhook in (None, MASK) and (url := variables.get(WEBHOOK)):
+        try:
+            check_web(url)
+        except ValueError as error:
+            raise UserError(f"the variable {WEBHOOK}: {error}") from None
     if _secret(config.apprise, variables.get(APPRISE)) and not find_spec("apprise"):
         raise UserError("notify.apprise needs the package apprise", "pip install apprise")
     if not channels(config, variables):
@@ -99,9 +104,9 @@ def _reason(error: Exception) -> str:
 def body_for(url: str, message: Message) -> dict[str, object]:
     """What Slack, Discord, or any other server gets."""
     host, text = urlsplit(url).hostname or "", f"{message.title}\n{message.text}"[:LONGEST]
-    if host.endswith(("discord.com", "discordapp.com")):
+    if f".{host}".endswith((".discord.com", ".discordapp.com")):
         return {"content": text, "allowed_mentions": {"parse": []}}  # a text must not call everybody
-    if host.endswith(("slack.com", "slack-gov.com")):
+    if f".{host}".endswith((".slack.com", ".slack-gov.com")):
         return {"text": text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")}
     return {"text": text, "run": message.run, "event": message.happening}
 

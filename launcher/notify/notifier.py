@@ -4,8 +4,9 @@ import queue
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
-from launcher.borders.masking import masked_value
+from launcher.borders.masking import masked_line
 from launcher.borders.screen import in_one_line
 from launcher.config.notify import Happening, NotifyConfig
 from launcher.logger import get_logger
@@ -29,6 +30,7 @@ class Notifier:
 
     def __init__(self, plan: Plan, config: NotifyConfig, to: Sequence[Channel] | None = None) -> None:
         self.plan = plan
+        self._where = f"launch status {call_name(plan.run.root, plan.name)}"
         own = [] if plan.run.node else channels(config)  # node 0 speaks for all
         self._channels = own if to is None else list(to)
         self._wanted = frozenset(config.on)
@@ -67,12 +69,13 @@ class Notifier:
         if self._channels:
             self._put(None)
             self._thread.join(LAST)
+            if self._thread.is_alive():
+                get_logger().warning("the last notification was not sent within {:g}s", LAST)
 
     def tell(self, happening: Happening, text: str) -> None:
         if self._channels and happening in self._wanted:
             title = f"{self.plan.kind} run {self.plan.name}: {happening.replace('-', ' ')}"
-            where = f"launch status {call_name(self.plan.run.root, self.plan.name)}"
-            self._put(Message(self.plan.name, happening, title, f"{in_one_line(masked_value('', text))}\n{where}"))
+            self._put(Message(self.plan.name, happening, title, f"{in_one_line(masked_line(text))}\n{self._where}"))
 
     def _tell_it_is_back(self, component: str) -> None:
         self.tell("recovered", f"{component} was started again after: {self._failed_again.pop(component)}")
@@ -82,10 +85,13 @@ class Notifier:
         return spec is None or spec.ready is None
 
     def _put(self, message: Message | None) -> None:
-        try:
-            self._messages.put_nowait(message)
-        except queue.Full:
-            get_logger().warning("a notification was dropped: {} are waiting", MOST)
+        while True:
+            try:
+                return self._messages.put_nowait(message)
+            except queue.Full:
+                with suppress(queue.Empty):
+                    self._messages.get_nowait()  # the oldest: the end of the run is worth more
+                get_logger().warning("a notification was dropped: {} are waiting", MOST)
 
     # --- the thread ---
 

@@ -150,3 +150,27 @@ def test_the_link_to_the_newest_run_goes_with_it(launch: Terminal, here: Path) -
     (here / "outputs" / "latest").symlink_to("otter")
     launch("clean", str(root), "--delete")
     assert not (here / "outputs" / "latest").is_symlink()
+
+
+def test_a_link_called_latest_that_leads_elsewhere_stays(launch: Terminal, here: Path) -> None:
+    an_ended(here / "outputs" / "otter")
+    (here / "outputs" / "latest").symlink_to("/nowhere/mine")
+    launch("clean", "otter", "--delete")
+    assert (here / "outputs" / "latest").is_symlink()
+
+
+def test_a_chain_of_runs_that_started_from_one_another_stays_with_its_last(launch: Terminal, here: Path) -> None:
+    base = '[trainer.model]\nname = "outputs/{}"\n'
+    an_ended(here / "outputs" / "a", days=9)
+    an_ended(here / "outputs" / "b", days=8, config=base.format("a"), cwd=here)
+    an_ended(here / "outputs" / "c", days=1, config=base.format("b"), cwd=here)
+    shown = launch("clean", "--older-than", "2d")
+    assert [fate(shown, name) for name in "ab"] == ["kept: b started from it", "kept: c started from it"]
+
+
+def test_a_lock_that_is_a_link_and_a_home_that_nobody_has_are_no_traceback(launch: Terminal, here: Path) -> None:
+    an_ended(here / "outputs" / "odd", config='[trainer.model]\nname = "~nobody-of-this-name/m"\n')
+    root = an_ended(here / "outputs" / "linked")
+    (root / ".lock").symlink_to(here / "elsewhere")
+    assert "cannot be locked" in launch("clean", "linked", "--delete", exit_code=1)
+    assert (root / "run.json").exists()

@@ -72,6 +72,29 @@ def test_secrets_are_masked(launch: Terminal, here: Path, monkeypatch: pytest.Mo
     assert "geheim" not in texts and "loss 0.5" in texts
 
 
+def test_of_secrets_that_begin_alike_and_of_quotes_within_one_nothing_is_left_and_a_log_keeps_its_numbers(
+    launch: Terminal, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("A_TOKEN", "AAAAAAAA")
+    monkeypatch.setenv("B_TOKEN", "AAAAAAAA12345")
+    run = a_failed(here)
+    text = 'AAAAAAAA12345\n{"password": "ab\\"geheim"}\nINFO max_token_len 5: step=3 loss=2.1\n'
+    run.component_log("trainer").write_text(text)
+    launch("export", "otter")
+    log = inside(here / "otter.tar.gz")["otter/logs/attempt_1/trainer.log"]
+    assert "12345" not in log and "geheim" not in log and "step=3 loss=2.1" in log
+
+
+def test_the_folder_of_the_logs_that_is_a_link_is_not_followed(launch: Terminal, here: Path) -> None:
+    run = a_failed(here)
+    (here / "private").mkdir()
+    (here / "private" / "id.json").write_text("private")
+    run.all_logs.rename(here / "logs")
+    run.all_logs.symlink_to(here / "private")
+    launch("export", "otter")
+    assert "private" not in "\n".join(inside(here / "otter.tar.gz").values())
+
+
 def test_a_link_is_not_followed_out_of_the_run(launch: Terminal, here: Path) -> None:
     run = a_failed(here)
     (here / "private.txt").write_text("private")

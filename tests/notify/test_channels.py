@@ -127,6 +127,19 @@ def test_secrets_are_masked_wherever_a_configuration_or_a_command_line_is_shown(
     assert masked_value("SLACK_WEBHOOK_URL", "x") == MASK
 
 
+@pytest.mark.parametrize("url", ["https://[x/sesame", "hooks.slack.com/sesame", "https:///sesame"])
+def test_a_url_that_is_none_is_refused_before_the_start_without_being_shown(url: str) -> None:
+    with pytest.raises(UserError, match=f"{module.WEBHOOK}: not a URL") as refused:
+        list(check_channels(on(), {module.WEBHOOK: url}))
+    with pytest.raises(ValueError, match="not a URL") as invalid:
+        on(webhook=url)
+    assert "sesame" not in str(refused.value) and "not a URL" in str(invalid.value)
+
+
+def test_a_host_whose_name_only_ends_like_slacks_gets_what_any_other_does() -> None:
+    assert set(body_for("https://notslack.com/x", MESSAGE)) == {"text", "run", "event"}
+
+
 def test_a_wrong_url_is_refused_without_being_shown() -> None:
     with pytest.raises(UserError) as refused:
         typed(SFTConfig, "--notify.webhook", "ftp://sesame")

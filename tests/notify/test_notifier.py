@@ -153,3 +153,18 @@ def test_only_node_0_tells(plan: Plan) -> None:
 
     elsewhere = replace(plan, run=plan.run.on(1))
     assert Notifier(elsewhere, NotifyConfig(enabled=True, desktop=True))._channels == []
+
+
+def test_of_too_many_messages_the_oldest_are_dropped_and_the_end_is_told(plan: Plan) -> None:
+    goes, told = threading.Event(), list[str]()
+
+    def slow(message: Message) -> None:
+        goes.wait(10)
+        told.append(message.happening)
+
+    notifier = Notifier(plan, NotifyConfig(enabled=True), [Channel("slow", slow)])
+    for _ in range(MOST + 5):
+        notifier.tell("stalled", "it")
+    threading.Timer(0.1, goes.set).start()
+    notifier.end(ended(plan, "failed", failure()))
+    assert told[-1] == "failed"

@@ -39,7 +39,10 @@ def foreign_checkpoints(run: RunDir, state: RunState) -> list[Path]:
 
 def clean(run: RunDir) -> None:
     """Remove what the run has made. Raises UserError if it is alive after all, or if a file cannot be removed."""
-    lock = take_lock(run)
+    try:
+        lock = take_lock(run)
+    except OSError as error:
+        raise UserError(f"{run.lock}: cannot be locked: {error.strerror}") from None
     try:
         state = read_state(run)
         if state is None:
@@ -58,7 +61,7 @@ def clean(run: RunDir) -> None:
         os.close(lock)
     latest = run.root.parent / "latest"
     with suppress(OSError):
-        if latest.is_symlink() and not latest.exists():
+        if latest.is_symlink() and latest.readlink() == Path(run.root.name) and not run.root.exists():
             latest.unlink()
 
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from launcher.borders.files import read_bytes, read_end
-from launcher.borders.masking import MASK, is_secret, masked_word
+from launcher.borders.masking import MASK, is_secret, masked_line
 from launcher.borders.screen import printable
 from launcher.rundir import RunDir
 from launcher.runs.state import RunState
@@ -16,7 +16,9 @@ from launcher.view.status.page import run_page
 
 TAIL = 256 * 1024  # bytes of a log
 MOST_LOGS = 200  # files
-_ASSIGNED = re.compile(r"""((?P<name>[\w.-]{1,80})["']?\s{0,3}[=:]\s{0,3}["'])[^"'\n]*""")  # in TOML, JSON, Python
+_ASSIGNED = re.compile(  # in TOML, JSON, Python
+    r"""((?<![\w.-])(?P<name>[\w.-]{1,80})["']?\s{0,3}[=:]\s{0,3}(?P<quote>["']))(?:\\.|(?!(?P=quote))[^\\\n])*"""
+)
 _SHORTEST = 8  # characters of a secret's value that is looked for in texts
 
 
@@ -35,14 +37,25 @@ def contents(run: RunDir, state: RunState, environ: Mapping[str, str]) -> Iterat
 def _files(run: RunDir) -> Iterator[Path]:
     """State, configurations, logs with stacks, and the ends of the metrics; links are not followed."""
     yield from (run.state, run.config)
-    folders = (run.component_config("any").parent, run.all_logs, run.all_metrics)
-    found = (Path(folder, name) for top in folders for folder, _, names in os.walk(top) for name in names)
-    kept = [path for path in found if path.suffix in (".toml", ".log", ".txt", ".json", ".jsonl") and path.is_file()]
-    yield from sorted((path for path in kept if not path.is_symlink()), key=_newest_first)[:MOST_LOGS]
+    yield from sorted(_texts_below(run.component_config("any").parent))[:MOST_LOGS]
+    logs = [*_texts_below(run.all_logs), *_texts_below(run.all_metrics)]
+    yield from sorted(logs, key=_newest_first)[:MOST_LOGS]
+
+
+def _texts_below(top: Path) -> Iterator[Path]:
+    if any(part.is_symlink() for part in (top, top.parent)):
+        return
+    for folder, _, names in os.walk(top):
+        for path in (Path(folder, name) for name in names):
+            if path.suffix in (".toml", ".log", ".txt", ".json", ".jsonl") and path.is_file() and not path.is_symlink():
+                yield path
 
 
 def _newest_first(path: Path) -> tuple[float, str]:
-    return -path.stat().st_mtime, str(path)
+    try:
+        return -path.stat().st_mtime, str(path)
+    except OSError:  # it is gone meanwhile
+        return 0.0, str(path)
 
 
 def _read(path: Path) -> bytes:
@@ -54,8 +67,8 @@ def _read(path: Path) -> bytes:
 
 def _masked(text: str, secrets: list[str]) -> bytes:
     """Without the values of this environment's secrets, and without what looks like one."""
-    for secret in secrets:
+    for secret in sorted(secrets, key=len, reverse=True):  # one may begin with another
         text = text.replace(secret, MASK)
     text = _ASSIGNED.sub(lambda found: f"{found[1]}{MASK}" if is_secret(found["name"]) else found[0], text)
-    lines = (printable(masked_word(line)) for line in text.split("\n"))
+    lines = (printable(masked_line(line)) for line in text.split("\n"))
     return "\n".join(lines).encode(errors="replace")
