@@ -81,7 +81,7 @@ def test_a_stopped_supervisor_cannot_be_asked_and_a_planted_one_is_not(launch: L
 def test_the_reference_orchestrator_gives_the_new_server_the_newest_weights(launch: Launcher) -> None:
     run = launch("rl", "--output-dir", "run", "--no-tmux", "--max-steps=20")
     run.wait_for_output("step 5/20", 120)
-    done = restart(launch, "inference")
+    done = restart(launch, "run", "inference")
     assert done.returncode == 0, done.stderr
     assert run.exit_code(180) == 0, run.output
     assert "step 20/20" in run.output
