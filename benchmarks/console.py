@@ -66,7 +66,10 @@ class Watched:
         while (left := until - time.time()) > 0:
             if not select.select([self.terminal], [], [], left)[0]:
                 return
-            text = os.read(self.terminal, 1 << 16).decode(errors="replace")
+            try:
+                text = os.read(self.terminal, 1 << 16).decode(errors="replace")
+            except OSError:  # the run has ended, and with it the terminal
+                return
             self.first = self.first or time.time()
             for step in re.findall(r"step (\d+)", text):
                 self.seen.setdefault(int(step), time.time())
@@ -78,6 +81,7 @@ def main(seconds: float, rate: float) -> None:
         process, terminal = start(directory, rate)
         watched = Watched(terminal)
         while not watched.seen:
+            assert process.poll() is None, "launch has ended"
             watched.watch(time.time() + 0.1)
         watched.watch(time.time() + WARM_UP)
         supervisor = max(psutil.Process(process.pid).children(recursive=True), key=_is_launch)
