@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -52,15 +53,21 @@ def is_gone_or_misses_its_watcher(launch: Launcher, run: Launched) -> bool:
     return not launch.alive() or (log.exists() and "the watcher process was killed" in log.read_text())
 
 
+def kill_one_of(launch: Launcher) -> None:
+    """SIGKILL for one of launch's processes; another one, if that has just ended by itself."""
+    while victims := [pid for pid, command in launch.alive().items() if "launch" in command]:
+        with suppress(ProcessLookupError):
+            os.kill(random.choice(victims), signal.SIGKILL)
+            return
+
+
 def kill_at_random_moments(launch: Launcher, times: int) -> None:
     for attempt in range(times):
         run = launch(*rl_command(launch), "--output-dir", "run", "--no-tmux", "--clean")
         moment = random.Random(attempt).uniform(0, 1.5)
         with pytest.raises(subprocess.TimeoutExpired):
             run.process.wait(moment)
-        victim = random.choice([pid for pid, command in launch.alive().items() if "launch" in command] or [0])
-        if victim:
-            os.kill(victim, signal.SIGKILL)
+        kill_one_of(launch)
         until(partial(is_gone_or_misses_its_watcher, launch, run), 5)
         if launch.alive():  # a run goes on without its watcher
             os.kill(run.pid_of("supervisor"), signal.SIGKILL)
