@@ -78,3 +78,10 @@ def shown(output: str) -> tuple[list[str], dict[str, str], str]:
     """What `shower`'s program has printed: arguments, environment, directory."""
     arguments, environment, directory = json.loads(output)
     return arguments, environment, directory
+
+
+def write_metrics(plan: Plan, component: str, *steps: dict[str, object]) -> None:
+    """What a component has logged, a line a step."""
+    path = plan.run.metrics(component)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(step) + "\n" for step in steps))

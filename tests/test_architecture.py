@@ -61,6 +61,7 @@ TESTED_ELSEWHERE = {
     "borders/values.py": "borders/test_fuzz.py",
     "checkpoints.py": "workload/test_files.py",
     "completion/install.py": "completion/test_answer.py",
+    "completion/shells.py": "completion/test_answer.py",
     "completion/table.py": "completion/test_answer.py",
     "borders/help_style.py": "options/test_help.py",
     "commands/attach.py": "test_tmux_sh.py",

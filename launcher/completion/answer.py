@@ -7,16 +7,16 @@ so this uses the standard library only, and a table of the options that `launche
 import json
 import os
 import re
-import shlex
 import stat
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from launcher.completion.shells import Items, show, typed
+
 VARIABLE = "_LAUNCH_COMPLETE"
-Items = dict[str, str]  # what can be typed -> its help
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,62}")
 _NAME_IN_STATE = re.compile(r'"name":\s*"([^"\\]+)"')
@@ -46,45 +46,14 @@ def answer(commands: Mapping[str, str], instruction: str, environ: Mapping[str, 
     sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
     incomplete = ""
     try:
-        words, incomplete = _typed(shell, environ)
+        words, incomplete = typed(shell, environ)
         items = candidates(commands, words, incomplete)
         items = {word: text for word, text in items.items() if word.startswith(incomplete)}
     except WantsFiles as wanted:
         return _files(shell, wanted, incomplete)
     except (Exception, KeyboardInterrupt):  # nothing is better than a traceback in the middle of a command
         items = {}
-    return _print(shell, items, environ)
-
-
-# --- what was typed ---------------------------------------------------------------------------------------------------
-
-
-def _typed(shell: str, environ: Mapping[str, str]) -> tuple[list[str], str]:
-    """The words before the one at the cursor, without `launch`, and that one."""
-    if shell == "bash":
-        words = environ.get("COMP_WORDS", "").split("\n")
-        at = int(environ.get("COMP_CWORD", "0") or 0)
-        words, incomplete = words[1:at], words[at] if at < len(words) else ""
-        if incomplete == "=":  # bash makes it a word of its own
-            words, incomplete = [*words, "="], ""
-        return [each for each in map(_unquoted, words) if each != "="], _unquoted(incomplete)
-    line = environ.get("_TYPER_COMPLETE_ARGS", "")
-    words = _split(line)[1:]
-    incomplete = words.pop() if words and not line.endswith(" ") else ""
-    option, equals, value = incomplete.partition("=")
-    return ([*words, option], value) if equals and option.startswith("--") and shell == "fish" else (words, incomplete)
-
-
-def _split(line: str) -> list[str]:
-    """The words of a line whose last one may not be finished."""
-    for closing in ("", "'", '"'):
-        with suppress(ValueError):
-            return shlex.split(line + closing)
-    return line.split()
-
-
-def _unquoted(word: str) -> str:
-    return (_split(word) or [""])[0]
+    return show(shell, items, environ)
 
 
 # --- what may follow --------------------------------------------------------------------------------------------------
@@ -242,7 +211,7 @@ def cache_file() -> Path | None:
     return Path(base, "launch", "completion.json") if os.path.isabs(base) else None  # noqa: PTH117
 
 
-# --- as the shells take it --------------------------------------------------------------------------------------------
+# --- files ------------------------------------------------------------------------------------------------------------
 
 
 def _files(shell: str, wanted: WantsFiles, incomplete: str) -> int:
@@ -253,7 +222,7 @@ def _files(shell: str, wanted: WantsFiles, incomplete: str) -> int:
     if not wanted.ending:
         return 1  # the shell's own completion
     found = [wanted.prefix + path for path in toml_files(incomplete.removeprefix("@"))]
-    return _print(shell, dict.fromkeys(found, ""), os.environ)
+    return show(shell, dict.fromkeys(found, ""), os.environ)
 
 
 def toml_files(typed: str) -> list[str]:
@@ -270,38 +239,3 @@ def toml_files(typed: str) -> list[str]:
     if len(found) == 1 and found[0].endswith("/") and found[0] != typed:
         return toml_files(found[0]) or found
     return found
-
-
-def _print(shell: str, items: Items, environ: Mapping[str, str]) -> int:
-    if shell == "fish" and environ.get("_TYPER_COMPLETE_FISH_ACTION") == "is-args":
-        return 0 if items else 1
-    lines = list(_LINES.get(shell, _plain)(items))
-    sys.stdout.write("\n".join(lines) + "\n" if lines else "")
-    return 0
-
-
-def _plain(items: Items) -> Iterator[str]:
-    """For bash: each word as it is to be inserted."""
-    yield from (re.sub(r"([^\w@%+=:,./~-])", r"\\\1", word) for word in items if "\n" not in word)
-
-
-def _for_zsh(items: Items) -> Iterator[str]:
-    """A call that the script evaluates."""
-    if items:
-        words = "\n".join(
-            f'"{_escaped(word)}"' + (f':"{_escaped(text)}"' if text else "") for word, text in items.items()
-        )
-        yield f"_arguments '*: :(({words}))'"
-
-
-def _escaped(text: str) -> str:
-    """As Typer does it: inside double quotes, inside single quotes, where a colon begins the help."""
-    text = re.sub(r"[\x00-\x1f\\]", " ", text)
-    return text.replace('"', '""').replace("'", "''").replace("$", "\\$").replace("`", "\\`").replace(":", r"\\:")
-
-
-def _for_fish(items: Items) -> Iterator[str]:
-    yield from (f"{word}\t{' '.join(text.split())}" if text else word for word, text in items.items())
-
-
-_LINES = {"bash": _plain, "zsh": _for_zsh, "fish": _for_fish}

@@ -28,7 +28,8 @@ def service(name: str, program: str, *more: str) -> str:
 
 def test_a_component_starts_once_the_line_it_waits_for_is_logged(launch: Launcher) -> None:
     program = (
-        "import time, pathlib\ntime.sleep(0.3); pathlib.Path('data').touch(); print('data is there'); time.sleep(99)"
+        "import pathlib, signal, time\n"
+        "time.sleep(0.3); pathlib.Path('data').touch(); print('data is there'); signal.pause()"  # late on purpose
     )
     toml = service("data", program, "ready = 'log:data is .*'") + "[trainer]\nafter = ['data']\n"
     run = sft(launch, "import pathlib\nassert pathlib.Path('data').exists()", toml)
@@ -36,7 +37,9 @@ def test_a_component_starts_once_the_line_it_waits_for_is_logged(launch: Launche
 
 
 def test_a_service_that_fails_is_started_again_and_the_run_goes_on(launch: Launcher) -> None:
-    program = "import os, pathlib, time\nif pathlib.Path('once').exists(): pathlib.Path('go').touch(); time.sleep(99)\n"
+    program = (
+        "import os, pathlib, signal\nif pathlib.Path('once').exists(): pathlib.Path('go').touch(); signal.pause()\n"
+    )
     program += "pathlib.Path('once').touch(); os.abort()"
     run = sft(launch, WAIT_FOR_GO, service("shaky", program, "restart = 'on-failure'"))
     assert run.exit_code() == 0, run.output

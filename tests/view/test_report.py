@@ -1,6 +1,5 @@
 """What stands on the console before and after a run."""
 
-import json
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -11,21 +10,7 @@ from launcher.failure.failure import Failure
 from launcher.numbers import duration
 from launcher.plan.spec import Plan
 from launcher.view.report import failure_block, failure_state, header, resume_note, shown
-from tests.plans import machine, plan_of, rl, sft
-
-
-@pytest.fixture
-def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    return plan_of(rl("--nproc", "2"), machine(gpus=2), root=tmp_path / "outputs" / "otter", attempt=3)
-
-
-def write_metrics(plan: Plan, component: str, *steps: dict[str, object]) -> None:
-    path = plan.run.metrics(component)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(step) + "\n" for step in steps))
-
+from tests.plans import plan_of, sft, write_metrics
 
 # --- before -----------------------------------------------------------------------------------------------------------
 

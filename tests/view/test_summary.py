@@ -1,8 +1,6 @@
 """What the summary of a run says."""
 
-import json
 import signal
-from pathlib import Path
 
 import pytest
 
@@ -15,20 +13,7 @@ from launcher.runs.state import FailureState, RunState, first_state
 from launcher.tracking.wandb_links import WandbLink
 from launcher.view.report import failure_state
 from launcher.view.summary import summary
-from tests.plans import machine, plan_of, rl
-
-
-@pytest.fixture
-def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    return plan_of(rl("--nproc", "2"), machine(gpus=2), root=tmp_path / "outputs" / "otter", attempt=3)
-
-
-def write_metrics(plan: Plan, component: str, *steps: dict[str, object]) -> None:
-    path = plan.run.metrics(component)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(step) + "\n" for step in steps))
+from tests.plans import write_metrics
 
 
 def ended(plan: Plan, state: str = "finished", seconds: float = 0, failure: FailureState | None = None) -> RunState:
