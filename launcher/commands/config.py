@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 import typer
@@ -44,12 +45,13 @@ def config(ctx: typer.Context) -> int:
     environment, or the default. --set leaves out the defaults. --schema prints a JSON schema of the file, for editors.
     """
     words = list(ctx.args)
-    options = [word for word in words if word not in [f"--{name}" for name in OWN]]
-    if words and words[0] in KINDS:
-        return _resolve(words[0], words[1:])
-    if words and words[0][:1] not in ("-", "@"):
-        return _of_run(words[0], words[1:])
-    return _guess(words) if options or "--schema" in words else _of_run(None, words)
+    own = list(takewhile(lambda word: word in [f"--{name}" for name in OWN], words))
+    rest = words[len(own) :]
+    if rest and rest[0] in KINDS:
+        return _resolve(rest[0], [*own, *rest[1:]])
+    if rest and rest[0][:1] not in ("-", "@"):
+        return _of_run(rest[0], [*own, *rest[1:]])
+    return _guess(words) if rest or "--schema" in own else _of_run(None, own)
 
 
 def _of_run(name: str | None, words: Sequence[str]) -> int:

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field
 from launcher.borders.masking import MASK
 from launcher.config.base import Switch
 
+WEBHOOK, APPRISE = "LAUNCH_NOTIFY_WEBHOOK", "LAUNCH_NOTIFY_APPRISE"  # variables that hold the secrets
 Happening = Literal["failed", "stalled", "finished", "first-step", "recovered"]
 
 

@@ -13,12 +13,11 @@ from urllib.parse import urlsplit
 
 from launcher.borders.masking import MASK
 from launcher.borders.screen import in_one_line
-from launcher.config.notify import NotifyConfig, check_web
+from launcher.config.notify import APPRISE, WEBHOOK, NotifyConfig, check_web
 from launcher.errors import UserError
 
 SECONDS = 5.0  # that a server or program may take to answer
 LONGEST = 1500  # characters of a message; Discord takes 2000
-WEBHOOK, APPRISE = "LAUNCH_NOTIFY_WEBHOOK", "LAUNCH_NOTIFY_APPRISE"
 
 
 class NotSent(Exception):

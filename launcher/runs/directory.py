@@ -217,6 +217,9 @@ def take_lock(run: RunDir) -> int:
             f"{run.root}: a run is active there ({holder or 'just started'})",
             f"end it with: launch stop {quoted(str(run.root))}\n  or name another directory with --output-dir",
         ) from None
+    if not os.fstat(descriptor).st_nlink:  # `launch clean` has removed it between the two
+        os.close(descriptor)
+        return take_lock(run)
     return descriptor
 
 

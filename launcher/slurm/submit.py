@@ -8,6 +8,7 @@ from dataclasses import replace
 from launcher.borders.files import write_atomically
 from launcher.borders.masking import MASK
 from launcher.borders.screen import in_lines
+from launcher.config.notify import APPRISE, WEBHOOK
 from launcher.config.run import RLConfig, SFTConfig
 from launcher.errors import UserError
 from launcher.machine.probe import check_programs, probe
@@ -42,6 +43,7 @@ def submit(
 
     The plan is made here too: it finds mistakes before the job queues, and has the files to write.
     """
+    config = _with_channels_of_the_environment(config)
     machine = _node(config, earlier, asked)
     plan = make_plan(config, machine, run, name)
     if not config.slurm.setup:
@@ -74,6 +76,17 @@ def _on_any_port(config: Config) -> Config:
     if not isinstance(config, RLConfig):
         return config
     return config.model_copy(update={"inference": config.inference.model_copy(update={"port": 0})})
+
+
+def _with_channels_of_the_environment(config: Config) -> Config:
+    """Without the URLs of notifications, which are secrets: the job has them from variables that sbatch passes on."""
+    given = {"webhook": WEBHOOK, "apprise": APPRISE} if config.notify.enabled else {}
+    for name, variable in given.items():
+        if getattr(config.notify, name) is not None and not os.environ.get(variable):
+            what = f"--notify.{name} cannot reach the job: secrets are not written to a run's files"
+            raise UserError(what, f"export {variable}=... instead; sbatch passes it on")
+    notify = config.notify.model_copy(update=dict.fromkeys(given))
+    return config.model_copy(update={"notify": notify})
 
 
 def _check_secrets(plan: Plan) -> None:

@@ -62,7 +62,8 @@ def test_a_runs_values_have_the_origins_of_its_start(launch: Terminal, here: Pat
         assert shown.startswith("# launch sft --grace 2m\n")
         assert line_of(shown, "grace") == 'grace = "2m" # --grace'
         assert line_of(shown, "seed") == "seed = 0 # default"
-    assert tomllib.loads(launch("config", "--set")) == {"grace": "2m"}
+    for words in (["--set"], ["--set", "otter"], ["otter", "--set"]):
+        assert tomllib.loads(launch("config", *words)) == {"grace": "2m"}
     assert line_of(launch("config", "otter", "--max-steps", "9"), "max_steps") == "max_steps = 9 # --max-steps"
 
 

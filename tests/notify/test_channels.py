@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from launcher.borders.masking import MASK, masked_value, masked_words
-from launcher.config.notify import NotifyConfig
+from launcher.config.notify import WEBHOOK, NotifyConfig
 from launcher.config.run import SFTConfig
 from launcher.config.toml import to_toml
 from launcher.errors import UserError
@@ -129,8 +129,8 @@ def test_secrets_are_masked_wherever_a_configuration_or_a_command_line_is_shown(
 
 @pytest.mark.parametrize("url", ["https://[x/sesame", "hooks.slack.com/sesame", "https:///sesame"])
 def test_a_url_that_is_none_is_refused_before_the_start_without_being_shown(url: str) -> None:
-    with pytest.raises(UserError, match=f"{module.WEBHOOK}: not a URL") as refused:
-        list(check_channels(on(), {module.WEBHOOK: url}))
+    with pytest.raises(UserError, match=f"{WEBHOOK}: not a URL") as refused:
+        list(check_channels(on(), {WEBHOOK: url}))
     with pytest.raises(ValueError, match="not a URL") as invalid:
         on(webhook=url)
     assert "sesame" not in str(refused.value) and "not a URL" in str(invalid.value)

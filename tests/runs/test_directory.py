@@ -1,5 +1,6 @@
 """Making a run's directory: nothing of anybody else's is touched, and nothing is left behind after a refusal."""
 
+import fcntl
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from launcher.errors import UserError
 from launcher.plan.spec import Plan
 from launcher.rundir import RunDir
-from launcher.runs.directory import check_free, point_latest_at, prepare, prepare_by_hand, remove_run
+from launcher.runs.directory import check_free, point_latest_at, prepare, prepare_by_hand, remove_run, take_lock
 from tests.plans import plan_of, sft
 
 
@@ -259,3 +260,19 @@ def test_a_directory_that_everybody_may_write_is_no_place_for_a_run(tmp_path: Pa
     with pytest.raises(UserError, match="is writable by everybody"):
         prepare(plan_in(tmp_path / "run"), clean=False)
     assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_lock_that_is_removed_while_it_is_taken_is_taken_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, real = RunDir(tmp_path), fcntl.flock
+
+    def flock(descriptor: int, how: int) -> None:
+        real(descriptor, how)
+        monkeypatch.setattr(fcntl, "flock", real)
+        run.lock.unlink()
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    lock = take_lock(run)
+    assert os.fstat(lock).st_ino == run.lock.stat().st_ino
+    os.close(lock)

@@ -20,10 +20,10 @@ def here(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def typed(here: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def typed(here: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
     """With no program on the PATH but what a test has put there."""
     path = f"{here / 'bin'}:{Path(sys.executable).parent}"
-    environment = {**os.environ, "PATH": path, "XDG_STATE_HOME": str(here / "state")}
+    environment = {**os.environ, "PATH": path, "XDG_STATE_HOME": str(here / "state")} | more
     return subprocess.run([LAUNCH, *words], cwd=here, env=environment, capture_output=True, text=True, timeout=60)
 
 
@@ -86,6 +86,17 @@ def test_a_secret_that_no_file_may_hold_is_refused(here: Path) -> None:
     assert done.returncode == 2
     assert "export it" in done.stderr
     assert not (here / "run").exists()
+
+
+def test_the_job_is_told_where_messages_go_by_a_variable(here: Path) -> None:
+    fake(here, "sbatch", "echo 77\n")
+    webhook = ("--notify.webhook", "https://hooks.slack.com/services/sesame")
+    refused = typed(here, "sft", "--slurm", *webhook, "--output-dir", "run")
+    assert refused.returncode == 2 and not (here / "run").exists()
+    assert "export LAUNCH_NOTIFY_WEBHOOK=... instead" in refused.stderr and "sesame" not in refused.stderr
+    done = typed(here, "sft", "--slurm", *webhook, "--output-dir", "run", LAUNCH_NOTIFY_WEBHOOK=webhook[1])
+    assert done.returncode == 0, done.stderr
+    assert "sesame" not in "".join(path.read_text() for path in (here / "run").rglob("*.toml"))
 
 
 def test_sbatch_s_own_words_are_shown_and_the_directory_is_gone(here: Path) -> None:
