@@ -28,6 +28,7 @@ _SPECIAL = {
     "--install-completion": "install completion for this shell",
     "--show-completion": "print the script of it",
 }
+MOST_RUNS = 500
 _FILES = ("PATH", "FILE")
 _KINDS = {"rl": "what launch rl would start", "sft": "what launch sft would start"}
 
@@ -130,8 +131,13 @@ def _arguments(command: str, kinds: Sequence[str], given: Sequence[str], incompl
 # --- runs -------------------------------------------------------------------------------------------------------------
 
 
-def run_names(outputs: Path = Path("outputs")) -> list[str]:
+def run_names() -> list[str]:
     """The names of the runs below ./outputs, the newest first."""
+    return [name for name in map(_name, _roots()) if _NAME.fullmatch(name)]
+
+
+def _roots(outputs: Path = Path("outputs")) -> list[Path]:
+    """The directories of the newest runs."""
     found = []
     with suppress(OSError):
         for entry in os.scandir(outputs):
@@ -139,8 +145,7 @@ def run_names(outputs: Path = Path("outputs")) -> list[str]:
                 status = os.stat(os.path.join(entry.path, "run.json"))  # noqa: PTH116, PTH118
                 if stat.S_ISREG(status.st_mode) and not entry.is_symlink():  # nobody may write to a FIFO
                     found.append((status.st_mtime, entry.path))
-    names = (_name(Path(path)) for _, path in sorted(found, reverse=True)[:500])
-    return [name for name in names if _NAME.fullmatch(name)]
+    return [Path(path) for _, path in sorted(found, reverse=True)[:MOST_RUNS]]
 
 
 def _name(root: Path) -> str:
@@ -162,7 +167,7 @@ def _registered() -> list[str]:
 
 def components(run: str) -> list[str]:
     """The components of a run, by their logs in its newest attempt."""
-    roots = [Path(run), Path("outputs", run)]
+    roots = [Path(run), Path("outputs", run), *(root for root in _roots() if _name(root) == run)]
     logs = next((root / "logs" / "latest" for root in roots if (root / "run.json").exists()), None)
     names = []
     with suppress(OSError):

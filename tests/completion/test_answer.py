@@ -77,6 +77,8 @@ def test_runs_and_components(here: Path) -> None:
     assert after("status", incomplete="aw") == ["away"]
     assert after("diff", "otter", incomplete="b") == ["badger"]
     assert after("logs", "-f", "otter") == ["launcher", "trainer"]
+    (here / "outputs" / "directory" / "logs").symlink_to(logs.parent)
+    assert after("logs", "badger") == ["launcher", "trainer"]  # by its name, which is not its directory's
     assert set(after("clean", "otter", "badger")) == {"otter", "badger"}
     assert "rl" in after("config", incomplete="r")
     assert after("status", "otter") == []
