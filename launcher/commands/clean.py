@@ -156,7 +156,8 @@ def _report(found: Sequence[_Found], going: Sequence[_Found], delete: bool) -> I
     yield from map(joined, zip(*columns, strict=True))
     total = _size(sum(sizes[each.run.root] for each in going))
     yield ""
-    yield f"{plural(len(going), 'run')} of {len(found)} {'go' if delete else 'would go'}: {total}"
+    verb = "would go" if not delete else "goes" if len(going) == 1 else "go"
+    yield f"{plural(len(going), 'run')} of {len(found)} {verb}: {total}"
     if going and not delete:
         yield "nothing was removed; the same with --delete does it"
 

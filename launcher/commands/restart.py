@@ -22,7 +22,10 @@ POLL = 0.1  # seconds between two looks at run.json
 
 
 def restart(
-    first: Annotated[str, typer.Argument(metavar="[RUN]", help=f"{NAMED}; default: the only live one below ./outputs")],
+    first: Annotated[
+        str,
+        typer.Argument(metavar="RUN", show_default=False, help=f"{NAMED}; left out, the only live one below ./outputs"),
+    ],
     second: Annotated[str | None, typer.Argument(metavar="COMPONENT", help="inference, or a service")] = None,
     trust: TrustOption = False,
 ) -> int:
@@ -46,7 +49,7 @@ def _check_alive(run: RunDir, state: RunState) -> None:
         raise UserError(f"{state.name} runs on {state.host}", "type this there")
     if now != "running":
         begin = f"\n  start it again with: launch resume {call_name(run.root, state.name)}" if state.ended else ""
-        raise UserError(f"{state.name} is {now}: only a run that is running has something to restart{begin}")
+        raise UserError(f"{state.name} is {now}: only a component of a running run can be restarted{begin}")
 
 
 def _check_component(state: RunState, component: str) -> ProcessState:

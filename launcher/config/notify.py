@@ -26,12 +26,13 @@ def check_web(url: str) -> str:
 class NotifyConfig(Switch):
     enabled: bool = Field(False, description="send a message when something happens to the run")
     on: tuple[Happening, ...] = Field(
-        ("failed", "stalled", "finished", "first-step", "recovered"), description="what there is a message for"
+        ("failed", "stalled", "finished", "first-step", "recovered"), description="what to send a message about"
     )
     webhook: Annotated[str, AfterValidator(check_web)] | None = Field(
-        None, description="URL of Slack, Discord or your own that gets it as JSON; safer in LAUNCH_NOTIFY_WEBHOOK"
+        None,
+        description="webhook of Slack, Discord or your own server, which gets JSON; safer in LAUNCH_NOTIFY_WEBHOOK",
     )
     desktop: bool = Field(False, description="show it on the desktop, with notify-send")
     apprise: str | None = Field(
-        None, description="URLs for apprise, which knows 100 other services; safer in LAUNCH_NOTIFY_APPRISE"
+        None, description="URLs for apprise, which knows many other services; safer in LAUNCH_NOTIFY_APPRISE"
     )

@@ -43,7 +43,7 @@ class EvaluationConfig(Section):
     )
     sets: dict[SetName, TaskName] = Field(
         {},
-        description="further files or tasks to evaluate on, as NAME=FILE: `prompts` of each, by the task's reward",
+        description="further files or tasks to evaluate on, as NAME=FILE; `prompts` of each, with the task's reward",
     )
 
     def tasks(self, own: TaskConfig) -> dict[str, TaskConfig]:

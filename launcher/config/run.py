@@ -95,7 +95,7 @@ class RunConfig(Section):
     grace: Duration = Field(30.0, ge=0, description="time between SIGTERM and SIGKILL when the run ends")
     drain_timeout: Duration = Field(600.0, ge=0, description="how long trainer or orchestrator may outlast the other")
     every_line: bool = Field(False, description="on the console, do not fold lines that several ranks log alike")
-    plain: bool = Field(False, description="on a terminal, log lines as in a pipe, and nothing that is drawn again")
+    plain: bool = Field(False, description="show log lines on a terminal too, as in a pipe, instead of the live view")
     on_hangup: Literal["continue", "stop"] = Field("continue", description="what to do when the terminal closes")
     watchdog: Duration | None = Field(
         None, gt=0, description="fail the run when it logs nothing and makes no step for this time"

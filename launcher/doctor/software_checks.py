@@ -20,7 +20,7 @@ from launcher.plan.environment import strays
 from launcher.stacks.ptrace import NO_PTRACE_SCOPE, ptrace_scope
 from launcher.stacks.stacks import find_pyspy
 
-TORCH_SECONDS = 1.5  # the whole of doctor takes two; the first import after a boot takes up to a minute
+TORCH_SECONDS = 1.0  # the whole of doctor takes two; the first import after a boot takes up to a minute
 _ASSIGNED = re.compile(r"^(\w+)(: [^=]*)? = '([^']*)'$", re.MULTILINE)
 _TORCH = """
 import json, torch

@@ -74,7 +74,7 @@ def _outcome(start: Timeline) -> str:
         return "nothing is known of it"
     if start.first_step is not None:
         return f"the first step was done after {_length(start.first_step)}"
-    return f"no step yet, {_length(max(row.end for row in start.rows))} are known"
+    return f"no step yet; the first {_length(max(row.end for row in start.rows))}"
 
 
 def _width() -> int:

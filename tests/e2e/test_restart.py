@@ -56,7 +56,7 @@ def test_a_server_is_restarted_alone_and_the_run_finishes(launch: Launcher, serv
     serving.touch("finish")
     assert serving.run.exit_code() == 0, serving.run.output
     ended = restart(launch, "run", "inference")
-    assert ended.returncode == 2 and "is finished: only a run that is running" in ended.stderr
+    assert ended.returncode == 2 and "is finished: only a component of a running run" in ended.stderr
     assert not (serving.run.run.control).exists()
 
 

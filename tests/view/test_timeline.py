@@ -61,7 +61,7 @@ def test_no_bar_is_wider_than_the_terminal(run: RunDir, width: int) -> None:
 
 def test_a_start_that_is_not_over_says_so(run: RunDir) -> None:
     page = timeline_page(state(run), read_timeline(run, state(run)), colours=False)
-    assert page.startswith("start of sft run otter, attempt 1: no step yet, 30.0s are known\n")
+    assert page.startswith("start of sft run otter, attempt 1: no step yet; the first 30.0s\n")
 
 
 def test_without_marks_there_is_one_line(tmp_path: Path) -> None:
