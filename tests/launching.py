@@ -6,9 +6,9 @@ import sys
 import uuid
 from pathlib import Path
 
+from launcher.failure.failure import ending_text
 from launcher.rundir import RunDir
 from launcher.runs.state import RunState, read_state
-from launcher.supervisor.events import ending_text
 from tests.waiting import until
 
 LAUNCH = str(Path(sys.executable).with_name("launch"))

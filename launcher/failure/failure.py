@@ -58,5 +58,12 @@ def exit_text(exit_code: int | None) -> str:
         return f"signal {-exit_code}"
 
 
+def ending_text(exit_code: int | None, ended_by: str | None) -> str:
+    """For example "exit code 3", "SIGSEGV" or "ended by launch (SIGTERM)"."""
+    if ended_by is None:
+        return exit_text(exit_code)
+    return f"ended by {ended_by}" + ("" if exit_code is None else f" ({exit_text(exit_code)})")
+
+
 def received_text(number: signal.Signals) -> str:
     return f"torchrun received {number.name}"

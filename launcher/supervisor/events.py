@@ -3,7 +3,7 @@
 import signal
 from dataclasses import dataclass
 
-from launcher.failure.failure import Diagnosis, exit_text
+from launcher.failure.failure import Diagnosis
 from launcher.nodes.messages import Lost, Reported
 from launcher.plan.spec import Plan
 from launcher.processes.sender import Sender, sender_text
@@ -237,10 +237,3 @@ Event = (
     | Lost
     | NodesOverdue
 )
-
-
-def ending_text(exit_code: int | None, ended_by: str | None) -> str:
-    """For example "exit code 3", "SIGSEGV" or "ended by launch (SIGTERM)"."""
-    if ended_by is None:
-        return exit_text(exit_code)
-    return f"ended by {ended_by}" + ("" if exit_code is None else f" ({exit_text(exit_code)})")

@@ -46,7 +46,7 @@ from launcher.supervisor.events import (
     Started,
     SuspectsOverdue,
 )
-from launcher.supervisor.roster import Roster
+from launcher.supervisor.roster import Replacements, Roster
 from launcher.supervisor.suspicion import Suspect, Suspicion
 
 SUSPECT_SECONDS = 5.0  # a server that seems to be dying has this long to end; after that its client is the culprit
@@ -78,9 +78,7 @@ class Policy(Roster):
     signals_reach_all: bool = False  # as Slurm does: SIGTERM goes to every process, and perhaps twice to us
     told: dict[int, Failure] = field(default_factory=dict)  # by node: the failures that other nodes found
     restarts: int = 0  # further attempts allowed after a component that finishes has failed
-    _replaced: dict[str, str] = field(default_factory=dict)  # told to end so that they can be restarted -> why
-    _by_hand: dict[str, str] = field(default_factory=dict)  # being restarted because somebody asked for it -> who
-    _cannot_die: set[str] = field(default_factory=set)  # those of _replaced that were killed after their grace
+    _replaced: Replacements = field(default_factory=Replacements)
     _held: Suspicion | None = None  # a failure that is held back until it is clear which component is the culprit
     _attempt_is_killed: bool = False
 
@@ -204,17 +202,14 @@ class Policy(Roster):
         return self._stop(State.FINISHED, "the run has finished")
 
     def _on_server_exit(self, spec: ProcessSpec, code: int) -> list[Action]:
-        by = self._by_hand.pop(spec.name, None)
-        if by is not None and not self._held:
-            self._replaced.pop(spec.name, None)
-            self._cannot_die.discard(spec.name)
-            return [self._start_by_hand(spec, by)]
-        if spec.may_exit and code == 0:
+        replaced = self._replaced.ended(spec.name)
+        if replaced and replaced.by_hand and not self._held:
+            return [self._start_by_hand(spec, replaced.why)]
+        if replaced is None and spec.may_exit and code == 0:
             self._usable.add(spec.name)
             return []
         what = exit_text(code) if code else "ended (exit code 0) while the run still needed it"
-        self._cannot_die.discard(spec.name)
-        return self._on_server_failure(spec, self._replaced.pop(spec.name, what), code)
+        return self._on_server_failure(spec, replaced.why if replaced else what, code)
 
     def _on_no_answer(self, component: str, what: str) -> list[Action]:
         if self._is_ending() or component in self._replaced:
@@ -237,7 +232,7 @@ class Policy(Roster):
     def _start_again(self, spec: ProcessSpec, what: str) -> Action:
         """A server that is alive but does not answer is ended first."""
         if spec.name in self._alive:
-            self._replaced[spec.name] = what
+            self._replaced.begin(spec.name, what)
             return EndOne(spec.name, what)
         return StartAgain(spec.name, what, self._count_start(spec))
 
@@ -248,7 +243,7 @@ class Policy(Roster):
         spec, why = self._spec(event.component), f"restart asked for by {event.by}"
         if spec.name not in self._alive:  # it may exit, and has
             return [Answer(event.request), self._start_by_hand(spec, why)]
-        self._by_hand[spec.name] = self._replaced[spec.name] = why
+        self._replaced.begin(spec.name, why, by_hand=True)
         return [Answer(event.request), EndOne(spec.name, why)]
 
     def _why_not_restarted(self, component: str) -> str | None:
@@ -286,9 +281,8 @@ class Policy(Roster):
     def _on_one_overdue(self, component: str) -> list[Action]:
         if self._is_ending():
             return []
-        if component in self._cannot_die:
+        if self._replaced.is_killed(component):
             return self._give_up(f"{component} cannot be killed, so it cannot be started again")
-        self._cannot_die.add(component)
         return [KillOne(component)]
 
     def _is_ending(self) -> bool:

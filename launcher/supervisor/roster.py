@@ -7,6 +7,38 @@ from launcher.plan.spec import Plan, ProcessSpec, Role
 
 
 @dataclass
+class Replacement:
+    """Why a server was told to end so that it can be started again."""
+
+    why: str
+    by_hand: bool  # whether somebody asked for it
+    is_killed: bool = False  # after its grace
+
+
+@dataclass
+class Replacements:
+    """The servers that were told to end so that they can be started again."""
+
+    _found: dict[str, Replacement] = field(default_factory=dict)
+
+    def __contains__(self, component: str) -> bool:
+        return component in self._found
+
+    def begin(self, component: str, why: str, by_hand: bool = False) -> None:
+        self._found[component] = Replacement(why, by_hand)
+
+    def ended(self, component: str) -> Replacement | None:
+        """It has ended, and is forgotten. None if it was not told to."""
+        return self._found.pop(component, None)
+
+    def is_killed(self, component: str) -> bool:
+        """Whether it was killed already; from now on it was."""
+        found = self._found[component]
+        was_killed, found.is_killed = found.is_killed, True
+        return was_killed
+
+
+@dataclass
 class Roster:
     """What a policy knows of its components."""
 

@@ -7,12 +7,11 @@ from signal import SIGKILL
 
 from launcher.borders.screen import in_lines, quoted
 from launcher.checkpoints import newest_checkpoint
-from launcher.failure.failure import exit_text
+from launcher.failure.failure import ending_text, exit_text
 from launcher.numbers import duration, three_digits
 from launcher.plan.spec import ForeignRun, Plan, Progress
 from launcher.rundir import RunDir
 from launcher.runs.state import FailureState, ProcessState, ProgressState, RunState
-from launcher.supervisor.events import ending_text
 from launcher.tracking.wandb_links import read_wandb_links
 from launcher.view.metric_curves import (
     FirstAndLast,

@@ -521,6 +521,15 @@ def test_a_server_that_falls_silent_has_failed(answer: str, what: str) -> None:
     assert run.culprit == Culprit("inference", what)
 
 
+def test_a_service_that_may_exit_is_started_again_after_launch_has_ended_it_for_its_silence() -> None:
+    run = planned(reward={"may_exit": True, "restarts": 2, "ready": "http://h:1/health"})
+    start_all(run)
+    silent = replace(SILENT, component="reward")
+    assert kinds(replay(run, Ready("reward", 1.0), silent)) == [EndOne]
+    assert kinds(replay(run, done("reward"))) == [StartAgain]
+    assert kinds(replay(run, Started("reward", 7), Ready("reward", 1.0), silent)) == [EndOne]
+
+
 def test_a_silent_server_is_ended_and_then_started_again_and_that_counts_as_one_start() -> None:
     run = planned(inference={"restarts": 2, "ready": "http://h:1/health"})
     start_all(run)

@@ -17,7 +17,6 @@ class StartMarks:
     """A listener that writes the marks of the first start of each component in an attempt."""
 
     def __init__(self, plan: Plan) -> None:
-        self._silent: dict[str, tuple[Path, Path]] = {}  # component without output -> its log, the attempt's marks
         self._begin(plan)
 
     def __call__(self, event: Event | Action) -> None:
@@ -50,21 +49,19 @@ class StartMarks:
         if spec is None or (component, OUTPUT, None) in self._done:
             return
         self._done.add((component, OUTPUT, None))
-        self._silent[component] = (spec.log, self.plan.run.marks)
-        if len(self._silent) == 1:
-            threading.Thread(target=self._look_for_output, name="first output", daemon=True).start()
+        work = (self.plan.run.marks, component, spec.log)
+        threading.Thread(target=_mark_first_output, args=work, name="first output", daemon=True).start()
 
-    def _look_for_output(self) -> None:
-        """Until each component has written something. A thread, as nothing tells us when a file grows."""
-        wait, end = FIRST_LOOK, time.monotonic() + PATIENCE
-        while self._silent and time.monotonic() < end:
-            time.sleep(wait)
-            wait = min(LONGEST, 1.1 * wait)
-            for component, (log, marks) in tuple(self._silent.items()):
-                if (changed := _first_output(log)) is not None:
-                    write_mark(marks, component, OUTPUT, at=changed)
-                    del self._silent[component]
-        self._silent.clear()
+
+def _mark_first_output(marks: Path, component: str, log: Path) -> None:
+    """A thread, as nothing tells us when a file grows."""
+    wait, end = FIRST_LOOK, time.monotonic() + PATIENCE
+    while (changed := _first_output(log)) is None:
+        if time.monotonic() > end:
+            return
+        time.sleep(wait)
+        wait = min(LONGEST, 1.1 * wait)
+    write_mark(marks, component, OUTPUT, at=changed)
 
 
 def _first_output(log: Path) -> float | None:

@@ -1,7 +1,7 @@
 """launcher.log: the supervisor's events and actions, line by line."""
 
 from launcher.borders.screen import printable
-from launcher.failure.failure import exit_text
+from launcher.failure.failure import ending_text, exit_text
 from launcher.logger import get_logger
 from launcher.nodes.messages import Lost, Report, Reported
 from launcher.plan.ready import not_ready_because, silent_because
@@ -33,7 +33,6 @@ from launcher.supervisor.events import (
     Started,
     SuspectsOverdue,
     WatcherDied,
-    ending_text,
 )
 
 

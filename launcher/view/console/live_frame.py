@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from rich.cells import cell_len, set_cell_size
 
 from launcher.borders.screen import in_one_line
+from launcher.failure.failure import ending_text
 from launcher.numbers import duration, three_digits
-from launcher.supervisor.events import ending_text
 from launcher.view.console.live_run import Component, LiveRun
 from launcher.view.metric_curves import steps_text
 from launcher.view.plot import plot, sparkline

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from launcher.borders.screen import in_lines
+from launcher.failure.failure import ending_text
 from launcher.numbers import duration, plural
 from launcher.rundir import RunDir
 from launcher.runs.inspection import ComponentStatus, ProcessStatus
 from launcher.runs.registry import call_name
 from launcher.runs.state import RunState
 from launcher.runs.waits import waits_text
-from launcher.supervisor.events import ending_text
 from launcher.view.last_words import emphasised
 from launcher.view.metric_curves import steps_text
 from launcher.view.report import shown
