@@ -48,9 +48,12 @@ class EvaluationConfig(Section):
 
     def tasks(self, own: TaskConfig) -> dict[str, TaskConfig]:
         """The task of each set, by its name."""
+        settings = {"reward": own.reward, "reward_timeout": own.reward_timeout}
+        found = {name: TaskConfig(name=file, **settings) for name, file in self.sets.items()}
+        renderer = {"renderer": own.args["renderer"]} if "renderer" in own.args else {}  # it belongs to the model
         return {
-            name: TaskConfig(name=file, reward=own.reward, reward_timeout=own.reward_timeout)
-            for name, file in self.sets.items()
+            name: task.model_copy(update={"args": renderer}) if task.environment else task
+            for name, task in found.items()
         }
 
 

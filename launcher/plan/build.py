@@ -138,9 +138,10 @@ class _Planner:
         config = servers.config
         own = {"inference_url": servers.urls, "model": config.trainer.model, "engine": self.engine}
         self._hand_over("orchestrator", OrchestratorConfig, config.orchestrator, **own)
-        if config.task.environment and config.orchestrator.is_reference and self.machine.chat_template is False:
+        needs_template = config.task.environment and "renderer" not in config.task.args
+        if needs_template and config.orchestrator.is_reference and self.machine.chat_template is False:
             message = f"environments talk in chat messages, and {config.trainer.model.name} has no chat template"
-            raise UserError(message, "take a model that has been trained on chats")
+            raise UserError(message, "use a chat model, or name its renderer as task.args.renderer")
         argv = self._program("orchestrator", config.orchestrator, "launcher.workload.orchestrator")
         return self._spec("orchestrator", config.orchestrator, argv, Role.FINISHES, env=self._inference_token(config))
 

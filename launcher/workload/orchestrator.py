@@ -31,13 +31,14 @@ from launcher.tracking.samples import ROWS
 from launcher.workload.entry import forget_metrics, run_component, run_dir
 from launcher.workload.files import clear, resume_step
 from launcher.workload.models.find import find_model
+from launcher.workload.rollout.client import MOST_SEEDS
 from launcher.workload.rollout.groups import RolloutGroup, evaluation_metrics, group_metrics, prompt_text
 from launcher.workload.rollout.handover import make_batch, write_batch
 from launcher.workload.rollout.players import load_player
 from launcher.workload.rollout.playing import Draw, Player
 from launcher.workload.rollout.policy import Policy
 from launcher.workload.rollout.sampler import Sampler
-from launcher.workload.rollout.servers import InferenceServers
+from launcher.workload.rollout.servers import InferenceServers, together
 from launcher.workload.rollout.threads import in_thread
 from launcher.workload.tasks import Prompt
 
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 
 POLL = 0.01  # seconds between looks for new weights while groups are in flight
 LOOKED_AT = 256  # prompts whose length is checked at the start, beside those that are held out
-MOST_SEEDS = 1 << 62
 SHOWN = 60  # characters of a prompt in a message
 
 
@@ -118,7 +118,8 @@ class Orchestrator:
         _, loading = in_thread(self.load_texts)
         await self.policy.wait_until_ready()
         texts, (length, prompt) = await loading
-        check_room(length, prompt, self.config.sampling.max_tokens, await self.policy.client.context())
+        if length:  # an environment's prompts are known only when they are played
+            check_room(length, prompt, self.config.sampling.max_tokens, await self.policy.client.context())
         for player in self.sets.values():
             opened.push_async_callback(player.close)
             await player.open(texts)
@@ -192,7 +193,7 @@ class Orchestrator:
         for name, player in self.sets.items():
             prompts = player.held_out(self.config.evaluation.prompts)
             with waiting_for("samples of an evaluation from inference"):
-                groups = await asyncio.gather(*(self.evaluate_one(player, *pair) for pair in enumerate(prompts)))
+                groups = await together(self.evaluate_one(player, *pair) for pair in enumerate(prompts))
             metrics |= evaluation_metrics(groups, name)
         self.evaluated = self.policy.step
         shown = ", ".join(

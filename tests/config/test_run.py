@@ -3,7 +3,9 @@
 import pytest
 from pydantic import ValidationError
 
+from launcher.config.rollout import EvaluationConfig
 from launcher.config.run import SFTConfig, SFTTrainer
+from launcher.config.workload import TaskConfig
 
 
 @pytest.mark.parametrize("name", ["a", "calm-otter", "7b", "x.y_z-1", "a" * 63])
@@ -35,3 +37,9 @@ def test_a_component_names_one_program(named: dict[str, object]) -> None:
 def test_a_service_needs_a_command() -> None:
     with pytest.raises(ValidationError, match="command"):
         SFTConfig.model_validate({"services": {"reward": {"gpus": 1}}})
+
+
+def test_a_further_set_that_is_an_environment_is_read_by_the_same_renderer() -> None:
+    own = TaskConfig(name="verifiers:a", args={"renderer": {"name": "qwen3"}, "more": 1}, reward="exact")
+    sets = EvaluationConfig(sets={"b": "verifiers:b", "c": "sums.jsonl"}).tasks(own)
+    assert sets["b"].args == {"renderer": {"name": "qwen3"}} and sets["c"].args == {}

@@ -324,6 +324,9 @@ def test_an_environment_needs_a_model_that_can_chat() -> None:
     with pytest.raises(UserError, match="tiny has no chat template"):
         plan_of(rl(*ENVIRONMENT), machine(chat_template=False))
     plan_of(rl("--task", "reverse"), machine(chat_template=False))
+    config = rl(*ENVIRONMENT)
+    task = config.task.model_copy(update={"args": {"renderer": {"name": "qwen3"}}})
+    plan_of(config.model_copy(update={"task": task}), machine(chat_template=False))
 
 
 def test_an_environment_has_no_answers_for_sft() -> None:

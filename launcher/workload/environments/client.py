@@ -25,11 +25,10 @@ from verifiers.v1.graph import PendingTurn
 from verifiers.v1.types import Response, SamplingConfig
 
 from launcher.errors import UserError
-from launcher.workload.rollout.client import Completed, CompletionRequest
+from launcher.workload.rollout.client import MOST_SEEDS, Completed, CompletionRequest
 from launcher.workload.rollout.policy import Policy
 
 MODEL = "policy"
-MOST_SEEDS = 1 << 62
 REFUSED = 400  # the status of what would be refused again
 
 
@@ -52,7 +51,8 @@ class Episode:
 
     def count(self, completed: Completed) -> None:
         self.is_cut |= completed.is_cut
-        self.policy_step = min(self.policy_step or completed.policy_step, completed.policy_step)
+        steps = [completed.policy_step] if self.policy_step is None else [self.policy_step, completed.policy_step]
+        self.policy_step = min(steps)
 
 
 class PolicyClient(Client):  # type: ignore[misc]  # verifiers is an extra

@@ -51,7 +51,7 @@ class Environment:
         tasks = self._env.taskset if self._env.taskset.bounded else self._env.taskset.take(MOST_TASKS)
         self._tasks = {task.key: task for task in tasks}
         self._split = Split([*self._tasks], for_evaluation, f"the environment {self._name}")
-        self._failures = Failures("is left out")
+        self._failures, self._trouble = Failures("is left out"), ""  # why the newest one failed
         self._opened = AsyncExitStack()
         self.count_failed = self._failures.count
 
@@ -84,9 +84,8 @@ class Environment:
             played = await together(self._play_one(prompt, draw, seed) for seed in seeds)
             if rollouts := [rollout for rollout in played if rollout]:
                 return RolloutGroup(index, _messages(prompt), rollouts)
-        raise UserError(
-            f"the environment {self._name} fails at every rollout of {_messages(prompt)!r}", "see the warning above"
-        )
+        what = f"the environment {self._name} fails at every rollout of {_messages(prompt)!r}"
+        raise UserError(f"{what}, the last time with: {self._trouble}")
 
     async def _play_one(self, task: vf.Task, draw: Draw, seed: str) -> Rollout | None:
         episode = Episode(draw.temperature, draw.max_tokens, seed)
@@ -117,20 +116,21 @@ class Environment:
             names = ", ".join(trace.agent.name for trace in learning)
             raise UserError(f"the environment {self._name} trains {len(learning)} agents ({names}); it must be one")
         if played.ok and not math.isfinite(reward := learning[0].reward):
-            trouble = f"the reward is no finite number: {reward}"
+            trouble = f"the reward is not a finite number: {reward}"
         elif played.ok and not (sequences := _sequences(learning[0], episode)):
             trouble = "the policy was never asked"
         elif played.ok:
             self._failures.note_success()
             text = self._texts.text(_after_prompt(sequences[-1]))
             return Rollout(sequences, text, episode.is_cut, reward, _metrics(learning[0]))
+        self._trouble = trouble
         self._failures.note(f"a rollout of {_messages(task)!r}", trouble)
         return None
 
 
 def _load(name: str, arguments: dict[str, Any]) -> vf.Env:
-    data = {**arguments, "taskset": {**arguments.get("taskset", {}), "id": name}}
     try:
+        data = {**arguments, "taskset": {**arguments.get("taskset", {}), "id": name}}
         config = vf.resolve_env_config(data)
         return vf.load_environment(_with_our_agents(name, config))
     except ModuleNotFoundError as error:

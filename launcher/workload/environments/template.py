@@ -31,7 +31,7 @@ def make_renderer(model: str, tokenizer: Tokenizer, settings: dict[str, Any] | N
     """
     if settings is None and model not in MODEL_RENDERER_MAP:
         if tokenizer.chat_template is None:
-            hint = "take a model that has been trained on chats"
+            hint = "use a chat model"
             raise UserError(f"environments talk in chat messages, and {model} has no chat template", hint)
         return TemplateRenderer(tokenizer)
     try:
@@ -90,7 +90,10 @@ class TemplateRenderer(DefaultRenderer):  # type: ignore[misc]  # renderers is a
         parsed = super().parse_response(said, tools=tools, prompt_ids=prompt_ids)
         if tools:
             parsed.tool_calls = [_tool_call(match[1]) for match in _TOOL_CALL.finditer(parsed.content)]
-            parsed.content = _TOOL_CALL.sub("", parsed.content).strip() if parsed.tool_calls else parsed.content
+            if any(
+                call.status == ToolCallParseStatus.OK for call in parsed.tool_calls
+            ):  # else the text shows what went wrong
+                parsed.content = _TOOL_CALL.sub("", parsed.content).strip()
         return parsed
 
     def _is_special(self, token: int) -> bool:
@@ -111,6 +114,10 @@ def _tool_call(text: str) -> ParsedToolCall:
     try:
         call = json.loads(text)
         name, arguments = call["name"], call.get("arguments", {})
-    except (ValueError, KeyError, TypeError, AttributeError):
+        # half of a surrogate pair is no text, and raises here
+        is_good = isinstance(name, str) and bool(name) and bool(json.dumps(call, ensure_ascii=False).encode())
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        is_good = False
+    if not is_good:
         return ParsedToolCall(raw=text, status=ToolCallParseStatus.INVALID_JSON)
-    return ParsedToolCall(raw=text, name=str(name), arguments=arguments)
+    return ParsedToolCall(raw=text, name=name, arguments=arguments)

@@ -27,6 +27,7 @@ from launcher.config.serving import INFERENCE_TOKEN, MOST_DRAWS
 from launcher.errors import UserError
 
 PATIENCE = aiohttp.ClientTimeout(total=1800.0, sock_connect=30.0)  # seconds of a request: completions may be long
+MOST_SEEDS = 1 << 62  # of a request
 MOMENT = 0.001  # seconds within which requests count as simultaneous
 POLL = 0.05  # seconds between looks for a server that is starting
 AWAY = (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)

@@ -14,7 +14,9 @@ from transformers import PreTrainedModel
 from launcher.config.workload import TaskConfig, TinyConfig
 from launcher.errors import UserError
 from launcher.rundir import RunDir
+from launcher.workload.environments.client import Episode
 from launcher.workload.models.tiny import END_TOKEN, make_tiny
+from launcher.workload.rollout.client import Completed
 from launcher.workload.rollout.groups import Rollout, RolloutGroup, group_metrics
 from launcher.workload.rollout.handover import Sample
 from launcher.workload.rollout.players import load_player
@@ -175,6 +177,7 @@ def test_rollouts_in_which_the_environment_fails_are_left_out(server: tuple[str,
     [
         ("nowhere", {}, "the environment nowhere cannot be imported"),
         ("reverse-chat", {"taskset": {"size": 3}}, "does not take task.args"),
+        ("reverse-chat", {"taskset": "train"}, "does not take task.args"),
         ("reverse-chat", {"agent": {"sampling": {"temperature": 0.5}}}, "task.args.agent.sampling has temperature"),
         ("reverse-chat", {"taskset": {"tasks": 1}}, "1 different prompts are too few"),
     ],
@@ -187,3 +190,10 @@ def test_what_cannot_be_played_is_refused(tmp_path: Path, name: str, arguments: 
 def test_two_agents_that_both_learn_are_one_too_many(server: tuple[str, Engine], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"trains 2 agents \(counter, second\)"):
         play(server[0], tmp_path, "count-talk", rivals=True)
+
+
+def test_an_episode_counts_to_the_oldest_policy_that_had_a_part_in_it_and_0_is_one() -> None:
+    episode = Episode(1.0, 8, "seed")
+    for step in (1, 0, 2):
+        episode.count(Completed([1], [0.0], False, step))
+    assert episode.policy_step == 0

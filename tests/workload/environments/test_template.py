@@ -78,6 +78,17 @@ def test_tool_calls_are_read_from_the_text_around_them_and_broken_ones_are_told_
     assert broken.status == ToolCallParseStatus.INVALID_JSON
 
 
+@pytest.mark.parametrize(
+    "call", ["[" * 20_000, '{"name": ""}', '{"name": null}', '{"name": "\\ud800"}', '{"name": bad}']
+)
+def test_a_call_that_is_none_stays_in_the_text_that_the_reward_sees(tmp_path: Path, call: str) -> None:
+    tokenizer = tokenizer_with(tmp_path / "model", QWEN)
+    text = f"hm <tool_call>{call}</tool_call>"
+    parsed = TemplateRenderer(tokenizer).parse_response(ids(tokenizer, text), tools=[{}])
+    assert parsed.content == text
+    assert [each.status for each in parsed.tool_calls] == [ToolCallParseStatus.INVALID_JSON]
+
+
 def test_without_tools_nothing_is_taken_for_a_call(tmp_path: Path) -> None:
     tokenizer = tokenizer_with(tmp_path / "model", QWEN)
     text = '<tool_call>{"name": "f"}</tool_call>'
