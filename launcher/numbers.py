@@ -34,3 +34,10 @@ def duration(seconds: float) -> str:
 def plural(count: int, word: str) -> str:
     """1 rank, 2 ranks."""
     return f"{count} {word}{'s' if count != 1 else ''}"
+
+
+def size(count: float) -> str:
+    """Bytes as people say them: "3 kB", "512 MB", "1.5 GB"."""
+    if count < 1e6:
+        return f"{count / 1e3:.0f} kB"
+    return f"{count / 1e6:.0f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"

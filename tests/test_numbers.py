@@ -2,7 +2,7 @@
 
 import pytest
 
-from launcher.numbers import three_digits
+from launcher.numbers import size, three_digits
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,10 @@ from launcher.numbers import three_digits
 )
 def test_a_number_has_three_significant_digits(value: float, text: str) -> None:
     assert three_digits(value) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 kB"), (3_400, "3 kB"), (512e6, "512 MB"), (1.5e9, "1.5 GB"), (16e9, "16.0 GB")]
+)
+def test_sizes_are_short(count: float, text: str) -> None:
+    assert size(count) == text

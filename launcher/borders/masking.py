@@ -32,6 +32,10 @@ _IN_TEXT = (  # the text before a secret, and the secret
 _NAME = re.compile(r"(?<![\w.-])([\w.-]+)=")
 _VALUE = re.compile(r"\"[^\"]*\"|'[^']*'|\S+")
 
+_QUOTED = re.compile(  # in TOML, JSON, Python
+    r"""((?<![\w.-])(?P<name>[\w.-]{1,80})["']?\s{0,3}[=:]\s{0,3}(?P<quote>["']))(?:\\.|(?!(?P=quote))[^\\\n])*"""
+)
+
 
 def is_secret(name: str) -> bool:
     """Whether a variable of this name is likely to hold a secret: WANDB_API_KEY, HF_TOKEN, PGPASSWORD, SSHPASS…"""
@@ -81,7 +85,12 @@ def masked_word(word: str) -> str:
 
 def masked_line(line: str) -> str:
     """A line of any text without what looks like a secret, always valid UTF-8."""
-    return _without_assigned(masked_value("", line)).encode("utf-8", "replace").decode()
+    text = _QUOTED.sub(_without_quoted, _masked_text(line))
+    return _without_assigned(text).encode("utf-8", "replace").decode()
+
+
+def _without_quoted(found: re.Match[str]) -> str:
+    return f"{found[1]}{MASK}" if is_secret(found["name"]) and MASK not in found[0] else found[0]
 
 
 def _without_assigned(text: str) -> str:

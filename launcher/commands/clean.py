@@ -1,8 +1,7 @@
 """`launch clean`: what of old runs may go, and removing it."""
 
 import time
-import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,13 +9,12 @@ from typing import Annotated
 
 import typer
 
-from launcher.borders.files import read_bytes
 from launcher.borders.screen import in_one_line
-from launcher.commands.common import NAMED, typer_command
-from launcher.config.base import parse_duration
+from launcher.commands.common import NAMED, seconds_of, typer_command
 from launcher.errors import UserError
 from launcher.home import in_home
-from launcher.numbers import plural
+from launcher.numbers import plural, size
+from launcher.options.load import read_config_of_run
 from launcher.rundir import RunDir
 from launcher.runs.choice import find_run
 from launcher.runs.keeping.clean import FAILED, foreign_checkpoints, size_of, why_kept
@@ -26,7 +24,6 @@ from launcher.runs.state import RunState, read_state
 from launcher.slurm.jobs import ask_for
 from launcher.view.report import shown
 from launcher.view.status.model import RunStatus, run_status
-from launcher.view.status.page import size
 from launcher.view.status.table import age
 from launcher.view.terminal import aligned, joined
 
@@ -62,27 +59,18 @@ def clean(
     A run that is alive never goes, nor what another user may write to, a run whose checkpoint another run started
     from, or a checkpoint that a trainer of your own has written.
     """
-    seconds = _age(older_than)
+    seconds = 0.0 if older_than is None else seconds_of("--older-than", older_than)
     if delete and not (names or older_than or failed):
         raise UserError("--delete without a choice would remove every run", "add --older-than 7d, --failed or a run")
     found = [_judged(each, seconds, failed) for each in _runs(names or [], everywhere)]
     if keep_best:
         found = list(_with_best_kept(found))
-    while (kept := list(_with_models_kept(found))) != found:  # a run that stays may keep another one
+    models = {root: model for root in (every_run() if found else ()) if (model := _model_of(root))}
+    while (kept := list(_with_models_kept(found, models))) != found:  # a run that stays may keep another one
         found = kept
     going = [each for each in found if each.kept is None]
     print("\n".join(_report(found, going, delete)), flush=True)
     return _remove(going) if delete else 0
-
-
-def _age(text: str | None) -> float:
-    try:
-        seconds = 0.0 if text is None else float(parse_duration(text))
-    except ValueError as error:
-        raise UserError(f"--older-than {text}: {error}") from None
-    if seconds < 0:
-        raise UserError(f"--older-than {text}: must not be negative")
-    return seconds
 
 
 def _runs(names: Sequence[str], everywhere: bool) -> list[_Found]:
@@ -121,12 +109,15 @@ def _with_best_kept(found: Sequence[_Found]) -> Iterator[_Found]:
         yield replace(each, kept=f"the best {each.status.metric}") if is_best and each.kept is None else each
 
 
-def _with_models_kept(found: Sequence[_Found]) -> Iterator[_Found]:
-    """A run stays while another one that stays has started from its checkpoint."""
+def _with_models_kept(found: Sequence[_Found], models: Mapping[Path, Path]) -> Iterator[_Found]:
+    """A run stays while another one that stays has started from its checkpoint. `models` is what each started from."""
     going = {each.run.root for each in found if each.kept is None}
-    models = [(root, model) for root in every_run() if root not in going and (model := _model_of(root))]
     for each in found:
-        users = [root.name for root, model in models if model.is_relative_to(each.run.root) and root != each.run.root]
+        users = [
+            root.name
+            for root, model in models.items()
+            if root not in going and root != each.run.root and model.is_relative_to(each.run.root)
+        ]
         yield replace(each, kept=f"{users[0]} started from it") if users and each.kept is None else each
 
 
@@ -134,8 +125,8 @@ def _model_of(root: Path) -> Path | None:
     """The directory that a run started from, if it is one."""
     run = recorded(root) or RunDir(root)
     state = read_state(run)
-    with suppress(OSError, ValueError, KeyError, TypeError, RuntimeError):
-        name = tomllib.loads(read_bytes(run.config).decode())["trainer"]["model"]["name"]
+    with suppress(OSError, UserError, ValueError, KeyError, TypeError, RuntimeError):
+        name = read_config_of_run(run.config).values["trainer"]["model"]["name"]
         if state is not None:
             return (state.cwd / (in_home(name) or Path(name))).resolve()
     return None
@@ -151,19 +142,15 @@ def _report(found: Sequence[_Found], going: Sequence[_Found], delete: bool) -> I
         ended = age(time.time() - each.ended) if each.status.is_over else ""
         what = "goes" if each.kept is None else f"kept: {each.kept}"
         what += "; its own checkpoints stay" if each.kept is None and foreign_checkpoints(each.run, each.state) else ""
-        rows.append((each.state.name, each.status.state, ended, _size(sizes[each.run.root]), what))
+        rows.append((each.state.name, each.status.state, ended, size(sizes[each.run.root]), what))
     columns = [aligned(column, right=column[0] in ("ENDED", "SIZE")) for column in zip(*rows, strict=True)]
     yield from map(joined, zip(*columns, strict=True))
-    total = _size(sum(sizes[each.run.root] for each in going))
+    total = size(sum(sizes[each.run.root] for each in going))
     yield ""
     verb = "would go" if not delete else "goes" if len(going) == 1 else "go"
     yield f"{plural(len(going), 'run')} of {len(found)} {verb}: {total}"
     if going and not delete:
         yield "nothing was removed; the same with --delete does it"
-
-
-def _size(count: int) -> str:
-    return size(count) if count >= 1e6 else f"{count / 1e3:.0f} kB"
 
 
 def _remove(going: Sequence[_Found]) -> int:

@@ -7,6 +7,7 @@ import typer
 from typer.core import TyperCommand
 
 from launcher.borders.help_style import styled
+from launcher.errors import UserError
 
 TRUST = "act on a run's directory even if another user owns it or may write there"
 NAMED = "a run's name, the beginning of it, or its directory"
@@ -33,6 +34,19 @@ class AsTyped(StyledCommand):
         super().parse_args(ctx, args)
         ctx.args = typed
         return typed
+
+
+def seconds_of(option: str, text: str) -> float:
+    """A duration that was typed. Raises UserError."""
+    from launcher.config.base import parse_duration  # pydantic, which no help needs
+
+    try:
+        seconds = float(parse_duration(text))
+    except ValueError as error:
+        raise UserError(f"{option} {text}: {error}") from None
+    if seconds < 0:
+        raise UserError(f"{option} {text}: must not be negative")
+    return seconds
 
 
 def typer_command(function: Callable[..., int], kind: type[TyperCommand] = StyledCommand, **settings: Any) -> Any:

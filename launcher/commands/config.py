@@ -17,7 +17,7 @@ from launcher.config.toml import shown_values
 from launcher.config.wandb import VARIABLES, WandbConfig, over_environment
 from launcher.errors import UserError
 from launcher.options.command import RunRequest
-from launcher.options.comments import Path, commands_in
+from launcher.options.comments import Keys, commands_in
 from launcher.options.layer import Layer
 from launcher.options.load import read_config_of_run
 from launcher.options.origins import Origins
@@ -90,7 +90,7 @@ def _resolve(kind: str, words: Sequence[str], of_run: Layer | None = None) -> in
     return int(command.main(list(words), prog_name=f"launch config {kind}", standalone_mode=False))
 
 
-def _from_environment(resolved: RunConfig, values: dict[str, Any], environ: Mapping[str, str]) -> dict[Path, str]:
+def _from_environment(resolved: RunConfig, values: dict[str, Any], environ: Mapping[str, str]) -> dict[Keys, str]:
     """Put what W&B's variables set into `values`, where W&B is on. Returns the variables, by path."""
     wandb = values.get("wandb")
     if not isinstance(wandb, dict):

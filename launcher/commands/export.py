@@ -12,6 +12,7 @@ import typer
 from launcher.borders.screen import in_one_line, quoted
 from launcher.commands.common import RunArgument, typer_command
 from launcher.errors import UserError
+from launcher.numbers import size
 from launcher.runs.choice import find_run
 from launcher.view.status.export import contents
 
@@ -35,8 +36,8 @@ def export(
     except OSError as error:
         raise UserError(f"{target}: cannot be written: {error.strerror}", "name another file with --output") from None
     for name, content in files:
-        print(in_one_line(f"  {len(content) / 1e3:8.1f} kB  {name}"))
-    print(in_one_line(f"{target}: {target.stat().st_size / 1e3:.1f} kB, {len(files)} files"))
+        print(in_one_line(f"  {size(len(content)):>8}  {name}"))
+    print(in_one_line(f"{target}: {size(target.stat().st_size)}, {len(files)} files"))
     print(f"secrets that could be recognized are masked; look at it before you send it: tar xzf {quoted(str(target))}")
     return 0
 

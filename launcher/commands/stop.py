@@ -5,9 +5,7 @@ from typing import Annotated
 import typer
 
 from launcher.borders.screen import in_one_line
-from launcher.commands.common import NAMED, TrustOption, typer_command
-from launcher.config.base import parse_duration
-from launcher.errors import UserError
+from launcher.commands.common import NAMED, TrustOption, seconds_of, typer_command
 from launcher.runs.choice import find_run
 from launcher.runs.liveness import GOING_ON, of_this_host
 from launcher.runs.stop import check_mine
@@ -25,7 +23,7 @@ def stop(
     trust: TrustOption = False,
 ) -> int:
     """Ask a run to end, and wait until its processes are gone. It is not an error if the run has already ended."""
-    seconds = None if grace is None else _grace(grace)
+    seconds = None if grace is None else seconds_of("--grace", grace)
     found, state = find_run(run, "stop")
     found, state = (found, state) if state.slurm else of_this_host(found, state)
     check_mine(found, state)
@@ -35,16 +33,6 @@ def stop(
     after = stop_job(found, state, seconds, now) if state.slurm else stop_run(found, seconds, now)
     print(in_one_line(f"{state.name}: {known_state(found, after, ask_for([after])).word}, its processes have ended"))
     return 0
-
-
-def _grace(text: str) -> float:
-    try:
-        seconds = float(parse_duration(text))
-    except ValueError as error:
-        raise UserError(f"--grace {text}: {error}") from None
-    if seconds < 0:
-        raise UserError(f"--grace {text}: must not be negative")
-    return seconds
 
 
 command = typer_command(stop)

@@ -7,7 +7,7 @@ from typing import Any
 
 from launcher.borders.screen import in_one_line
 
-Path = tuple[str, ...]  # the keys of a value in TOML
+Keys = tuple[str, ...]  # the keys of a value in TOML
 
 FROM = "  # from "
 MOST_COMMANDS = 20  # in a header
@@ -19,7 +19,7 @@ class Asked:
     """What was typed for a run."""
 
     commands: tuple[str, ...] = ()  # of its first start, and of each resume
-    origins: Mapping[Path, str] = field(default_factory=dict)  # of the values that were set: an option, or file:line
+    origins: Mapping[Keys, str] = field(default_factory=dict)  # of the values that were set: an option, or file:line
 
 
 def with_header(text: str, commands: tuple[str, ...]) -> str:
@@ -39,7 +39,7 @@ def commands_in(text: str) -> tuple[str, ...]:
     return tuple(commands)
 
 
-def annotated(text: str, comment: Callable[[Path, Any], str | None], column: int = 0) -> str:
+def annotated(text: str, comment: Callable[[Keys, Any], str | None], column: int = 0) -> str:
     """The TOML of tomli_w with a comment behind each value for which `comment(path, value)` has one.
 
     The comments begin at `column` or later.
@@ -51,7 +51,7 @@ def annotated(text: str, comment: Callable[[Path, Any], str | None], column: int
     return "\n".join(lines) + "\n"
 
 
-def origins_in(text: str) -> dict[Path, str]:
+def origins_in(text: str) -> dict[Keys, str]:
     """The origins that stand as comments in a run's config.toml; comments of other people are none."""
     lines = text.split("\n")
     found = {}
@@ -62,9 +62,9 @@ def origins_in(text: str) -> dict[Path, str]:
     return found
 
 
-def _values(lines: list[str]) -> Iterator[tuple[int, Path, Any]]:
+def _values(lines: list[str]) -> Iterator[tuple[int, Keys, Any]]:
     """The number of the last line of each value, its path, and the value. A list may have a line for each element."""
-    table: Path = ()
+    table: Keys = ()
     end = -1
     for start, line in enumerate(lines):
         if start <= end or line[:1] in ("", " ", "#", "]", "}"):
@@ -82,7 +82,7 @@ def _values(lines: list[str]) -> Iterator[tuple[int, Path, Any]]:
         yield max(start, end), (*table, *path), _at(parsed, path)
 
 
-def _at(values: Any, path: Path) -> Any:
+def _at(values: Any, path: Keys) -> Any:
     for key in path:
         values = values[key]
     return values
@@ -95,7 +95,7 @@ def _parsed(text: str) -> dict[str, Any] | None:
         return None
 
 
-def _path(header: dict[str, Any]) -> Path:
+def _path(header: dict[str, Any]) -> Keys:
     """The path of a table's header or of a dotted key, which is nested tables of one key each."""
     path: list[str] = []
     while isinstance(header, dict) and len(header) == 1:

@@ -7,7 +7,7 @@ from launcher.borders.masking import masked_words
 from launcher.borders.screen import in_one_line, quoted
 from launcher.config.base import Section
 from launcher.config.toml import to_values
-from launcher.options.comments import Asked, Path, commands_in
+from launcher.options.comments import Asked, Keys, commands_in
 from launcher.options.fields import config_fields
 from launcher.options.flags import flag_of, negative
 from launcher.options.layer import Layer
@@ -27,13 +27,13 @@ class Origins:
             Layer(switch_sections(model, one.values), one.file, one.section, one.text, one.origins) for one in layers
         ]
 
-    def changed(self, config: Section) -> dict[Path, str]:
+    def changed(self, config: Section) -> dict[Keys, str]:
         """The origins of the values that are not the defaults, by path."""
         values = flat(to_values(config)).items()
         found = {path: self.of(path, value) for path, value in values if value != self._defaults.get(path)}
         return {path: origin for path, origin in found.items() if origin}
 
-    def of(self, path: Path, value: Any) -> str | None:
+    def of(self, path: Keys, value: Any) -> str | None:
         """The origin of the value at a path of TOML; None for a default that nobody has set."""
         sought = (*path, "enabled") if (*path, "enabled") in self._options else path
         layer = writer_of(sought, self._layers)
@@ -48,15 +48,15 @@ class Origins:
             return None
         return in_one_line(f"{layer.file}:{line_of(layer.text, sought[len(layer.section) :])}")
 
-    def _option(self, path: Path, value: Any) -> str:
+    def _option(self, path: Keys, value: Any) -> str:
         known = next((path[:end] for end in range(len(path), 0, -1) if path[:end] in self._options), path)
         flag = flag_of(known)
         return f"--{negative(flag.removeprefix('--'))}" if value is False else flag
 
 
-def flat(values: Mapping[str, Any], above: Path = ()) -> dict[Path, Any]:
+def flat(values: Mapping[str, Any], above: Keys = ()) -> dict[Keys, Any]:
     """Nested values by their paths."""
-    found: dict[Path, Any] = {}
+    found: dict[Keys, Any] = {}
     for name, value in values.items():
         found |= flat(value, (*above, name)) if isinstance(value, dict) else {(*above, name): value}
     return found

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from signal import SIGKILL
+from typing import Any
 
 from launcher.borders.screen import in_lines, quoted
 from launcher.checkpoints import newest_checkpoint
@@ -125,8 +126,12 @@ def _newest(run: RunDir, component: str, progress: Progress) -> Iterator[str]:
     if component == progress.component:
         known.pop(progress.metric, None)
     if known or (newest and component != progress.component):
-        values = [value_text(name, value) for name, value in (known or newest).items()]
-        yield _row(component, f"step {steps[-1]['step']}: {', '.join(values)}")
+        yield _step_row(component, steps, known or newest)
+
+
+def _step_row(component: str, steps: Sequence[Mapping[str, Any]], values: Mapping[str, float]) -> str:
+    texts = [value_text(name, value) for name, value in values.items()]
+    return _row(component, f"step {steps[-1]['step']}: {', '.join(texts)}")
 
 
 def metrics_lines(run: RunDir, components: Iterable[str], progress: Progress | ProgressState) -> Iterator[str]:
@@ -137,8 +142,7 @@ def metrics_lines(run: RunDir, components: Iterable[str], progress: Progress | P
             continue
         newest = newest_values(steps)
         headlines = {name: newest[name] for name in newest if name in (*HEADLINES, progress.metric)}
-        values = [value_text(name, value) for name, value in (headlines or newest).items()]
-        yield _row(component, f"step {steps[-1]['step']}: {', '.join(values)}")
+        yield _step_row(component, steps, headlines or newest)
         if component == progress.component:
             yield f"  {progress.metric}"
             yield from (f"  {line}" for line in plot(read_curve(run.metrics(component), progress.metric, _POINTS)))

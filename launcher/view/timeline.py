@@ -1,7 +1,5 @@
 """The start of an attempt as bars, one for each phase: `launch status RUN --timeline`."""
 
-import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -11,7 +9,7 @@ from launcher.numbers import duration
 from launcher.rundir import RunDir
 from launcher.runs.state import RunState
 from launcher.timeline import Phase, Timeline, read_timeline
-from launcher.view.terminal import BOLD, DIM, aligned, painted
+from launcher.view.terminal import BOLD, DIM, aligned, painted, size_of_terminal
 
 LONG = 20.0  # seconds; a start that takes longer has its line in the summary
 NAMED = 3  # phases in that line
@@ -64,7 +62,7 @@ def timeline_page(state: RunState, start: Timeline, colours: bool, width: int | 
     head = f"start of {state.kind} run {state.name}, attempt {state.attempt}: {_outcome(start)}"
     if not start.rows:
         return printable(head)
-    lines = [head, "", *_bars(start, colours, width or _width()), ""]
+    lines = [head, "", *_bars(start, colours, width or size_of_terminal()[0]), ""]
     lines += [f"  {'' if number else 'waited for':<12} {text}" for number, text in enumerate(_longest(start))]
     return "\n".join(lines)
 
@@ -75,10 +73,6 @@ def _outcome(start: Timeline) -> str:
     if start.first_step is not None:
         return f"the first step was done after {_length(start.first_step)}"
     return f"no step yet; the first {_length(max(row.end for row in start.rows))}"
-
-
-def _width() -> int:
-    return shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else 80
 
 
 def _bars(start: Timeline, colours: bool, width: int) -> Iterator[str]:

@@ -91,6 +91,7 @@ def test_texts_below_a_secrets_name_are_masked_at_any_depth_and_the_original_is_
         ("Bearer hunter2", "Bearer ***"),
         ('{"Authorization": "Bearer hunter2", "b": 1}', '{"Authorization": "Bearer ***", "b": 1}'),
         ("{'x-api-key': 'hunter2'}", "{'x-api-key': '***'}"),
+        ('"db_password": "hunter2 and more", "b": 1', '"db_password": "***", "b": 1'),
         ("curl -H 'Authorization: Bearer hunter2' http://h", "curl -H 'Authorization: Bearer ***' http://h"),
     ],
 )

@@ -12,6 +12,7 @@ from pathlib import Path
 from launcher.failure.failure import Culprit
 from launcher.failure.oom import KernelLog, MemoryGroup, machine_oom_kills
 from launcher.machine.gpus import XidErrors
+from launcher.numbers import size
 from launcher.plan.spec import Plan
 from launcher.supervisor.actions import Action
 from launcher.supervisor.events import Event, Exited, Heartbeat, NewAttempt, RankExited, RankStarted, Started
@@ -86,7 +87,7 @@ class Witness:
             yield self._no_sign(met)
         if (sign or is_killed) and met.memory:
             before = max(0.0, (self._ended or time.monotonic()) - met.seen)
-            yield f"resident memory {before:.0f}s before its end: {_size(met.memory)} of {met.group.allowed()}"
+            yield f"resident memory {before:.0f}s before its end: {size(met.memory)} of {met.group.allowed()}"
         if sign:
             yield from (f"the kernel's log: {line}" for line in self._kernels_words(met.pid))
 
@@ -132,13 +133,9 @@ def full_disk(directory: Path) -> str:
     except OSError:
         return ""
     if disk.f_bavail * disk.f_frsize < FULL:
-        size = _size(disk.f_blocks * disk.f_frsize)
+        total = size(disk.f_blocks * disk.f_frsize)
         more = "; a container gets more by --shm-size" if directory == SHARED_MEMORY else ""
-        return f"{directory} is full ({size}){more}" if more else f"the disk of {directory} is full"
+        return f"{directory} is full ({total}){more}" if more else f"the disk of {directory} is full"
     if disk.f_files and not disk.f_favail:
         return f"the disk of {directory} has no inodes left: it holds too many files"
     return ""
-
-
-def _size(count: float) -> str:
-    return f"{count / 1e6:.0f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"

@@ -7,11 +7,10 @@ from rich.cells import cell_len, set_cell_size
 
 from launcher.borders.screen import in_one_line
 from launcher.failure.failure import ending_text
-from launcher.numbers import duration, three_digits
+from launcher.numbers import duration, size, three_digits
 from launcher.view.console.live_run import Component, LiveRun
 from launcher.view.metric_curves import steps_text
 from launcher.view.plot import plot, sparkline
-from launcher.view.status.page import size
 from launcher.view.terminal import BOLD, CYAN, DIM, GREEN, RED, YELLOW, painted
 
 BAR = 24  # columns

@@ -8,7 +8,7 @@ from typing import Any
 from launcher.borders.screen import in_one_line, quoted
 from launcher.config.base import parse_duration
 from launcher.numbers import duration, three_digits
-from launcher.options.comments import Path
+from launcher.options.comments import Keys
 from launcher.rundir import RunDir
 from launcher.runs.state import RunState
 from launcher.view.metric_curves import newest_values, read_curve, read_evaluations, read_newest, steps_text
@@ -26,7 +26,7 @@ _GAP = 2
 class Side:
     run: RunDir
     state: RunState
-    values: Mapping[Path, Any]  # of its config.toml
+    values: Mapping[Keys, Any]  # of its config.toml
 
 
 @dataclass(frozen=True)

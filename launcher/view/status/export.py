@@ -1,7 +1,6 @@
 """What goes into the archive of a bug report: text only, its end where it is long, secrets masked."""
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -16,9 +15,6 @@ from launcher.view.status.page import run_page
 
 TAIL = 256 * 1024  # bytes of a log
 MOST_LOGS = 200  # files
-_ASSIGNED = re.compile(  # in TOML, JSON, Python
-    r"""((?<![\w.-])(?P<name>[\w.-]{1,80})["']?\s{0,3}[=:]\s{0,3}(?P<quote>["']))(?:\\.|(?!(?P=quote))[^\\\n])*"""
-)
 _SHORTEST = 8  # characters of a secret's value that is looked for in texts
 
 
@@ -69,6 +65,5 @@ def _masked(text: str, secrets: list[str]) -> bytes:
     """Without the values of this environment's secrets, and without what looks like one."""
     for secret in sorted(secrets, key=len, reverse=True):  # one may begin with another
         text = text.replace(secret, MASK)
-    text = _ASSIGNED.sub(lambda found: f"{found[1]}{MASK}" if is_secret(found["name"]) else found[0], text)
     lines = (printable(masked_line(line)) for line in text.split("\n"))
     return "\n".join(lines).encode(errors="replace")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from launcher.borders.screen import in_lines
 from launcher.failure.failure import ending_text
-from launcher.numbers import duration, plural
+from launcher.numbers import duration, plural, size
 from launcher.rundir import RunDir
 from launcher.runs.inspection import ComponentStatus, ProcessStatus
 from launcher.runs.registry import call_name
@@ -119,11 +119,6 @@ def _presence(process: ProcessStatus) -> str:
 def _gpus(component: ComponentStatus) -> str:
     memory = component.usage.gpu_memory if component.usage else None
     return ",".join(component.gpus) + (f" ({size(memory)})" if memory else "")
-
-
-def size(count: float) -> str:
-    """ "512 MB", "1.5 GB"."""
-    return f"{count / 1e6:.0f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"
 
 
 # --- what to type -----------------------------------------------------------------------------------------------------

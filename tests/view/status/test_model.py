@@ -21,7 +21,7 @@ from launcher.runs.registry import register
 from launcher.runs.state import AttemptState, FailureState, ProcessState, ProgressState, RankState, RunState
 from launcher.tracking.wandb_links import WandbLink
 from launcher.view.status.model import RunDetails, all_runs, run_details, run_status
-from launcher.view.status.page import run_page, size
+from launcher.view.status.page import run_page
 from launcher.view.status.table import age, runs_screen, runs_table
 from tests.colours import without_colours
 from tests.states import state_of
@@ -325,11 +325,6 @@ def test_what_one_may_type_next_is_said(make_run: MakeRun, facts: dict[str, Any]
 def test_what_is_left_of_a_run_that_died_can_be_stopped(make_run: MakeRun, gone: ProcessId, sleeper: ProcessId) -> None:
     text = page(*make_run(state="running", supervisor=gone, processes=of_trainer(sleeper)))
     assert "launch stop otter (some of its processes are still there)" in text
-
-
-@pytest.mark.parametrize(("count", "text"), [(0, "0 MB"), (512e6, "512 MB"), (1.5e9, "1.5 GB")])
-def test_sizes_are_short(count: float, text: str) -> None:
-    assert size(count) == text
 
 
 # --- for programs -----------------------------------------------------------------------------------------------------
