@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from launcher.borders.masking import MASK, is_masked, is_secret, masked, masked_value, masked_words
+from launcher.borders.masking import MASK, is_masked, is_secret, masked, masked_line, masked_value, masked_words
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,6 @@ def test_texts_below_a_secrets_name_are_masked_at_any_depth_and_the_original_is_
         ("Bearer hunter2", "Bearer ***"),
         ('{"Authorization": "Bearer hunter2", "b": 1}', '{"Authorization": "Bearer ***", "b": 1}'),
         ("{'x-api-key': 'hunter2'}", "{'x-api-key': '***'}"),
-        ('"db_password": "hunter2 and more", "b": 1', '"db_password": "***", "b": 1'),
         ("curl -H 'Authorization: Bearer hunter2' http://h", "curl -H 'Authorization: Bearer ***' http://h"),
     ],
 )
@@ -163,3 +162,15 @@ def test_a_long_word_takes_no_time(piece: str) -> None:
     began = time.monotonic()
     masked_words([piece * (20_000 // len(piece))])
     assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ('{"db_password": "hunter2 and more", "b": 1}', '{"db_password": "***", "b": 1}'),
+        ("db_password = 'hunter2 \\' and more'", "db_password = '***'"),
+        ('{"Authorization": "Bearer hunter2"}', '{"Authorization": "Bearer ***"}'),
+    ],
+)
+def test_a_quoted_secret_is_masked_to_its_end(line: str, shown: str) -> None:
+    assert masked_line(line) == shown
