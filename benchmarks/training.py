@@ -28,7 +28,7 @@ from typing import Any
 PEERS = Path(__file__).parent / "peers"
 LAUNCH = Path(sys.executable).with_name("launch")
 GOAL = 0.95  # mean held-out reward
-BATCH, BLOCK, ROWS = 16, 256, 320  # sequences of a step, longest one, sequences in all
+BATCH, BLOCK = 16, 256  # sequences of a step, tokens of the longest one
 
 
 @dataclass(frozen=True)
@@ -174,6 +174,7 @@ def tiny(directory: Path, seed: int) -> Path:
 # --- SFT --------------------------------------------------------------------------------------------------------------
 
 SIZES = {"10M": (6, 384, 4096), "100M": (12, 768, 16384)}  # layers, width, vocabulary
+STEPS = {"10M": 6, "100M": 3}  # of full blocks
 
 
 def model_of(directory: Path, layers: int, width: int, vocabulary: int, dtype: str = "float32") -> Path:
@@ -202,13 +203,14 @@ def model_of(directory: Path, layers: int, width: int, vocabulary: int, dtype: s
     return directory
 
 
-def texts(mixed: bool) -> Iterator[dict[str, str]]:
+def texts(mixed: bool, tokens: int) -> Iterator[dict[str, str]]:
     """Pairs whose tokens fill a block, or whose lengths lie anywhere between 16 tokens and a block."""
     draw = random.Random(0)
-    for _ in range(ROWS):
+    while tokens > 0:
         length = int(16 * (BLOCK / 16) ** draw.random()) if mixed else BLOCK
         letters = "".join(draw.choices(ascii_lowercase, k=length - 2))  # one END in front, one behind
         yield {"prompt": letters[:8], "completion": letters[8:]}
+        tokens -= length
 
 
 def sft(starts: int = 3) -> None:
@@ -217,7 +219,7 @@ def sft(starts: int = 3) -> None:
             with tempfile.TemporaryDirectory() as made:
                 model = model_of(Path(made, "model"), *shape)
                 data = Path(made, "data.jsonl")
-                rows = list(texts(mixed))
+                rows = list(texts(mixed, STEPS[name] * BATCH * BLOCK))
                 data.write_text("".join(json.dumps(row) + "\n" for row in rows))
                 tokens = sum(len(row["prompt"]) + len(row["completion"]) + 2 for row in rows)
                 _compare_sft(f"{name}, {'mixed lengths' if mixed else 'full blocks'}", model, data, tokens, starts)

@@ -192,6 +192,11 @@ class RunDir:
         return self.checkpoints / f"step_{step}"
 
     @property
+    def checkpoint_request(self) -> Path:
+        """While it exists, somebody waits for a checkpoint. The trainer removes it after having written one."""
+        return self.root / "checkpoint_now"
+
+    @property
     def rollouts(self) -> Path:
         return self.root / "rollouts"
 

@@ -70,7 +70,7 @@ def _could_be_meant(runs: Sequence[_Found], command: str) -> Sequence[_Found]:
     """The candidates of this project, the newest first. Only one unless the command changes a run."""
     if command == "stop":
         return [found for found in runs if found.can_be_stopped] or runs[:1]
-    if command == "restart":
+    if command in ("restart", "checkpoint"):
         return [found for found in runs if found.is_alive] or runs[:1]
     if command == "resume":  # a finished run can continue with more steps, so the newest is always a candidate
         return [found for found in runs if found.can_be_continued] if runs[0].can_be_continued else runs

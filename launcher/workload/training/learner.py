@@ -131,17 +131,21 @@ class Learner:
         """The rate of the newest update."""
         return self.config.optimizer.lr * share_of_rate(self.step, self.last_step, self.config.optimizer)
 
-    @property
-    def is_checkpoint_due(self) -> bool:
-        interval = self.config.checkpoint.interval
-        return interval > 0 and self.step % interval == 0
-
     def publish(self) -> None:
         """Write the weights for the inference server."""
         weights = self.model.weights()
         if self.ranks.is_first:
             with appearing(self.run.weights(self.step)) as draft:
                 save_weights(weights, draft, attempt=self.run.attempt, step=self.step)
+
+    def save_checkpoint_if_due(self) -> None:
+        """Write one after every `interval` updates, and when `launch checkpoint` has asked. All ranks meet here."""
+        interval, request = self.config.checkpoint.interval, self.run.checkpoint_request
+        is_asked = self.ranks.highest(int(self.ranks.is_first and request.exists()))
+        if is_asked or (interval > 0 and self.step % interval == 0):
+            self.save_checkpoint()
+        if is_asked and self.ranks.is_first:
+            request.unlink(missing_ok=True)
 
     def save_checkpoint(self) -> None:
         """Write the checkpoint of this step, unless it is there already, and remove the oldest ones."""

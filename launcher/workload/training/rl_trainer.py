@@ -71,8 +71,7 @@ def train(config: RLTrainerConfig) -> int:
             metrics["perf/publish_s"] = time.perf_counter() - learned
             if ranks.is_first:
                 remove_passed(run, learner.step, oldest_policy(batch))
-            if learner.is_checkpoint_due:
-                learner.save_checkpoint()
+            learner.save_checkpoint_if_due()
             report(learner, batch, metrics, waited, time.perf_counter() - started)
         learner.save_checkpoint()
     return 0

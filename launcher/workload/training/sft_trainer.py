@@ -60,8 +60,7 @@ def train(config: SFTTrainerConfig) -> int:
             metrics |= speed(metrics, time.perf_counter() - started)
             if learner.step % config.validation_interval == 0 or learner.step == learner.last_step:
                 metrics |= evaluate(learner, held_out)
-            if learner.is_checkpoint_due:
-                learner.save_checkpoint()
+            learner.save_checkpoint_if_due()
             report(learner, metrics)
         learner.save_checkpoint()
     return 0

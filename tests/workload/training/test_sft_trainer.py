@@ -132,6 +132,14 @@ def test_only_the_newest_checkpoints_stay(tmp_path: Path, run_here: Run) -> None
     assert sorted(path.name for path in RunDir(tmp_path).checkpoints.iterdir()) == ["step_4", "step_6", "step_7"]
 
 
+def test_a_checkpoint_that_is_asked_for_is_written_after_the_next_step(tmp_path: Path, run_here: Run) -> None:
+    run = RunDir(tmp_path)
+    run.checkpoint_request.touch()
+    run_here(train, config(run, max_steps=3, checkpoint=CheckpointConfig(interval=0)))
+    assert sorted(path.name for path in run.checkpoints.iterdir()) == ["step_1", "step_3"]
+    assert not run.checkpoint_request.exists()
+
+
 def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path, run_here: Run) -> None:
     run = RunDir(tmp_path)
     run_here(train, config(run, max_steps=2))
