@@ -21,7 +21,7 @@ from launcher.runs.keeping.clean import FAILED, foreign_checkpoints, size_of, wh
 from launcher.runs.keeping.clean import clean as clean_run
 from launcher.runs.registry import every_run, project_runs, recorded
 from launcher.runs.state import RunState, read_state
-from launcher.slurm.jobs import ask_for
+from launcher.slurm.jobs import ask_for, settled
 from launcher.view.report import shown
 from launcher.view.status.model import RunStatus, run_status
 from launcher.view.status.table import age
@@ -92,7 +92,7 @@ def _judged(each: _Found, seconds: float, failed: bool) -> _Found:
         reason = each.status.state
     elif time.time() - each.ended < seconds:
         reason = f"ended {age(time.time() - each.ended)} ago"
-    return replace(each, kept=reason or why_kept(each.run, each.state))
+    return replace(each, kept=reason or why_kept(each.run, settled(each.run, each.state)))
 
 
 def _with_best_kept(found: Sequence[_Found]) -> Iterator[_Found]:

@@ -91,6 +91,7 @@ def test_a_queued_job_is_shown_with_slurms_reason_refused_a_resume_and_stopped(l
     assert (status["state"], status["reason"], status["job"]) == ("queued", "JobHeldUser", run.job)
     assert "JobHeldUser" in login.type("status", "--all")
     assert "is queued" in login.type("resume", "run", code=2)
+    assert "kept: queued" in login.type("clean", "run", "--delete")
     assert "its processes have ended" in login.type("stop", "run")
     assert words(login)["state"] == "cancelled"
     assert run.state().state == "stopped"
@@ -125,6 +126,8 @@ def test_the_logs_of_a_job_that_is_cancelled_in_the_queue_end(login: Login) -> N
     until(lambda: following.process.poll() is None and login.alive(), 30)
     login.cluster.ask("scancel", run.job)
     assert following.exit_code() == 0
+    assert "1 run of 1 goes" in login.type("clean", "run", "--delete")
+    assert not run.run.root.exists()
 
 
 def test_what_slurm_refuses_leaves_no_run(login: Login) -> None:
