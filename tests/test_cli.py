@@ -83,7 +83,7 @@ def taken() -> Iterator[int]:
         ("rl --nprok 8", r"there is no option --nprok\n  did you mean --nproc\?"),
         ("sft --wandb.projekt x", r"there is no option --wandb.projekt\n  did you mean --wandb.project\?"),
         ("rl --nproc many", r"--nproc many: must be a whole number"),
-        ("rl --nproc 0", r"--nproc 0: must be greater than or equal to 1"),
+        ("rl --nproc 0", r"--nproc 0: must be a whole number from 1 to 4096, or gpu"),
         ("sft --nproc 2 --filter-rank 9", r"--filter-rank 9: rank 9 does not exist; there are 2 ranks, 0 to 1\n"),
         ("rl @ missing.toml", r"missing.toml: there is no such file"),
         ("rl missing.toml", r"unexpected argument: missing.toml\n.*@ missing.toml"),

@@ -112,3 +112,11 @@ def _not_empty(value: Any) -> Any:
 
 Directory = Annotated[Path, BeforeValidator(_not_empty)]
 """A directory. An empty text (an unset shell variable) is an error: it does not mean the working directory."""
+
+
+def _as_typed(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
+
+
+ProgramPath = Annotated[str, BeforeValidator(_as_typed, json_schema_input_type=str)]
+"""A program as it was typed: ./run.sh is a file, run.sh without Python is looked for on the PATH."""

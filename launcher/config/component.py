@@ -1,12 +1,12 @@
 """How a component is started: as the reference workload, or as a program that the user names."""
 
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from launcher.borders.values import MOST_RANKS, MOST_STEPS
-from launcher.config.base import Duration, Section, SmallInt
+from launcher.borders.values import MOST_RANKS, MOST_STEPS, whole_number
+from launcher.config.base import Duration, ProgramPath, Section, SmallInt
 from launcher.config.progress import ProgressPattern, headline
 from launcher.config.torchrun import TorchrunConfig
 
@@ -76,7 +76,7 @@ class ComponentConfig(ProcessConfig):
     needs_own_program: ClassVar[tuple[str, ...]] = ("python", "progress")
 
     module: str | None = Field(None, description="Python module to run in place of the reference one")
-    script: Path | None = Field(None, description="Python script to run in place of the reference module")
+    script: ProgramPath | None = Field(None, description="Python script to run in place of the reference module")
 
     @model_validator(mode="after")
     def _one_program(self) -> Self:
@@ -94,14 +94,36 @@ class ComponentConfig(ProcessConfig):
         return self.module is None and self.script is None and self.command is None
 
 
+NprocWord = Literal["gpu", "auto", "cpu"]
+
+
+def _nproc(value: Any) -> Any:
+    if value is None or value in ("gpu", "auto", "cpu"):
+        return value
+    number = whole_number(value, MOST_RANKS) if isinstance(value, str) else value
+    if type(number) is not int or not 1 <= number <= MOST_RANKS:
+        raise ValueError(f"must be a whole number from 1 to {MOST_RANKS}, or gpu, cpu or auto")
+    return number
+
+
 class TorchrunComponentConfig(ComponentConfig):
-    nproc: SmallInt | None = Field(
-        None,
-        ge=1,
-        le=MOST_RANKS,
-        description="ranks per node; default: one for each GPU that inference does not take, or 1 without GPUs",
+    nproc: Annotated[int | NprocWord | None, BeforeValidator(_nproc, json_schema_input_type=int | NprocWord | None)] = (
+        Field(
+            None,
+            description="ranks per node, or gpu (one for each GPU that inference does not take), cpu (one for each "
+            "CPU, without GPUs) or auto (gpu if there is one); default: gpu, or 1 without GPUs",
+        )
     )
     torchrun: TorchrunConfig = Field(default_factory=TorchrunConfig)
+
+    @model_validator(mode="after")
+    def _torchrun_can_start_it(self) -> Self:
+        without = [name for name in ("no_python", "run_path") if getattr(self.torchrun, name)]
+        if without and self.script is None:
+            raise ValueError(f"torchrun.{without[0]} is for a script of yours; name it with script")
+        if len(without) > 1:
+            raise ValueError("torchrun.no_python and torchrun.run_path are both set; run_path is for Python")
+        return self
 
 
 class ServerConfig(ComponentConfig, LastingConfig):

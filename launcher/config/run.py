@@ -225,7 +225,8 @@ class RLConfig(RunConfig):
 
 
 def process_count(config: RLConfig | SFTConfig) -> int:
-    return len(started_processes(config)) + (config.trainer.nproc or 0)
+    nproc = config.trainer.nproc
+    return len(started_processes(config)) + (nproc if isinstance(nproc, int) else 0)
 
 
 def hand_over(model: type[H], config: RunConfig, settings: Any, own: Mapping[str, Any]) -> H:

@@ -1,14 +1,16 @@
 """torchrun's own flags, one field each. The plan makes torchrun's command line from them."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from launcher.borders.values import MOST_COUNT, MOST_PORT, whole_number
 from launcher.config.base import Directory, Section, SmallInt
 
 NOWHERE = "localhost:0"  # the default endpoint, useful on one node only
+TORCHRUN_PORT = 29500  # torchrun's default port of an endpoint
+STATIC = "static"
 
 
 def _ranks(value: Any) -> Any:
@@ -74,8 +76,12 @@ class TorchrunConfig(Section):
     duplicate_stderr_filters: str | None = Field(
         None, description="words; a stderr line with one of them is also copied to a file"
     )
-    master_addr: str | None = Field(None, description="address of node 0, for static rendezvous")
-    master_port: int | None = Field(None, ge=1, le=MOST_PORT, description="port on node 0, for static rendezvous")
+    master_addr: str | None = Field(
+        None, description="address of node 0: the host of a static rendezvous, in place of rdzv_endpoint"
+    )
+    master_port: int | None = Field(
+        None, ge=1, le=MOST_PORT, description="port on node 0: that of a static rendezvous; default: 29500"
+    )
     local_addr: str | None = Field(None, description="address of this node")
     logs_specs: str = Field("launch", description="entry point that lays out the per-rank files")
     numa_binding: Literal["node", "socket", "exclusive", "core-complex"] | None = Field(
@@ -84,3 +90,37 @@ class TorchrunConfig(Section):
     signals_to_handle: str | None = Field(None, description="signals that torchrun forwards, SIG[,SIG...]")
     shutdown_timeout: int | None = Field(None, ge=0, lt=2**31, description="seconds until torchrun kills its workers")
     virtual_local_rank: bool = Field(False, description="every worker sees its GPU as device 0")
+    standalone: bool = Field(
+        False, description="one node, and a rendezvous on a free port: what launch does by default"
+    )
+    no_python: bool = Field(False, description="the script is a program of its own: start it without Python")
+    run_path: bool = Field(False, description="run the script inside torchrun's workers, by runpy.run_path")
+
+    @model_validator(mode="after")
+    def _one_meeting_point(self) -> Self:
+        if self.standalone and (self.nnodes not in ("1", "1:1") or self.endpoint != NOWHERE):
+            raise ValueError("standalone is for one node, and takes a free port by itself; leave it out")
+        if self.rdzv_endpoint != NOWHERE and self._master not in (None, self.rdzv_endpoint):
+            raise ValueError(
+                f"the rendezvous is at rdzv_endpoint {self.rdzv_endpoint} and at {self._master} (master_addr, "
+                "master_port); name one of them"
+            )
+        return self
+
+    @property
+    def _master(self) -> str | None:
+        if self.master_addr is None and self.master_port is None:
+            return None
+        host = self.master_addr or "127.0.0.1"
+        bare = ":" in host and not host.startswith("[")
+        return f"{f'[{host}]' if bare else host}:{self.master_port or TORCHRUN_PORT}"
+
+    @property
+    def endpoint(self) -> str:
+        """HOST:PORT of the rendezvous, in whichever way it was given; NOWHERE if nobody has."""
+        return self._master or self.rdzv_endpoint
+
+    @property
+    def backend(self) -> str | None:
+        """The rendezvous backend that was asked for. torchrun's master_addr and master_port mean a static one."""
+        return self.rdzv_backend or (STATIC if self._master else None)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import launcher
+from launcher.borders.screen import quoted
 from launcher.checkpoints import resolve_model
 from launcher.config.run import RLConfig, SFTConfig, is_reference, started_processes
 from launcher.config.serving import LOOPBACK
@@ -25,7 +26,8 @@ from launcher.machine.wandb_login import is_logged_in
 from launcher.options.comments import Asked
 from launcher.plan.environment import child_environment
 from launcher.plan.nodes import Nodes
-from launcher.plan.spec import Machine, Plan
+from launcher.plan.program import ranks_program
+from launcher.plan.spec import Machine, Plan, ProcessSpec
 from launcher.plan.vllm import INSTALL, VLLM
 
 
@@ -84,12 +86,25 @@ def check_programs(plan: Plan, environment: Mapping[str, str]) -> None:
             raise UserError(f"{spec.name}: its working directory {spec.cwd} does not exist")
         program = spec.argv[0]
         path = child_environment(spec, environment).get("PATH", os.defpath)
-        if not shutil.which(program if "/" not in program else spec.cwd / program, path=path):
+        if not shutil.which(_found_from(spec.cwd, program), path=path):
             hint = INSTALL if program == VLLM else None
             raise UserError(f"{spec.name}: the program {program} cannot be found", hint)
+        if (of_ranks := ranks_program(spec)) and not shutil.which(_found_from(spec.cwd, of_ranks), path=path):
+            raise _no_program(spec, of_ranks)
         if spec.ranks and program != sys.executable:
             check_torch(spec, child_environment(spec, environment))
         check_code(plan, spec, child_environment(spec, environment))
+
+
+def _no_program(spec: ProcessSpec, program: str) -> UserError:
+    hint = None
+    if (spec.cwd / program).exists():
+        hint = f"chmod +x {quoted(program)}" if "/" in program else f"a file of this directory is ./{program}"
+    return UserError(f"{spec.name}: --no-python: the program {program} cannot be found, or not executed", hint)
+
+
+def _found_from(directory: Path, program: str) -> str:
+    return program if "/" not in program else str(directory / program)
 
 
 def visible_gpus(environment: Mapping[str, str]) -> tuple[str, ...]:

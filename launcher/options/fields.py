@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from launcher.config.base import Directory, Duration, Section, Switch
+from launcher.config.base import Directory, Duration, ProgramPath, Section, Switch
 from launcher.config.torchrun import Ranks
 
 
@@ -103,7 +103,7 @@ def _metavar(info: FieldInfo) -> str:
         return "|".join(str(value) for value in get_args(kind))
     if _carries(marked, Duration):
         return "DURATION"
-    if _carries(marked, Directory):
+    if _carries(marked, Directory) or _carries(marked, ProgramPath):
         return "PATH"
     if _carries(marked, Ranks):
         return "RANK[,RANK]"

@@ -37,11 +37,16 @@ _MEANING = {
     "iters": "max-steps",
     "learning-rate": "trainer.optimizer.lr",
     "log-level": "log.level",
+    "m": "trainer.module",
+    "machine-rank": "node-rank",
+    "main-process-ip": "master-addr",
+    "main-process-port": "master-port",
     "max-grad-norm": "trainer.optimizer.max-norm",
     "max-iters": "max-steps",
     "max-train-steps": "max-steps",
     "n": "nproc",
     "nproc-per-host": "nproc",
+    "nproc-per-gpu": "nproc",
     "num-gpus": "nproc",
     "num-iterations": "max-steps",
     "num-machines": "nnodes",
@@ -54,12 +59,14 @@ _MEANING = {
     "output": "output-dir",
     "overwrite": "clean",
     "print": "dry-run",
+    "r": "redirects",
     "ranks": "nproc",
     "run-name": "name",
     "save-every": "trainer.checkpoint.interval",
     "save-interval": "trainer.checkpoint.interval",
     "save-steps": "trainer.checkpoint.interval",
     "steps": "max-steps",
+    "t": "tee",
     "total-steps": "max-steps",
     "v": "log.level",
     "verbose": "log.level",
@@ -67,6 +74,8 @@ _MEANING = {
     "wandb-project": "wandb.project",
 }
 """What other programs call it -> an option of ours. Those that a command does not have are passed over."""
+
+_FROM_TORCHRUN = frozenset({"use-env", "local-rank", "rank"})  # of torch.distributed.launch, and of its scripts
 
 _RESUME = frozenset({"resume", "resume-from", "resume-from-checkpoint", "continue", "restart", "auto-resume"})
 
@@ -102,6 +111,8 @@ def meant_by(option: str, options: Collection[str]) -> str | None:
     name = option.lstrip("-").replace("_", "-").lower()
     if name in _RESUME and "max-steps" in options:
         return "the next attempt of a run is: launch resume RUN"
+    if name in _FROM_TORCHRUN and "nproc" in options:
+        return "leave it out: each rank finds RANK, LOCAL_RANK and WORLD_SIZE in its environment"
     if name in _MEANING and (_MEANING[name] in options or _MEANING[name].startswith("@")):
         wanted = _MEANING[name]
         return f"did you mean {wanted if wanted.startswith('@') else f'--{wanted}'}?"

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from launcher.borders.masking import is_masked
-from launcher.config.component import ComponentConfig, LastingConfig, ProcessConfig
+from launcher.config.component import ComponentConfig, LastingConfig, ProcessConfig, TorchrunComponentConfig
 from launcher.config.progress import headline
 from launcher.config.rollout import OrchestratorConfig
 from launcher.config.run import RLConfig, SFTConfig, hand_over, is_reference
@@ -202,11 +202,17 @@ class _Planner:
         elif component.command is not None:
             ours, words = (), (*component.command, *words)
         else:
-            ours, words = (
-                python,
-                (*(("-m", component.module) if component.module else (str(component.script),)), *words),
-            )
+            ours, words = python, (*self._code(component), *words)
         return (*ours, *self._expand(name, words))
+
+    def _code(self, component: ComponentConfig) -> tuple[str, ...]:
+        """The user's module or script, as Python takes it."""
+        if component.module is not None:
+            return ("-m", component.module)
+        script = component.script or ""
+        if isinstance(component, TorchrunComponentConfig) and component.torchrun.run_path:
+            script = str(self.machine.cwd / (component.cwd or "") / script)  # torchrun wants an absolute path
+        return (script,)
 
     def _spec(
         self,
@@ -308,7 +314,7 @@ class _Planner:
             is_own = inference.is_reference and self.engine == "builtin"
             server = Server(gpus_of(inference, self.engine), inference.share_gpus, is_own)
         services = {name: service.gpus for name, service in self.config.services.items() if self._is_here(name)}
-        return place(self.machine.gpus, self.config.trainer.nproc, server, services)
+        return place(self.machine.gpus, self.config.trainer.nproc, server, services, self.machine.cpus)
 
     def _rendezvous(self) -> str:
         """Unique for each attempt, since torchrun overwrites the files below it."""

@@ -1,14 +1,23 @@
 """A run on several nodes: which node runs which component, and where the nodes meet."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from launcher.borders.values import MOST_PORT, whole_number
 from launcher.config.run import RLConfig, SFTConfig
-from launcher.config.torchrun import NOWHERE
+from launcher.config.torchrun import NOWHERE, STATIC, TORCHRUN_PORT
 from launcher.errors import UserError
+from launcher.numbers import plural
 
 Config = SFTConfig | RLConfig
-TORCHRUN_PORT = 29500  # torchrun's default port of an endpoint
+
+
+@dataclass(frozen=True)
+class Step:
+    """What `srun` says of the job step that this launch is a task of."""
+
+    node: int  # this task's node, counted from 0
+    nodes: int
+    tasks: int
 
 
 @dataclass(frozen=True)
@@ -27,6 +36,7 @@ class Nodes:
     orchestrator: int = 0  # the node that it runs on
     hosts: tuple[str, ...] = ()  # where each node can be reached
     inference_ports: tuple[int, ...] = ()  # for each node; 0 where no server runs
+    from_slurm: bool = False  # the rank is SLURM_NODEID
 
     @property
     def count(self) -> int:
@@ -69,26 +79,57 @@ def node_count(config: Config) -> int:
     return int(typed.rpartition(":")[2]) + _inference_nodes(config)
 
 
-def plan_nodes(config: Config) -> Nodes | None:
-    """The nodes of the configuration. None for one node, and for a range, which torchrun handles.
+def plan_nodes(config: Config, step: Step | None = None) -> Nodes | None:
+    """The nodes of the configuration. None for one node, and where torchrun numbers the nodes by itself.
 
-    Raises UserError if this node's rank or the meeting point is missing.
+    `step` has the node's rank if nobody has typed one. Raises UserError if it or the meeting point is missing.
     """
     count, settings = node_count(config), config.trainer.torchrun
     if count == 1 or ":" in settings.nnodes:
         return None
-    where = None if settings.rdzv_endpoint == NOWHERE else settings.rdzv_endpoint
-    given = {"--node-rank": settings.node_rank, "--rdzv-endpoint": where}
-    missing = [flag for flag, value in given.items() if value is None]
+    rank = settings.node_rank if settings.node_rank is not None or step is None else _rank_in(step, count)
+    where = None if settings.endpoint == NOWHERE else settings.endpoint
+    if rank is None and where and numbered_by_torchrun(config):
+        _check_alone(config)
+        return None
+    missing = [flag for flag, value in {"--node-rank": rank, "--rdzv-endpoint": where}.items() if value is None]
     if missing:
         raise UserError(
             f"a run on {count} nodes needs {' and '.join(missing)}",
             "on each node, type the same command with its own --node-rank, from 0, and the same "
             f"--rdzv-endpoint HOST:{TORCHRUN_PORT}, where HOST is node 0; or submit it with --slurm",
         )
-    assert settings.node_rank is not None
-    host, port = _host_and_port(settings.rdzv_endpoint)
-    return nodes_at(config, settings.node_rank, host, port)
+    assert rank is not None
+    host, port = _host_and_port(settings.endpoint)
+    return replace(nodes_at(config, rank, host, port), from_slurm=settings.node_rank is None)
+
+
+def numbered_by_torchrun(config: Config) -> bool:
+    """Whether torchrun numbers the nodes and each launch knows only its own: a range, or c10d without a node rank."""
+    settings = config.trainer.torchrun
+    if isinstance(config, RLConfig) or ":" in settings.nnodes:
+        return ":" in settings.nnodes
+    return settings.nnodes != "1" and settings.node_rank is None and settings.backend not in (None, STATIC)
+
+
+def check_common_id(config: Config) -> None:
+    """Raises UserError if the nodes that torchrun numbers would each look for a rendezvous of their own."""
+    if numbered_by_torchrun(config) and config.trainer.torchrun.rdzv_id is None and config.name is None:
+        raise UserError(
+            "nodes that torchrun numbers find each other by the rendezvous id, and without a name each draws its own",
+            "give the same --rdzv-id on all nodes, or --node-rank to each",
+        )
+
+
+def _rank_in(step: Step, count: int) -> int:
+    """This node's rank by `srun`. Raises UserError if its nodes are not those of the run."""
+    once = f"start launch once on each node: srun --nodes={count} --ntasks-per-node=1"
+    if step.tasks != step.nodes:
+        raise UserError(f"srun starts launch {step.tasks} times on {plural(step.nodes, 'node')}", once)
+    if step.nodes != count:
+        what = f"srun starts launch on {plural(step.nodes, 'node')}, and the run has {count}"
+        raise UserError(what, f"{once}, or give --node-rank yourself")
+    return step.node
 
 
 def nodes_at(config: Config, rank: int, host: str, port: int) -> Nodes:
@@ -121,6 +162,11 @@ def _host_and_port(endpoint: str) -> tuple[str, int]:
 def _check(config: Config, nodes: Nodes) -> None:
     if nodes.rank >= nodes.count:
         raise UserError(f"--node-rank {nodes.rank}: there are {nodes.count} nodes", f"allowed: 0 to {nodes.count - 1}")
+    _check_alone(config)
+
+
+def _check_alone(config: Config) -> None:
+    """Raises UserError for what only a run on one node can do."""
     if config.max_restarts:
         raise UserError(
             "--max-restarts is for one node",

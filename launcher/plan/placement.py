@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from launcher.config.component import NprocWord
 from launcher.errors import UserError
 from launcher.numbers import plural
 
@@ -28,15 +29,24 @@ class Placement:
         return dict(self.services).get(name, ())
 
 
-def place(gpus: tuple[str, ...], nproc: int | None, server: Server | None, services: Mapping[str, int]) -> Placement:
+def place(
+    gpus: tuple[str, ...],
+    nproc: int | NprocWord | None,
+    server: Server | None,
+    services: Mapping[str, int],
+    cpus: int = 1,
+) -> Placement:
     """Divide the visible GPUs. `services` maps a service's name to the number of GPUs it asks for.
 
     Without GPUs any number of ranks runs on the CPU. Raises UserError when there are too few GPUs.
     """
+    if nproc == "gpu" and not gpus:
+        raise UserError("--nproc gpu: there is no GPU here", "--nproc cpu, or a number: the ranks then run on the CPU")
+    count = nproc if isinstance(nproc, int) else None
     if not gpus:
-        return Placement(nproc or 1)
+        return Placement(count or (1 if nproc is None else cpus))
     wanted = (server.gpus if server else 0) + sum(services.values())
-    ranks = nproc or max(1, len(gpus) - wanted)
+    ranks = 0 if nproc == "cpu" else count or max(1, len(gpus) - wanted)
     if ranks > len(gpus):
         raise UserError(f"--nproc {ranks}: there {_are(gpus)}", f"--nproc can be 1 to {len(gpus)}")
     left = gpus[ranks:]
@@ -48,7 +58,7 @@ def place(gpus: tuple[str, ...], nproc: int | None, server: Server | None, servi
             raise UserError(what, "lower --nproc")
         placed.append((name, left[:count]))
         left = left[count:]
-    return Placement(ranks, gpus[:ranks], inference, tuple(placed), notes)
+    return Placement(ranks or cpus, gpus[:ranks], inference, tuple(placed), notes)
 
 
 def _place_server(

@@ -2,10 +2,12 @@
 
 import re
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from launcher.plan.spec import ProcessSpec
 
+NO_PYTHON = "--no-python"  # torchrun's
 _PLAIN = ("-u", "-B", "-O", "-OO")  # flags that do not change what Python finds
 
 
@@ -17,6 +19,14 @@ class PythonCode:
     script: str | None = None
 
 
+def ranks_program(spec: ProcessSpec) -> str | None:
+    """The program that torchrun starts without Python."""
+    settings = spec.argv[3:] if spec.ranks else ()
+    if NO_PYTHON not in takewhile(lambda word: word.startswith("--"), settings):
+        return None
+    return next((word for word in settings if not word.startswith("--")), None)
+
+
 def python_code(spec: ProcessSpec) -> PythonCode | None:
     """What `python -m MODULE …` or `python SCRIPT …` runs, below torchrun where there are ranks; else None."""
     if not re.fullmatch(r"python[\d.]*", Path(spec.argv[0]).name):
@@ -25,7 +35,8 @@ def python_code(spec: ProcessSpec) -> PythonCode | None:
     if spec.ranks:  # -m torch.distributed.run, then one word per setting
         words = words[2:]
         while words and words[0].startswith("--"):
-            words.pop(0)
+            if words.pop(0) == NO_PYTHON:
+                return None
     while words and words[0] in _PLAIN:
         words.pop(0)
     if words[:1] == ["-m"]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from launcher.config.torchrun import TorchrunConfig
+from launcher.config.torchrun import NOWHERE, STATIC, TORCHRUN_PORT, TorchrunConfig
 from launcher.errors import UserError
 from launcher.plan.nodes import Nodes, url_host
 from launcher.plan.ready import LOG
@@ -11,6 +11,7 @@ from launcher.plan.spec import ProcessSpec, Ranks
 from launcher.rundir import RunDir
 
 PLANNED = frozenset({"rdzv_id", "log_dir", "local_ranks_filter"})  # settings whose flag gets its value from the plan
+WITHIN = frozenset({"master_addr", "master_port", "standalone"})  # the rendezvous that the plan passes on says it
 
 
 def torchrun_argv(python: str, config: TorchrunConfig, ranks: Ranks, program: tuple[str, ...]) -> tuple[str, ...]:
@@ -23,7 +24,7 @@ def torchrun_argv(python: str, config: TorchrunConfig, ranks: Ranks, program: tu
     argv += [f"--local-ranks-filter={','.join(map(str, ranks.shown))}"]
     for name in type(config).model_fields:
         value, flag = getattr(config, name), f"--{name.replace('_', '-')}"
-        if name in PLANNED or value is None or value is False:
+        if name in PLANNED | WITHIN or value is None or value is False:
             continue
         argv.append(flag if value is True else f"{flag}={value}")
     return (*argv, *program)
@@ -35,13 +36,16 @@ def between_nodes(config: TorchrunConfig, nodes: Nodes | None) -> TorchrunConfig
     With c10d, torchrun numbers the nodes itself. A static rendezvous keeps the given node ranks.
     """
     if nodes is None:
-        return config.model_copy(update={"rdzv_backend": config.rdzv_backend or "c10d"})
+        backend, endpoint = config.backend or "c10d", config.endpoint
+        if backend == STATIC and endpoint == NOWHERE:
+            endpoint = f"127.0.0.1:{TORCHRUN_PORT}"  # as torchrun has it: this rendezvous takes no free port
+        return config.model_copy(update={"rdzv_backend": backend, "rdzv_endpoint": endpoint})
     endpoint = f"{url_host(nodes.host)}:{nodes.port}"
     return config.model_copy(
         update={
             "nnodes": str(nodes.trainer),
             "node_rank": nodes.rank,
-            "rdzv_backend": config.rdzv_backend or "static",
+            "rdzv_backend": config.backend or STATIC,
             "rdzv_endpoint": endpoint,
         }
     )
@@ -103,8 +107,12 @@ def warnings(settings: TorchrunConfig, nodes: Nodes | None, processes: Iterable[
     """What the user should know of these settings. Raises UserError for a check that could never succeed."""
     if ":" in settings.nnodes:
         yield f"--nnodes {settings.nnodes} is a range: each node's launch knows only its own processes"
-    elif nodes and settings.rdzv_backend not in (None, "static"):
-        yield f"with {settings.rdzv_backend} torchrun numbers the nodes: ranks may have different numbers here"
+    elif nodes and settings.backend not in (None, STATIC):
+        yield f"with {settings.backend} torchrun numbers the nodes: ranks may have different numbers here"
+    elif nodes is None and settings.nnodes != "1":
+        yield f"{settings.backend} numbers the nodes: each node's launch knows only its own processes"
+    if nodes and nodes.from_slurm:
+        yield f"node rank {nodes.rank} is SLURM_NODEID, as srun has set it"
     for spec in processes:
         if spec.ranks and spec.ranks.console_is_empty:
             if spec.ready and spec.ready.startswith(LOG):

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from launcher.borders.screen import in_one_line
 from launcher.borders.values import whole_number
 from launcher.errors import UserError
+from launcher.plan.nodes import Step
 from launcher.rundir import RunDir
 from launcher.runs.registry import key_of
 
+_MOST_STEPS = 0xFFFFFFF0  # larger ones are a batch script, an interactive shell
 PATIENCE = 5.0  # seconds that `launch status` waits for a slow controller
 SUBMISSION = 120.0  # seconds, the limit for sbatch
 _OVERRIDING = frozenset({"SBATCH_JOB_NAME", "SBATCH_COMMENT"})  # variables that override the script's directives
@@ -46,6 +48,16 @@ def own_job() -> str | None:
     """The job whose script started this process. None in an interactive allocation."""
     job = os.environ.get("SLURM_JOB_ID")
     return job if job == os.environ.get("LAUNCH_SLURM_JOB") else None
+
+
+def own_step() -> Step | None:
+    """The job step that `srun` started this process in. None elsewhere, in the job's own script too."""
+    number = whole_number(os.environ.get("SLURM_STEP_ID", ""), _MOST_STEPS)
+    names = ("SLURM_NODEID", "SLURM_STEP_NUM_NODES", "SLURM_STEP_NUM_TASKS")
+    node, nodes, tasks = (whole_number(os.environ.get(name, "")) for name in names)
+    if number is None or node is None or nodes is None or tasks is None:
+        return None
+    return Step(node, nodes, tasks)
 
 
 def restarts() -> int:

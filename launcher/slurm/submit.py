@@ -10,13 +10,14 @@ from launcher.borders.masking import MASK
 from launcher.borders.screen import in_lines
 from launcher.config.notify import APPRISE, WEBHOOK
 from launcher.config.run import RLConfig, SFTConfig
+from launcher.config.torchrun import TORCHRUN_PORT
 from launcher.errors import UserError
 from launcher.machine.probe import check_programs, probe
 from launcher.machine.provenance import provenance
 from launcher.numbers import plural
 from launcher.options.comments import Asked
 from launcher.plan.build import make_plan
-from launcher.plan.nodes import TORCHRUN_PORT, node_count, nodes_at
+from launcher.plan.nodes import node_count, nodes_at
 from launcher.plan.spec import Machine, Plan
 from launcher.rundir import RunDir
 from launcher.runs.directory import PRIVATE, check_free, point_latest_at, prepare, remove_run

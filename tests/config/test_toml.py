@@ -52,6 +52,8 @@ def assert_survives(config: RunConfig) -> None:
         ("--no-tmux",),
         ("--no-tmux", "--tmux.socket-name", "x"),
         ("--filter-rank", ""),
+        ("--nproc", "cpu", "--master-addr", "fd00::1", "--master-port", "4000"),
+        ("--trainer.script", "./run.sh", "--no-python", "--standalone"),
         ("--filter-rank", "0,2", "--nproc", "3"),
         ("--trainer.module", "my.train", "--", "--config", "{config}", "", 'a "b"\n\t\\ü\x01'),
         ("--trainer.env", "A=", "--trainer.env", "B= x=y\n", "--trainer.cwd", "a b"),
@@ -83,6 +85,7 @@ SPECIAL = {
     "trainer.torchrun.tee": "1",
     **{f"slurm.{name}": "word-7" for name in ("partition", "account", "qos", "constraint")},
     "slurm.nodes": "1",
+    "inference.nodes": "0",
     "trainer.torchrun.nnodes": "1",
     "slurm.time": "2-12:30",
     "slurm.signal-lead": "90s",
@@ -129,6 +132,11 @@ def request(model: type[RunConfig], seed: int) -> list[str]:
         "progress-metric",
         "inference-url",
         "inference",
+        "no-python",
+        "run-path",
+        "standalone",
+        "master-addr",
+        "master-port",
     )
     fields = [field for field in config_fields(model) if field.option.rpartition(".")[2] not in excluded]
     chosen = chance.sample(fields, chance.choice([1, 3, 10, 40]))

@@ -120,6 +120,24 @@ def test_a_program_that_cannot_be_found_is_refused(programs: Path, program: str)
         checked(programs, program)
 
 
+@pytest.mark.parametrize(
+    ("program", "hint"),
+    [("./only data", "chmod +x './only data'"), ("run me", "a file of this directory is ./run me"), ("nowhere", None)],
+)
+def test_what_torchrun_is_to_start_without_python_must_be_a_program(
+    programs: Path, program: str, hint: str | None
+) -> None:
+    def check(typed: str) -> None:
+        config = sft("--no-python", f"--trainer.script={typed}")
+        check_programs(plan_of(config, machine(cwd=programs, python=sys.executable)), dict(os.environ))
+
+    check("./run me")
+    check("sh")
+    with pytest.raises(UserError, match=f"the program {program} cannot be found, or not executed") as caught:
+        check(program)
+    assert caught.value.hint == hint
+
+
 def test_a_working_directory_that_does_not_exist_is_refused(programs: Path) -> None:
     with pytest.raises(UserError, match=f"trainer: its working directory {programs}/missing does not exist"):
         checked(programs, "sh", "--trainer.cwd=missing")

@@ -106,7 +106,7 @@ def test_switching_is_spelled_out_for_sections_within_sections() -> None:
         ),
         ("[log]\nxyzzy = 1\n", "request.toml:2: log.xyzzy: there is no such field; there are level, json"),
         ("max_steps = 'many'\n", "request.toml:1: max_steps = 'many': must be a whole number"),
-        ("[trainer]\nnproc = 0\n", "request.toml:2: trainer.nproc = 0: must be greater than or equal to 1"),
+        ("[trainer]\nnproc = 0\n", "request.toml:2: trainer.nproc = 0: must be a whole number from 1 to"),
         ("trainer = 3\n", "request.toml:1: trainer = 3: must be a table: [trainer], and its fields below that line"),
         ("# nproc\n[trainer]\nargs = 'x'\n", "request.toml:3: trainer.args = 'x': must be a list, such as [\"x\"]"),
         ("grace = 'soon'\n", "request.toml:1: grace = 'soon': not a duration; write 30s, 10m"),
@@ -149,7 +149,7 @@ def test_a_file_of_a_section_keeps_its_own_line_numbers_and_points_to_the_whole_
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("--nproc", "0"), "--nproc 0: must be greater than or equal to 1"),
+        (("--nproc", "0"), "--nproc 0: must be a whole number from 1 to"),
         (("--trainer.nproc", "x"), "--nproc x: must be a whole number"),
         (("--filter-rank", "a"), "--filter-rank a: must be a whole number"),
         (("--wandb.mode", "loud"), "--wandb.mode loud: must be 'online', 'offline' or 'disabled'"),

@@ -85,7 +85,7 @@ def test_steps_that_no_program_is_told_of_are_refused() -> None:
 def test_steps_that_no_program_is_told_of_are_not_in_the_file_that_repeats_the_run() -> None:
     values = file(plan_of(sft("--trainer.script", "train.py")), "config.toml")
     assert "max_steps" not in values
-    assert load(SFTConfig, [Layer(values)]).trainer.script == Path("train.py")
+    assert load(SFTConfig, [Layer(values)]).trainer.script == "train.py"
 
 
 def test_a_server_elsewhere_is_not_started_and_its_url_reaches_the_orchestrator() -> None:

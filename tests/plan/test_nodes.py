@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from launcher.errors import UserError
-from launcher.plan.nodes import Nodes, plan_nodes
+from launcher.plan.build import make_plan
+from launcher.plan.nodes import Nodes, Step, check_common_id, plan_nodes
 from launcher.plan.render import render
 from launcher.plan.spec import Plan
+from launcher.rundir import RunDir
+from tests.plans import machine, rl, sft
 from tests.plans import plan_on_node as plan_on
-from tests.plans import rl, sft
 
 HERE = ("--rdzv-endpoint", "gpu01:29500")
 
@@ -42,6 +44,57 @@ def test_a_rendezvous_that_was_asked_for_is_kept_and_what_it_means_is_said() -> 
     plan = plan_on(sft("--nnodes", "2", "--node-rank", "0", *HERE, "--trainer.torchrun.rdzv-backend", "c10d"))
     assert "--rdzv-backend=c10d" in plan.processes[0].argv
     assert any("numbers the nodes:" in note for note in plan.notes)
+
+
+def test_master_addr_and_port_are_where_the_nodes_meet() -> None:
+    there = ("--master_addr", "gpu01", "--master_port", "4000")
+    plan = plan_on(sft("--nnodes=2", "--node_rank=1", *there))
+    assert plan.nodes is not None
+    assert (plan.nodes.host, plan.nodes.port, plan.nodes.control_port) == ("gpu01", 4000, 4001)
+    assert {"--rdzv-backend=static", "--rdzv-endpoint=gpu01:4000"} <= set(plan.processes[0].argv)
+
+
+def test_within_srun_the_rank_is_that_of_its_node_and_a_note_says_so() -> None:
+    nodes = plan_nodes(sft("--nnodes", "4", *HERE), Step(node=3, nodes=4, tasks=4))
+    assert nodes is not None and nodes.rank == 3
+    plan = make_plan(sft("--nnodes", "4", *HERE), machine(nodes=nodes), RunDir(Path("/runs/otter")), "otter")
+    assert "--node-rank=3" in plan.processes[0].argv
+    assert "node rank 3 is SLURM_NODEID, as srun has set it" in plan.notes
+
+
+def test_a_rank_that_was_typed_is_not_slurms_and_one_node_needs_none() -> None:
+    step = Step(node=3, nodes=4, tasks=4)
+    nodes = plan_nodes(sft("--nnodes", "2", "--node-rank", "1", *HERE), step)
+    assert nodes is not None and (nodes.rank, nodes.from_slurm) == (1, False)
+    assert plan_nodes(sft(), step) is None
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [(Step(0, 2, 16), "srun starts launch 16 times on 2 nodes"), (Step(0, 1, 1), "on 1 node, and the run has 2")],
+)
+def test_an_srun_that_does_not_start_one_launch_on_each_node_is_refused(step: Step, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        plan_nodes(sft("--nnodes", "2", *HERE), step)
+    assert "srun --nodes=2 --ntasks-per-node=1" in str(caught.value.hint)
+
+
+def test_with_c10d_and_no_node_rank_torchrun_numbers_the_nodes_itself() -> None:
+    config = sft("--nnodes", "2", *HERE, "--rdzv-backend", "c10d", "--rdzv-id", "job-7")
+    check_common_id(config)
+    plan = plan_on(config)
+    argv = plan.processes[0].argv
+    assert plan.nodes is None
+    assert {"--nnodes=2", "--rdzv-backend=c10d", "--rdzv-endpoint=gpu01:29500", "--rdzv-id=job-7-1"} <= set(argv)
+    assert not [word for word in argv if word.startswith("--node-rank")]
+    assert "c10d numbers the nodes: each node's launch knows only its own processes" in plan.notes
+
+
+@pytest.mark.parametrize("nodes", [("--nnodes", "2", "--rdzv-backend", "c10d"), ("--nnodes", "1:2")])
+def test_nodes_that_torchrun_numbers_need_an_id_that_they_share(nodes: tuple[str, ...]) -> None:
+    check_common_id(sft(*nodes, *HERE, "--name", "otter"))
+    with pytest.raises(UserError, match="each draws its own"):
+        check_common_id(sft(*nodes, *HERE))
 
 
 def test_ranks_are_numbered_over_all_nodes() -> None:
@@ -131,6 +184,8 @@ def test_a_plan_says_which_node_it_is_of() -> None:
     [
         (("--nnodes", "2"), "needs --node-rank and --rdzv-endpoint"),
         (("--nnodes", "2", "--node-rank", "0"), "needs --rdzv-endpoint"),
+        (("--nnodes", "2", "--rdzv-backend", "c10d"), "needs --node-rank and --rdzv-endpoint"),
+        (("--nnodes", "2", "--rdzv-backend", "c10d", *HERE, "--max-restarts", "1"), "--max-restarts is for one node"),
         (("--nnodes", "2", "--node-rank", "2", *HERE), "there are 2 nodes"),
         (("--nnodes", "x"), "must be a number from 1 to 1000000, or MIN:MAX"),
         (("--nnodes", "0"), "must be a number from 1 to 1000000, or MIN:MAX"),

@@ -1,5 +1,7 @@
 """Who gets which GPUs: the trainer first, inference after it, services last."""
 
+from typing import Any
+
 import pytest
 
 from launcher.errors import UserError
@@ -14,8 +16,8 @@ def names(count: int) -> tuple[str, ...]:
     return tuple(str(index) for index in range(count))
 
 
-def placed(gpus: int, nproc: int | None = None, server: Server | None = None, **services: int) -> Placement:
-    return place(names(gpus), nproc, server, services)
+def placed(gpus: int, nproc: Any = None, server: Server | None = None, **services: int) -> Placement:
+    return place(names(gpus), nproc, server, services, cpus=4)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +58,21 @@ def test_the_trainer_comes_first_and_inference_after_it(
 @pytest.mark.parametrize("server", [None, REFERENCE, FOREIGN])
 def test_without_gpus_any_number_of_ranks_runs_on_the_cpu(nproc: int | None, ranks: int, server: Server | None) -> None:
     assert placed(0, nproc, server, reward=1) == Placement(ranks)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "word", "ranks", "trainer"),
+    [(8, "gpu", 7, names(7)), (8, "auto", 7, names(7)), (8, "cpu", 4, ()), (0, "auto", 4, ()), (0, "cpu", 4, ())],
+)
+def test_torchruns_words_for_the_number_of_ranks(gpus: int, word: str, ranks: int, trainer: tuple[str, ...]) -> None:
+    placement = placed(gpus, word, REFERENCE)
+    assert (placement.nproc, placement.trainer) == (ranks, trainer)
+    assert len(placement.inference) == (1 if gpus else 0)
+
+
+def test_ranks_on_gpus_are_refused_where_there_is_none() -> None:
+    with pytest.raises(UserError, match="--nproc gpu: there is no GPU here"):
+        placed(0, "gpu")
 
 
 def test_sharing_is_said_with_the_gpus_it_concerns() -> None:

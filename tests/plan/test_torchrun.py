@@ -2,16 +2,22 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import pytest
 from torch.distributed.run import get_args_parser
 
+from launcher.config.base import Section
+from launcher.config.run import RLConfig, SFTConfig
 from launcher.config.torchrun import TorchrunConfig
 from launcher.errors import UserError
+from launcher.options.fields import Form, config_fields
+from launcher.options.flags import SHORT
 from launcher.plan.spec import Ranks
-from launcher.plan.torchrun import PLANNED, plan_ranks, redirected, torchrun_argv
+from launcher.plan.torchrun import PLANNED, WITHIN, plan_ranks, redirected, torchrun_argv
+from tests.plans import machine, plan_of, sft
 
-NOT_FIELDS = {"nproc-per-node", "module", "no-python", "run-path", "standalone", "help"}
+NOT_FIELDS = {"nproc-per-node", "module", "help"}
 """What torchrun has and the plan decides, or what the user says otherwise."""
 
 LOG_DIR = Path("/logs")
@@ -53,19 +59,115 @@ VALUES = {
     "tee": "0:3",
     "duplicate_stdout_filters": "a,b",
     "duplicate_stderr_filters": "c",
-    "master_addr": "node0",
-    "master_port": 29500,
     "local_addr": "10.0.0.1",
     "logs_specs": "default",
     "numa_binding": "socket",
     "signals_to_handle": "SIGTERM,SIGUSR1",
     "shutdown_timeout": 7,
     "virtual_local_rank": True,
+    "no_python": True,
+    "run_path": True,
 }
 
 
 def test_the_table_of_values_has_every_field_that_is_passed_on() -> None:
-    assert set(VALUES) == set(TorchrunConfig.model_fields) - PLANNED
+    assert set(VALUES) == set(TorchrunConfig.model_fields) - PLANNED - WITHIN
+
+
+@pytest.mark.parametrize("model", [RLConfig, SFTConfig])
+def test_every_option_of_torchrun_is_typed_by_its_own_name_or_below_trainer_torchrun(model: type[Section]) -> None:
+    typed = {name: field for field in config_fields(model) for name in (field.option, *SHORT.get(field.option, ()))}
+    for action in get_args_parser()._actions:
+        names = [option[2:].replace("_", "-") for option in action.option_strings if option.startswith("--")]
+        if not names or names[0] in ("help", "module"):
+            continue
+        field = typed.get(f"trainer.torchrun.{names[0]}") or typed[names[0]]
+        assert (action.nargs == 0) is (field.shape is Form.FLAG), names
+        for alias in names:
+            assert typed.get(alias, field).path[0] == "trainer" or alias == "max-restarts", alias
+
+
+def flags_of(*options: str, **facts: Any) -> argparse.Namespace:
+    """What torchrun itself makes of the trainer's command line."""
+    argv = plan_of(sft("--trainer.script", "train.py", *options), machine(**facts)).processes[0].argv
+    return get_args_parser().parse_args(list(argv[3:]))
+
+
+@pytest.mark.parametrize("name", VALUES.keys() - {"nnodes", "node_rank"})  # of those, see test_nodes.py
+def test_an_option_that_is_typed_reaches_torchruns_command_line(name: str) -> None:
+    value = VALUES[name]
+    read = getattr(
+        flags_of(f"--trainer.torchrun.{name}", *([] if value is True else [str(value)]), "--nproc", "2"), name
+    )
+    assert str(",".join(read) if isinstance(read, list) else read) == str(value)
+
+
+@pytest.mark.parametrize(
+    ("options", "endpoint"),
+    [
+        (("--master-addr", "gpu01", "--master_port", "4000"), "gpu01:4000"),
+        (("--master_addr=gpu01",), "gpu01:29500"),
+        (("--master-port", "4000"), "127.0.0.1:4000"),
+        (("--master-addr", "fd00::1", "--master-port", "4000"), "[fd00::1]:4000"),
+        (("--rdzv-backend", "static"), "127.0.0.1:29500"),
+        (
+            (
+                "--rdzv-endpoint",
+                "gpu01:4000",
+                "--master-addr",
+                "gpu01",
+                "--master-port",
+                "4000",
+                "--rdzv-backend=static",
+            ),
+            "gpu01:4000",
+        ),
+    ],
+)
+def test_master_addr_and_port_are_the_endpoint_of_a_static_rendezvous(options: tuple[str, ...], endpoint: str) -> None:
+    found = flags_of(*options)
+    assert (found.rdzv_backend, found.rdzv_endpoint) == ("static", endpoint)
+
+
+def test_on_one_node_the_rendezvous_is_on_a_free_port_and_standalone_asks_for_just_that() -> None:
+    for options in ((), ("--standalone",), ("--standalone", "--nnodes=1", "--nproc_per_node=2")):
+        found = flags_of(*options)
+        assert (found.rdzv_backend, found.rdzv_endpoint, found.standalone) == ("c10d", "localhost:0", False)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--standalone", "--nnodes", "2"), "standalone is for one node"),
+        (("--standalone", "--master-port", "4000"), "standalone is for one node"),
+        (("--rdzv-endpoint", "a:1", "--master-addr", "b"), "rdzv_endpoint a:1 and at b:29500"),
+        (("--master-port", "65536"), "65535"),
+        (("--no-python", "--trainer.module", "x"), "script and module|module and script"),
+        (("--no-python", "--run-path"), "both set"),
+        (("--nproc", "two"), "must be a whole number from 1 to .*, or gpu, cpu or auto"),
+        (("--nproc", "0"), "must be a whole number from 1"),
+    ],
+)
+def test_what_torchrun_could_not_carry_out_is_refused(options: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        flags_of(*options)
+
+
+@pytest.mark.parametrize("flag", ["--no-python", "--run-path"])
+def test_without_a_script_there_is_nothing_that_could_be_started_without_python(flag: str) -> None:
+    with pytest.raises(UserError, match="is for a script of yours"):
+        sft(flag)
+
+
+def test_a_program_without_python_stays_as_it_was_typed() -> None:
+    for typed in ("./run.sh", "numactl", "/bin/bash"):
+        found = flags_of("--trainer.script", typed, "--no-python")
+        assert (found.no_python, found.training_script) == (True, typed)
+
+
+def test_run_path_gets_the_absolute_path_that_torchrun_wants() -> None:
+    found = flags_of("--run-path", "--trainer.cwd", "sub")
+    assert (found.run_path, found.training_script) == (True, "/here/sub/train.py")
 
 
 @pytest.mark.parametrize("name", VALUES)

@@ -184,3 +184,20 @@ def test_the_job_that_has_the_runs_name_and_comment_is_cancelled(here: Path, mon
     done = typed(here, "stop", "otter")
     assert done.returncode == 0, done.stderr
     assert (here / "cancelled").exists()
+
+
+TASK = {"SLURM_STEP_ID": "0", "SLURM_NODEID": "1", "SLURM_STEP_NUM_NODES": "2", "SLURM_STEP_NUM_TASKS": "2"}
+NODES = ("sft", "--nnodes", "2", "--rdzv-endpoint", "gpu01:29500", "--dry-run", "--name", "otter")
+
+
+def test_within_srun_a_launch_is_the_node_that_slurm_says(here: Path) -> None:
+    done = typed(here, *NODES, **TASK)
+    assert done.returncode == 0, done.stderr
+    assert "attempt 1, node 1 of 2" in done.stdout
+    assert "# note: node rank 1 is SLURM_NODEID" in done.stdout
+
+
+@pytest.mark.parametrize("step", ["", "4294967291"], ids=["no step", "the batch script"])
+def test_outside_srun_the_rank_has_to_be_typed(here: Path, step: str) -> None:
+    done = typed(here, *NODES, **TASK | {"SLURM_STEP_ID": step})
+    assert (done.returncode, "needs --node-rank" in done.stderr) == (2, True)

@@ -25,7 +25,7 @@ from launcher.runs.choice import find_run
 from launcher.runs.registry import call_name
 from launcher.runs.state import RunState, read_state
 from launcher.runs.trust import check_trusted
-from launcher.slurm.client import own_job
+from launcher.slurm.client import own_job, own_step
 from launcher.slurm.jobs import check_ended, settled, submitted
 from launcher.slurm.submit import submit
 
@@ -66,7 +66,7 @@ def go_on(
     if config.output_dir is not None or config.name not in (None, state.name):
         raise UserError("a resumed run keeps its name and its directory", "leave out --name and --output-dir")
     by_slurm = config.slurm.enabled and not own_job()
-    nodes = None if by_slurm else plan_nodes(config)
+    nodes = None if by_slurm else plan_nodes(config, own_step())
     earlier = _of_this_node(run, state, nodes.rank if nodes else None)
     check_ended(run.on(earlier.node), earlier)
     if state.cwd.is_dir():

@@ -12,12 +12,13 @@ from launcher.machine.probe import check_programs, probe
 from launcher.options.command import RunRequest
 from launcher.options.origins import asked
 from launcher.plan.build import make_plan
-from launcher.plan.nodes import plan_nodes
+from launcher.plan.nodes import check_common_id, plan_nodes
 from launcher.plan.render import render
 from launcher.plan.spec import Plan
 from launcher.rundir import RunDir
 from launcher.runs.directory import check_free, directory_of, prepare_by_hand
 from launcher.runs.trust import check_trusted
+from launcher.slurm.client import own_step
 from launcher.slurm.submit import submit
 
 
@@ -33,7 +34,8 @@ def start(
     if config.slurm.enabled:
         return submit(config, run, name, dry_run, clean, trust=trust, asked=what)
     check_limits(process_count(config))
-    machine = probe(config, nodes=plan_nodes(config), asked=what)
+    check_common_id(config)
+    machine = probe(config, nodes=plan_nodes(config, own_step()), asked=what)
     plan = make_plan(config, machine, run, name)
     check_or_warn(plan, dry_run)
     if dry_run:
