@@ -100,7 +100,7 @@ def taken() -> Iterator[int]:
         ("rl --inference.host nowhere.invalid", r"--inference.host nowhere.invalid: cannot listen there"),
         ("rl --no-inference", r"without inference, orchestrator.inference_url must say where the server is"),
         ("sft --grace 5000000000s", r"--grace 5000000000s: too long; a duration is at most 46296d"),
-        ("sft --nproc 99999999999999999999", r"--nproc 9+: must be less than or equal to 4096"),
+        ("sft --nproc 99999999999999999999", r"--nproc 9+: must be a whole number from 1 to 4096"),
         ("stop --grace 5000000000s", r"--grace 5000000000s: too long; a duration is at most 46296d"),
         ("stop --grace nan", r"--grace nan: too long"),
         ("stop --grace -1", r"--grace -1: must not be negative"),
