@@ -16,6 +16,9 @@ class ProcessConfig(Section):
 
     command: tuple[str, ...] | None = Field(None, description="the whole command line, in place of the reference one")
     args: tuple[str, ...] = Field((), description="arguments added at the end of the command line")
+    resume_args: tuple[str, ...] = Field(
+        (), description="arguments added after them on launch resume, after a restart of the run, and after a requeue"
+    )
     cwd: Path | None = Field(None, description="working directory; default: where launch was typed")
     python: Path | None = Field(
         None, description="Python interpreter or virtual environment to use; default: the one that runs launch"

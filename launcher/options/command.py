@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import typer
 from typer.core import TyperCommand
@@ -131,13 +131,15 @@ class RunRequest(Generic[S]):
         self.layers = [read_file(file, section) for section, file in typed.files]
         self.layers.append(Layer(layer(model, options)))
         self._arguments = [_literal(word) for word in typed.arguments]
+        self.added_to: Literal["args", "resume_args"] = "args"  # the trainer's field that what follows -- is added to
 
     def _trainer_arguments(self) -> list[Any]:
-        """The trainer's arguments from the layers; what follows -- is added to them."""
+        """What the layers say of that field."""
+        spellings = (self.added_to, self.added_to.replace("_", "-"))
         for one in reversed(self.layers):
             trainer = one.values.get("trainer")
-            if isinstance(trainer, dict) and isinstance(trainer.get("args"), list):
-                return list(trainer["args"])
+            if isinstance(trainer, dict) and isinstance(found := _first(trainer, spellings), list):
+                return list(found)
         return []
 
     def load(self) -> S:
@@ -148,7 +150,11 @@ class RunRequest(Generic[S]):
         """The layers, with what follows `--` as the last one."""
         if not self._arguments:
             return self.layers
-        return [*self.layers, Layer({"trainer": {"args": [*self._trainer_arguments(), *self._arguments]}})]
+        return [*self.layers, Layer({"trainer": {self.added_to: [*self._trainer_arguments(), *self._arguments]}})]
+
+
+def _first(table: dict[str, Any], names: Iterable[str]) -> Any:
+    return next((table[name] for name in names if name in table), None)
 
 
 def _literal(word: str) -> str:

@@ -94,7 +94,7 @@ class _Planner:
         for name, service in self.config.services.items():
             if not self._is_here(name):
                 continue
-            argv = self._expand(name, (*service.command, *service.args))
+            argv = self._expand(name, (*service.command, *self._arguments(service)))
             yield self._spec(name, service, argv, Role.SERVES, self.placement.service(name))
 
     def _is_here(self, component: str) -> bool:
@@ -160,7 +160,7 @@ class _Planner:
     def _vllm(self, servers: Addresses) -> ProcessSpec:
         config = servers.config
         model = str(self.run.model) if config.trainer.model.name == TINY else self.machine.model_path
-        argv = (*vllm_argv(servers, model), *self._expand("inference", config.inference.args))
+        argv = (*vllm_argv(servers, model), *self._expand("inference", self._arguments(config.inference)))
         env = threads(self.machine, self.placement.nproc + 1) | self._inference_token(config)
         more = {"ready": f"{servers.own_url}/health"}
         if size := self.machine.model:
@@ -196,7 +196,7 @@ class _Planner:
 
         Only the user's words are expanded: braces in our own paths are no placeholders.
         """
-        python, words = (self._python(name),), component.args
+        python, words = (self._python(name),), self._arguments(component)
         if component.is_reference:
             ours: tuple[str, ...] = (*python, "-m", reference, "@", str(self.run.component_config(name)))
         elif component.command is not None:
@@ -204,6 +204,9 @@ class _Planner:
         else:
             ours, words = python, (*self._code(component), *words)
         return (*ours, *self._expand(name, words))
+
+    def _arguments(self, component: ProcessConfig) -> tuple[str, ...]:
+        return (*component.args, *(component.resume_args if self.run.attempt > 1 else ()))
 
     def _code(self, component: ComponentConfig) -> tuple[str, ...]:
         """The user's module or script, as Python takes it."""

@@ -58,6 +58,20 @@ def test_a_resume_adds_what_follows_the_dashes_and_keeps_what_did_before(launch:
     assert "[b'a=${name}', b'{name}', b'\\xff', b'{x}']" in command(launch, "resume", "run", "--", "{x}").stdout
 
 
+def test_arguments_of_later_attempts_come_with_a_restart_and_with_a_resume_which_may_add_its_own(
+    launch: Launcher,
+) -> None:
+    says = f"import sys\nprint('given', sys.argv[1:], flush=True)\n{FAILS_TWICE}"
+    run = launch.sft(says, "--trainer.resume-args=--init_from=resume", "--max-restarts", "1", "--", "--lr", "1")
+    assert run.exit_code() == 1
+    assert command(launch, "resume", "run", "--", "--lr", "{x}").returncode == 0
+    given = [run.run.of(number).component_log("trainer").read_text() for number in (1, 2, 3)]
+    assert "given ['--lr', '1']\n" in given[0]
+    assert "given ['--lr', '1', '--init_from=resume']\n" in given[1]
+    assert "given ['--lr', '1', '--init_from=resume', '--lr', '{x}']\n" in given[2]
+    assert '"--lr",\n    "{{x}}"' in run.run.config.read_text() or '"--lr", "{{x}}"' in run.run.config.read_text()
+
+
 def test_a_run_whose_model_cannot_be_made_has_failed_and_leaves_no_weights_in_memory(tmp_path: Path) -> None:
     (tmp_path / "memory").mkdir()
     says = ("sh", "-c", "echo a line >&2; echo the disk is full >&2; exit 3")

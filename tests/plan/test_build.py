@@ -134,6 +134,18 @@ def test_the_users_program_takes_the_place_of_the_reference_one(
     assert trainer.argv[2] == "torch.distributed.run"
 
 
+def test_arguments_of_later_attempts_are_for_every_component_of_the_users_and_have_placeholders() -> None:
+    values = {
+        "trainer": {"script": "train.py", "args": ["--lr", "1"], "resume_args": ["--from={output_dir}/{attempt}"]},
+        "services": {"judge": {"command": ["judge"], "args": ["-v"], "resume_args": ["--again"]}},
+    }
+    config = load(SFTConfig, [Layer(values)])
+    first, second = plan_of(config), plan_of(config, attempt=2)
+    assert component(first, "trainer").argv[-3:] == ("train.py", "--lr", "1")
+    assert component(second, "trainer").argv[-4:] == ("train.py", "--lr", "1", "--from=/runs/otter/2")
+    assert [component(plan, "judge").argv for plan in (first, second)] == [("judge", "-v"), ("judge", "-v", "--again")]
+
+
 def test_a_command_does_without_torchrun() -> None:
     trainer = component(plan_of(sft("--trainer.command", "accelerate", "--trainer.command", "launch")), "trainer")
     assert (trainer.argv, trainer.ranks, trainer.rank_logs) == (("accelerate", "launch"), None, ())

@@ -31,10 +31,11 @@ from launcher.slurm.submit import submit
 
 
 def resume(ctx: typer.Context) -> int:
-    """launch resume [RUN] [OPTIONS]: the next attempt of a run, from its newest complete checkpoint.
+    """launch resume [RUN] [OPTIONS] [-- ARGUMENTS]: the next attempt of a run, from its newest complete checkpoint.
 
     RUN is a run's name, the beginning of it, or its directory; without it the only unfinished run below ./outputs.
     OPTIONS are those of launch rl or launch sft, over the run's own config.toml: what that says is executed.
+    ARGUMENTS after -- are added to the trainer's in this attempt and in later ones.
     launch resume RUN --help-all lists them.
     """
     arguments = list(ctx.args)
@@ -61,6 +62,7 @@ def go_on(
 ) -> int:
     """`launch resume`: the next attempt of a run. Returns the exit code, and raises UserError."""
     request.layers.insert(0, read_config_of_run(run.config))
+    request.added_to = "args" if state.state == "queued" else "resume_args"  # a queued run has had no attempt yet
     config = request.load()
     what = asked(config, request.all_layers(), sys.argv)
     if config.output_dir is not None or config.name not in (None, state.name):
