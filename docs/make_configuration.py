@@ -16,9 +16,9 @@ Made from the models by `python docs/make_configuration.py`; a test fails when i
 
 Set a field in a TOML file (`launch rl @ FILE`) in its section, or on the command line with the option in the second
 column. Later files override earlier ones, and the command line overrides files. `[services.NAME]` works only in files:
-`command` (a list, required), `args`, `resume_args`, `cwd`, `python`, `env`, `env_file`, `after`, `ready`, `ready_timeout`,
-`alive`, `alive_interval`, `alive_misses`, `restart`, `restart_limit` and `gpus` as in the other components, and
-`may_exit` for a service that may end with exit code 0.
+`command` (a list, required), `args`, `resume_args`, `cwd`, `python`, `env`, `env_file`, `after`, `ready`,
+`ready_timeout`, `alive`, `alive_interval`, `alive_misses`, `restart`, `restart_limit` and `gpus` as in the other
+components, and `may_exit` for a service that may end with exit code 0.
 
 An optional section (`wandb`, `tmux`, `inference`, `log_extras`) is also an option: `--wandb`, `--no-wandb`, or
 `wandb = false` in a file. Setting a field in it to anything but false switches it on.
