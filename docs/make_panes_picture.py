@@ -1,14 +1,17 @@
 """Makes docs/panes.svg from a real run, as a person who attaches to it sees it, or docs/live-view.svg of its console.
 
     python docs/make_panes_picture.py [--live-view] [--step N] [--output FILE] [-- COMMAND…]
+    python docs/make_panes_picture.py --failure
 
 COMMAND is `launch rl` by default. It runs in a temporary directory with a tmux server of its own, until it has made N
-steps; then one screen is taken with its colours and drawn by rich, and the run is stopped.
+steps; then one screen is taken with its colours and drawn by rich, and the run is stopped. `--failure` makes
+docs/failure.svg: four ranks, one of which raises an error in the forward pass.
 """
 
 import argparse
 import os
 import re
+import shlex
 import signal
 import subprocess
 import tempfile
@@ -23,7 +26,23 @@ from rich.text import Text
 
 Found = TypeVar("Found")
 
-SIZES = {"panes": (160, 40), "live-view": (100, 24)}  # columns, lines
+SIZES = {"panes": (160, 40), "live-view": (100, 24), "failure": (100, 22)}  # columns, lines
+FAILING = """import torch
+import torch.distributed as dist
+
+
+def forward(tokens: torch.Tensor, context: int = 2048) -> torch.Tensor:
+    if len(tokens) > context:
+        raise ValueError(f"a sequence of {len(tokens)} tokens does not fit the context of {context}")
+    return tokens.float().mean()
+
+
+dist.init_process_group("gloo")
+for step in range(1, 1000):
+    long = step == 20 and dist.get_rank() == 2
+    loss = forward(torch.zeros(2049 if long else 2048))
+    dist.all_reduce(loss)
+"""
 NAME = "calm-otter"
 TERMINAL = "picture"  # the socket of a second server, which plays the terminal that a person sits at
 DEADLINE = 600.0  # seconds
@@ -31,26 +50,30 @@ DEADLINE = 600.0  # seconds
 
 def main() -> None:
     arguments = parse_arguments()
-    what = "live-view" if arguments.live_view else "panes"
+    what = "live-view" if arguments.live_view else "failure" if arguments.failure else "panes"
     output, size = arguments.output or Path(__file__).with_name(f"{what}.svg"), SIZES[what]
     with tempfile.TemporaryDirectory(prefix="panes-") as directory:
         isolate(Path(directory), size)
         command = [*arguments.command, "--name", NAME]
-        if arguments.live_view:
+        if arguments.failure:
+            arguments.command = ["launch", "sft", "--nproc", "4", "--trainer.script", "train.py"]
+            screen = screen_of_failure([*arguments.command, "--name", NAME], Path(directory), size)
+        elif arguments.live_view:
             screen = screen_of(command, Path(directory), size, arguments.step)
         else:
             with running(command, Path(directory)):
                 open_terminal(["env", "-u", "TMUX", "launch", "attach", NAME], Path(directory), size)
                 screen = wait_for(lambda: screen_at_step(arguments.step))
     output.write_text(drawn(screen, " ".join(arguments.command), size[0]), encoding="utf-8")
-    print(f"{output}: {size[0]}x{size[1]}, step {shown_step(screen)}")
+    print(f"{output}: {size[0]}x{size[1]}")
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--step", type=int, default=100, help="the step to wait for (default: %(default)s)")
     parser.add_argument("--live-view", action="store_true", help="the console instead of the panes")
-    parser.add_argument("--output", type=Path, help="the picture (default: docs/panes.svg or docs/live-view.svg)")
+    parser.add_argument("--failure", action="store_true", help="the console of a run whose rank 2 has failed")
+    parser.add_argument("--output", type=Path, help="the picture (default: docs/panes.svg, live-view.svg, failure.svg)")
     parser.add_argument("command", nargs="*", default=["launch", "rl"], help="what to run (default: launch rl)")
     return parser.parse_args()
 
@@ -105,9 +128,26 @@ def screen_of(command: list[str], directory: Path, size: tuple[int, int], step: 
         tmux("-L", TERMINAL, "kill-server")
 
 
+def screen_of_failure(command: list[str], directory: Path, size: tuple[int, int]) -> str:
+    """The console at the end of a run that fails, with a path that tells nothing of this machine."""
+    (directory / "train.py").write_text(FAILING)
+    try:
+        typed = f"{shlex.join([*command, '--no-tmux'])}; exec sleep {DEADLINE:.0f}"
+        open_terminal(["sh", "-c", typed], directory, size)
+        return wait_for(lambda: screen_with(f"launch resume {NAME}")).replace(str(directory), "/home/you/project")
+    finally:
+        tmux("-L", TERMINAL, "kill-server")
+
+
+def screen_with(text: str) -> str:
+    """The screen with its colours, once this text is there; empty before."""
+    screen = tmux("-L", TERMINAL, "capture-pane", "-e", "-p").stdout
+    return screen if text in screen else ""
+
+
 def screen_at_step(step: int) -> str:
     """The screen with its colours, once it shows this step; empty before."""
-    screen = tmux("-L", TERMINAL, "capture-pane", "-e", "-p").stdout
+    screen = screen_with("step")
     return screen if shown_step(screen) >= step else ""
 
 
