@@ -13,6 +13,7 @@ from launcher.config.run import RunConfig
 from launcher.errors import UserError
 from launcher.failure.cause import find_cause
 from launcher.failure.failure import Culprit, Diagnosis, Failure
+from launcher.failure.verdict import Setback, setback, used_up
 from launcher.logger import get_logger, log_to
 from launcher.machine.limits import shortage
 from launcher.machine.provenance import provenance
@@ -47,6 +48,7 @@ from launcher.view.console.acts import acts_for
 from launcher.view.console.console import Console
 from launcher.view.console.detached import Detached, leave_terminal
 from launcher.view.console.event_log import log_event
+from launcher.view.metric_curves import read_newest
 from launcher.view.report import failure_block, failure_state, header, resume_note, typed_name
 from launcher.view.summary import summary
 
@@ -205,7 +207,9 @@ class _Session:
             signals_reach_all=own_job() is not None,
             stop_on_hangup=config.on_hangup == "stop",
             max_restarts=config.max_restarts,
+            backoff=config.restart_backoff,
             next_attempt=self._next_attempt,
+            setback=self._setback,
             watchdog=config.watchdog,
             diagnose=self._diagnose,
             links=self.links,
@@ -241,11 +245,17 @@ class _Session:
             acts_for(lambda: (self.plan, self.state.state)),
         )
 
+    def _setback(self, policy: Policy) -> Setback:
+        """How the attempt failed. Nothing of it is alive any more."""
+        steps = read_newest(self.plan.run.metrics(self.plan.progress.component))
+        step = int(steps[-1]["step"]) if steps else None
+        return setback(self._failure(policy), step, time.time() - self.state.state.started)
+
     def _next_attempt(self, policy: Policy) -> Plan:
         """The attempt has failed: record its failure, and make the next attempt's plan and directory."""
-        failure = self._failure(policy)
+        failure, verdict = self._failure(policy), self._verdict()
         if failure:
-            get_logger().info("{}", failure_block(self.plan, failure))
+            get_logger().info("{}", failure_block(self.plan, failure, verdict))
         plan = self.plan_attempt(self.plan.run.attempt + 1)
         lasting = {spec.name: spec for spec in self.plan.processes if spec.role is Role.SERVES}
         failed, self.plan = (
@@ -253,13 +263,17 @@ class _Session:
             replace(plan, processes=tuple(lasting.get(spec.name, spec) for spec in plan.processes)),
         )
         add_attempt(self.plan)
-        self.state.next_attempt(self.plan, failure_state(failed, failure))
+        self.state.next_attempt(self.plan, failure_state(failed, failure, verdict))
         log_to(self.plan.run.launcher_log)
         if self.state.state.tmux_session is not None:
             from launcher.view.tmux.panes import renew
 
             renew(self.plan.run, self.state.state)
         return self.plan
+
+    def _verdict(self) -> str | None:
+        found = self.state.state.verdict
+        return found.text if found else None
 
     def _diagnose(self) -> Diagnosis:
         return diagnose(self.plan.run, self.state.state)
@@ -273,16 +287,26 @@ class _Session:
     def _end(self, policy: Policy, troubles: Mapping[str, str]) -> str:
         """Record how the run ended, and return the text to show."""
         failure = self._failure(policy)
-        reason = policy.stopped_by
+        verdict, reason = self._last_verdict(policy, failure), policy.stopped_by
         if policy.state is State.STOPPED and self.state.state.reason is None:
             reason = why_stopped(self.state.state) or reason
-        self.state.end(policy.state.value, policy.exit_code, failure_state(self.plan, failure), reason)
+        self.state.end(policy.state.value, policy.exit_code, failure_state(self.plan, failure, verdict), reason)
         shutil.rmtree(self.plan.run.sockets, ignore_errors=True)
         remove_weights_elsewhere(self.plan.run)
         self._on_exit()
         os.close(self.lock)  # release the directory now: a console that nobody reads may block us
         words = summary(self.plan, self.state.state, troubles)
-        return failure_block(self.plan, failure) + words if failure else words
+        return failure_block(self.plan, failure, verdict) + words if failure else words
+
+    def _last_verdict(self, policy: Policy, failure: Failure | None) -> str | None:
+        """Why a run that has failed is not restarted. None if restarts were not asked for, or it was stopped."""
+        if policy.state is not State.FAILED:
+            return None
+        asked, spec = self.config.max_restarts, self.plan.process(failure.component) if failure else None
+        is_used_up = not policy.restarts and spec is not None and spec.role is Role.FINISHES
+        if asked and is_used_up and self.state.state.verdict is None:
+            self.state.decide(used_up(failure, asked))
+        return self._verdict()
 
     def _on_exit(self) -> None:
         command = self.config.on_exit

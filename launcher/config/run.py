@@ -101,6 +101,9 @@ class RunConfig(Section):
         None, gt=0, description="fail the run when it logs nothing and makes no step for this time"
     )
     max_restarts: SmallInt = Field(0, ge=0, description="new attempts after trainer or orchestrator have failed")
+    restart_backoff: Duration = Field(
+        1.0, ge=0, description="pause before a new attempt, doubled each time without progress, up to 5 minutes"
+    )
     on_exit: str | None = Field(None, description="command to run at the end, with the outcome in LAUNCH_* variables")
     task: TaskConfig = Field(default_factory=TaskConfig)
     log: LogConfig = Field(default_factory=LogConfig)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from launcher.borders.values import AbsolutePath, Count, ExitCode, Host, Phrase, Text
 
+STALLED = "nothing has been logged and no step made"  # how a hang is told
+
 
 @dataclass(frozen=True)
 class Culprit:

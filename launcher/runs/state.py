@@ -111,6 +111,17 @@ class FailureState(_Record):
     host: Label | None = None
 
 
+class VerdictState(_Record):
+    """What was decided after an attempt had failed: see launcher.failure.verdict."""
+
+    kind: Phrase
+    again: bool
+    why: Phrase
+    seconds: Seconds
+    text: Phrase
+    decided: Moment
+
+
 class AttemptState(_Record):
     """An attempt that has ended."""
 
@@ -120,6 +131,7 @@ class AttemptState(_Record):
     ended: Moment | None
     exit_code: ExitCode | None
     reason: Phrase | None = None  # why it was stopped, if known
+    verdict: VerdictState | None = None  # what was decided after it had failed
 
 
 class SlurmState(_Record):
@@ -155,6 +167,7 @@ class RunState(_Record):
     tmux_session: Label | None = None  # its first name; the user may have renamed it
     tmux_keep: bool = False  # whether the session stays after the run
     failure: FailureState | None = None
+    verdict: VerdictState | None = None  # this attempt has failed, and there is another one or none
     reason: Phrase | None = None  # why it was stopped, if known: "time limit", "cancelled", "stopped by …"
     slurm: SlurmState | None = None  # None: not submitted to Slurm
     provenance: Provenance = Field(default_factory=Provenance)

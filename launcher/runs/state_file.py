@@ -4,11 +4,13 @@ import os
 import signal
 import time
 from contextlib import suppress
+from dataclasses import asdict
 
 from launcher.borders.files import overwrite, write_atomically
+from launcher.failure.verdict import Verdict
 from launcher.plan.spec import Plan, Role
 from launcher.rundir import RunDir
-from launcher.runs.state import FailureState, RunState, first_state, state_json
+from launcher.runs.state import FailureState, RunState, VerdictState, first_state, state_json
 
 TIME_LIMIT = "time limit"  # the reason when Slurm's warning signal has stopped the run
 RESERVED = 128 * 1024  # bytes; the failure block is what makes run.json long
@@ -51,6 +53,10 @@ class StateFile:
         self.run = plan.run
         self.state = new.model_copy(update={**same, "processes": processes, "state": "running"})
         self.write_if_possible()
+
+    def decide(self, verdict: Verdict) -> None:
+        """The attempt has failed: what comes next."""
+        self.state.verdict = VerdictState(**asdict(verdict), text=verdict.text, decided=time.time())
 
     def end(self, state: str, exit_code: int, failure: FailureState | None, reason: str | None = None) -> None:
         """The run has ended. `reason` says why it was stopped, unless a reason is already set."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from launcher.failure.verdict import Verdict
 from launcher.supervisor.events import Event
 from launcher.supervisor.suspicion import Suspect
 
@@ -32,6 +33,18 @@ class StopAttempt:
 @dataclass(frozen=True)
 class KillAttempt:
     """Kill the components that finish."""
+
+
+@dataclass(frozen=True)
+class Explain:
+    """The attempt has ended: find out how it failed."""
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What comes after the attempt that has failed: another one, after the verdict's pause, or none."""
+
+    verdict: Verdict
 
 
 @dataclass(frozen=True)
@@ -115,7 +128,9 @@ Action = (
     Answer
     | Await
     | AwaitNodes
+    | Decided
     | Diagnose
+    | Explain
     | Stop
     | StopAttempt
     | KillAttempt

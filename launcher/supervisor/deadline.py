@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Callable
 
-from launcher.supervisor.events import DrainTimedOut, Event, GraceOver, NodesOverdue, SuspectsOverdue
+from launcher.supervisor.events import DrainTimedOut, Event, GraceOver, NodesOverdue, PauseOver, SuspectsOverdue
 
-DEADLINES = (GraceOver, DrainTimedOut, SuspectsOverdue, NodesOverdue)
+DEADLINES = (GraceOver, DrainTimedOut, SuspectsOverdue, NodesOverdue, PauseOver)
 
 
 class Deadline:

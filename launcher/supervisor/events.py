@@ -4,6 +4,7 @@ import signal
 from dataclasses import dataclass
 
 from launcher.failure.failure import Diagnosis
+from launcher.failure.verdict import Setback
 from launcher.nodes.messages import Lost, Reported
 from launcher.plan.spec import Plan
 from launcher.processes.sender import Sender, sender_text
@@ -177,6 +178,18 @@ class Diagnosed:
 
 
 @dataclass(frozen=True)
+class Explained:
+    """How the attempt failed, when nothing of it is alive any more."""
+
+    setback: Setback
+
+
+@dataclass(frozen=True)
+class PauseOver:
+    """It is time for the next attempt."""
+
+
+@dataclass(frozen=True)
 class NewAttempt:
     """The next attempt has a plan, which replaces the last one. Servers and services keep running."""
 
@@ -229,6 +242,8 @@ Event = (
     | Moving
     | Stalled
     | Diagnosed
+    | Explained
+    | PauseOver
     | NewAttempt
     | CannotContinue
     | GraceOver

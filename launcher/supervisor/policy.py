@@ -4,17 +4,20 @@ import signal
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from launcher.failure.failure import Culprit, Diagnosis, Failure, exit_text, received_text
+from launcher.failure.failure import STALLED, Culprit, Diagnosis, Failure, exit_text, received_text
+from launcher.failure.verdict import Setback, judge
 from launcher.plan.ready import not_ready_because, silent_because
 from launcher.plan.spec import Plan, ProcessSpec, Role
 from launcher.supervisor.actions import (
     Action,
     Answer,
     Await,
+    Decided,
     Diagnose,
     Drain,
     End,
     EndOne,
+    Explain,
     Kill,
     KillAttempt,
     KillOne,
@@ -29,12 +32,14 @@ from launcher.supervisor.events import (
     DrainTimedOut,
     Event,
     Exited,
+    Explained,
     GraceOver,
     GuardDied,
     NewAttempt,
     NotReady,
     NotStarted,
     OneOverdue,
+    PauseOver,
     Quiet,
     RankExited,
     RanksGone,
@@ -78,6 +83,9 @@ class Policy(Roster):
     signals_reach_all: bool = False  # as Slurm does: SIGTERM goes to every process, and perhaps twice to us
     told: dict[int, Failure] = field(default_factory=dict)  # by node: the failures that other nodes found
     restarts: int = 0  # further attempts allowed after a component that finishes has failed
+    backoff: float = 0.0  # seconds before the first of them
+    _setbacks: list[Setback] = field(default_factory=list)  # how the earlier attempts failed
+    _is_over: bool = False  # the attempt has ended, and the next one has not begun
     _replaced: Replacements = field(default_factory=Replacements)
     _held: Suspicion | None = None  # a failure that is held back until it is clear which component is the culprit
     _attempt_is_killed: bool = False
@@ -95,7 +103,7 @@ class Policy(Roster):
 
     def _on_new_attempt(self, plan: Plan) -> None:
         """Forget how the last attempt ended."""
-        self.state, self.culprit, self._attempt_is_killed = State.RUNNING, None, False
+        self.state, self.culprit, self._attempt_is_killed, self._is_over = State.RUNNING, None, False, False
         self._begin_again(plan)
         self.exits.clear()
         self.collateral.clear()
@@ -154,6 +162,10 @@ class Policy(Roster):
                 return self._on_quiet(component, seconds)
             case Stalled(component, seconds, diagnosis):
                 return self._fail(self._stalled(component, seconds, diagnosis))
+            case Explained(setback) if self.state is State.RESTARTING:
+                return self._on_explained(setback)
+            case PauseOver() if self.state is State.RESTARTING:
+                return [StartAttempt()]
             case NewAttempt(plan) if self.state is State.RESTARTING:
                 self._on_new_attempt(plan)
             case CannotContinue(why):
@@ -351,7 +363,17 @@ class Policy(Roster):
         return self._when_attempt_is_over() if self.state is State.RESTARTING else self._when_empty()
 
     def _when_attempt_is_over(self) -> list[Action]:
-        return [StartAttempt()] if not (self._starting or self._finishing()) else []
+        if self._is_over or self._starting or self._finishing():
+            return []
+        self._is_over = True
+        return [Explain()]
+
+    def _on_explained(self, setback: Setback) -> list[Action]:
+        verdict = judge(self._setbacks, setback, self.backoff)
+        self._setbacks.append(setback)
+        if not verdict.again:
+            return [Decided(verdict), *self._stop(State.FAILED, verdict.text)]
+        return [Decided(verdict), *([] if verdict.seconds else [StartAttempt()])]
 
     def _stop(self, state: State, reason: str) -> list[Action]:
         self.state, self._held = state, None
@@ -366,7 +388,7 @@ class Policy(Roster):
     # --- questions ---
 
     def _stalled(self, component: str, seconds: float, diagnosis: Diagnosis) -> Culprit:
-        what = f"nothing has been logged and no step made for {seconds:g}s"
+        what = f"{STALLED} for {seconds:g}s"
         name = component or self._silent(diagnosis.rank)
         spec = self.plan.process(name)
         rank = diagnosis.rank if spec and spec.ranks else None

@@ -9,6 +9,7 @@ from typing import Any
 from launcher.control.inbox import Inbox
 from launcher.errors import UserError
 from launcher.failure.failure import Diagnosis, Failure
+from launcher.failure.verdict import Setback
 from launcher.logger import get_logger
 from launcher.nodes.messages import Lost, Reported
 from launcher.nodes.peers import Links
@@ -23,10 +24,12 @@ from launcher.supervisor.actions import (
     Answer,
     Await,
     AwaitNodes,
+    Decided,
     Diagnose,
     Drain,
     End,
     EndOne,
+    Explain,
     Kill,
     KillAttempt,
     KillOne,
@@ -45,6 +48,7 @@ from launcher.supervisor.events import (
     DrainTimedOut,
     Event,
     Exited,
+    Explained,
     GraceOver,
     GuardDied,
     Heartbeat,
@@ -52,6 +56,7 @@ from launcher.supervisor.events import (
     NewAttempt,
     NodesOverdue,
     OneOverdue,
+    PauseOver,
     RankExited,
     RestartAsked,
     Signalled,
@@ -75,7 +80,9 @@ class Conduct:
     signals_reach_all: bool = False  # signals go to every process of the run, as Slurm sends them
     stop_on_hangup: bool = False
     max_restarts: int = 0
+    backoff: float = 0.0  # seconds before the first restart
     next_attempt: Callable[[Policy], Plan] | None = None  # makes the next attempt's plan; needed for restarts
+    setback: Callable[[Policy], Setback] | None = None  # finds out how an attempt failed; needed for restarts
     watchdog: float | None = None  # seconds that a run may be silent
     diagnose: Callable[[], Diagnosis] | None = None  # finds out what the processes are doing
     links: Links | None = None  # to the other nodes
@@ -96,9 +103,11 @@ class _Supervisor:
 
     def __init__(self, plan: Plan, listeners: list[Listener], conduct: Conduct) -> None:
         self.plan, self.listeners, self.conduct = plan, listeners, conduct
-        restarts = conduct.max_restarts if conduct.next_attempt else 0
+        restarts = conduct.max_restarts if conduct.next_attempt and conduct.setback else 0
         kind = NodePolicy if plan.nodes else Policy
-        self.policy = kind(plan, restarts=restarts, signals_reach_all=conduct.signals_reach_all)
+        self.policy = kind(
+            plan, restarts=restarts, backoff=conduct.backoff, signals_reach_all=conduct.signals_reach_all
+        )
         self.events: asyncio.Queue[Event] = asyncio.Queue()
         self.post = self.events.put_nowait
         self.components = Components(self._post_with_suspects)
@@ -286,6 +295,10 @@ class _Supervisor:
             case KillAttempt():
                 self.components.send(self.components.pids(role=Role.FINISHES), signal.SIGKILL)
                 self.deadline.set(SWEEP_SECONDS, GraceOver())
+            case Explain():
+                self._explain()
+            case Decided(verdict) if verdict.again and verdict.seconds:
+                self.deadline.set(verdict.seconds, PauseOver())
             case StartAttempt():
                 self._start_attempt()
             case EndOne(component):
@@ -328,12 +341,18 @@ class _Supervisor:
         if self.components.living.get(pid) is spec:
             self.post(OneOverdue(spec.name))
 
-    def _start_attempt(self) -> None:
-        assert self.conduct.next_attempt is not None
+    def _explain(self) -> None:
+        """End what the attempt has left behind, and find out how it failed."""
+        assert self.conduct.setback is not None
         self.deadline.cancel()
         self.components.forget_orphans()
         end_orphans({pid: spec.name for pid, spec in self.components.living.items()})
         self.loop.call_soon(self.components.reap)  # end_orphans may have consumed the SIGCHLD of another child
+        self.post(Explained(self.conduct.setback(self.policy)))
+
+    def _start_attempt(self) -> None:
+        assert self.conduct.next_attempt is not None
+        self.deadline.cancel()
         try:
             self.plan = self.conduct.next_attempt(self.policy)
         except (OSError, UserError) as error:

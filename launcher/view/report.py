@@ -40,8 +40,11 @@ def shown(path: Path) -> str:
         return str(path)
 
 
-def failure_block(plan: Plan, failure: Failure) -> str:
-    """The failure: component and rank, how it ended, its own error, its log, the collateral, and how to resume."""
+def failure_block(plan: Plan, failure: Failure, verdict: str | None = None) -> str:
+    """The failure: component and rank, how it ended, its own error, its log, the collateral, and how to resume.
+
+    `verdict` says whether the run is restarted, if that was asked for.
+    """
     lines = [f"FAILED  {_where(failure)}: {failure.what}", ""]
     lines += [f"  {line}" for line in failure.cause.splitlines()] or ["  it left no words of its own"]
     lines.append("")
@@ -50,6 +53,7 @@ def failure_block(plan: Plan, failure: Failure) -> str:
         lines.append(f"  log         {shown(failure.log)}{where}")
     if failure.collateral:
         lines.append(f"  collateral  {', '.join(failure.collateral)}: ended by launch")
+    lines += [f"  restart     {verdict}"] if verdict else []
     lines += _how_to_resume(plan)
     return in_lines(lines) + "\n\n"
 
@@ -96,7 +100,7 @@ def _typed(plan: Plan) -> str:
     return f"{run} --node-rank {plan.nodes.rank}, and so on each node" if plan.nodes and by_hand else run
 
 
-def failure_state(plan: Plan, failure: Failure | None) -> FailureState | None:
+def failure_state(plan: Plan, failure: Failure | None, verdict: str | None = None) -> FailureState | None:
     """The failure as run.json keeps it, the block included."""
     if failure is None:
         return None
@@ -109,5 +113,5 @@ def failure_state(plan: Plan, failure: Failure | None) -> FailureState | None:
         collateral=list(failure.collateral),
         node=failure.node,
         host=failure.host,
-        text=failure_block(plan, failure),
+        text=failure_block(plan, failure, verdict),
     )

@@ -35,8 +35,10 @@ FAILS_TWICE = """
 import os
 attempt = int(os.environ["LAUNCH_ATTEMPT"])
 print("attempt", attempt, flush=True)
-if attempt < 3:
-    raise RuntimeError(f"fails in attempt {attempt}")
+if attempt == 1:
+    raise RuntimeError("fails in attempt 1")
+if attempt == 2:
+    raise ValueError("fails in attempt 2")
 """
 SERVICE = '[services.helper]\ncommand = ["sh", "-c", "echo $$; exec sleep 1000"]\n'
 
@@ -252,7 +254,52 @@ if os.environ["LAUNCH_ATTEMPT"] == "1":
 def test_when_the_restarts_are_used_up_the_last_failure_is_shown(launch: Launcher) -> None:
     run = launch.sft(FAILS_TWICE, "--max-restarts", "1")
     assert run.exit_code(120) == 1
-    assert "RuntimeError: fails in attempt 2" in run.output
+    assert "ValueError: fails in attempt 2" in run.output
+    assert (
+        "  restart     no restart: trainer rank 0: ValueError: fails in attempt 2; --max-restarts 1 is used up"
+        in run.output
+    )
+
+
+def test_a_program_that_fails_twice_in_the_same_way_is_not_started_a_third_time(launch: Launcher) -> None:
+    script = """
+import os
+print("attempt", os.environ["LAUNCH_ATTEMPT"], flush=True)
+raise ValueError(f"item {os.getpid()} is empty")
+"""
+    run = launch.sft(script, "--max-restarts", "5", "--restart-backoff", "0s")
+    assert run.exit_code(120) == 1
+    assert run.state().attempt == 2
+    assert "FAILED  trainer rank 0: exit code 1" in run.output
+    assert "failed in the same way, and no step was made since" in run.output
+    first, last = run.state().earlier[0].verdict, run.state().verdict
+    assert first is not None and last is not None
+    assert (first.again, last.again, last.kind) == (True, False, "own error")
+    status = command(launch, "status", "run").stdout
+    assert "attempt 1 failed after" in status and "; restarts now: trainer rank 0: ValueError: item " in status
+    assert "  restart     no restart: trainer rank 0: ValueError: item " in status
+
+
+def test_a_rank_that_is_killed_from_outside_is_started_again_each_time(launch: Launcher) -> None:
+    script = """
+import os, signal
+if int(os.environ["LAUNCH_ATTEMPT"]) < 3:
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    run = launch.sft(script, "--max-restarts", "5", "--restart-backoff", "0.2s")
+    assert run.exit_code(120) == 0, run.output
+    assert run.state().attempt == 3
+    assert "restarts in 0.2 s: signal: trainer rank 0: SIGKILL" in run.output
+    assert "restarts in 0.4 s: signal: trainer rank 0: SIGKILL" in run.output
+
+
+def test_the_pause_before_a_restart_is_shown_and_ends_at_ctrl_c(launch: Launcher) -> None:
+    run = launch.sft("raise ValueError('x')", "--max-restarts", "5", "--restart-backoff", "10m")
+    run.wait_for_output("restarts in 10m 00s: trainer rank 0: ValueError: x")
+    assert "  restart      attempt 2 begins at " in command(launch, "status", "run").stdout
+    run.process.send_signal(signal.SIGINT)
+    assert run.exit_code(20) == 130
+    assert run.state().state == "stopped"
 
 
 def test_a_service_that_dies_is_not_restarted_for(launch: Launcher) -> None:

@@ -9,16 +9,19 @@ from typing import Any
 import pytest
 
 from launcher.failure.failure import Diagnosis
+from launcher.failure.verdict import Setback, Verdict
 from launcher.plan.spec import Plan, ProcessSpec, Progress, Ranks, Role
 from launcher.processes.sender import Sender
 from launcher.rundir import RunDir
 from launcher.supervisor.actions import (
     Action,
     Await,
+    Decided,
     Diagnose,
     Drain,
     End,
     EndOne,
+    Explain,
     Kill,
     KillAttempt,
     KillOne,
@@ -33,6 +36,7 @@ from launcher.supervisor.events import (
     DrainTimedOut,
     Event,
     Exited,
+    Explained,
     GraceOver,
     GuardDied,
     HungUp,
@@ -40,6 +44,7 @@ from launcher.supervisor.events import (
     NotReady,
     NotStarted,
     OneOverdue,
+    PauseOver,
     Quiet,
     RankExited,
     RanksGone,
@@ -737,7 +742,7 @@ def test_a_dying_server_that_is_started_again_and_the_attempt_of_its_client_go_o
     start_all(run)
     assert kinds(replay(run, lost_its(CLOSED), died("inference"))) == [Await, StartAgain, StopAttempt]
     replay(run, Started("inference", 7))
-    assert replay(run, died("trainer", TERMINATED)) == [StartAttempt()]
+    assert replay(run, died("trainer", TERMINATED)) == [Explain()]
 
 
 def test_a_dying_server_is_not_started_again_for_a_run_whose_client_has_failed_for_good() -> None:
@@ -750,7 +755,7 @@ def test_a_dying_server_is_not_started_again_for_a_run_whose_client_has_failed_f
 def test_a_client_of_a_server_that_lives_on_is_restarted_as_ever() -> None:
     run = restartable()
     assert kinds(replay(run, lost_its(ERROR), SuspectsOverdue())) == [Await, StopAttempt]
-    assert replay(run, died("trainer", TERMINATED)) == [StartAttempt()]
+    assert replay(run, died("trainer", TERMINATED)) == [Explain()]
 
 
 def test_nothing_is_started_while_it_is_open_who_has_failed() -> None:
@@ -813,10 +818,77 @@ def restartable(attempts: int = 1) -> Policy:
     return run
 
 
+OWN = Setback("own error", "trainer", "ValueError", ("trainer", "ValueError"), step=7)
+KILLED = Setback("signal", "trainer rank 0", "SIGKILL", ("trainer", "signal"), step=7)
+
+
+def failed(run: Policy, setback: Setback) -> list[Action]:
+    """The trainer fails, and what is decided then."""
+    replay(run, died("trainer"), died("orchestrator", TERMINATED))
+    return replay(run, Explained(setback))
+
+
+def begin_again(run: Policy) -> None:
+    start_all(run, NewAttempt(run.plan))
+
+
+def test_a_program_that_fails_twice_in_the_same_way_is_not_started_a_third_time_whatever_is_left() -> None:
+    run = restartable(attempts=5)
+    assert kinds(failed(run, OWN)) == [Decided, StartAttempt]
+    begin_again(run)
+    decided, *then = failed(run, OWN)
+    assert isinstance(decided, Decided) and not decided.verdict.again
+    assert kinds(then) == [Stop]
+    assert (run.state, run.culprit) == (State.FAILED, Culprit("trainer", "exit code 1", exit_code=1))
+    assert replay(run, died("inference", TERMINATED)) == [End()]
+
+
+def test_a_program_that_makes_a_step_before_it_fails_again_is_started_again() -> None:
+    run = restartable(attempts=5)
+    for step in (7, 8, 9):
+        assert kinds(failed(run, replace(OWN, step=step))) == [Decided, StartAttempt]
+        begin_again(run)
+
+
+def test_a_restart_waits_for_its_pause_which_grows_without_progress() -> None:
+    run = restartable(attempts=5)
+    run.backoff = 30.0
+    for pause in (30.0, 60.0, 120.0):
+        (decided,) = failed(run, KILLED)
+        assert isinstance(decided, Decided)
+        assert (decided.verdict.again, decided.verdict.seconds) == (True, pause)
+        assert replay(run, PauseOver()) == [StartAttempt()]
+        begin_again(run)
+    (decided,) = failed(run, replace(KILLED, step=8))
+    assert isinstance(decided, Decided) and decided.verdict.seconds == 30.0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_the_pause_ends_the_run_at_once(number: signal.Signals) -> None:
+    run = restartable()
+    run.backoff = 300.0
+    failed(run, KILLED)
+    assert kinds(replay(run, Signalled(number))) == [Stop]
+    assert replay(run, died("inference", TERMINATED)) == [End()]
+    assert (run.state, run.exit_code) == (State.STOPPED, 128 + number)
+    assert replay(run, PauseOver()) == []
+
+
+def test_a_server_that_is_started_again_during_the_pause_does_not_end_the_pause() -> None:
+    run = planned(inference={"restarts": 1})
+    run.restarts, run.backoff = 1, 300.0
+    start_all(run)
+    failed(run, KILLED)
+    assert kinds(replay(run, died("inference"))) == [StartAgain]
+    assert replay(run, Started("inference", 7)) == []
+    assert replay(run, PauseOver()) == [StartAttempt()]
+
+
 def test_a_failure_with_attempts_left_ends_what_finishes_and_starts_it_again() -> None:
     run = restartable()
     assert replay(run, died("trainer")) == [StopAttempt("trainer: exit code 1")]
-    assert replay(run, died("orchestrator", TERMINATED)) == [StartAttempt()]
+    assert replay(run, died("orchestrator", TERMINATED)) == [Explain()]
+    assert replay(run, Explained(OWN)) == [Decided(Verdict("own error", True, "trainer: ValueError")), StartAttempt()]
     replay(run, NewAttempt(run.plan))
     assert (run.state, run.culprit, run.exits, run.collateral) == (State.RUNNING, None, {}, [])
 
@@ -882,7 +954,7 @@ def test_a_server_that_is_started_again_between_two_attempts_begins_only_one_of_
     replay(run, done("orchestrator"))
     actions = replay(run, lost_its(CLOSED, client="trainer"), died("inference"))
     assert kinds(actions) == [Await, StartAgain, StopAttempt]
-    assert replay(run, Started("inference", 7)) == [StartAttempt()]
+    assert replay(run, Started("inference", 7)) == [Explain()]
     assert replay(run, Ready("inference", 1.0)) == []
 
 
@@ -899,7 +971,7 @@ def test_the_death_of_the_guard_between_two_attempts_ends_the_run() -> None:
     run = policy(SFT)
     run.restarts = 1
     start_all(run)
-    assert replay(run, died("trainer")) == [StopAttempt("trainer: exit code 1"), StartAttempt()]
+    assert replay(run, died("trainer")) == [StopAttempt("trainer: exit code 1"), Explain()]
     assert kinds(replay(run, GuardDied())) == [Kill, End]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from launcher.nodes.messages import Reported
 from launcher.processes.identity import identify
 from launcher.runs.state_file import TIME_LIMIT, StateFile
-from launcher.supervisor.actions import Action, Kill, StartAgain, Stop
+from launcher.supervisor.actions import Action, Decided, Kill, StartAgain, Stop
 from launcher.supervisor.events import (
     Event,
     Exited,
@@ -54,6 +54,8 @@ class StateListener:
             case StartAgain(name, what):
                 process = self.file.state.process(name)
                 process.restarts, process.restarted = process.restarts + 1, what
+            case Decided(verdict):
+                self.file.decide(verdict)
             case Heartbeat():
                 self.file.touch()
                 return

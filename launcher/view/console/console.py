@@ -18,7 +18,7 @@ from launcher.plan.spec import Plan
 from launcher.processes.process_tree import terminal_of
 from launcher.runs.state import read_state
 from launcher.runs.waits import read_waits, waits_text
-from launcher.supervisor.actions import Action, Await, EndOne, StartAgain, Stop, StopAttempt
+from launcher.supervisor.actions import Action, Await, Decided, EndOne, StartAgain, Stop, StopAttempt
 from launcher.supervisor.events import (
     Event,
     Exited,
@@ -37,7 +37,7 @@ from launcher.view.metric_curves import MetricsReader
 from launcher.view.terminal import is_dumb
 
 SHORTEST_WAIT = 0.05  # seconds between two looks at the log: grows while nothing happens
-SHOWN = (Started, Ready, Await, EndOne, StartAgain, Stop, StopAttempt, NewAttempt)
+SHOWN = (Started, Ready, Await, Decided, EndOne, StartAgain, Stop, StopAttempt, NewAttempt)
 DRAWN = (*SHOWN, NotStarted, RankStarted, RankExited, Exited)  # by a view
 SILENCE = 30.0  # seconds without output until it shows what the run waits for; then after twice as many
 

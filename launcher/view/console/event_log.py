@@ -5,7 +5,18 @@ from launcher.failure.failure import ending_text, exit_text
 from launcher.logger import get_logger
 from launcher.nodes.messages import Lost, Report, Reported
 from launcher.plan.ready import not_ready_because, silent_because
-from launcher.supervisor.actions import Action, Answer, Await, EndOne, Kill, KillOne, StartAgain, Stop, StopAttempt
+from launcher.supervisor.actions import (
+    Action,
+    Answer,
+    Await,
+    Decided,
+    EndOne,
+    Kill,
+    KillOne,
+    StartAgain,
+    Stop,
+    StopAttempt,
+)
 from launcher.supervisor.events import (
     CannotContinue,
     Diagnosed,
@@ -114,6 +125,8 @@ def _done(action: Event | Action) -> tuple[str, str] | None:
             return "INFO", f"stopping: {reason}; grace {grace:g}s"
         case StopAttempt(reason):
             return "WARNING", f"ending this attempt: {reason}"
+        case Decided(verdict):
+            return "WARNING", verdict.text
         case EndOne(name, why):
             return "WARNING", f"{name}: ending it to restart it: {why}"
         case Answer(refusal=str() as refusal):

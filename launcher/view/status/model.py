@@ -59,6 +59,7 @@ class AttemptStatus:
     ended: float | None
     exit_code: int | None
     reason: str | None  # why it was stopped, if known
+    verdict: dict[str, Any] | None  # what was decided after it had failed
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ class RunDetails(RunStatus):
     logs: str
     checkpoint: int | None  # step of the newest checkpoint that launch knows
     failure: dict[str, Any] | None  # the failure block, as run.json keeps it
+    verdict: dict[str, Any] | None  # what was decided after this attempt had failed
 
 
 @dataclass(frozen=True)
@@ -180,6 +182,7 @@ def run_details(run: RunDir, state: RunState) -> RunDetails:
         logs=str(run.logs),
         checkpoint=newest_checkpoint(run),
         failure=state.failure.model_dump(mode="json") if state.failure else None,
+        verdict=state.verdict.model_dump(mode="json") if state.verdict else None,
     )
 
 
