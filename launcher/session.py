@@ -206,7 +206,6 @@ class _Session:
             guard=guard,
             signals_reach_all=own_job() is not None,
             stop_on_hangup=config.on_hangup == "stop",
-            max_restarts=config.max_restarts,
             backoff=config.restart_backoff,
             next_attempt=self._next_attempt,
             setback=self._setback,
@@ -245,11 +244,11 @@ class _Session:
             acts_for(lambda: (self.plan, self.state.state)),
         )
 
-    def _setback(self, policy: Policy) -> Setback:
+    def _setback(self, failure: Failure | None) -> Setback:
         """How the attempt failed. Nothing of it is alive any more."""
         steps = read_newest(self.plan.run.metrics(self.plan.progress.component))
         step = int(steps[-1]["step"]) if steps else None
-        return setback(self._failure(policy), step, time.time() - self.state.state.started)
+        return setback(failure, step, time.time() - self.state.state.started)
 
     def _next_attempt(self, policy: Policy) -> Plan:
         """The attempt has failed: record its failure, and make the next attempt's plan and directory."""

@@ -72,7 +72,7 @@ class Setback:
 class Verdict:
     """What was decided after an attempt has failed."""
 
-    kind: Phrase
+    kind: Kind
     again: bool  # whether there is another attempt
     why: Phrase
     seconds: Seconds = 0.0  # until it begins

@@ -1,13 +1,15 @@
 """The messages between the nodes' launches during a run, and the events made from them."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
-from launcher.borders.values import EndingSignal, Phrase, Seconds
+from launcher.borders.values import Count, EndingSignal, Phrase, Seconds
 from launcher.failure.failure import Culprit, Failure
+from launcher.failure.verdict import Verdict
 
+Attempt = Annotated[Count, Field(ge=1)]
 NodeState = Literal["running", "restarting", "finished", "failed", "stopped"]
 
 
@@ -24,6 +26,9 @@ class Report:
     kill: bool = False  # kill at once, without waiting for the grace
     ended: bool = False  # no process of the run is alive there
     failure: Failure | None = None
+    attempt: Attempt = 1  # which attempt is meant by `culprit`, `done` and `over`
+    over: bool = False  # restarting: nothing of the attempt that has failed is alive there
+    verdict: Verdict | None = None  # restarting, failed: what node 0 has decided
     quiet: tuple[tuple[Phrase, Seconds], ...] = ()  # quiet component ("" for the whole run), and for how long
 
 

@@ -49,5 +49,6 @@ def _asks(plan: Plan) -> dict[str, str | int]:
     assert plan.nodes is not None
     asks: dict[str, str | int] = {"launch": version("launch-rl"), "command": plan.kind}
     asks |= {"trainer nodes": plan.nodes.trainer, "inference nodes": plan.nodes.inference}
+    asks |= {"max restarts": plan.max_restarts}
     ranks = [spec.ranks.count for spec in plan.processes if spec.ranks]
     return asks | ({"ranks per node": ranks[0]} if ranks else {})

@@ -73,6 +73,7 @@ class _Planner:
             progress=self._progress(),
             grace=self.config.grace,
             drain_timeout=self.config.drain_timeout,
+            max_restarts=self.config.max_restarts,
             run_id=self.machine.run_id,
             own_checkpoints=self.config.trainer.is_reference,
             wandb=any(wandb.is_on for wandb in self.wandb_runs.values()),

@@ -167,11 +167,6 @@ def _check(config: Config, nodes: Nodes) -> None:
 
 def _check_alone(config: Config) -> None:
     """Raises UserError for what only a run on one node can do."""
-    if config.max_restarts:
-        raise UserError(
-            "--max-restarts is for one node",
-            "type launch resume RUN on each node after a failure, or use --slurm.requeue",
-        )
     if config.trainer.command is not None:
         raise UserError("trainer.command runs without torchrun, on one node", "name a module or a script instead")
 

@@ -136,6 +136,7 @@ class Plan:
     notes: tuple[str, ...] = ()  # for the user: decisions made for them
     nodes: Nodes | None = None  # in a run on several nodes; this is the plan of one of them
     first: tuple[tuple[str, ...], ...] = ()  # commands that must have ended before anything starts
+    max_restarts: int = 0  # further attempts after trainer or orchestrator have failed
     weights_dir: Path | None = None  # where weights are published, if not in the run's directory
 
     @property

@@ -3,7 +3,7 @@
 import signal
 from dataclasses import dataclass
 
-from launcher.failure.failure import Diagnosis
+from launcher.failure.failure import Diagnosis, Failure
 from launcher.failure.verdict import Setback
 from launcher.nodes.messages import Lost, Reported
 from launcher.plan.spec import Plan
@@ -182,6 +182,7 @@ class Explained:
     """How the attempt failed, when nothing of it is alive any more."""
 
     setback: Setback
+    failure: Failure | None = None
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,20 @@
 
 The nodes report their state to each other, and what ends the run on one node ends it on all. Node 0 hears every other
 node, and each of them hears node 0. So node 0 is the first to know that the run has finished, and the last to end.
+
+When an attempt has failed, all nodes end it and say so. Then node 0 decides whether there is another one. The others
+begin theirs when node 0 reports that it runs the next attempt.
 """
 
 import signal
 from dataclasses import dataclass, field, replace
 
-from launcher.failure.failure import Culprit
+from launcher.failure.failure import Culprit, Failure
+from launcher.failure.verdict import Setback, judge
 from launcher.nodes.messages import Lost, Report, Reported
-from launcher.supervisor.actions import Action, AwaitNodes, Kill
-from launcher.supervisor.events import Event, Moving, NodesOverdue, Signalled
+from launcher.plan.spec import Plan
+from launcher.supervisor.actions import Action, AwaitNodes, Decided, Kill, StartAttempt
+from launcher.supervisor.events import Event, Explained, Moving, NewAttempt, NodesOverdue, PauseOver, Signalled
 from launcher.supervisor.policy import Policy, State
 
 
@@ -24,6 +29,11 @@ class NodePolicy(Policy):
     _quiet: dict[str, float] = field(default_factory=dict)  # on this node: component ("" for the run) -> seconds
     _quiet_nodes: dict[int, dict[str, float]] = field(default_factory=dict)  # the same on the other nodes
     _is_alone: bool = False  # no process is alive here, and we wait for other nodes
+    _newest: dict[int, Report] = field(default_factory=dict)  # the last report of each node
+    _is_explained: bool = False  # nothing of the attempt that has failed is alive here
+    _failure: Failure | None = None  # how it failed, if the culprit was on this node
+    _awaits_nodes: bool = False  # on node 0: the same is not yet true of all nodes
+    _has_begun: bool = False  # the next attempt is being started
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -41,9 +51,16 @@ class NodePolicy(Policy):
                 return self._on_report(node, report)
             case Lost(node, why):
                 return self._on_loss(node, why)
+            case NodesOverdue() if self.state is State.RESTARTING:
+                late = " and ".join(f"node {node}" for node in sorted(self._not_over()))
+                return self._give_up(f"{late} did not end its attempt in time")
             case NodesOverdue():
                 self._nodes.clear()
                 return self._when_empty()
+            case PauseOver() if self._here:
+                return []  # node 0's counts
+            case NewAttempt():
+                return [*super()._decide(event), *self._follow_what_came_early()]
         return super()._decide(event)
 
     def report(self) -> Report:
@@ -58,16 +75,22 @@ class NodePolicy(Policy):
             kill=self._is_killing,
             ended=self._has_ended() and is_last_to_end,
             quiet=tuple(sorted(self._quiet.items())),
+            attempt=self.plan.run.attempt,
+            over=self._is_explained and self.state is State.RESTARTING,
+            verdict=None if self._here else self.verdict,
+            failure=self._failure if self.state is State.RESTARTING else None,
         )
 
     # --- events of other nodes ---
 
     def _on_report(self, node: int, report: Report) -> list[Action]:
-        if report.failure:
+        is_old = report.attempt < self.plan.run.attempt and report.state in ("running", "restarting")
+        if report.failure and not is_old:
             self.told[node] = report.failure
         if report.ended:
             self._nodes.discard(node)
-        self._quiet_nodes[node] = dict(report.quiet)
+        self._newest[node] = report
+        self._quiet_nodes[node] = {} if is_old else dict(report.quiet)
         actions = self._follow(node, report) or self._when_all_are_quiet()
         if report.kill and not self._is_killing:
             self._is_killing = True
@@ -75,11 +98,11 @@ class NodePolicy(Policy):
         return [*actions, *self._when_empty()]
 
     def _follow(self, node: int, report: Report) -> list[Action]:
-        """The run has ended there: end it here for the same reason."""
+        """The run or the attempt has ended there: end it here for the same reason."""
         if self._is_ending():
             return []
         if report.state == "failed":
-            return self._fail(report.culprit or Culprit(f"node {node}", "failed", node=node))
+            return self._fail_with(node, report)
         if report.state == "stopped":
             self.ended_by = signal.Signals(report.signal) if report.signal else None
             by = self.ended_by.name if self.ended_by else "somebody"
@@ -87,18 +110,97 @@ class NodePolicy(Policy):
             return self._stop(State.STOPPED, self.stopped_by or f"node {node} was stopped by {by}")
         if report.state == "finished" and node == 0:
             return self._stop(State.FINISHED, "the run has finished")
+        if report.attempt != self.plan.run.attempt:
+            return self._begin_like(node, report)
+        if report.state == "restarting":
+            return self._restart_with(node, report)
         if report.done and node in self._busy_nodes and self._here == 0:
             self._busy_nodes.discard(node)
             return self._when_one_has_finished()
         return []
 
+    def _fail_with(self, node: int, report: Report) -> list[Action]:
+        """The culprit of an attempt that has failed stays the culprit: its words may be here."""
+        self.culprit = self.culprit or report.culprit or Culprit(f"node {node}", "failed", node=node)
+        return [*self._hear_verdict(report), *self._stop(State.FAILED, self._named(self.culprit).text)]
+
+    def _restart_with(self, node: int, report: Report) -> list[Action]:
+        if self.state is State.RUNNING:
+            return self._fail(report.culprit or Culprit(f"node {node}", "failed", node=node))
+        return [*self._hear_verdict(report), *(self._when_attempt_is_over() if self._awaits_nodes else ())]
+
+    def _hear_verdict(self, report: Report) -> list[Action]:
+        if report.verdict is None or self.verdict is not None:
+            return []
+        self.verdict = report.verdict
+        return [Decided(report.verdict)]
+
+    def _begin_like(self, node: int, report: Report) -> list[Action]:
+        """Node 0 has begun the next attempt."""
+        is_next = node == 0 and report.attempt > self.plan.run.attempt
+        if not (is_next and self._is_explained and self.state is State.RESTARTING) or self._has_begun:
+            return []
+        self._has_begun = True
+        return [StartAttempt()]
+
+    def _follow_what_came_early(self) -> list[Action]:
+        """Reports on this attempt that came before it began here."""
+        return [action for node, report in self._newest.items() for action in self._follow(node, report)]
+
     def _on_loss(self, node: int, why: str) -> list[Action]:
         if node not in self._nodes:
             return []
         self._nodes.discard(node)
-        return self._when_empty() if self._is_ending() else self._fail(Culprit(f"node {node}", why, node=node))
+        if self._is_ending():
+            return self._when_empty()
+        if self.state is State.RESTARTING:
+            return self._give_up(f"node {node}: {why}")
+        self.culprit = Culprit(f"node {node}", why, node=node)
+        asked = [self._no_place_for(node, why)] if self.restarts else []
+        return [*asked, *self._stop(State.FAILED, self.culprit.text)]
+
+    def _no_place_for(self, node: int, why: str) -> Decided:
+        self.verdict = judge((), Setback("lost node", f"node {node}", why, ()), self.backoff)
+        return Decided(self.verdict)
 
     # --- overrides ---
+
+    def _on_new_attempt(self, plan: Plan) -> None:
+        super()._on_new_attempt(plan)
+        assert plan.nodes is not None
+        self._busy_nodes = {node for node in self._nodes if plan.nodes.finishes(node)}
+        self._quiet.clear()
+        self._quiet_nodes.clear()
+        self.told.clear()
+        self._failure = None
+        self._is_explained = self._awaits_nodes = self._has_begun = False
+
+    def _on_explained(self, event: Explained) -> list[Action]:
+        """On node 0 the verdict. The others only report how it was."""
+        self._is_explained = True
+        self._failure = event.failure
+        if self._here == 0:
+            return super()._on_explained(event)
+        if event.failure and event.failure.node != self._here:
+            self._failure = None  # node 0 knows more
+        return []
+
+    def _when_attempt_is_over(self) -> list[Action]:
+        """Node 0 waits until nothing of the attempt is alive on any node."""
+        if self._here or self._starting or self._finishing() or not self._not_over():
+            return super()._when_attempt_is_over()
+        if self._awaits_nodes:
+            return []
+        self._awaits_nodes = True
+        return [AwaitNodes()]
+
+    def _not_over(self) -> set[int]:
+        """The nodes that have not ended the attempt that has failed."""
+        return {node for node in self._nodes if not self._is_over_on(node)}
+
+    def _is_over_on(self, node: int) -> bool:
+        report = self._newest.get(node)
+        return report is not None and report.over and report.attempt == self.plan.run.attempt
 
     def _on_quiet(self, component: str, seconds: float) -> list[Action]:
         self._quiet[component] = seconds

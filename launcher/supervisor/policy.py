@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from launcher.failure.failure import STALLED, Culprit, Diagnosis, Failure, exit_text, received_text
-from launcher.failure.verdict import Setback, judge
+from launcher.failure.verdict import Setback, Verdict, judge
 from launcher.plan.ready import not_ready_because, silent_because
 from launcher.plan.spec import Plan, ProcessSpec, Role
 from launcher.supervisor.actions import (
@@ -84,6 +84,7 @@ class Policy(Roster):
     told: dict[int, Failure] = field(default_factory=dict)  # by node: the failures that other nodes found
     restarts: int = 0  # further attempts allowed after a component that finishes has failed
     backoff: float = 0.0  # seconds before the first of them
+    verdict: Verdict | None = None  # on this attempt, which has failed
     _setbacks: list[Setback] = field(default_factory=list)  # how the earlier attempts failed
     _is_over: bool = False  # the attempt has ended, and the next one has not begun
     _replaced: Replacements = field(default_factory=Replacements)
@@ -103,7 +104,8 @@ class Policy(Roster):
 
     def _on_new_attempt(self, plan: Plan) -> None:
         """Forget how the last attempt ended."""
-        self.state, self.culprit, self._attempt_is_killed, self._is_over = State.RUNNING, None, False, False
+        self.state, self.culprit, self.verdict = State.RUNNING, None, None
+        self._attempt_is_killed = self._is_over = False
         self._begin_again(plan)
         self.exits.clear()
         self.collateral.clear()
@@ -162,8 +164,8 @@ class Policy(Roster):
                 return self._on_quiet(component, seconds)
             case Stalled(component, seconds, diagnosis):
                 return self._fail(self._stalled(component, seconds, diagnosis))
-            case Explained(setback) if self.state is State.RESTARTING:
-                return self._on_explained(setback)
+            case Explained() if self.state is State.RESTARTING:
+                return self._on_explained(event)
             case PauseOver() if self.state is State.RESTARTING:
                 return [StartAttempt()]
             case NewAttempt(plan) if self.state is State.RESTARTING:
@@ -368,11 +370,12 @@ class Policy(Roster):
         self._is_over = True
         return [Explain()]
 
-    def _on_explained(self, setback: Setback) -> list[Action]:
-        verdict = judge(self._setbacks, setback, self.backoff)
-        self._setbacks.append(setback)
+    def _on_explained(self, event: Explained) -> list[Action]:
+        self.verdict = verdict = judge(self._setbacks, event.setback, self.backoff)
+        self._setbacks.append(event.setback)
         if not verdict.again:
-            return [Decided(verdict), *self._stop(State.FAILED, verdict.text)]
+            why = self._named(self.culprit).text if self.culprit else verdict.why
+            return [Decided(verdict), *self._stop(State.FAILED, why)]
         return [Decided(verdict), *([] if verdict.seconds else [StartAttempt()])]
 
     def _stop(self, state: State, reason: str) -> list[Action]:

@@ -79,14 +79,13 @@ class Conduct:
     guard: Guard | None = None
     signals_reach_all: bool = False  # signals go to every process of the run, as Slurm sends them
     stop_on_hangup: bool = False
-    max_restarts: int = 0
     backoff: float = 0.0  # seconds before the first restart
     next_attempt: Callable[[Policy], Plan] | None = None  # makes the next attempt's plan; needed for restarts
-    setback: Callable[[Policy], Setback] | None = None  # finds out how an attempt failed; needed for restarts
+    setback: Callable[[Failure | None], Setback] | None = None  # how an attempt failed; needed for restarts
     watchdog: float | None = None  # seconds that a run may be silent
     diagnose: Callable[[], Diagnosis] | None = None  # finds out what the processes are doing
     links: Links | None = None  # to the other nodes
-    explain: Callable[[Policy], Failure | None] | None = None  # the failure, for the other nodes at the end
+    explain: Callable[[Policy], Failure | None] | None = None  # the failure, when nothing of the attempt is alive
 
 
 def supervise(plan: Plan, listeners: list[Listener], conduct: Conduct = Conduct()) -> Policy:
@@ -103,7 +102,7 @@ class _Supervisor:
 
     def __init__(self, plan: Plan, listeners: list[Listener], conduct: Conduct) -> None:
         self.plan, self.listeners, self.conduct = plan, listeners, conduct
-        restarts = conduct.max_restarts if conduct.next_attempt and conduct.setback else 0
+        restarts = plan.max_restarts if conduct.next_attempt and conduct.setback else 0
         kind = NodePolicy if plan.nodes else Policy
         self.policy = kind(
             plan, restarts=restarts, backoff=conduct.backoff, signals_reach_all=conduct.signals_reach_all
@@ -198,8 +197,9 @@ class _Supervisor:
         if self.conduct.links is None or not isinstance(self.policy, NodePolicy):
             return
         report = self.policy.report()
-        failure = self.conduct.explain(self.policy) if report.ended and self.conduct.explain else None
-        self.conduct.links.tell(replace(report, failure=failure))
+        if report.ended and self.conduct.explain:
+            report = replace(report, failure=self.conduct.explain(self.policy))
+        self.conduct.links.tell(report)
 
     def _post_with_suspects(self, event: Event) -> None:
         try:
@@ -348,7 +348,8 @@ class _Supervisor:
         self.components.forget_orphans()
         end_orphans({pid: spec.name for pid, spec in self.components.living.items()})
         self.loop.call_soon(self.components.reap)  # end_orphans may have consumed the SIGCHLD of another child
-        self.post(Explained(self.conduct.setback(self.policy)))
+        failure = self.conduct.explain(self.policy) if self.conduct.explain else None
+        self.post(Explained(self.conduct.setback(failure), failure))
 
     def _start_attempt(self) -> None:
         assert self.conduct.next_attempt is not None

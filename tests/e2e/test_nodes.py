@@ -144,6 +144,67 @@ def test_a_second_ctrl_c_kills_what_ignores_the_first_on_all_nodes(launch: Launc
     assert nodes.exit_codes(20) == [130, 130]
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_rank_that_is_killed_on_another_node_makes_all_nodes_begin_the_next_attempt(
+    launch: Launcher, shared: bool
+) -> None:
+    steps = ("--max-steps", "30", "--trainer.checkpoint.interval", "3")
+    nodes = Nodes(launch, "sft", "--nnodes", "2", "--max-restarts", "2", *steps, shared=shared)
+    nodes.launched[0].wait_for_output("step 7/")
+    rank = nodes.state(1).processes[0].ranks[0].process
+    assert rank is not None
+    os.kill(rank.pid, signal.SIGKILL)
+    assert nodes.exit_codes(120) == [0, 0], nodes.outputs()
+    for node in (0, 1):
+        state = nodes.state(node)
+        assert (state.state, state.attempt, [each.state for each in state.earlier]) == ("finished", 2, ["failed"])
+        verdict = state.earlier[0].verdict
+        assert verdict is not None and verdict.kind == "signal" and verdict.again
+        log = (nodes.run(node).of(1).launcher_log).read_text()
+        assert f"FAILED  trainer rank 1 on node 1 ({os.uname().nodename}): SIGKILL" in log
+        made = nodes.run(node).of(2).rank_log(node).read_text()
+        assert "step 30/30" in made and "step 3/30" not in made
+    until(lambda: not launch.alive())
+
+
+def test_a_program_that_fails_in_the_same_way_on_two_nodes_ends_the_run_on_both(launch: Launcher) -> None:
+    nodes = sft(launch, FAILS_ON_NODE_1, "--max-restarts", "5", "--restart-backoff", "0s")
+    (launch.directory / "fail").touch()
+    assert nodes.exit_codes(120) == [1, 1], nodes.outputs()
+    for node in (0, 1):
+        assert nodes.state(node).attempt == 2
+        output = nodes.launched[node].output
+        assert "RuntimeError: fails on purpose; an earlier attempt failed in the same way" in output
+        assert f"FAILED  trainer rank 1 on node 1 ({os.uname().nodename}): exit code 1" in output
+    until(lambda: not launch.alive())
+
+
+@pytest.mark.parametrize("node", [0, 1])
+def test_ctrl_c_in_the_pause_between_two_attempts_ends_the_run_on_all_nodes(launch: Launcher, node: int) -> None:
+    nodes = sft(launch, FAILS_ON_NODE_1, "--max-restarts", "1", "--restart-backoff", "10m")
+    (launch.directory / "fail").touch()
+    for launched in nodes.launched:
+        launched.wait_for_output("restarts in 10m 00s")
+    nodes.launched[node].process.send_signal(signal.SIGINT)
+    assert nodes.exit_codes(20) == [130, 130]
+    assert [nodes.state(each).state for each in (0, 1)] == ["stopped", "stopped"]
+    until(lambda: not launch.alive())
+
+
+def test_a_node_whose_launch_dies_between_two_attempts_ends_the_run(launch: Launcher) -> None:
+    nodes = sft(launch, FAILS_ON_NODE_1, "--max-restarts", "1", "--restart-backoff", "10m")
+    (launch.directory / "fail").touch()
+    for launched in nodes.launched:
+        launched.wait_for_output("restarts in 10m 00s")
+    guard = nodes.state(1).guard
+    assert guard is not None
+    os.kill(guard.pid, signal.SIGKILL)
+    assert nodes.launched[0].exit_code(20) == 1
+    assert nodes.state(0).state == "failed"
+    nodes.exit_codes()
+    until(lambda: not launch.alive())
+
+
 def test_a_node_that_does_not_come_is_named_and_nothing_is_started(launch: Launcher) -> None:
     nodes = Nodes(launch, "sft", "--nnodes", "3", "--join-timeout", "1s", count=0)
     first, last = nodes.start(0), nodes.start(2)

@@ -191,7 +191,6 @@ def test_a_plan_says_which_node_it_is_of() -> None:
         (("--nnodes", "0"), "must be a number from 1 to 1000000, or MIN:MAX"),
         (("--nnodes", "2", "--node-rank", "0", "--rdzv-endpoint", "gpu01:0"), "HOST:PORT"),
         (("--nnodes", "2", "--node-rank", "0", "--rdzv-endpoint", "gpu01:65535"), "HOST:PORT"),
-        (("--nnodes", "2", "--node-rank", "0", *HERE, "--max-restarts", "1"), "--max-restarts is for one node"),
     ],
 )
 def test_what_nodes_cannot_do_is_refused(options: tuple[str, ...], message: str) -> None:
