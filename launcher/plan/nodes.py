@@ -90,6 +90,11 @@ def plan_nodes(config: Config, step: Step | None = None) -> Nodes | None:
     rank = settings.node_rank if settings.node_rank is not None or step is None else _rank_in(step, count)
     where = None if settings.endpoint == NOWHERE else settings.endpoint
     if rank is None and where and numbered_by_torchrun(config):
+        if config.max_restarts:
+            raise UserError(
+                "--max-restarts needs --node-rank on several nodes",
+                "with it the launches of all nodes begin each attempt together",
+            )
         _check_alone(config)
         return None
     missing = [flag for flag, value in {"--node-rank": rank, "--rdzv-endpoint": where}.items() if value is None]

@@ -185,7 +185,7 @@ def test_a_plan_says_which_node_it_is_of() -> None:
         (("--nnodes", "2"), "needs --node-rank and --rdzv-endpoint"),
         (("--nnodes", "2", "--node-rank", "0"), "needs --rdzv-endpoint"),
         (("--nnodes", "2", "--rdzv-backend", "c10d"), "needs --node-rank and --rdzv-endpoint"),
-        (("--nnodes", "2", "--rdzv-backend", "c10d", *HERE, "--max-restarts", "1"), "--max-restarts is for one node"),
+        (("--nnodes", "2", "--rdzv-backend", "c10d", *HERE, "--max-restarts", "1"), "--max-restarts needs --node-rank"),
         (("--nnodes", "2", "--node-rank", "2", *HERE), "there are 2 nodes"),
         (("--nnodes", "x"), "must be a number from 1 to 1000000, or MIN:MAX"),
         (("--nnodes", "0"), "must be a number from 1 to 1000000, or MIN:MAX"),
