@@ -7,7 +7,7 @@ is the same on any number of ranks, sharded or not, but for the rounding of its 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from math import cos, pi
+from math import cos, isfinite, pi
 from pathlib import Path
 
 import torch
@@ -33,6 +33,8 @@ from launcher.workload.training.lora import add_adapters
 from launcher.workload.training.parallel import ParallelScorer, read_model
 from launcher.workload.training.rows import Sequences, micro_batches
 from launcher.workload.training.scorer import Scorer, Scoring, Terms, TokenTerms
+
+MOST_UNUSABLE = 5  # steps in a row whose gradients are not finite
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Learner:
         self.model = ParallelScorer(scorer, ranks, config)
         self.parameters = [one for one in scorer.parameters() if one.requires_grad]
         self.optimizer = self._make_optimizer()
+        self._unusable = 0  # steps in a row whose gradients were not finite
         self.state = TrainingState(scorer, self.optimizer, ranks)
         forget_metrics(self.run, self.step)
         if self.step:
@@ -84,17 +87,35 @@ class Learner:
         return context_of(self.model.scorer.model)
 
     def update(self, batch: Sequences, terms: TokenTerms, temperature: float = 1.0) -> Learned:
-        """Take one step against the loss of a batch that every rank has; its metrics come back."""
+        """Take one step against the loss of a batch that every rank has; its metrics come back.
+
+        A gradient that is not finite would make every weight NaN: such a step leaves the weights as they are. Raises
+        UserError after several of them in a row.
+        """
         self.step += 1
         learned = self._pass(batch, self._scoring(batch, terms, temperature), learns=True)
         norm = clip_grad_norm_(self.parameters, self.config.optimizer.max_norm)
+        whole = float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate
-        self.optimizer.step()
+        if self._is_usable(whole):
+            self.optimizer.step()
         self.optimizer.zero_grad()
-        whole = norm.full_tensor() if isinstance(norm, DTensor) else norm
-        metrics = {"optimizer/grad_norm": float(whole), "optimizer/lr": self.learning_rate}
+        metrics = {"optimizer/grad_norm": whole, "optimizer/lr": self.learning_rate}
         return replace(learned, means=learned.means | metrics)
+
+    def _is_usable(self, norm: float) -> bool:
+        if isfinite(norm):
+            self._unusable = 0
+            return True
+        self._unusable += 1
+        get_logger().warning("step {} changes no weight: the norm of its gradient is {}", self.step, norm)
+        if self._unusable == MOST_UNUSABLE:
+            raise UserError(
+                f"the gradients of {MOST_UNUSABLE} steps in a row are not finite, up to step {self.step}",
+                "try a lower --trainer.optimizer.lr, and look at the data of these steps",
+            )
+        return False
 
     @torch.no_grad()
     def look_at(

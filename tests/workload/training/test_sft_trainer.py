@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from launcher.config.training import CheckpointConfig, DataConfig, SFTTrainerConfig
+from launcher.config.training import CheckpointConfig, DataConfig, OptimizerConfig, SFTTrainerConfig
 from launcher.errors import UserError
 from launcher.rundir import RunDir
 from launcher.workload.metric_names import SFT_TRAINER
@@ -138,6 +138,34 @@ def test_a_checkpoint_that_is_asked_for_is_written_after_the_next_step(tmp_path:
     run_here(train, config(run, max_steps=3, checkpoint=CheckpointConfig(interval=0)))
     assert sorted(path.name for path in run.checkpoints.iterdir()) == ["step_1", "step_3"]
     assert not run.checkpoint_request.exists()
+
+
+def test_a_gradient_that_is_not_finite_changes_no_weight(
+    tmp_path: Path, run_here: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = RunDir(tmp_path / "one"), RunDir(tmp_path / "two")
+    run_here(train, config(one, max_steps=1))
+    calls = 0
+    honest = sft_trainer.token_losses
+
+    def broken(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        if not torch.is_grad_enabled():
+            return honest(logits, targets)
+        calls += 1
+        return honest(logits, targets) * (1 if calls == 1 else float("nan"))
+
+    monkeypatch.setattr(sft_trainer, "token_losses", broken)
+    run_here(train, config(two, max_steps=2))
+    assert calls == 2
+    assert model_bytes(one, 1) == model_bytes(two, 2)
+
+
+def test_a_run_whose_gradients_stay_infinite_ends_with_what_to_type(tmp_path: Path, run_here: Run) -> None:
+    hot = OptimizerConfig(lr=1e30, warmup_steps=0)
+    with pytest.raises(UserError, match="gradients of 5 steps in a row are not finite") as raised:
+        run_here(train, config(RunDir(tmp_path), max_steps=30, optimizer=hot))
+    assert "lower --trainer.optimizer.lr" in str(raised.value)
 
 
 def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path, run_here: Run) -> None:
