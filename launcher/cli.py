@@ -13,6 +13,7 @@ COMMANDS = {  # each is a module of launcher.commands, or of its folder `startin
     "resume": "the next attempt of a run, from its newest checkpoint",
     "attach": "attach to a run's tmux panes",
     "status": "the runs, or one in full",
+    "top": "all runs full-screen: components, ranks, curves, logs, stacks, by key",
     "logs": "the logs of all components and ranks, in time order",
     "config": "the resolved configuration, and where each value was set",
     "diff": "what two runs differ in, and their metrics side by side",
@@ -45,7 +46,8 @@ _STARTING = ("rl", "sft", "resume")
 GARBAGE = 50_000  # new objects until a collection: imports make many and none is garbage, and collecting took 100 ms
 
 _MEANT = {  # what other programs call it
-    **dict.fromkeys(("ps", "ls", "list", "runs", "show", "info", "progress", "top", "htop", "watch"), "status"),
+    **dict.fromkeys(("ps", "ls", "list", "runs", "show", "info", "progress", "watch"), "status"),
+    **dict.fromkeys(("htop", "nvitop", "ui", "tui", "dashboard"), "top"),
     **dict.fromkeys(("kill", "cancel", "terminate", "end", "down", "abort", "scancel"), "stop"),
     **dict.fromkeys(("continue", "retry", "rerun", "again"), "resume"),
     **dict.fromkeys(("log", "tail", "output"), "logs"),

@@ -46,7 +46,7 @@ ROOMS = (
 """From the ground up. A room imports from those before it alone."""
 
 FLOORS = {
-    "view": ("", "logs", "status", "tmux", "console"),
+    "view": ("", "logs", "status", "tmux", "console", "top"),
     "supervisor": ("", "listeners"),
 }
 """The folders of a room in the same order; "" is the files beside them."""
@@ -79,6 +79,7 @@ TESTED_ELSEWHERE = {
     "commands/starting/start.py": "test_cli.py",
     "commands/status.py": "e2e/test_status.py",
     "commands/stop.py": "e2e/test_signals.py",
+    "commands/top.py": "e2e/test_top.py",
     "config/component.py": "config/test_toml.py",
     "config/rollout.py": "config/test_toml.py",
     "config/training.py": "config/test_toml.py",
@@ -163,6 +164,20 @@ TESTED_ELSEWHERE = {
     "view/status/page.py": "view/status/test_model.py",
     "view/status/table.py": "view/status/test_model.py",
     "view/terminal.py": "view/status/test_model.py",
+    "view/top/acts.py": "view/top/test_screens.py",
+    "view/top/app.py": "view/top/test_screens.py",
+    "view/top/dialogs.py": "view/top/test_screens.py",
+    "view/top/entries.py": "view/top/test_screens.py",
+    "view/top/feed.py": "view/top/test_screens.py",
+    "view/top/grid.py": "view/top/test_screens.py",
+    "view/top/lines.py": "view/top/test_screens.py",
+    "view/top/log_screen.py": "view/top/test_screens.py",
+    "view/top/look.py": "view/top/test_screens.py",
+    "view/top/run_keys.py": "view/top/test_screens.py",
+    "view/top/run_rows.py": "view/top/test_screens.py",
+    "view/top/run_screen.py": "view/top/test_screens.py",
+    "view/top/runs_screen.py": "view/top/test_screens.py",
+    "view/top/wish.py": "view/top/test_screens.py",
     "view/tmux/attach.py": "view/tmux/test_session.py",
     "view/tmux/server.py": "view/tmux/test_session.py",
     "workload/rollout/policy.py": "workload/test_orchestrator.py",
@@ -191,8 +206,8 @@ TESTED_ELSEWHERE = {
 """Modules without a test file at the mirrored place, and the file whose tests need them."""
 
 MACHINE = {"subprocess", "socket", "os", "libtmux", "torch", "time", "random", "datetime", "threading", "asyncio"}
-HEAVY = {"torch", "wandb", "libtmux", "rich", "numpy", "verifiers"}
-LAUNCHER = {"torch", "wandb", "libtmux", "rich"}
+HEAVY = {"torch", "wandb", "libtmux", "rich", "numpy", "verifiers", "textual"}
+LAUNCHER = {"torch", "wandb", "libtmux", "rich", "textual"}
 FORBIDDEN = {
     "config": LAUNCHER | {"subprocess", "socket", "os", "time", "random"},
     "options": LAUNCHER | {"subprocess", "socket", "time", "random"},

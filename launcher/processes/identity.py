@@ -1,5 +1,7 @@
 """Identifies a process for good. A pid alone can be reused."""
 
+import os
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +25,14 @@ def is_alive(process: ProcessId) -> bool:
     """Whether exactly this process runs on this host. False for a later process with its pid, and for a zombie."""
     is_there = process.start_time is not None and start_time(process.pid) == process.start_time
     return is_there and zombie_exit_code(process.pid) is None
+
+
+def started_at(process: ProcessId) -> float | None:
+    """When a process of this host was started, in seconds since the epoch."""
+    if process.start_time is None:
+        return None
+    since_boot = process.start_time / os.sysconf("SC_CLK_TCK")
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + since_boot
 
 
 def boot_id() -> str:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from launcher.processes.identity import ProcessId
+from launcher.processes.identity import ProcessId, started_at
 from launcher.runs.liveness import GOING_ON, TrueState, is_alive_here, is_local
 from launcher.runs.state import Ender, ProcessState, RankState, RunState
 from launcher.runs.usage import Usage, measure, with_descendants
@@ -19,6 +19,7 @@ class ProcessStatus:
     exit_code: int | None  # negative: the signal
     ended_by: Ender | None  # None: it ended by itself, or still runs
     usage: Usage | None  # with its descendants; None unless it runs on this host
+    started: float | None  # seconds since the epoch; None unless it runs on this host
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,13 @@ class _Inspector:
 
     def _look(
         self, process: ProcessId | None, exit_code: int | None = None, ended_by: Ender | None = None
-    ) -> tuple[int | None, Presence, int | None, Ender | None, Usage | None]:
-        """pid, presence, exit code, who ended it, usage."""
+    ) -> tuple[int | None, Presence, int | None, Ender | None, Usage | None, float | None]:
+        """pid, presence, exit code, who ended it, usage, since when it runs."""
         pid = process.pid if process else None
         presence = "exited" if ended_by else self._presence(process, exit_code)
-        return pid, presence, exit_code, ended_by, self._usage.get(pid) if pid and presence == "running" else None
+        if process is None or presence != "running" or not is_local(self._run):
+            return pid, presence, exit_code, ended_by, None, None
+        return pid, presence, exit_code, ended_by, self._usage.get(process.pid), started_at(process)
 
     def _presence(self, process: ProcessId | None, exit_code: int | None) -> Presence:
         if exit_code is not None:

@@ -91,10 +91,7 @@ def _culprit_text(process: ProcessState, failure: FailureState | None) -> str | 
 
 def _learned(run: RunDir, components: Sequence[str], progress: Progress, with_plot: bool) -> Iterator[str]:
     """First and last evaluation, the curve, and each component's newest metrics."""
-    for component in components:
-        for metric, ends in read_evaluations(run.metrics(component)).items():
-            kind, _, name = metric.partition("/")
-            yield _row(kind, _from_to(name, ends))
+    yield from evaluation_lines(run, components)
     main = read_first_and_last(run.metrics(progress.component), progress.metric)
     if main:
         yield _row(*_titled(progress.metric, main))
@@ -103,6 +100,14 @@ def _learned(run: RunDir, components: Sequence[str], progress: Progress, with_pl
             yield from (f"  {line}" for line in plot(curve))
     for component in components:
         yield from _newest(run, component, progress)
+
+
+def evaluation_lines(run: RunDir, components: Iterable[str]) -> Iterator[str]:
+    """First and last value of each evaluation."""
+    for component in components:
+        for metric, ends in read_evaluations(run.metrics(component)).items():
+            kind, _, name = metric.partition("/")
+            yield _row(kind, _from_to(name, ends))
 
 
 def _titled(metric: str, ends: FirstAndLast) -> tuple[str, str]:
@@ -137,15 +142,23 @@ def _step_row(component: str, steps: Sequence[Mapping[str, Any]], values: Mappin
 def metrics_lines(run: RunDir, components: Iterable[str], progress: Progress | ProgressState) -> Iterator[str]:
     """Each component's newest metrics, and a small plot of the main one."""
     for component in components:
-        steps = read_newest(run.metrics(component))
-        if not steps:
+        row = newest_line(run, component, progress)
+        if row is None:
             continue
-        newest = newest_values(steps)
-        headlines = {name: newest[name] for name in newest if name in (*HEADLINES, progress.metric)}
-        yield _step_row(component, steps, headlines or newest)
+        yield row
         if component == progress.component:
             yield f"  {progress.metric}"
             yield from (f"  {line}" for line in plot(read_curve(run.metrics(component), progress.metric, _POINTS)))
+
+
+def newest_line(run: RunDir, component: str, progress: Progress | ProgressState) -> str | None:
+    """The component's newest step and its main metrics."""
+    steps = read_newest(run.metrics(component))
+    if not steps:
+        return None
+    newest = newest_values(steps)
+    headlines = {name: newest[name] for name in newest if name in (*HEADLINES, progress.metric)}
+    return _step_row(component, steps, headlines or newest)
 
 
 # --- what to type -----------------------------------------------------------------------------------------------------

@@ -154,10 +154,10 @@ def _gpu(run: LiveRun, its: Component) -> str:
         return ""
     found = run.usage.get(its.name)
     memory = found.usage.gpu_memory if found and found.usage else None
-    return f"GPU {_spans(its.gpus)}" + (f" {size(memory)}" if memory else "")
+    return f"GPU {gpu_spans(its.gpus)}" + (f" {size(memory)}" if memory else "")
 
 
-def _spans(gpus: Sequence[str]) -> str:
+def gpu_spans(gpus: Sequence[str]) -> str:
     """ "0-7" of neighbours, else "0,2"."""
     if len(gpus) > 2 and all(gpu.isdigit() for gpu in gpus):
         numbers = [int(gpu) for gpu in gpus]

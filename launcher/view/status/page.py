@@ -108,10 +108,11 @@ def _row(process: ProcessStatus, gpus: str = "", indent: str = "") -> tuple[str,
     usage = process.usage
     taken = (f"{usage.cpu:.0f}%", size(usage.memory)) if usage else ("", "")
     pid = str(process.pid) if process.pid and process.state == "running" else ""
-    return (indent + process.name, pid, _presence(process), *taken, gpus)
+    return (indent + process.name, pid, presence(process), *taken, gpus)
 
 
-def _presence(process: ProcessStatus) -> str:
+def presence(process: ProcessStatus) -> str:
+    """Its state, in words."""
     if process.state == "exited":
         return ending_text(process.exit_code, process.ended_by)
     if not isinstance(process, ComponentStatus) or process.state != "running":

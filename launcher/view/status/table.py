@@ -16,7 +16,7 @@ from launcher.view.report import shown as shown_path
 from launcher.view.status.model import Runs, RunStatus
 from launcher.view.terminal import GAP, GREEN, MAGENTA, RED, YELLOW, aligned, joined, painted, shows_colours
 
-_COLOURS = {
+STATE_COLOURS = {
     "queued": YELLOW,
     "starting": YELLOW,
     "running": GREEN,
@@ -37,7 +37,7 @@ _COLUMNS: dict[str, Callable[[RunStatus], str]] = {
     "AGE": lambda run: age(time.time() - run.started),
     "TOOK": lambda run: duration(run.duration),
 }
-_LAST = "LOSS/REWARD"  # and its sparkline
+LAST = "LOSS/REWARD"  # and its sparkline
 _FLUSH_RIGHT = ("ATTEMPT", "STEP", "AGE", "TOOK")
 _LEAVE_FIRST = ("KIND", "TOOK", "ATTEMPT", "AGE")  # the columns that a narrow terminal drops first
 _VALUE = 8  # columns
@@ -51,7 +51,7 @@ def runs_screen(runs: Runs, everywhere: bool = False) -> str:
     """
     unreadable = list(unreadable_lines(runs))
     if not runs.shown:
-        return "\n".join([*unreadable, _nothing(everywhere)])
+        return "\n".join([*unreadable, nothing_text(everywhere)])
     terminal = shutil.get_terminal_size()
     room = (terminal.lines - 3 - len(unreadable)) // (2 if everywhere else 1)
     shown = runs.shown[: max(1, room)] if sys.stdout.isatty() else runs.shown
@@ -69,7 +69,7 @@ def unreadable_lines(runs: Runs) -> Iterator[str]:
     yield from (in_one_line(f"  {shown_path(path)}: {why}") for path, why in runs.unreadable.items())
 
 
-def _nothing(everywhere: bool) -> str:
+def nothing_text(everywhere: bool) -> str:
     if not everywhere and every_run():
         return "there is no run below ./outputs; list runs elsewhere with: launch status --all"
     return "there is no run yet; start one with: launch rl"
@@ -77,13 +77,8 @@ def _nothing(everywhere: bool) -> str:
 
 def runs_table(runs: Sequence[RunStatus], width: int, colours: bool, with_directories: bool = False) -> list[str]:
     """The lines of the table, at most `width` columns wide; only very long names and directories are wider."""
-    columns = {title: _column(title, runs) for title in _COLUMNS}
-    for title in _LEAVE_FIRST:
-        if _room(columns, width) < _SHORT:
-            del columns[title]
-    room = min(_LONG, _room(columns, width))
+    columns = run_columns(runs, width)
     columns["STATE"] = [state_word(cell, colours) for cell in columns["STATE"]]
-    columns[_LAST] = [_LAST, *(_metric(run, room) for run in runs)]
     header, *rows = map(joined, zip(*columns.values(), strict=True))
     lines = [header]
     for run, row in zip(runs, rows, strict=True):
@@ -91,12 +86,22 @@ def runs_table(runs: Sequence[RunStatus], width: int, colours: bool, with_direct
     return lines
 
 
+def run_columns(runs: Sequence[RunStatus], width: int) -> dict[str, list[str]]:
+    """The columns for which there is room, by title: the title and a cell for each run, aligned and printable."""
+    columns = {title: _column(title, runs) for title in _COLUMNS}
+    for title in _LEAVE_FIRST:
+        if _room(columns, width) < _SHORT:
+            del columns[title]
+    room = min(_LONG, _room(columns, width))
+    return columns | {LAST: [LAST, *(_metric(run, room) for run in runs)]}
+
+
 def _column(title: str, runs: Sequence[RunStatus]) -> list[str]:
     return aligned([title, *map(_COLUMNS[title], runs)], right=title in _FLUSH_RIGHT)
 
 
 def state_word(state: str, colours: bool) -> str:
-    return painted(state, _COLOURS.get(state.strip()), colours)
+    return painted(state, STATE_COLOURS.get(state.strip()), colours)
 
 
 def whereabouts(run: RunStatus) -> Iterator[str]:

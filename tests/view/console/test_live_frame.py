@@ -39,7 +39,7 @@ def measure(run: LiveRun, *waits: Wait) -> None:
     usage = Usage(cpu=1234.5, memory=123_400_000_000, gpu_memory=641_000_000_000)
     run.measured(
         [
-            ComponentStatus(name, 4_000_001, "running", None, None, usage, "x.log", None, 0, (), ())
+            ComponentStatus(name, 4_000_001, "running", None, None, usage, None, "x.log", None, 0, (), ())
             for name in ("trainer", "orchestrator", "inference")
         ],
         waits,

@@ -1,0 +1,81 @@
+"""Reads what a screen shows, in a thread of its own: a slow file system delays neither keys nor the way out."""
+
+import threading
+import time
+from collections.abc import Callable
+from contextvars import copy_context
+from typing import Any
+
+from textual.message import Message
+from textual.widget import Widget
+
+from launcher.borders.screen import printable
+
+EVERY = 1.0  # seconds between two reads
+COST = 100  # reading may take this part of the time,
+LONGEST = 10.0  # but is not put off longer
+
+
+class Arrived(Message, bubble=False):
+    """Something was read."""
+
+    def __init__(self, content: Any) -> None:
+        super().__init__()
+        self.content = content
+
+
+class Failed(Message, bubble=False):
+    """Something could not be read."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__()
+        self.why = why
+
+
+class Feed:
+    """Calls `read` again and again, and posts to the widget what it returns or why it failed."""
+
+    def __init__(self, widget: Widget, read: Callable[[], Any], rest: Callable[[Any], float] = lambda _: EVERY) -> None:
+        """`rest` says how many seconds pass after something was read (None: it could not be)."""
+        self._widget, self._read, self._rest = widget, read, rest
+        self._is_closed = False
+        self._is_wanted, self._is_asked = threading.Event(), threading.Event()
+        self._is_wanted.set()
+        thread = threading.Thread(target=copy_context().run, args=(self._run,), name="feed", daemon=True)
+        thread.start()
+
+    def read_now(self) -> None:
+        self._is_asked.set()
+
+    def pause(self) -> None:
+        """While the screen is covered, nothing is read."""
+        self._is_wanted.clear()
+
+    def resume(self) -> None:
+        self._is_wanted.set()
+        self._is_asked.set()
+
+    def close(self) -> None:
+        self._is_closed = True
+        self.resume()
+
+    def _run(self) -> None:
+        while not self._is_closed:
+            self._is_asked.clear()
+            began, content = time.thread_time(), None
+            try:
+                content = self._read()
+                message: Message = Arrived(content)
+            except Exception as error:  # whatever stands in a run's directory, it does not end the view
+                message = Failed(printable(str(error)) or type(error).__name__)
+            if self._is_closed or not self._posted(message):
+                return
+            rest = min(LONGEST, COST * (time.thread_time() - began))
+            self._is_asked.wait(max(self._rest(content), rest))
+            self._is_wanted.wait()
+
+    def _posted(self, message: Message) -> bool:
+        try:
+            return self._widget.post_message(message)
+        except RuntimeError:  # the application has ended
+            return False

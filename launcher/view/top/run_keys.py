@@ -1,0 +1,47 @@
+"""What the list of runs and the page of one have in common: the keys that do something with a run."""
+
+from pathlib import Path
+from typing import cast
+
+from textual.binding import Binding
+from textual.screen import Screen
+
+from launcher.view.top.feed import Feed
+from launcher.view.top.wish import What, Wish
+
+KEYS = [
+    Binding("l", "wish('logs')", "logs"),
+    Binding("slash", "wish('search')", "search", key_display="/"),
+    Binding("s", "wish('stacks')", "stacks"),
+    Binding("d", "wish('status')", "details", show=False),
+    Binding("a", "wish('attach')", "attach"),
+    Binding("x,k", "wish('stop')", "stop", key_display="x"),
+    Binding("o", "sort", "sort"),
+    Binding("O,shift+o", "turn", "the other way round", show=False),
+]
+
+
+class RunKeys(Screen[None]):
+    """A screen that reads, and on which a run is meant."""
+
+    feed: Feed
+
+    def meant(self) -> Path | None:
+        """The run that a key is for."""
+        raise NotImplementedError
+
+    def action_wish(self, what: str) -> None:
+        if (root := self.meant()) is not None:
+            self.post_message(Wish(cast(What, what), root))
+
+    def read_now(self) -> None:
+        self.feed.read_now()
+
+    def on_screen_suspend(self) -> None:
+        self.feed.pause()
+
+    def on_screen_resume(self) -> None:
+        self.feed.resume()
+
+    def on_unmount(self) -> None:
+        self.feed.close()
