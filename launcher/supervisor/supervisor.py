@@ -296,7 +296,7 @@ class _Supervisor:
                 self.components.send(self.components.pids(role=Role.FINISHES), signal.SIGKILL)
                 self.deadline.set(SWEEP_SECONDS, GraceOver())
             case Explain():
-                self._explain()
+                self.loop.call_soon(self._explain)  # the other nodes hear of the failure first
             case Decided(verdict) if verdict.again and verdict.seconds:
                 self.deadline.set(verdict.seconds, PauseOver())
             case StartAttempt():

@@ -53,7 +53,7 @@ def failure_block(plan: Plan, failure: Failure, verdict: str | None = None) -> s
         lines.append(f"  log         {shown(failure.log)}{where}")
     if failure.collateral:
         lines.append(f"  collateral  {', '.join(failure.collateral)}: ended by launch")
-    lines += [f"  restart     {verdict}"] if verdict else []
+    lines += [f"  verdict     {verdict}"] if verdict else []
     lines += _how_to_resume(plan)
     return in_lines(lines) + "\n\n"
 

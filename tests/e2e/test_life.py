@@ -256,7 +256,7 @@ def test_when_the_restarts_are_used_up_the_last_failure_is_shown(launch: Launche
     assert run.exit_code(120) == 1
     assert "ValueError: fails in attempt 2" in run.output
     assert (
-        "  restart     no restart: trainer rank 0: ValueError: fails in attempt 2; --max-restarts 1 is used up"
+        "  verdict     no restart: trainer rank 0: ValueError: fails in attempt 2; --max-restarts 1 is used up"
         in run.output
     )
 
@@ -277,7 +277,7 @@ raise ValueError(f"item {os.getpid()} is empty")
     assert (first.again, last.again, last.kind) == (True, False, "own error")
     status = command(launch, "status", "run").stdout
     assert "attempt 1 failed after" in status and "; restarts now: trainer rank 0: ValueError: item " in status
-    assert "  restart     no restart: trainer rank 0: ValueError: item " in status
+    assert "  verdict     no restart: trainer rank 0: ValueError: item " in status
 
 
 def test_a_rank_that_is_killed_from_outside_is_started_again_each_time(launch: Launcher) -> None:

@@ -148,7 +148,7 @@ def test_a_second_ctrl_c_kills_what_ignores_the_first_on_all_nodes(launch: Launc
 def test_a_rank_that_is_killed_on_another_node_makes_all_nodes_begin_the_next_attempt(
     launch: Launcher, shared: bool
 ) -> None:
-    steps = ("--max-steps", "30", "--trainer.checkpoint.interval", "3")
+    steps = ("--max-steps", "20", "--trainer.checkpoint.interval", "3")
     nodes = Nodes(launch, "sft", "--nnodes", "2", "--max-restarts", "2", *steps, shared=shared)
     nodes.launched[0].wait_for_output("step 7/")
     rank = nodes.state(1).processes[0].ranks[0].process
@@ -163,7 +163,7 @@ def test_a_rank_that_is_killed_on_another_node_makes_all_nodes_begin_the_next_at
         log = (nodes.run(node).of(1).launcher_log).read_text()
         assert f"FAILED  trainer rank 1 on node 1 ({os.uname().nodename}): SIGKILL" in log
         made = nodes.run(node).of(2).rank_log(node).read_text()
-        assert "step 30/30" in made and "step 3/30" not in made
+        assert "step 20/20" in made and "step 3/20" not in made
     until(lambda: not launch.alive())
 
 

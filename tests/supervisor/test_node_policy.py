@@ -3,23 +3,41 @@
 import random
 import signal
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from launcher.failure.failure import Culprit, Failure
+from launcher.failure.verdict import Setback, judge
 from launcher.nodes.messages import Lost, Report, Reported
 from launcher.plan.nodes import Nodes
 from launcher.plan.spec import Plan, ProcessSpec, Progress, Ranks, Role
 from launcher.processes.sender import Sender
 from launcher.rundir import RunDir
-from launcher.supervisor.actions import Action, AwaitNodes, Diagnose, Drain, End, Kill, Start, Stop
+from launcher.supervisor.actions import (
+    Action,
+    AwaitNodes,
+    Decided,
+    Diagnose,
+    Drain,
+    End,
+    Explain,
+    Kill,
+    Start,
+    StartAttempt,
+    Stop,
+    StopAttempt,
+)
 from launcher.supervisor.events import (
     Event,
     Exited,
+    Explained,
     GraceOver,
     Moving,
+    NewAttempt,
     NodesOverdue,
+    PauseOver,
     Quiet,
     RankExited,
     Signalled,
@@ -218,6 +236,100 @@ def test_nodes_that_never_end_are_not_waited_for_without_end() -> None:
     assert run.report().ended
 
 
+# --- another attempt --------------------------------------------------------------------------------------------------
+
+KILLED = Setback("signal", "trainer rank 3", "SIGKILL", ("trainer", "signal"), step=7)
+AGAIN = judge((), KILLED, 0.0)
+FAILURE = Failure("trainer", 3, "SIGKILL", "", None, (), 1, "gpu02")
+RESTARTING = Report("restarting", culprit=FAILED_ON_1)
+
+
+def restartable(node: int = 0, restarts: int = 2, trainer: int = 2) -> NodePolicy:
+    found = policy(node, trainer)
+    found.restarts = restarts
+    return found
+
+
+def next_attempt(run: NodePolicy) -> NewAttempt:
+    return NewAttempt(replace(run.plan, run=run.plan.run.of(run.plan.run.attempt + 1)))
+
+
+def test_node_0_decides_when_nothing_of_the_attempt_is_alive_on_any_node() -> None:
+    run = restartable(trainer=3)
+    assert replay(run, Reported(1, RESTARTING)) == [StopAttempt("trainer rank 3 on node 1: exit code 1")]
+    assert run.report() == RESTARTING
+    assert replay(run, Exited("trainer", -15)) == [AwaitNodes()]
+    assert replay(run, Reported(1, replace(RESTARTING, over=True, failure=FAILURE))) == []
+    assert replay(run, Reported(2, replace(RESTARTING, over=True))) == [Explain()]
+    assert run.told == {1: FAILURE}
+    assert replay(run, Explained(KILLED, FAILURE)) == [Decided(AGAIN), StartAttempt()]
+    assert (run.report().state, run.report().verdict, run.report().failure) == ("restarting", AGAIN, FAILURE)
+    assert replay(run, next_attempt(run)) == [Start("trainer")]
+    assert run.report() == Report("running", attempt=2)
+    assert run.told == {}
+
+
+def test_another_node_begins_the_next_attempt_when_node_0_has() -> None:
+    run = restartable(node=1)
+    assert replay(run, RankExited("trainer", 1, -9)) == [StopAttempt("trainer rank 3 on node 1: SIGKILL")]
+    assert replay(run, Exited("trainer", 1)) == [Explain()]
+    assert not run.report().over
+    assert replay(run, Explained(KILLED, FAILURE)) == []
+    assert (run.report().over, run.report().failure, run.report().verdict) == (True, FAILURE, None)
+    told = Report("restarting", culprit=run.report().culprit, over=True, verdict=AGAIN)
+    assert replay(run, Reported(0, told), PauseOver()) == [Decided(AGAIN)]
+    assert replay(run, Reported(0, Report("running", attempt=2))) == [StartAttempt()]
+    assert replay(run, Reported(0, Report("running", attempt=2, done=True))) == []
+    assert replay(run, next_attempt(run)) == [Start("trainer")]
+
+
+def test_an_attempt_that_fails_on_node_0_before_it_begins_here_fails_here_too() -> None:
+    run = restartable(node=1)
+    culprit = Culprit("trainer", "exit code 1", 0, 1, node=0)
+    replay(run, Reported(0, RESTARTING), Exited("trainer", -15), Explained(KILLED))
+    again = Report("restarting", culprit=culprit, attempt=2)
+    assert replay(run, Reported(0, Report("running", attempt=2)), Reported(0, again)) == [StartAttempt()]
+    assert replay(run, next_attempt(run)) == [StopAttempt("trainer rank 0 on node 0: exit code 1"), Explain()]
+
+
+def test_what_a_node_says_of_the_attempt_before_does_nothing_to_this_one() -> None:
+    run = restartable()
+    over = replace(RESTARTING, over=True, failure=FAILURE)
+    replay(run, Reported(1, over), Exited("trainer", -15), Explained(KILLED), next_attempt(run))
+    assert replay(run, Started("trainer", 7), Reported(1, replace(over, done=True))) == []
+    assert (run.state, run.told) == (State.RUNNING, {})
+    assert replay(run, Reported(1, Report("running", attempt=2, done=True))) == [Drain(600.0)]
+
+
+def test_a_node_that_does_not_end_its_attempt_in_time_ends_the_run() -> None:
+    run = restartable()
+    assert replay(run, RankExited("trainer", 0, -9), Exited("trainer", 1))[-1] == AwaitNodes()
+    stop, await_end = replay(run, NodesOverdue())
+    assert (stop, await_end) == (Stop("node 1 did not end its attempt in time"), AwaitNodes())
+    assert run.report().state == "failed"
+    assert replay(run, NodesOverdue()) == [End()]
+
+
+@pytest.mark.parametrize("node", [0, 1])
+def test_a_node_that_is_lost_in_an_attempt_or_between_two_ends_the_run(node: int) -> None:
+    for before in (), (RankExited("trainer", 0, -9), Exited("trainer", 1)):
+        run = restartable(node)
+        replay(run, *before)
+        assert Stop in [type(action) for action in replay(run, Lost(1 - node, "its launch is gone"))]
+        assert run.state is State.FAILED
+
+
+def test_a_verdict_against_another_attempt_is_that_of_all_nodes() -> None:
+    here, there = restartable(), restartable(node=1)
+    replay(there, Reported(0, RESTARTING), Exited("trainer", -15), Explained(KILLED))
+    replay(here, Reported(1, replace(RESTARTING, over=True)), Exited("trainer", -15))
+    full = Setback("full disk", "trainer rank 3", "OSError", ())
+    decided = replay(here, Explained(full))
+    assert [type(action) for action in decided] == [Decided, Stop, AwaitNodes]
+    assert decided[0] in replay(there, Reported(0, here.report()))
+    assert here.state is there.state is State.FAILED
+
+
 # --- all of them together ---------------------------------------------------------------------------------------------
 
 
@@ -230,6 +342,7 @@ class Together:
         self.ended: set[int] = set()
         self.links = {(a, b): deque[Report]() for a in range(count) for b in self._peers(a)}
         self.told: dict[int, Report] = {}
+        self.soon: list[tuple[int, Event]] = []
 
     def _peers(self, node: int) -> tuple[int, ...]:
         nodes = self.nodes[node].plan.nodes
@@ -247,6 +360,24 @@ class Together:
                 self.links[node, peer].append(report)
         if End() in actions:
             self.ended.add(node)
+        for action in actions:
+            match action:
+                case Explain():
+                    self.soon.append((node, Explained(KILLED)))
+                case StartAttempt():
+                    self.soon.append((node, next_attempt(self.nodes[node])))
+                case Start(component):
+                    self.soon.append((node, Started(component, 100)))
+
+    def happen_soon(self) -> bool:
+        """What the supervisor of a node posts of itself."""
+        waiting = sorted({node for node, _ in self.soon})
+        if waiting:
+            node = self.draws.choice(waiting)
+            first = next(each for each in self.soon if each[0] == node)
+            self.soon.remove(first)
+            self.happen(*first)
+        return bool(waiting)
 
     def deliver(self) -> bool:
         """One report, of any link that has one."""
@@ -258,8 +389,9 @@ class Together:
 
     def end_what_was_stopped(self) -> bool:
         for node, run in enumerate(self.nodes):
-            if run.state is not State.RUNNING and run._alive:
-                self.happen(node, Exited(next(iter(run._alive)), -signal.SIGTERM))
+            ending = run._finishing() if run.state is State.RESTARTING else run._alive
+            if run.state is not State.RUNNING and ending:
+                self.happen(node, Exited(next(iter(ending)), -signal.SIGTERM))
                 return True
         return False
 
@@ -285,3 +417,35 @@ def test_whatever_happens_in_whatever_order_all_nodes_end_alike(seed: int) -> No
     expected = State.STOPPED if stopped else State.FAILED if accident else State.FINISHED
     assert {run.state for run in together.nodes} == {expected}
     assert len({run.exit_code for run in together.nodes}) == 1
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_in_whatever_order_all_nodes_begin_each_attempt_together_and_end_alike(seed: int) -> None:
+    draws = random.Random(seed)
+    together = Together(4, draws)
+    for run in together.nodes:
+        run.restarts = 2
+    accidents = draws.sample(range(3), draws.randint(1, 3))  # the nodes that fail in each attempt, some at once
+    interrupted = draws.random() < 0.3
+    for _ in range(1000):
+        draws.choice((together.happen_soon, together.deliver, together.end_what_was_stopped))()
+        for node in accidents:
+            run = together.nodes[node]
+            if run.plan.run.attempt < 3 and run.state is State.RUNNING and "trainer" in run._alive:
+                together.happen(node, RankExited("trainer", 0, -signal.SIGKILL))
+        if interrupted and together.nodes[0].plan.run.attempt == 2:
+            together.happen(draws.randrange(3), Signalled(signal.SIGINT))
+            interrupted = False
+        if all(run.plan.run.attempt == 3 and run.state is State.RUNNING and run._alive for run in together.nodes):
+            break
+    running = [node for node, run in enumerate(together.nodes) if run.state is State.RUNNING and node < 3]
+    events = [(node, Exited("trainer", 0)) for node in running]
+    while events or together.deliver() or together.happen_soon() or together.end_what_was_stopped():
+        if events:
+            together.happen(*events.pop())
+    assert together.ended == {0, 1, 2, 3}
+    assert len({run.state for run in together.nodes}) == len({run.exit_code for run in together.nodes}) == 1
+    if together.nodes[0].state is State.FINISHED:
+        assert {run.plan.run.attempt for run in together.nodes} == {3}
+    else:
+        assert together.nodes[0].state is State.STOPPED

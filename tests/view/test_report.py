@@ -126,3 +126,8 @@ def test_run_json_keeps_the_failure_with_its_block(plan: Plan) -> None:
 )
 def test_durations_are_short(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_the_block_says_whether_the_run_is_restarted_if_that_was_asked_for(plan: Plan) -> None:
+    assert "  verdict     no restart: why\n" in failure_block(plan, failure(plan), "no restart: why")
+    assert "verdict" not in failure_block(plan, failure(plan))

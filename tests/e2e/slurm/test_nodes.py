@@ -55,6 +55,18 @@ def test_a_rank_that_is_killed_on_the_first_node_ends_both(login: Login) -> None
     assert run.state().state == "failed"
 
 
+def test_both_nodes_of_a_job_begin_the_next_attempt_when_a_rank_is_killed(login: Login) -> None:
+    first_waits = PATIENT.replace("signal.pause()", 'os.environ["LAUNCH_ATTEMPT"] == "1" and signal.pause()')
+    run = login.script(f"import os\n{first_waits}", "--slurm.nodes", "2", "--max-restarts", "1")
+    run.wait_for_line("is there")
+    until(lambda: run.of_node(1).processes[0].ranks[0].process, 60)
+    rank = run.of_node(1).processes[0].ranks[0].process
+    assert rank is not None
+    os.kill(rank.pid, signal.SIGKILL)
+    run.ends_as("COMPLETED", "0:0")
+    assert [(run.of_node(node).state, run.of_node(node).attempt) for node in (0, 1)] == [("finished", 2)] * 2
+
+
 def test_launch_stop_ends_both_nodes(login: Login) -> None:
     run = login.script(PATIENT, "--slurm.nodes", "2")
     run.wait_for_line("is there")
