@@ -171,6 +171,17 @@ class SFTConfig(RunConfig):
         """The updates of the reference trainer; None if the size of the data decides (trainer.epochs)."""
         return self.max_steps if self.trainer.epochs is None else None
 
+    def unused(self) -> frozenset[str]:
+        return super().unused() | (frozenset() if self.trainer.epochs is None else frozenset({"max_steps"}))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_as_long_as_one_of_both_says(cls, values: Any) -> Any:
+        trainer = values.get("trainer") if isinstance(values, dict) else None
+        if isinstance(trainer, dict) and trainer.get("epochs") is not None and values.get("max_steps") is not None:
+            raise ValueError("max_steps and trainer.epochs both say how long the run is: give one of them")
+        return values
+
     @model_validator(mode="after")
     def _there_is_something_to_learn(self) -> Self:
         data = self.trainer.data

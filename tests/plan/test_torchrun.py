@@ -93,7 +93,7 @@ def flags_of(*options: str, **facts: Any) -> argparse.Namespace:
     return get_args_parser().parse_args(list(argv[3:]))
 
 
-@pytest.mark.parametrize("name", VALUES.keys() - {"nnodes", "node_rank"})  # of those, see test_nodes.py
+@pytest.mark.parametrize("name", sorted(VALUES.keys() - {"nnodes", "node_rank"}))  # of those, see test_nodes.py
 def test_an_option_that_is_typed_reaches_torchruns_command_line(name: str) -> None:
     value = VALUES[name]
     read = getattr(
