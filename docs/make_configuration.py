@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from launcher.config.base import Section
-from launcher.config.run import RLConfig, SFTConfig
+from launcher.config.run import KINDS
 from launcher.options.fields import ConfigField, config_fields
 from launcher.options.help import by_section, default_text, usage
 from launcher.plan.placeholders import MEANING
@@ -48,7 +48,7 @@ def reference() -> str:
     lines = [INTRODUCTION, "## Placeholders", "", "In `command`, `args`, `env` and `ready`:", ""]
     lines += [f"- `{{{name}}}`: {meaning}" for name, meaning in MEANING.items()]
     lines += ["", LITERAL]
-    for kind, model in (("rl", RLConfig), ("sft", SFTConfig)):
+    for kind, model in KINDS.items():
         lines += ["", f"## launch {kind}", *_tables(model)]
     return "\n".join(lines) + "\n"
 

@@ -10,6 +10,7 @@ from typing import Any
 COMMANDS = {  # each is a module of launcher.commands, or of its folder `starting`
     "rl": "trainer (under torchrun) + orchestrator + inference",
     "sft": "the trainer alone, under torchrun",
+    "train": "any program under torchrun: launch train train.py --lr 1e-4",
     "resume": "the next attempt of a run, from its newest checkpoint",
     "attach": "attach to a run's tmux panes",
     "status": "the runs, or one in full",
@@ -41,7 +42,7 @@ from launcher.borders.screen import printable
 from launcher.borders.streams import prepare_streams, trouble_with_stdout
 from launcher.errors import UserError
 
-_STARTING = ("rl", "sft", "resume")
+_STARTING = ("rl", "sft", "train", "resume")
 
 GARBAGE = 50_000  # new objects until a collection: imports make many and none is garbage, and collecting took 100 ms
 
@@ -58,7 +59,8 @@ _MEANT = {  # what other programs call it
     **dict.fromkeys(("compare", "cmp", "vs"), "diff"),
     **dict.fromkeys(("rm", "remove", "delete", "prune", "gc", "du"), "clean"),
     **dict.fromkeys(("check", "env", "diagnose", "gpus"), "doctor"),
-    **dict.fromkeys(("finetune", "fine-tune", "torchrun", "run", "train", "start"), "sft"),
+    **dict.fromkeys(("finetune", "fine-tune"), "sft"),
+    **dict.fromkeys(("torchrun", "run", "start", "accelerate"), "train"),
     **dict.fromkeys(("grpo", "ppo", "rlhf"), "rl"),
 }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from launcher.config.base import Section
-from launcher.config.run import RLConfig, SFTConfig
+from launcher.config.run import Config, RLConfig, SFTConfig, TrainConfig
 from launcher.options.command import RunRequest, config_command
 from launcher.plan.build import make_plan
 from launcher.plan.nodes import plan_nodes
@@ -30,7 +30,10 @@ def typed(model: type[S], *arguments: str, more: Iterable[inspect.Parameter] = (
         loaded.append(request.load())
         return 0
 
-    config_command(model, keep, "", more).main(list(arguments), prog_name="test", standalone_mode=False)
+    takes_program = model in (SFTConfig, TrainConfig)
+    config_command(model, keep, "", more, takes_program=takes_program).main(
+        list(arguments), prog_name="test", standalone_mode=False
+    )
     return loaded[0]
 
 
@@ -42,20 +45,20 @@ def sft(*arguments: str) -> SFTConfig:
     return typed(SFTConfig, *arguments)
 
 
+def train(*arguments: str) -> TrainConfig:
+    return typed(TrainConfig, *arguments)
+
+
 def machine(gpus: int = 0, **facts: Any) -> Machine:
     named = tuple(str(index) for index in range(gpus))
     return Machine(**{"python": "/venv/bin/python", "cwd": Path("/here"), "free_port": 4321, "gpus": named} | facts)
 
 
-def plan_of(
-    config: RLConfig | SFTConfig, on: Machine | None = None, root: Path = Path("/runs/otter"), attempt: int = 1
-) -> Plan:
+def plan_of(config: Config, on: Machine | None = None, root: Path = Path("/runs/otter"), attempt: int = 1) -> Plan:
     return make_plan(config, on or machine(), RunDir(root, attempt), "otter")
 
 
-def plan_on_node(
-    config: SFTConfig | RLConfig, hosts: tuple[str, ...] = (), root: Path = Path("/runs/otter"), **facts: Any
-) -> Plan:
+def plan_on_node(config: Config, hosts: tuple[str, ...] = (), root: Path = Path("/runs/otter"), **facts: Any) -> Plan:
     """The plan of the node that the configuration names; with `hosts`, as it is once all have met."""
     nodes = plan_nodes(config)
     if nodes and hosts:

@@ -12,7 +12,7 @@ from typer.exceptions import TyperException
 
 from launcher.commands.common import AsTyped, typer_command
 from launcher.commands.starting.run_command import run_command
-from launcher.config.run import RLConfig, RunConfig, SFTConfig
+from launcher.config.run import KINDS, Kind, RunConfig
 from launcher.config.toml import shown_values
 from launcher.config.wandb import VARIABLES, WandbConfig, over_environment
 from launcher.errors import UserError
@@ -25,7 +25,6 @@ from launcher.options.schema import schema_of
 from launcher.runs.choice import find_run
 from launcher.view.config import config_text, only, origins_of
 
-KINDS: dict[str, type[RLConfig] | type[SFTConfig]] = {"rl": RLConfig, "sft": SFTConfig}
 OWN = {
     "schema": "print the JSON schema of such a file, for editors",
     "set": "only what somebody has set, without the defaults",
@@ -37,11 +36,11 @@ def config(ctx: typer.Context) -> int:
 
     launch config [RUN] [--set]
 
-    launch config [rl|sft] [@ FILE]... [OPTIONS] [--set]
+    launch config [rl|sft|train] [@ FILE]... [OPTIONS] [--set]
 
-    launch config [rl|sft] --schema
+    launch config [rl|sft|train] --schema
 
-    OPTIONS are those of launch rl or launch sft. An origin is an option, the line of a file, a variable of the
+    OPTIONS are those of launch rl, sft or train. An origin is an option, the line of a file, a variable of the
     environment, or the default. --set leaves out the defaults. --schema prints a JSON schema of the file, for editors.
     """
     words = list(ctx.args)
@@ -70,7 +69,7 @@ def _guess(words: Sequence[str]) -> int:
     raise refusals[0]
 
 
-def _resolve(kind: str, words: Sequence[str], of_run: Layer | None = None) -> int:
+def _resolve(kind: Kind, words: Sequence[str], of_run: Layer | None = None) -> int:
     def show(request: RunRequest[Any], schema: bool, set: bool) -> int:
         if schema:
             print(json.dumps(schema_of(KINDS[kind], kind), indent=1))
@@ -86,7 +85,7 @@ def _resolve(kind: str, words: Sequence[str], of_run: Layer | None = None) -> in
         sys.stdout.write(config_text(only(values, found) if set else values, found, commands or [f"launch {kind}"]))
         return 0
 
-    command = run_command(kind, show, config.__doc__ or "", OWN)
+    command = run_command(kind, show, config.__doc__ or "", OWN, takes_program=kind != "rl" and of_run is None)
     return int(command.main(list(words), prog_name=f"launch config {kind}", standalone_mode=False))
 
 

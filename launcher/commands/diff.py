@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from launcher.commands.common import NAMED, typer_command
-from launcher.config.run import RLConfig, SFTConfig
+from launcher.config.run import KINDS
 from launcher.config.toml import to_values
 from launcher.errors import UserError
 from launcher.options.load import load, read_config_of_run
@@ -33,7 +33,7 @@ def _side(name: str) -> Side:
     run, state = find_run(name, "diff")
     layer = read_config_of_run(run.config)
     try:
-        values = to_values(load(RLConfig if state.kind == "rl" else SFTConfig, [layer]))
+        values = to_values(load(KINDS[state.kind], [layer]))
     except UserError:  # of another version of launch: compared as it is written
         values = layer.values
     return Side(run, state, flat(values))

@@ -30,7 +30,7 @@ _SPECIAL = {
 }
 MOST_RUNS = 500
 _FILES = ("PATH", "FILE")
-_KINDS = {"rl": "what launch rl would start", "sft": "what launch sft would start"}
+_KINDS = {"rl": "what launch rl would start", "sft": "what launch sft would start", "train": "what launch train would"}
 
 
 class WantsFiles(Exception):

@@ -10,7 +10,7 @@ from launcher.options.command import ConfigCommand
 from launcher.options.fields import Form, config_fields
 from launcher.options.flags import negative, option_names
 
-STARTING = ("rl", "sft", "resume")
+STARTING = ("rl", "sft", "train", "resume")
 _HELP = {"--help": ("show the help", "")}
 _RUN = {"run", "first", "second", "name"}
 

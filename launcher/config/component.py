@@ -92,9 +92,13 @@ class ComponentConfig(ProcessConfig):
         return self
 
     @property
+    def has_program(self) -> bool:
+        return self.module is not None or self.script is not None or self.command is not None
+
+    @property
     def is_reference(self) -> bool:
         """Whether the component is the one that comes with launch."""
-        return self.module is None and self.script is None and self.command is None
+        return not self.has_program
 
 
 NprocWord = Literal["gpu", "auto", "cpu"]

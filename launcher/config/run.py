@@ -1,4 +1,4 @@
-"""The whole configuration of `launch rl` and `launch sft`."""
+"""The whole configuration of `launch rl`, `launch sft` and `launch train`."""
 
 import re
 from collections.abc import Mapping
@@ -22,8 +22,8 @@ from launcher.config.rollout import OrchestratorSettings
 from launcher.config.serving import EngineSettings, InferenceSettings
 from launcher.config.slurm import SlurmConfig, hand_over_nodes
 from launcher.config.training import RLTrainerSettings, SFTTrainerSettings
-from launcher.config.wandb import WandbConfig
-from launcher.config.workload import Handed, LogConfig, TaskConfig
+from launcher.config.wandb import WandbConfig, WandbSection
+from launcher.config.workload import TINY, Handed, LogConfig, TaskConfig
 
 
 def _run_name(name: str) -> str:
@@ -56,6 +56,10 @@ class TmuxConfig(Switch):
     socket_name: SocketName | None = Field(None, description="tmux server, as in tmux -L; default: the user's own")
 
 
+class Trainer(TorchrunComponentConfig, WandbSection):
+    """`[trainer]` of `launch train`."""
+
+
 class SFTTrainer(TorchrunComponentConfig, SFTTrainerSettings):
     """`[trainer]` of `launch sft`."""
 
@@ -64,9 +68,10 @@ class RLTrainer(TorchrunComponentConfig, RLTrainerSettings):
     """`[trainer]` of `launch rl`."""
 
 
-class Orchestrator(ComponentConfig, OrchestratorSettings):
+class Orchestrator(ComponentConfig, OrchestratorSettings, Switch):
     """`[orchestrator]`"""
 
+    enabled: bool = Field(True, description="start an orchestrator")
     beside: Literal["trainer", "inference"] = Field(
         "trainer", description="with several nodes: whether it runs on the trainer's first node or on inference's"
     )
@@ -86,12 +91,16 @@ class Inference(ServerConfig, InferenceSettings, EngineSettings, Switch):
     )
 
 
+Kind = Literal["rl", "sft", "train"]
+
+
 class RunConfig(Section):
-    """What RL and SFT runs share."""
+    """What all runs share."""
+
+    kind: ClassVar[Kind]
 
     name: RunName | None = Field(None, description="the run's name; default: two random words")
     output_dir: Directory | None = Field(None, description="the run's directory; default: outputs/<name>")
-    seed: Seed = Field(0, description="random seed of the reference workload")
     grace: Duration = Field(30.0, ge=0, description="time between SIGTERM and SIGKILL when the run ends")
     drain_timeout: Duration = Field(600.0, ge=0, description="how long trainer or orchestrator may outlast the other")
     every_line: bool = Field(False, description="on the console, do not fold lines that several ranks log alike")
@@ -105,7 +114,6 @@ class RunConfig(Section):
         1.0, ge=0, description="pause before a new attempt, doubled each time without progress, up to 5 minutes"
     )
     on_exit: str | None = Field(None, description="command to run at the end, with the outcome in LAUNCH_* variables")
-    task: TaskConfig = Field(default_factory=TaskConfig)
     log: LogConfig = Field(default_factory=LogConfig)
     wandb: WandbConfig = Field(default_factory=WandbConfig)
     tmux: TmuxConfig = Field(default_factory=TmuxConfig)
@@ -139,6 +147,21 @@ class RunConfig(Section):
         check_order({name: process.after for name, process in started_processes(self).items()})
         return self
 
+    @property
+    def model_name(self) -> str:
+        """The model that the reference workload starts from; TINY also where nothing names one."""
+        return TINY
+
+    @property
+    def tasks(self) -> dict[str, TaskConfig]:
+        """What is learned or evaluated, by the field that names it."""
+        return {}
+
+    @property
+    def known_steps(self) -> int | None:
+        """The updates of the reference workload; None if something else decides."""
+        return None
+
     def unused(self) -> frozenset[str]:
         programs = started_processes(self)
         takes_steps = any(name in programs and is_reference(programs[name]) for name in ("trainer", "orchestrator"))
@@ -157,18 +180,35 @@ def started_processes(config: RunConfig) -> dict[str, ProcessConfig]:
     return {**started, **config.services}
 
 
-class SFTConfig(RunConfig):
+class TrainConfig(RunConfig):
+    """Any program under torchrun, with services."""
+
+    kind = "train"
+    trainer: Trainer = Field(default_factory=Trainer)
+
+
+class WorkloadRun(RunConfig):
+    """What the kinds of runs share that have a reference workload."""
+
+    seed: Seed = Field(0, description="random seed of the reference workload")
+    task: TaskConfig = Field(default_factory=TaskConfig)
+
+
+class SFTConfig(WorkloadRun):
+    kind = "sft"
     max_steps: int = Field(150, ge=1, le=MOST_STEPS, description="updates of the model")
     trainer: SFTTrainer = Field(default_factory=SFTTrainer)
 
     @property
+    def model_name(self) -> str:
+        return self.trainer.model.name
+
+    @property
     def tasks(self) -> dict[str, TaskConfig]:
-        """What is learned or evaluated, by the field that names it."""
         return {"task.name": self.task}
 
     @property
     def known_steps(self) -> int | None:
-        """The updates of the reference trainer; None if the size of the data decides (trainer.epochs)."""
         return self.max_steps if self.trainer.epochs is None else None
 
     def unused(self) -> frozenset[str]:
@@ -193,7 +233,8 @@ class SFTConfig(RunConfig):
         return self
 
 
-class RLConfig(RunConfig):
+class RLConfig(WorkloadRun):
+    kind = "rl"
     max_steps: int = Field(140, ge=1, le=MOST_STEPS, description="updates of the policy")
     max_async: LargeInt = Field(1, ge=0, description="how many updates old the sampling policy may be")
     weights_dir: Path | None = Field(
@@ -204,8 +245,11 @@ class RLConfig(RunConfig):
     inference: Inference = Field(default_factory=Inference)
 
     @property
+    def model_name(self) -> str:
+        return self.trainer.model.name
+
+    @property
     def tasks(self) -> dict[str, TaskConfig]:
-        """What is learned or evaluated, by the field that names it."""
         sets = self.orchestrator.evaluation.tasks(self.task)
         return {"task.name": self.task} | {f"orchestrator.evaluation.sets.{name}": sets[name] for name in sets}
 
@@ -217,7 +261,8 @@ class RLConfig(RunConfig):
     def _the_server_takes_weights(self) -> Self:
         inference = self.inference
         takes = inference.is_reference or inference.takes_weights or inference.engine is not None
-        if inference.enabled and self.orchestrator.is_reference and not takes:
+        ours = self.orchestrator.enabled and self.orchestrator.is_reference
+        if inference.enabled and ours and not takes:
             raise ValueError(
                 "the reference orchestrator sends new weights to the server, but inference is your own program: set "
                 "inference.engine = 'vllm' if it is a vLLM in development mode, inference.takes_weights = true if it "
@@ -233,12 +278,32 @@ class RLConfig(RunConfig):
             )
         if not self.inference.enabled and self.inference.nodes:
             raise ValueError("inference.nodes is set, but --no-inference says that there is no inference")
-        if not self.inference.enabled and self.orchestrator.inference_url is None and self.orchestrator.is_reference:
+        ours = self.orchestrator.enabled and self.orchestrator.is_reference
+        if not self.inference.enabled and self.orchestrator.inference_url is None and ours:
             raise ValueError("without inference, orchestrator.inference_url must say where the server is")
         return self
 
+    @model_validator(mode="after")
+    def _somebody_samples(self) -> Self:
+        if not self.orchestrator.enabled and self.trainer.is_reference:
+            raise ValueError(
+                "the reference trainer learns from what the orchestrator samples; with --no-orchestrator name your own "
+                "trainer (trainer.script)"
+            )
+        return self
 
-def process_count(config: RLConfig | SFTConfig) -> int:
+
+Config = RLConfig | SFTConfig | TrainConfig
+
+KINDS: dict[Kind, type[RLConfig] | type[SFTConfig] | type[TrainConfig]] = {
+    "rl": RLConfig,
+    "sft": SFTConfig,
+    "train": TrainConfig,
+}
+"""What a run of each kind is asked for by."""
+
+
+def process_count(config: Config) -> int:
     nproc = config.trainer.nproc
     return len(started_processes(config)) + (nproc if isinstance(nproc, int) else 0)
 

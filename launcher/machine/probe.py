@@ -11,7 +11,7 @@ from pathlib import Path
 import launcher
 from launcher.borders.screen import quoted
 from launcher.checkpoints import resolve_model
-from launcher.config.run import RLConfig, SFTConfig, is_reference, started_processes
+from launcher.config.run import Config, RLConfig, is_reference, started_processes
 from launcher.config.serving import LOOPBACK
 from launcher.config.wandb import WandbConfig, over_environment
 from launcher.config.workload import TINY
@@ -32,7 +32,7 @@ from launcher.plan.vllm import INSTALL, VLLM
 
 
 def probe(
-    config: RLConfig | SFTConfig,
+    config: Config,
     run_id: str | None = None,
     nodes: Nodes | None = None,
     asked: Asked | None = None,
@@ -50,7 +50,7 @@ def probe(
             port = free_port(config.inference.host or LOOPBACK)
     server = config.inference if isinstance(config, RLConfig) and config.inference.enabled else None
     is_ours = is_reference(config.trainer) or (server is not None and is_reference(server))
-    name = config.trainer.model.name
+    name = config.model_name
     model_path = resolve_model(name) if is_ours and name != TINY else ""
     return Machine(
         python=sys.executable,

@@ -13,15 +13,16 @@ from typer.core import TyperCommand
 from launcher.borders.help_style import styled
 from launcher.config.base import Section
 from launcher.errors import UserError
-from launcher.options.fields import config_fields
-from launcher.options.flags import layer, signature
+from launcher.options.fields import Form, config_fields
+from launcher.options.flags import layer, option_names, signature
 from launcher.options.help import Brief, brief_help, options_help, section_help
-from launcher.options.layer import Layer
+from launcher.options.layer import Layer, Values
 from launcher.options.load import load, read_file
-from launcher.options.meant import meant_by_argument
+from launcher.options.meant import DATA_FILES, meant_by_argument
 
 S = TypeVar("S", bound=Section)
 
+_ASKING = ("--help", "-h", "--help-all", "--help_all")
 _GIVEN = f"{__name__}.given"
 
 
@@ -31,7 +32,9 @@ class Typed:
 
     files: list[tuple[str | None, Path]] = field(default_factory=list)  # (section, file)
     options: list[str] = field(default_factory=list)
-    arguments: list[str] = field(default_factory=list)  # what follows --
+    arguments: list[str] = field(default_factory=list)  # what follows --, or the program
+    program: str | None = None
+    is_module: bool = False
 
 
 def split_arguments(arguments: Iterable[str], sections: frozenset[str]) -> Typed:
@@ -70,18 +73,59 @@ def section_names(model: type[Section]) -> frozenset[str]:
     return frozenset(name.replace("_", "-") for name in dotted)
 
 
+MODULE = ("-m", "--module")  # as torchrun has it: the program is a module
+
+
+def split_program(words: list[str], model: type[Section]) -> tuple[list[str], Typed]:
+    """Take the program and its arguments off a command line: the first word that is neither an option nor its value.
+
+    Raises UserError for a word that can be no program.
+    """
+    valued = {
+        f"--{name}" for each in config_fields(model) if each.shape is not Form.FLAG for name in option_names(each)
+    }
+    own, typed, rest = list[str](), Typed(), list(words)
+    while rest and rest[0] != "--" and rest[0].partition("=")[0] not in _ASKING:
+        word = rest.pop(0)
+        if word in MODULE:
+            typed.is_module = True
+        elif word.startswith(("-", "@")):
+            takes = word == "@" or word.replace("_", "-") in valued
+            own += [word, *([rest.pop(0)] if takes and rest else ())]
+        else:
+            _check_program(word, typed.is_module)
+            typed.program, typed.arguments = word, rest[1:] if rest[:1] == ["--"] else rest
+            return own, typed
+    if typed.is_module and not (rest and rest[0] != "--"):
+        raise UserError("-m names no module", "type it after that, as in: -m pkg.train --lr 1e-4")
+    return own + rest, typed
+
+
+def _check_program(word: str, is_module: bool) -> None:
+    if word.endswith(DATA_FILES):
+        raise UserError(f"{word} is no program", meant_by_argument(word))
+    if is_module and word.endswith(".py"):
+        raise UserError(f"-m {word}: that is a script", "leave out -m, or name the module, without .py")
+
+
 class ConfigCommand(TyperCommand):
     """The command of one configuration model. `own` are its parameters that are no fields of the model."""
 
     model: type[Section]
     own: frozenset[str]
+    takes_program: bool = False  # the trainer and its arguments may stand at the end of the command line
     brief: Brief | None = None  # without one, the help lists all options
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        program = Typed()
+        if self.takes_program:
+            args, program = split_program(args, self.model)
         if help := self._asked_help(ctx, args):
             sys.stdout.write(styled(help))
             ctx.exit()
         typed = split_arguments(args, section_names(self.model))
+        if program.program is not None:
+            typed.program, typed.is_module, typed.arguments = program.program, program.is_module, program.arguments
         ctx.obj = typed
         # Typer makes a pydantic adapter for every option it parses, 50 ms in all: give it only those that were typed.
         _, _, given = self.make_parser(ctx).parse_args(list(typed.options))
@@ -111,7 +155,8 @@ class ConfigCommand(TyperCommand):
         return None
 
     def _head(self, ctx: Any) -> str:
-        usage = f"Usage: {ctx.command_path} [@ FILE]... [OPTIONS] [-- ARGUMENTS]"
+        program = "[SCRIPT | -m MODULE] [ARGUMENTS]" if self.takes_program else "[-- ARGUMENTS]"
+        usage = f"Usage: {ctx.command_path} [@ FILE]... [OPTIONS] {program}"
         return f"{usage}\n\n{inspect.cleandoc(self.help or '')}\n"
 
     def _own_parameters(self) -> list[Any]:
@@ -129,7 +174,7 @@ class RunRequest(Generic[S]):
     def __init__(self, model: type[S], typed: Typed, options: dict[str, Any]) -> None:
         self.model = model
         self.layers = [read_file(file, section) for section, file in typed.files]
-        self.layers.append(Layer(layer(model, options)))
+        self.layers.append(Layer(_with_program(layer(model, options), typed)))
         self._arguments = [_literal(word) for word in typed.arguments]
         self.added_to: Literal["args", "resume_args"] = "args"  # the trainer's field that what follows -- is added to
 
@@ -153,6 +198,16 @@ class RunRequest(Generic[S]):
         return [*self.layers, Layer({"trainer": {self.added_to: [*self._trainer_arguments(), *self._arguments]}})]
 
 
+def _with_program(values: Values, typed: Typed) -> Values:
+    if typed.program is None:
+        return values
+    trainer = values.get("trainer", {})
+    field = "module" if typed.is_module else "script"
+    if field in trainer:
+        raise UserError(f"two programs are named: {trainer[field]} and {typed.program}", "name one of them")
+    return values | {"trainer": trainer | {field: _literal(typed.program)}}
+
+
 def _first(table: dict[str, Any], names: Iterable[str]) -> Any:
     return next((table[name] for name in names if name in table), None)
 
@@ -168,6 +223,7 @@ def config_command(
     help: str,
     more: Iterable[inspect.Parameter] = (),
     brief: Brief | None = None,
+    takes_program: bool = False,
 ) -> TyperCommand:
     """A command that calls `run(request, **more)` with what was typed; `more` are no fields of the model."""
     more = tuple(more)
@@ -189,6 +245,6 @@ def config_command(
     command = typer.main.get_command(app)
     assert isinstance(command, ConfigCommand)
     command.model = model
-    command.brief = brief
+    command.brief, command.takes_program = brief, takes_program
     command.own = frozenset(parameter.name for parameter in more)
     return command

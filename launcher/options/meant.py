@@ -137,11 +137,14 @@ def _shortest_first(options: Sequence[str]) -> list[str]:
     return sorted(options, key=lambda each: (each.count("."), len(each), each))
 
 
+DATA_FILES = (".toml", ".yaml", ".yml", ".json")
+
+
 def meant_by_argument(word: str) -> str:
     """A hint for an argument where none is expected."""
     if word.endswith(".py"):
         return f"did you mean --trainer.script {quoted(word)}? The script's own arguments go after --"
-    if word.endswith((".toml", ".yaml", ".yml", ".json")):
+    if word.endswith(DATA_FILES):
         file = word if word.endswith(".toml") else f"{word.rpartition('.')[0]}.toml"
         return f"did you mean @ {quoted(file)}? A file is given as @ FILE"
     return "a file is given as @ FILE, the trainer's own arguments after --"

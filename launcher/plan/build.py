@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from launcher.borders.masking import is_masked
 from launcher.config.component import ComponentConfig, LastingConfig, ProcessConfig, TorchrunComponentConfig
 from launcher.config.progress import headline
 from launcher.config.rollout import OrchestratorConfig
-from launcher.config.run import RLConfig, SFTConfig, hand_over, is_reference
+from launcher.config.run import Config, RLConfig, TrainConfig, hand_over, is_reference, started_processes
 from launcher.config.serving import INFERENCE_TOKEN, InferenceConfig
 from launcher.config.toml import to_toml
 from launcher.config.training import RLTrainerConfig, SFTTrainerConfig
@@ -31,12 +31,12 @@ from launcher.rundir import RunDir
 UNREPEATED = frozenset({"name", "output_dir"})  # they belong to this run, not to a repetition of it
 
 
-def make_plan(config: RLConfig | SFTConfig, machine: Machine, run: RunDir, name: str) -> Plan:
+def make_plan(config: Config, machine: Machine, run: RunDir, name: str) -> Plan:
     """Everything that will be started. Raises UserError if the request does not fit the machine."""
     return _Planner(config, machine, run, name).plan()
 
 
-def run_toml(config: RLConfig | SFTConfig, asked: Asked) -> str:
+def run_toml(config: Config, asked: Asked) -> str:
     """The run's config.toml: below the commands that were typed, each value that they changed with its origin."""
     text = to_toml(config, leave_out=UNREPEATED)
     origins = asked.origins
@@ -45,13 +45,13 @@ def run_toml(config: RLConfig | SFTConfig, asked: Asked) -> str:
 
 
 class _Planner:
-    def __init__(self, config: RLConfig | SFTConfig, machine: Machine, run: RunDir, name: str) -> None:
+    def __init__(self, config: Config, machine: Machine, run: RunDir, name: str) -> None:
         self.nodes = machine.nodes
         run = run.on(self.nodes.rank if self.nodes else None)
         self.config, self.machine, self.run, self.name = config, machine, run, name
         self.rl = config if isinstance(config, RLConfig) else None
         self.servers = Addresses(self.rl, machine) if self.rl else None
-        self.kind: Literal["rl", "sft"] = "rl" if self.rl else "sft"
+        self.kind = config.kind
         self.engine, engine_notes = choose_engine(self.rl, machine) if self.rl else ("builtin", ())
         self.placement = self._place()
         self.notes: list[str] = [*engine_notes]
@@ -60,6 +60,9 @@ class _Planner:
         self.files = [(run.config, run_toml(config, machine.asked))]
 
     def plan(self) -> Plan:
+        if isinstance(self.config, TrainConfig) and not self.config.trainer.has_program:
+            hint = "type it: launch train train.py ARGUMENTS, or launch train -m pkg.train ARGUMENTS"
+            raise UserError("launch train has no program to start", hint)
         if self.rl and self.rl.weights_dir and self.nodes:
             hint = "leave it out: nodes exchange weights through the run's directory"
             raise UserError("--weights-dir is for a trainer and a server on one host", hint)
@@ -86,9 +89,8 @@ class _Planner:
 
     def _processes(self) -> Iterator[ProcessSpec]:
         if self._is_here("trainer"):
-            handed = RLTrainerConfig if self.rl else SFTTrainerConfig
-            yield self._trainer(handed, f"launcher.workload.{self.kind}")
-        if self.servers and self._is_here("orchestrator"):
+            yield self._trainer()
+        if self.servers and self.servers.config.orchestrator.enabled and self._is_here("orchestrator"):
             yield self._orchestrator(self.servers)
         if self.servers and self.servers.config.inference.enabled and self._is_here("inference"):
             yield self._inference(self.servers)
@@ -103,10 +105,13 @@ class _Planner:
 
     # --- components ---
 
-    def _trainer(self, handed: type[RLTrainerConfig] | type[SFTTrainerConfig], module: str) -> ProcessSpec:
+    def _trainer(self) -> ProcessSpec:
         trainer, nproc = self.config.trainer, self.placement.nproc
-        self._hand_over("trainer", handed, trainer)
-        argv = self._program("trainer", trainer, module)
+        if isinstance(self.config, TrainConfig):
+            self._own_wandb("trainer", self.config.trainer)
+        else:
+            self._hand_over("trainer", RLTrainerConfig if self.rl else SFTTrainerConfig, trainer)
+        argv = self._program("trainer", trainer, f"launcher.workload.{self.kind}")
         if trainer.command is not None:
             return self._spec("trainer", trainer, argv, Role.FINISHES, self.placement.trainer)
         settings = between_nodes(trainer.torchrun, self.nodes)
@@ -120,7 +125,7 @@ class _Planner:
     def _memory(self) -> str | None:
         """What each rank will take. None for a program of the user's, or a model that is not on this machine."""
         size = self.machine.model
-        if size is None or not self.config.trainer.is_reference:
+        if size is None or isinstance(self.config, TrainConfig) or not self.config.trainer.is_reference:
             return None
         count = self.placement.nproc * (self.nodes.trainer if self.nodes else 1)
         memory = training_memory(size, training(self.config.trainer, count))
@@ -188,7 +193,7 @@ class _Planner:
     def _hand_over(self, component: str, handed_type: type[Handed], settings: Any, **own: Any) -> None:
         run = {"run_name": self.name, "output_dir": self.run.root, "attempt": self.run.attempt, "node": self.run.node}
         if isinstance(settings, WandbSection):
-            run["wandb"] = self.wandb_runs[component] = self._wandb(component, settings.wandb)
+            run["wandb"] = self._own_wandb(component, settings)
         handed = hand_over(handed_type, self.config, settings, own | run)
         self.files.append((self.run.component_config(component), to_toml(handed)))
 
@@ -286,6 +291,10 @@ class _Planner:
             else:
                 raise UserError(f"{name}.env.{key} is masked in the file", f"set it: export {key}=...")
 
+    def _own_wandb(self, component: str, settings: WandbSection) -> WandbConfig:
+        self.wandb_runs[component] = self._wandb(component, settings.wandb)
+        return self.wandb_runs[component]
+
     def _wandb(self, component: str, own: WandbConfig) -> WandbConfig:
         kind, machine = self.kind, self.machine
         general = self.config.wandb.over(machine.wandb)
@@ -300,10 +309,11 @@ class _Planner:
 
     def _progress(self) -> Progress:
         for name in ("orchestrator", "trainer"):
-            settings: ProcessConfig | None = getattr(self.config, name, None)
+            settings = started_processes(self.config).get(name)
             if settings and settings.progress:
                 return Progress(name, headline(settings.progress, settings.progress_metric), settings.progress_total)
-        known = (("orchestrator", "reward/mean"), ("trainer", "loss"))[0 if self.rl else 1 :]
+        of_rl = self.rl and self.rl.orchestrator.enabled
+        known = (("orchestrator", "reward/mean"), ("trainer", "loss"))[0 if of_rl else 1 :]
         for component, metric in known:
             if getattr(self.config, component).is_reference:
                 return Progress(component, metric, self.config.known_steps)
@@ -325,10 +335,10 @@ class _Planner:
         return f"{self.config.trainer.torchrun.rdzv_id or self.name}-{self.run.attempt}"
 
     def _expand(self, component: str, words: tuple[str, ...]) -> tuple[str, ...]:
-        model, servers = self.config.trainer.model.name, self.servers
+        model, servers = self.config.model_name, self.servers
         values = {
             "attempt": str(self.run.attempt),
-            "config": str(self.run.component_config(component)),
+            "config": str(self.run.component_config(component)) if self.kind != "train" else None,
             "host": servers.host if servers else None,
             "inference_url": servers.urls if servers else None,
             "model": None if model == TINY else self.machine.model_path or model,

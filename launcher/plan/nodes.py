@@ -3,12 +3,10 @@
 from dataclasses import dataclass, replace
 
 from launcher.borders.values import MOST_PORT, whole_number
-from launcher.config.run import RLConfig, SFTConfig
+from launcher.config.run import Config, RLConfig
 from launcher.config.torchrun import NOWHERE, STATIC, TORCHRUN_PORT
 from launcher.errors import UserError
 from launcher.numbers import plural
-
-Config = SFTConfig | RLConfig
 
 
 @dataclass(frozen=True)
@@ -141,7 +139,9 @@ def nodes_at(config: Config, rank: int, host: str, port: int) -> Nodes:
     """The nodes of the configuration, seen from one of them. Raises UserError."""
     inference = _inference_nodes(config)
     trainer = node_count(config) - inference
-    beside_inference = isinstance(config, RLConfig) and config.orchestrator.beside == "inference"
+    beside_inference = (
+        isinstance(config, RLConfig) and config.orchestrator.enabled and config.orchestrator.beside == "inference"
+    )
     nodes = Nodes(rank, trainer, inference, host, port, trainer if beside_inference and inference else 0)
     _check(config, nodes)
     return nodes

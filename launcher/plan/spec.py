@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Literal
 
 from launcher.borders.values import Label, Name, PathText
+from launcher.config.run import Kind
 from launcher.config.wandb import WandbConfig
 from launcher.config.workload import TaskConfig
 from launcher.options.comments import Asked
@@ -121,7 +121,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Plan:
-    kind: Literal["rl", "sft"]
+    kind: Kind
     name: str
     run: RunDir
     processes: tuple[ProcessSpec, ...]

@@ -1,8 +1,9 @@
 """Which W&B run a component logs to."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from launcher.config.run import Kind
 from launcher.config.wandb import VARIABLES, WandbConfig
 from launcher.errors import UserError
 from launcher.plan.spec import ForeignRun
@@ -11,7 +12,7 @@ NOT_LOGGED_IN = "not logged in to W&B: logging offline; log in with `wandb login
 
 
 def wandb_run(
-    kind: Literal["rl", "sft"],
+    kind: Kind,
     component: str,
     run_name: str,
     general: WandbConfig,

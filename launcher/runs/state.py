@@ -29,6 +29,7 @@ from launcher.borders.values import (
     Step,
     Text,
 )
+from launcher.config.run import Kind
 from launcher.errors import UserError
 from launcher.machine.provenance import Provenance
 from launcher.plan.spec import ForeignRun, Plan, ProcessSpec, Ranks
@@ -144,7 +145,7 @@ class SlurmState(_Record):
 
 class RunState(_Record):
     name: Name
-    kind: Literal["rl", "sft"]
+    kind: Kind
     attempt: Annotated[Count, Field(ge=1)]
     state: State
     node: Count | None = None  # rank of this file's node; None: the run has one node

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from launcher.config.run import RLConfig, SFTConfig
+from launcher.config.run import Config
 from launcher.plan.nodes import node_count
 from launcher.plan.spec import Machine
 from launcher.rundir import RunDir
@@ -13,7 +13,7 @@ TEMPLATE = Path(__file__).with_name("job.sbatch.jinja")
 TIME_LIMIT_CODE = 138  # launch's exit code after SIGUSR1 has ended the run
 
 
-def sbatch_script(config: RLConfig | SFTConfig, machine: Machine, run: RunDir, name: str, comment: str) -> str:
+def sbatch_script(config: Config, machine: Machine, run: RunDir, name: str, comment: str) -> str:
     """The script for `sbatch`. Paths are quoted for the shell and never appear in a directive.
 
     `comment` identifies the job as this run's.
@@ -26,7 +26,7 @@ def sbatch_script(config: RLConfig | SFTConfig, machine: Machine, run: RunDir, n
     environment.filters["quote"] = shlex.quote
     nodes = node_count(config)
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        kind="rl" if isinstance(config, RLConfig) else "sft",
+        kind=config.kind,
         name=name,
         directives=list(_directives(config, nodes, name, comment)),
         python=machine.python,
@@ -40,7 +40,7 @@ def sbatch_script(config: RLConfig | SFTConfig, machine: Machine, run: RunDir, n
     )
 
 
-def _directives(config: RLConfig | SFTConfig, nodes: int, name: str, comment: str) -> Iterator[str]:
+def _directives(config: Config, nodes: int, name: str, comment: str) -> Iterator[str]:
     slurm = config.slurm
     yield f"--job-name={name}"
     yield f"--comment={comment}"

@@ -9,7 +9,7 @@ from launcher.borders.files import write_atomically
 from launcher.borders.masking import MASK
 from launcher.borders.screen import in_lines
 from launcher.config.notify import APPRISE, WEBHOOK
-from launcher.config.run import RLConfig, SFTConfig
+from launcher.config.run import Config, RLConfig
 from launcher.config.torchrun import TORCHRUN_PORT
 from launcher.errors import UserError
 from launcher.machine.probe import check_programs, probe
@@ -26,8 +26,6 @@ from launcher.runs.state import RunState, SlurmState, first_state
 from launcher.runs.state_file import StateFile
 from launcher.slurm import client as slurm
 from launcher.slurm.script import sbatch_script
-
-Config = RLConfig | SFTConfig
 
 
 def submit(

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from launcher import session
 from launcher.borders.screen import printable
-from launcher.config.run import RLConfig, SFTConfig
+from launcher.config.run import Config, RLConfig
 from launcher.config.serving import INFERENCE_TOKEN
 from launcher.nodes.meeting import Meeting
 from launcher.nodes.rendezvous import meet
@@ -19,7 +19,7 @@ from launcher.runs.state import RunState
 
 
 def carry_out(
-    config: RLConfig | SFTConfig,
+    config: Config,
     machine: Machine,
     plan: Plan,
     detach: bool,
@@ -44,7 +44,7 @@ def carry_out(
     return session.carry_out(plan_attempt, attempt, config, clean, detach, earlier, meeting, trust)
 
 
-def _meet(config: RLConfig | SFTConfig, machine: Machine, plan: Plan, clean: bool, earlier: RunState | None) -> Meeting:
+def _meet(config: Config, machine: Machine, plan: Plan, clean: bool, earlier: RunState | None) -> Meeting:
     """Wait for the other nodes. Raises UserError at once if this node cannot begin anyway."""
     assert plan.nodes is not None
     if earlier is None:

@@ -8,13 +8,12 @@ import typer
 
 from launcher.checkpoints import newest_checkpoint
 from launcher.commands.common import AsTyped, typer_command
-from launcher.commands.starting.run_command import RUN_OPTIONS, run_command
+from launcher.commands.starting.run_command import RUN_OPTIONS, AnyRequest, run_command
 from launcher.commands.starting.start import check_or_warn
-from launcher.config.run import RLConfig, SFTConfig, process_count
+from launcher.config.run import Config, process_count
 from launcher.errors import UserError
 from launcher.machine.limits import check_limits
 from launcher.machine.probe import probe
-from launcher.options.command import RunRequest
 from launcher.options.load import read_config_of_run
 from launcher.options.origins import asked
 from launcher.plan.build import make_plan
@@ -34,7 +33,7 @@ def resume(ctx: typer.Context) -> int:
     """launch resume [RUN] [OPTIONS] [-- ARGUMENTS]: the next attempt of a run, from its newest complete checkpoint.
 
     RUN is a run's name, the beginning of it, or its directory; without it the only unfinished run below ./outputs.
-    OPTIONS are those of launch rl or launch sft, over the run's own config.toml: what that says is executed.
+    OPTIONS are those of the command that started the run, over the run's own config.toml: what that says is executed.
     ARGUMENTS after -- are added to the trainer's in this attempt and in later ones.
     launch resume RUN --help-all lists them.
     """
@@ -42,7 +41,7 @@ def resume(ctx: typer.Context) -> int:
     name = arguments.pop(0) if arguments and arguments[0][:1] not in ("-", "@") else None
     run, state = find_run(name, "resume")
 
-    def call(request: RunRequest[RLConfig] | RunRequest[SFTConfig], dry_run: bool, detach: bool, trust: bool) -> int:
+    def call(request: AnyRequest, dry_run: bool, detach: bool, trust: bool) -> int:
         trust = trust or own_job() is not None  # a job trusts the directory that it was submitted from
         check_trusted(run, state.name, "resume", trust)
         return go_on(request, run, settled(run, submitted(run, state)), dry_run, detach, trust)
@@ -53,7 +52,7 @@ def resume(ctx: typer.Context) -> int:
 
 
 def go_on(
-    request: RunRequest[RLConfig] | RunRequest[SFTConfig],
+    request: AnyRequest,
     run: RunDir,
     state: RunState,
     dry_run: bool,
@@ -97,7 +96,7 @@ def _of_this_node(run: RunDir, state: RunState, node: int | None) -> RunState:
     return read_state(run.on(node)) or nothing
 
 
-def _check_unfinished(config: RLConfig | SFTConfig, run: RunDir, state: RunState) -> None:
+def _check_unfinished(config: Config, run: RunDir, state: RunState) -> None:
     done, last = newest_checkpoint(run) or 0, config.known_steps
     if config.trainer.is_reference and last is not None and done >= last:
         more = f", and max_steps is {last}" if done > last else ""

@@ -7,9 +7,11 @@ from typing import Annotated, Any
 import typer
 
 from launcher.commands.common import TRUST
-from launcher.config.run import RLConfig, SFTConfig
+from launcher.config.run import KINDS, Kind, RLConfig, SFTConfig, TrainConfig
 from launcher.options.command import RunRequest, config_command
 from launcher.options.help import Brief
+
+AnyRequest = RunRequest[RLConfig] | RunRequest[SFTConfig] | RunRequest[TrainConfig]
 
 RUN_OPTIONS = {
     "dry_run": "print the complete plan and start nothing",
@@ -31,7 +33,13 @@ _EXAMPLES = {
         "launch sft @ configs/sft_cpu.toml": "from a file; options override it",
         "launch sft --name exp-3 --detach": "no terminal; later: launch attach exp-3",
         "launch sft --dry-run": "print the commands, start nothing",
-        "launch sft --trainer.script train.py": "your own trainer, its arguments after --",
+        "launch sft train.py --lr 1e-4": "your own trainer; see launch train",
+    },
+    "train": {
+        "launch train train.py --lr 1e-4": "what follows the script is its own",
+        "launch train --nproc 8 -m pkg.train": "a module, on eight ranks",
+        "launch train @ run.toml --detach": "from a file; later: launch attach",
+        "launch train --dry-run train.py": "print the commands, start nothing",
     },
 }
 
@@ -45,6 +53,10 @@ _OFTEN = {
     "max-steps N": "updates of the model",
     "trainer.optimizer.lr X": "learning rate",
     "trainer.script FILE": "your own trainer, under torchrun",
+    "no-python": "the script is a program, such as ./run.sh",
+    "trainer.resume-args=WORD": "argument added on a resume",
+    "trainer.python PATH": "its Python, or virtual environment",
+    "trainer.env KEY=VALUE": "its environment",
     "trainer.checkpoint.interval N": "steps between checkpoints",
     "inference.gpus N": "GPUs of the inference server",
     "wandb": "log to W&B",
@@ -62,11 +74,21 @@ _OFTEN = {
 """What people type, for the help of one screen."""
 
 
-def run_command(kind: str, run: Callable[..., int], help: str, flags: Mapping[str, str]) -> Any:
-    """A command with an option for each field of the kind's configuration, and `flags`, each with its help."""
+_OF_WORKLOAD = frozenset({"trainer.script FILE", "trainer.checkpoint.interval N"})
+_OF_PROGRAM = frozenset({"no-python", "trainer.resume-args=WORD", "trainer.python PATH", "trainer.env KEY=VALUE"})
+
+
+def run_command(
+    kind: Kind, run: Callable[..., int], help: str, flags: Mapping[str, str], takes_program: bool = False
+) -> Any:
+    """A command with an option for each field of the kind's configuration, and `flags`, each with its help.
+
+    `takes_program`: its first argument is the trainer, and everything after that the trainer's own.
+    """
     more = [_flag(name, text) for name, text in flags.items()]
-    model: type[RLConfig] | type[SFTConfig] = RLConfig if kind == "rl" else SFTConfig
-    return config_command(model, run, help, more, Brief(_EXAMPLES[kind], _OFTEN))
+    hidden = _OF_WORKLOAD if kind == "train" else _OF_PROGRAM
+    often = {words: text for words, text in _OFTEN.items() if words not in hidden}
+    return config_command(KINDS[kind], run, help, more, Brief(_EXAMPLES[kind], often), takes_program)
 
 
 def _flag(name: str, help: str) -> inspect.Parameter:
@@ -74,10 +96,8 @@ def _flag(name: str, help: str) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, option])
 
 
-def start_run(
-    request: RunRequest[RLConfig] | RunRequest[SFTConfig], dry_run: bool, clean: bool, detach: bool, trust: bool
-) -> int:
-    """`launch rl` and `launch sft`."""
+def start_run(request: AnyRequest, dry_run: bool, clean: bool, detach: bool, trust: bool) -> int:
+    """`launch rl`, `launch sft` and `launch train`."""
     from launcher.commands.starting.start import start  # the help must be fast, and does not need it
 
     return start(request, dry_run, clean, detach, trust)

@@ -1,15 +1,15 @@
-"""What `launch rl` and `launch sft` do with what was typed: load, probe, plan, then render or run."""
+"""What `launch rl`, `launch sft` and `launch train` do with what was typed: load, probe, plan, then render or run."""
 
 import os
 import sys
 from pathlib import Path
 
 from launcher.borders.screen import printable, quoted
-from launcher.config.run import RLConfig, RunConfig, SFTConfig, process_count
+from launcher.commands.starting.run_command import AnyRequest
+from launcher.config.run import RunConfig, process_count
 from launcher.errors import UserError
 from launcher.machine.limits import check_limits
 from launcher.machine.probe import check_programs, probe
-from launcher.options.command import RunRequest
 from launcher.options.origins import asked
 from launcher.plan.build import make_plan
 from launcher.plan.nodes import check_common_id, plan_nodes
@@ -22,15 +22,12 @@ from launcher.slurm.client import own_step
 from launcher.slurm.submit import submit
 
 
-def start(
-    request: RunRequest[RLConfig] | RunRequest[SFTConfig], dry_run: bool, clean: bool, detach: bool, trust: bool
-) -> int:
-    """`launch rl` and `launch sft`: a new run, and its first attempt. Returns the exit code, and raises UserError."""
+def start(request: AnyRequest, dry_run: bool, clean: bool, detach: bool, trust: bool) -> int:
+    """A new run, and its first attempt. Returns the exit code, and raises UserError."""
     config = request.load()
     what = asked(config, request.all_layers(), sys.argv)
     run, name = _name_and_directory(config)
-    kind = "rl" if isinstance(config, RLConfig) else "sft"
-    check_trusted(run, quoted(str(run.root)), f"{kind}{' --clean' if clean else ''}", trust)
+    check_trusted(run, quoted(str(run.root)), f"{config.kind}{' --clean' if clean else ''}", trust)
     if config.slurm.enabled:
         return submit(config, run, name, dry_run, clean, trust=trust, asked=what)
     check_limits(process_count(config))
