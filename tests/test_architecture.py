@@ -75,6 +75,7 @@ TESTED_ELSEWHERE = {
     "commands/starting/rl.py": "test_cli.py",
     "commands/starting/run_command.py": "test_cli.py",
     "commands/starting/sft.py": "test_cli.py",
+    "commands/starting/train.py": "test_cli.py",
     "commands/stacks.py": "e2e/test_stacks.py",
     "commands/starting/start.py": "test_cli.py",
     "commands/status.py": "e2e/test_status.py",

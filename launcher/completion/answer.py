@@ -79,9 +79,12 @@ def candidates(commands: Mapping[str, str], words: Sequence[str], incomplete: st
         return _sections(options)
     if before and (metavar := _metavar(options, before[-1])):
         return _values(before[-1], metavar)
+    given = _positional(options, before)
+    if "program" in table["arguments"] and given:  # what follows is its own
+        raise WantsFiles
     if incomplete.startswith("-"):
         return {name: text for name, (text, _) in options.items()}
-    return _arguments(command, table["arguments"], _positional(options, before), incomplete)
+    return _arguments(command, table["arguments"], given, incomplete)
 
 
 def _metavar(options: Mapping[str, Sequence[str]], word: str) -> str:
@@ -115,6 +118,10 @@ def _positional(options: Mapping[str, Sequence[str]], before: Sequence[str]) -> 
 
 def _arguments(command: str, kinds: Sequence[str], given: Sequence[str], incomplete: str) -> Items:
     place = kinds[min(len(given), len(kinds) - 1)] if kinds else ""
+    if place == "program":
+        if incomplete:
+            raise WantsFiles
+        return {"@": "a TOML file", **dict.fromkeys(sorted(map(str, Path().glob("*.py"))), "a script")}
     if len(given) >= len(kinds) and not place.endswith("..."):
         return {"@": "a TOML file"} if command in (*_KINDS, "config", "resume") else {}
     if place == "component":

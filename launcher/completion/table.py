@@ -43,7 +43,9 @@ def _entry(command: Any) -> dict[str, Any]:
         if field.shape is Form.FLAG:
             options |= {f"--{negative(name)}": (field.help, "") for name in names}
     options |= {"--help-all": ("show every option", "")} if of_config else {}
-    return {"arguments": [_kind(each) for each in own if isinstance(each, TyperArgument)], "options": options}
+    arguments = [_kind(each) for each in own if isinstance(each, TyperArgument)]
+    arguments += ["program"] if of_config and command.takes_program else []
+    return {"arguments": arguments, "options": options}
 
 
 def _kind(argument: Any) -> str:

@@ -91,6 +91,8 @@ def usage_message(error: TyperException) -> str:
     if hint is None and context:
         every = "--help-all" if getattr(context.command, "brief", None) else "--help"
         hint = f"{context.command_path} {every} lists them"
+    if getattr(getattr(context, "command", None), "takes_program", False):
+        hint = f"{hint}\n  what is meant for your own program stands after it: SCRIPT {option}"
     return str(UserError(f"there is no option {option}", hint))
 
 

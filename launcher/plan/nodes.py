@@ -139,9 +139,8 @@ def nodes_at(config: Config, rank: int, host: str, port: int) -> Nodes:
     """The nodes of the configuration, seen from one of them. Raises UserError."""
     inference = _inference_nodes(config)
     trainer = node_count(config) - inference
-    beside_inference = (
-        isinstance(config, RLConfig) and config.orchestrator.enabled and config.orchestrator.beside == "inference"
-    )
+    orchestrator = config.orchestrator if isinstance(config, RLConfig) and config.orchestrator.enabled else None
+    beside_inference = orchestrator is not None and orchestrator.beside == "inference"
     nodes = Nodes(rank, trainer, inference, host, port, trainer if beside_inference and inference else 0)
     _check(config, nodes)
     return nodes

@@ -124,7 +124,7 @@ def test_toml_files_follow_the_at_sign(here: Path) -> None:
 
 
 def test_a_path_is_completed_by_the_shell() -> None:
-    for words in (["rl", "--trainer.script"], ["status"], ["sft", "--", "x"]):
+    for words in (["rl", "--trainer.script"], ["status"], ["sft", "--", "x"], ["train", "train.py"]):
         with pytest.raises(WantsFiles):
             after(*words, incomplete="./")
 

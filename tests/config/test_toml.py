@@ -8,7 +8,7 @@ import pytest
 from launcher.borders.masking import MASK
 from launcher.config.base import Section, set_fields
 from launcher.config.rollout import OrchestratorConfig
-from launcher.config.run import RLConfig, RunConfig, SFTConfig
+from launcher.config.run import RLConfig, RunConfig, SFTConfig, TrainConfig
 from launcher.config.serving import InferenceConfig
 from launcher.config.toml import to_toml
 from launcher.config.training import RLTrainerConfig
@@ -137,6 +137,7 @@ def request(model: type[RunConfig], seed: int) -> list[str]:
         "standalone",
         "master-addr",
         "master-port",
+        "orchestrator",
     )
     fields = [field for field in config_fields(model) if field.option.rpartition(".")[2] not in excluded]
     chosen = chance.sample(fields, chance.choice([1, 3, 10, 40]))
@@ -144,7 +145,7 @@ def request(model: type[RunConfig], seed: int) -> list[str]:
 
 
 @pytest.mark.parametrize("seed", range(40))
-@pytest.mark.parametrize("model", [RLConfig, SFTConfig])
+@pytest.mark.parametrize("model", [RLConfig, SFTConfig, TrainConfig])
 def test_any_request_survives(model: type[RunConfig], seed: int) -> None:
     assert_survives(typed(model, *request(model, seed)))
 

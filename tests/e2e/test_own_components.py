@@ -132,3 +132,16 @@ def test_a_program_that_knows_only_wandb_is_told_which_run_it_logs_to(launch: La
         "WANDB_RUN_ID=",
     ):
         assert word in run.output
+
+
+def test_launch_train_runs_a_program_as_it_was_typed_for_torchrun_and_resumes_it(launch: Launcher) -> None:
+    (launch.directory / "it is.py").write_text(
+        "import os, sys\nprint('given', sys.argv[1:], os.environ['WORLD_SIZE'], flush=True)\n"
+    )
+    run = launch("train", "--nproc_per_node=2", "--no-tmux", "--name", "otter", "it is.py", "--nproc", "8", "{x}")
+    assert run.exit_code() == 0, run.output
+    assert "train run otter, attempt 1" in run.output
+    assert "given ['--nproc', '8', '{x}'] 2" in run.output
+    again = launch("resume", "otter", "--", "--init_from=resume")
+    assert again.exit_code() == 0, again.output
+    assert "given ['--nproc', '8', '{x}', '--init_from=resume'] 2" in again.output

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 from typer.exceptions import TyperException
 
-from launcher.config.run import RLConfig
+from launcher.config.run import RLConfig, SFTConfig, TrainConfig
 from launcher.errors import UserError
 from launcher.options.command import section_names, split_arguments
-from tests.plans import rl, sft
+from launcher.options.fields import config_fields
+from tests.plans import rl, sft, train
 
 SECTIONS = section_names(RLConfig)
 
@@ -253,3 +254,66 @@ def test_what_follows_the_two_dashes_is_added_to_the_arguments_of_a_file(tmp_pat
     file = tmp_path / "mine.toml"
     file.write_text('[trainer]\nscript = "train.py"\nargs = ["--epochs", "3"]\n')
     assert sft("@", str(file), "--", "--lr", "1e-4").trainer.args == ("--epochs", "3", "--lr", "1e-4")
+
+
+# --- the program and its arguments ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "program", "arguments"),
+    [
+        (("train.py",), "train.py", ()),
+        (("train.py", "--lr", "1e-4"), "train.py", ("--lr", "1e-4")),
+        (("--nproc", "8", "--wandb", "train.py", "--nproc", "2", "-h"), "train.py", ("--nproc", "2", "-h")),
+        (("--nproc_per_node=8", "train.py", "@", "x", "--help", "--"), "train.py", ("@", "x", "--help", "--")),
+        (("train.py", "--", "--lr", "1"), "train.py", ("--lr", "1")),
+        (("--trainer.env", "A=b.py", "a b.py", "--x={y}"), "a b.py", ("--x={{y}}",)),
+    ],
+)
+def test_the_first_word_that_is_no_option_is_the_script_and_all_after_it_is_its_own(
+    words: tuple[str, ...], program: str, arguments: tuple[str, ...]
+) -> None:
+    for config in (train(*words), sft(*words)):
+        assert (config.trainer.script, config.trainer.args) == (program, arguments)
+
+
+@pytest.mark.parametrize("flag", ["-m", "--module"])
+def test_a_module_is_named_as_torchrun_has_it(flag: str) -> None:
+    for words in (("--nproc", "2", flag, "pkg.train", "-m", "x"), (flag, "--nproc", "2", "pkg.train", "-m", "x")):
+        trainer = train(*words).trainer
+        assert (trainer.module, trainer.script, trainer.nproc, trainer.args) == ("pkg.train", None, 2, ("-m", "x"))
+
+
+def test_a_file_before_the_script_is_read_and_the_scripts_arguments_follow_those_of_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text('[trainer]\nargs = ["--epochs", "3"]\nnproc = 4\n')
+    trainer = train("@", str(file), "train.py", "--lr", "1").trainer
+    assert (trainer.script, trainer.nproc, trainer.args) == ("train.py", 4, ("--epochs", "3", "--lr", "1"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("run.toml",), "run.toml is no program\n  did you mean @ run.toml?"),
+        (("-m",), "-m names no module"),
+        (("-m", "--", "x"), "-m names no module"),
+        (("-m", "train.py"), "-m train.py: that is a script"),
+        (("--trainer.script", "a.py", "b.py"), "two programs are named: a.py and b.py"),
+        (("--trainer.script", "a.py", "-m", "b"), "module and script are both set"),
+    ],
+)
+def test_what_can_be_no_program_is_refused(words: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        train(*words)
+    assert message in str(caught.value)
+
+
+def test_launch_rl_takes_no_program_that_way() -> None:
+    assert "did you mean --trainer.script train.py?" in refused("train.py")
+
+
+def test_launch_train_has_no_word_of_the_reference_workload() -> None:
+    options = {field.option for field in config_fields(TrainConfig)}
+    assert not options & {"task", "task.name", "seed", "max-steps", "trainer.model.name", "trainer.optimizer.lr"}
+    assert not [option for option in options if option.startswith(("trainer.data", "trainer.loss", "inference"))]
+    assert options < {field.option for field in config_fields(SFTConfig)}

@@ -69,7 +69,7 @@ def test_an_option_that_resembles_none_is_answered_with_where_they_are_listed(
 def test_an_argument_that_is_not_expected_is_answered_with_how_it_is_given(
     word: str, expected: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli._exit_code(["sft", word]) == 2
+    assert cli._exit_code(["rl", word]) == 2
     assert expected in capfd.readouterr().err
 
 
@@ -84,7 +84,7 @@ def test_an_argument_that_is_not_expected_is_answered_with_how_it_is_given(
         ("continue", "resume"),
         ("htop", "status"),
         ("watch", "status"),
-        ("start", "sft"),
+        ("start", "train"),
     ],
 )
 def test_a_command_is_found_by_its_meaning(typed: str, command: str, capfd: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from launcher.config.run import RLConfig, SFTConfig
+from launcher.config.run import KINDS, RLConfig
 from launcher.config.toml import to_toml
 from launcher.options.schema import schema_of
 from tests.config.test_toml import request
@@ -15,7 +15,7 @@ from tests.plans import rl, typed
 jsonschema: Any = pytest.importorskip("jsonschema")  # in the extra `test`
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
-MODELS: dict[str, type[RLConfig] | type[SFTConfig]] = {"rl": RLConfig, "sft": SFTConfig}
+MODELS: dict[str, Any] = {**KINDS}
 
 
 def mistakes(text: str, kind: str = "rl") -> list[str]:

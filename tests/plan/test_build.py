@@ -14,7 +14,7 @@ from launcher.errors import UserError
 from launcher.options.layer import Layer
 from launcher.options.load import load
 from launcher.plan.spec import Machine, Plan, Role
-from tests.plans import component, machine, plan_of, rl, sft
+from tests.plans import component, machine, plan_of, rl, sft, train
 
 ELSEWHERE = ("--no-inference", "--orchestrator.inference-url", "http://gpu7:8000/v1")
 LOGS = Path("/runs/otter/logs/attempt_1")
@@ -350,3 +350,39 @@ def test_an_environment_has_no_answers_for_sft() -> None:
 def test_a_trainer_or_an_orchestrator_of_the_users_may_have_its_own_idea_of_the_task() -> None:
     plan_of(sft(*ENVIRONMENT, "--trainer.script", "mine.py"))
     plan_of(rl(*ENVIRONMENT, "--orchestrator.script", "mine.py"), machine(chat_template=False))
+
+
+# --- any program, and rl without an orchestrator ----------------------------------------------------------------------
+
+
+def test_launch_train_starts_the_program_and_the_services_and_hands_nothing_over() -> None:
+    plan = plan_of(train("--wandb", "train.py", "--lr", "1"))
+    assert (plan.kind, [spec.name for spec in plan.processes]) == ("train", ["trainer"])
+    assert plan.processes[0].argv[-3:] == ("train.py", "--lr", "1")
+    assert [path.name for path, _ in plan.files] == ["config.toml"]
+    assert plan.processes[0].env["WANDB_NAME"] == "otter"
+    assert (plan.progress.component, plan.progress.max_steps) == ("trainer", None)
+
+
+def test_launch_train_without_a_program_is_refused_and_has_no_configuration_to_hand_over() -> None:
+    with pytest.raises(UserError, match="launch train has no program to start"):
+        plan_of(train())
+    with pytest.raises(UserError, match=r"\{config\} .* has no value in this run"):
+        plan_of(train("--trainer.args", "{config}", "--trainer.script", "train.py"))
+
+
+OWN_TRAINER = ("--no-orchestrator", "--trainer.script", "train.py", "--trainer.args", "{inference_url}")
+
+
+def test_rl_without_an_orchestrator_is_a_trainer_and_its_server() -> None:
+    plan = plan_of(rl(*OWN_TRAINER))
+    assert {spec.name: spec.role for spec in plan.processes} == {"trainer": Role.FINISHES, "inference": Role.SERVES}
+    assert plan.processes[0].argv[-1] == "http://127.0.0.1:4321"
+    assert plan.progress.component == "trainer" and plan.followed.name == "trainer"
+    own_server = rl(*OWN_TRAINER, "--inference.command", "serve")  # nobody of ours sends it weights
+    assert component(plan_of(own_server), "inference").argv == ("serve",)
+
+
+def test_the_reference_trainer_needs_an_orchestrator() -> None:
+    with pytest.raises(UserError, match="learns from what the orchestrator samples"):
+        rl("--no-orchestrator")

@@ -8,12 +8,13 @@ import typer
 
 from launcher.checkpoints import newest_checkpoint
 from launcher.commands.common import AsTyped, typer_command
-from launcher.commands.starting.run_command import RUN_OPTIONS, AnyRequest, run_command
+from launcher.commands.starting.run_command import RUN_OPTIONS, run_command
 from launcher.commands.starting.start import check_or_warn
 from launcher.config.run import Config, process_count
 from launcher.errors import UserError
 from launcher.machine.limits import check_limits
 from launcher.machine.probe import probe
+from launcher.options.command import RunRequest
 from launcher.options.load import read_config_of_run
 from launcher.options.origins import asked
 from launcher.plan.build import make_plan
@@ -41,7 +42,7 @@ def resume(ctx: typer.Context) -> int:
     name = arguments.pop(0) if arguments and arguments[0][:1] not in ("-", "@") else None
     run, state = find_run(name, "resume")
 
-    def call(request: AnyRequest, dry_run: bool, detach: bool, trust: bool) -> int:
+    def call(request: RunRequest[Config], dry_run: bool, detach: bool, trust: bool) -> int:
         trust = trust or own_job() is not None  # a job trusts the directory that it was submitted from
         check_trusted(run, state.name, "resume", trust)
         return go_on(request, run, settled(run, submitted(run, state)), dry_run, detach, trust)
@@ -52,7 +53,7 @@ def resume(ctx: typer.Context) -> int:
 
 
 def go_on(
-    request: AnyRequest,
+    request: RunRequest[Config],
     run: RunDir,
     state: RunState,
     dry_run: bool,

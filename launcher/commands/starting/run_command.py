@@ -7,11 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from launcher.commands.common import TRUST
-from launcher.config.run import KINDS, Kind, RLConfig, SFTConfig, TrainConfig
+from launcher.config.run import KINDS, Config, Kind
 from launcher.options.command import RunRequest, config_command
 from launcher.options.help import Brief
-
-AnyRequest = RunRequest[RLConfig] | RunRequest[SFTConfig] | RunRequest[TrainConfig]
 
 RUN_OPTIONS = {
     "dry_run": "print the complete plan and start nothing",
@@ -38,7 +36,8 @@ _EXAMPLES = {
     "train": {
         "launch train train.py --lr 1e-4": "what follows the script is its own",
         "launch train --nproc 8 -m pkg.train": "a module, on eight ranks",
-        "launch train @ run.toml --detach": "from a file; later: launch attach",
+        "launch train --no-python ./run.sh": "a program that is not Python",
+        "launch train --name a --detach train.py": "no terminal; later: launch attach a",
         "launch train --dry-run train.py": "print the commands, start nothing",
     },
 }
@@ -54,7 +53,7 @@ _OFTEN = {
     "trainer.optimizer.lr X": "learning rate",
     "trainer.script FILE": "your own trainer, under torchrun",
     "no-python": "the script is a program, such as ./run.sh",
-    "trainer.resume-args=WORD": "argument added on a resume",
+    "trainer.resume-args WORD": "argument added on a resume",
     "trainer.python PATH": "its Python, or virtual environment",
     "trainer.env KEY=VALUE": "its environment",
     "trainer.checkpoint.interval N": "steps between checkpoints",
@@ -75,7 +74,7 @@ _OFTEN = {
 
 
 _OF_WORKLOAD = frozenset({"trainer.script FILE", "trainer.checkpoint.interval N"})
-_OF_PROGRAM = frozenset({"no-python", "trainer.resume-args=WORD", "trainer.python PATH", "trainer.env KEY=VALUE"})
+_OF_PROGRAM = frozenset({"no-python", "trainer.resume-args WORD", "trainer.python PATH", "trainer.env KEY=VALUE"})
 
 
 def run_command(
@@ -96,7 +95,7 @@ def _flag(name: str, help: str) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, option])
 
 
-def start_run(request: AnyRequest, dry_run: bool, clean: bool, detach: bool, trust: bool) -> int:
+def start_run(request: RunRequest[Config], dry_run: bool, clean: bool, detach: bool, trust: bool) -> int:
     """`launch rl`, `launch sft` and `launch train`."""
     from launcher.commands.starting.start import start  # the help must be fast, and does not need it
 

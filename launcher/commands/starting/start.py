@@ -5,11 +5,11 @@ import sys
 from pathlib import Path
 
 from launcher.borders.screen import printable, quoted
-from launcher.commands.starting.run_command import AnyRequest
-from launcher.config.run import RunConfig, process_count
+from launcher.config.run import Config, RunConfig, process_count
 from launcher.errors import UserError
 from launcher.machine.limits import check_limits
 from launcher.machine.probe import check_programs, probe
+from launcher.options.command import RunRequest
 from launcher.options.origins import asked
 from launcher.plan.build import make_plan
 from launcher.plan.nodes import check_common_id, plan_nodes
@@ -22,7 +22,7 @@ from launcher.slurm.client import own_step
 from launcher.slurm.submit import submit
 
 
-def start(request: AnyRequest, dry_run: bool, clean: bool, detach: bool, trust: bool) -> int:
+def start(request: RunRequest[Config], dry_run: bool, clean: bool, detach: bool, trust: bool) -> int:
     """A new run, and its first attempt. Returns the exit code, and raises UserError."""
     config = request.load()
     what = asked(config, request.all_layers(), sys.argv)
