@@ -37,7 +37,7 @@ _EXAMPLES = {
         "launch train train.py --lr 1e-4": "what follows the script is its own",
         "launch train --nproc 8 -m pkg.train": "a module, on eight ranks",
         "launch train --no-python ./run.sh": "a program that is not Python",
-        "launch train --name a --detach train.py": "no terminal; later: launch attach a",
+        "launch train --detach train.py": "no terminal; later: launch attach",
         "launch train --dry-run train.py": "print the commands, start nothing",
     },
 }
