@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from launcher.failure.failure import Culprit, Failure
+from launcher.failure.verdict import Verdict
 from launcher.nodes.messages import Lost, Report, Reported
 from launcher.nodes.peers import Links
 from launcher.nodes.seal import Seal
@@ -87,6 +88,28 @@ def test_a_connection_that_ends_is_told_once(ends: tuple[socket.socket, socket.s
 def test_who_speaks_another_language_is_lost(ends: tuple[socket.socket, socket.socket]) -> None:
     ends[0].sendall(b"- GET / HTTP/1.1\r\n")
     assert heard(link(1, ends[1], None), 1) == [Lost(1, "its launch sent an invalid message")]
+
+
+@pytest.mark.parametrize(
+    "verdict",
+    [
+        '{"kind": "nonsense", "again": true, "why": "x"}',
+        '{"kind": "signal", "again": true, "why": "x", "seconds": -1}',
+        '{"kind": "signal", "again": true, "why": "x", "seconds": 1e999}',
+        '{"kind": "signal", "why": "x"}',
+    ],
+)
+def test_a_verdict_that_none_could_have_made_loses_the_node(
+    ends: tuple[socket.socket, socket.socket], verdict: str
+) -> None:
+    ends[0].sendall(f'- {{"state": "restarting", "verdict": {verdict}}}\n'.encode())
+    assert heard(link(1, ends[1], None), 1) == [Lost(1, "its launch sent an invalid message")]
+
+
+def test_a_verdict_arrives_as_it_was_sent(ends: tuple[socket.socket, socket.socket]) -> None:
+    report = Report("restarting", attempt=2, over=True, verdict=Verdict("network", True, "trainer rank 3: NCCL", 8.0))
+    link(0, ends[0]).tell(report)
+    assert heard(link(1, ends[1]), 1) == [Reported(1, report)]
 
 
 def test_nobody_is_held_up_by_one_who_is_gone(ends: tuple[socket.socket, socket.socket]) -> None:

@@ -147,9 +147,11 @@ class Console:
             return
         self._stopping = self._stopping or isinstance(event, (Stop, StopAttempt))
         if isinstance(event, NewAttempt):
-            self._show_log(closing=True)
+            self._show_log(closing=event.plan.followed.log != self.plan.followed.log)
             self._stopping = False
-            self._log = FollowedLog(event.plan.followed, self.every_line)
+            if event.plan.followed.log != self.plan.followed.log:  # a server's log continues
+                self._log = FollowedLog(event.plan.followed, self.every_line)
+            self.plan = event.plan
             self._metrics = MetricsReader(event.plan.run.metrics(event.plan.progress.component))
         if event:
             self._screen.hear(event)

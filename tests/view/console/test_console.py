@@ -3,14 +3,16 @@
 import os
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from launcher.instrumentation import waiting
+from launcher.plan.spec import Role
 from launcher.runs.state import first_state
 from launcher.runs.state_file import StateFile
-from launcher.supervisor.events import Started
+from launcher.supervisor.events import NewAttempt, Started
 from launcher.supervisor.listeners.state import StateListener
 from launcher.view.console import console
 from launcher.view.console.console import Console
@@ -63,3 +65,19 @@ def test_a_mistake_in_the_view_costs_neither_a_line_nor_the_last_words(
     shown.close("the last words", 0)
     said = capsys.readouterr().out
     assert all(text in said for text in ("header", "a line", "the last words"))
+
+
+def test_a_server_that_lives_through_an_attempt_has_its_lines_shown_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = plan_of(rl(), root=tmp_path)
+    plan = replace(whole, processes=tuple(spec for spec in whole.processes if spec.role is Role.SERVES))
+    plan.run.logs.mkdir(parents=True)
+    shown = Console(plan, "header", every_line=False, lost=lambda error: None)
+    plan.followed.log.write_text("a line of the first attempt\n")
+    shown(NewAttempt(replace(plan, run=plan.run.of(2))))
+    with plan.followed.log.open("a") as log:
+        log.write("a line of the second\n")
+    shown.close("the last words", 0)
+    said = capsys.readouterr().out
+    assert [said.count(text) for text in ("a line of the first", "a line of the second")] == [1, 1]
