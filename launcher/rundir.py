@@ -50,6 +50,11 @@ class RunDir:
         """The script that was submitted to Slurm."""
         return self.root / "job.sbatch"
 
+    @property
+    def jobset(self) -> Path:
+        """What was submitted to Kubernetes."""
+        return self.root / "jobset.yaml"
+
     def slurm_log(self, job: str) -> Path:
         """The batch script's own output, over all attempts of this job."""
         return self.all_logs / f"slurm-{job}.log"

@@ -14,6 +14,7 @@ from launcher.errors import UserError
 from launcher.failure.cause import find_cause
 from launcher.failure.failure import Culprit, Diagnosis, Failure
 from launcher.failure.verdict import Setback, setback, used_up
+from launcher.jobs.jobs import job_of_attempt, why_stopped
 from launcher.logger import get_logger, log_to
 from launcher.machine.limits import shortage
 from launcher.machine.provenance import provenance
@@ -32,7 +33,6 @@ from launcher.runs.registry import register
 from launcher.runs.state import RunState, first_state, read_state
 from launcher.runs.state_file import StateFile
 from launcher.slurm.client import own_job
-from launcher.slurm.jobs import job_of_attempt, why_stopped
 from launcher.stacks.collectives import collective_lines
 from launcher.stacks.diagnosis import diagnose
 from launcher.stacks.recorders import written_records
@@ -156,7 +156,7 @@ def _await_shared(run: RunDir, run_id: str) -> None:
 
 def _open_panes(plan: Plan, state: RunState, config: RunConfig) -> str | None:
     """Open the run's panes. Returns why that failed, else None."""
-    if not config.tmux.enabled or state.slurm:  # nobody attaches on a node, and tmux would outlive the job
+    if not config.tmux.enabled or state.job:  # nobody attaches on a node, and tmux would outlive the job
         return None
 
     from launcher.view.tmux.panes import layout_of

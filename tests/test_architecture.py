@@ -33,6 +33,8 @@ ROOMS = (
     "timeline",
     "control",
     "slurm",
+    "k8s",
+    "jobs",
     "stacks",
     "supervisor",
     "notify",
@@ -85,7 +87,8 @@ TESTED_ELSEWHERE = {
     "config/rollout.py": "config/test_toml.py",
     "config/training.py": "config/test_toml.py",
     "config/notify.py": "notify/test_channels.py",
-    "config/slurm.py": "slurm/test_script.py",
+    "config/jobs/k8s.py": "k8s/test_jobset.py",
+    "config/jobs/slurm.py": "slurm/test_script.py",
     "config/wandb.py": "plan/test_wandb_runs.py",
     "config/workload.py": "config/test_toml.py",
     "control/client.py": "control/test_inbox.py",
@@ -127,7 +130,13 @@ TESTED_ELSEWHERE = {
     "runs/survivors.py": "processes/test_proof.py",
     "runs/usage.py": "e2e/test_status.py",
     "session.py": "e2e/test_life.py",
-    "slurm/client.py": "slurm/test_submit.py",
+    "jobs/scheduler.py": "jobs/test_submit.py",
+    "jobs/schedulers.py": "jobs/test_submit.py",
+    "k8s/client.py": "k8s/test_jobset.py",
+    "k8s/scheduler.py": "k8s/test_jobset.py",
+    "k8s/yaml.py": "k8s/test_jobset.py",
+    "slurm/client.py": "jobs/test_submit.py",
+    "slurm/scheduler.py": "jobs/test_submit.py",
     "slurm/time_limit.py": "e2e/slurm/test_jobs.py",
     "stacks/diagnosis.py": "e2e/test_stacks.py",
     "stacks/ptrace.py": "stacks/test_stacks.py",
@@ -213,16 +222,15 @@ FORBIDDEN = {
     "config": LAUNCHER | {"subprocess", "socket", "os", "time", "random"},
     "options": LAUNCHER | {"subprocess", "socket", "time", "random"},
     "plan": MACHINE | {"wandb", "rich"},
-    **dict.fromkeys(
-        ("processes", "machine", "failure", "nodes", "runs", "control", "slurm", "stacks", "supervisor"), LAUNCHER
-    ),
+    **dict.fromkeys(("processes", "machine", "failure", "nodes", "runs", "control"), LAUNCHER),
+    **dict.fromkeys(("slurm", "k8s", "jobs", "stacks", "supervisor"), LAUNCHER),
     "view": {"torch", "wandb"},
     "workload": {"libtmux", "rich", "subprocess"},
 }
 PRINTING = {"cli", "commands", "completion", "session", "view", "doctor", "__main__", "workload"}
 MAY_PRINT = {
     "options/entry.py",  # the command line of the workload's modules
-    "slurm/submit.py",  # what sbatch said
+    "jobs/submit.py",  # what the scheduler said
     "slurm/time_limit.py",  # a program of its own
 }
 

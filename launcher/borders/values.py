@@ -95,6 +95,7 @@ Identity = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{0,64}$")]
 Host = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9:._%-]{0,255}$")]
 SocketName = Annotated[str, AfterValidator(_socket)]
 JobId = Annotated[str, StringConstraints(pattern=r"^[0-9]{0,20}([_+][0-9]{1,10})?$")]  # Slurm's; empty: not known yet
+DnsLabel = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{0,63}$")]  # of Kubernetes; empty: not known yet
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[!-~]{1,2000}$")]
 Label = Annotated[str, _cut_line(255)]  # a host, a GPU, a metric
 Phrase = Annotated[str, _cut(1000)]

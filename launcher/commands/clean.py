@@ -13,6 +13,7 @@ from launcher.borders.screen import in_one_line
 from launcher.commands.common import NAMED, seconds_of, typer_command
 from launcher.errors import UserError
 from launcher.home import in_home
+from launcher.jobs.jobs import ask_for, settled
 from launcher.numbers import plural, size
 from launcher.options.load import read_config_of_run
 from launcher.rundir import RunDir
@@ -21,7 +22,6 @@ from launcher.runs.keeping.clean import FAILED, foreign_checkpoints, size_of, wh
 from launcher.runs.keeping.clean import clean as clean_run
 from launcher.runs.registry import every_run, project_runs, recorded
 from launcher.runs.state import RunState, read_state
-from launcher.slurm.jobs import ask_for, settled
 from launcher.view.report import shown
 from launcher.view.status.model import RunStatus, run_status
 from launcher.view.status.table import age

@@ -16,11 +16,12 @@ from launcher.config.component import (
     ServiceConfig,
     TorchrunComponentConfig,
 )
+from launcher.config.jobs.k8s import K8sConfig
+from launcher.config.jobs.slurm import SlurmConfig, hand_over_nodes
 from launcher.config.notify import NotifyConfig
 from launcher.config.order import check_order
 from launcher.config.rollout import OrchestratorSettings
 from launcher.config.serving import EngineSettings, InferenceSettings
-from launcher.config.slurm import SlurmConfig, hand_over_nodes
 from launcher.config.training import RLTrainerSettings, SFTTrainerSettings
 from launcher.config.wandb import WandbConfig, WandbSection
 from launcher.config.workload import TINY, Handed, LogConfig, TaskConfig
@@ -119,6 +120,7 @@ class RunConfig(Section):
     tmux: TmuxConfig = Field(default_factory=TmuxConfig)
     notify: NotifyConfig = Field(default_factory=NotifyConfig)
     slurm: SlurmConfig = Field(default_factory=SlurmConfig)
+    k8s: K8sConfig = Field(default_factory=K8sConfig)
     join_timeout: Duration = Field(600.0, gt=0, description="how long the nodes of a run wait for each other")
     join_secret_file: Path | None = Field(None, description="file with the secret that all nodes of the run share")
     services: dict[ServiceName, ServiceConfig] = Field({}, description="further processes, [services.NAME] in a file")
@@ -131,6 +133,12 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _has_time_before_its_limit(self) -> Self:
         self.slurm.check_lead(self.grace)
+        return self
+
+    @model_validator(mode="after")
+    def _is_submitted_once(self) -> Self:
+        if self.slurm.enabled and self.k8s.enabled:
+            raise ValueError("slurm and k8s are both on; a run is submitted to one of them: add --no-slurm or --no-k8s")
         return self
 
     @model_validator(mode="after")

@@ -100,7 +100,7 @@ def plan_nodes(config: Config, step: Step | None = None) -> Nodes | None:
         raise UserError(
             f"a run on {count} nodes needs {' and '.join(missing)}",
             "on each node, type the same command with its own --node-rank, from 0, and the same "
-            f"--rdzv-endpoint HOST:{TORCHRUN_PORT}, where HOST is node 0; or submit it with --slurm",
+            f"--rdzv-endpoint HOST:{TORCHRUN_PORT}, where HOST is node 0; or submit it with --slurm or --k8s",
         )
     assert rank is not None
     host, port = _host_and_port(settings.endpoint)

@@ -30,7 +30,7 @@ TrueState = Literal[
     "timed out",
     "preempted",
 ]
-"""The last three come from Slurm, for a run that could not report its end; see launcher.slurm.jobs."""
+"""The last three come from Slurm, for a run that could not report its end; see launcher.jobs.jobs."""
 
 
 def true_state(run: RunDir, state: RunState) -> TrueState:

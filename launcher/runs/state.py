@@ -16,6 +16,7 @@ from launcher.borders.values import (
     MOST_PROCESSES,
     MOST_RANKS,
     Count,
+    DnsLabel,
     ExitCode,
     Identity,
     JobId,
@@ -143,6 +144,19 @@ class SlurmState(_Record):
     restarts: Count = 0  # how often Slurm had requeued it before this attempt
 
 
+class K8sState(_Record):
+    """The JobSet of a run that was submitted to Kubernetes."""
+
+    job: DnsLabel
+    namespace: DnsLabel = ""
+    context: Label | None = None  # kubectl's, where the run was submitted
+    restarts: Count = 0  # how often JobSet had started all pods anew before this attempt
+    retries: bool = False  # whether it may do so after a failure
+
+
+JobState = SlurmState | K8sState
+
+
 class RunState(_Record):
     name: Name
     kind: Kind
@@ -171,10 +185,20 @@ class RunState(_Record):
     verdict: VerdictState | None = None  # this attempt has failed, and there is another one or none
     reason: Phrase | None = None  # why it was stopped, if known: "time limit", "cancelled", "stopped by …"
     slurm: SlurmState | None = None  # None: not submitted to Slurm
+    k8s: K8sState | None = None  # None: not submitted to Kubernetes
     provenance: Provenance = Field(default_factory=Provenance)
     cwd: Path = Path()  # where the first attempt was typed; relative paths start here
     run_id: Identity = ""  # the same for all attempts; part of the W&B ids
     earlier: Annotated[list[AttemptState], Field(max_length=MOST_ATTEMPTS)] = []
+
+    @property
+    def job(self) -> JobState | None:
+        """The job elsewhere that carries out the run. None: it was started here."""
+        return self.slurm or self.k8s
+
+    def put_job(self, job: JobState | None) -> None:
+        self.slurm = job if isinstance(job, SlurmState) else None
+        self.k8s = job if isinstance(job, K8sState) else None
 
     def process(self, name: str) -> ProcessState:
         return next(process for process in self.processes if process.name == name)
@@ -250,10 +274,10 @@ def other_nodes(run: RunDir, state: RunState) -> list[tuple[RunDir, RunState]]:
 
 
 def first_state(
-    plan: Plan, provenance: Provenance, earlier: RunState | None = None, slurm: SlurmState | None = None
+    plan: Plan, provenance: Provenance, earlier: RunState | None = None, job: JobState | None = None
 ) -> RunState:
-    """The state before this attempt starts. `earlier` is the previous attempt's state, `slurm` this attempt's job."""
-    return RunState(
+    """The state before this attempt starts. `earlier` is the previous attempt's state, `job` this attempt's job."""
+    state = RunState(
         name=plan.name,
         kind=plan.kind,
         attempt=plan.run.attempt,
@@ -273,8 +297,9 @@ def first_state(
         cwd=earlier.cwd if earlier else Path.cwd(),
         run_id=plan.run_id,
         earlier=_attempts_before(earlier) if earlier else [],
-        slurm=slurm,
     )
+    state.put_job(job)
+    return state
 
 
 def _attempts_before(state: RunState) -> list[AttemptState]:

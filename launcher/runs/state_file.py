@@ -44,7 +44,7 @@ class StateFile:
         """The attempt has failed and the next begins. Servers and services keep running, so their state stays."""
         old = self.state
         failed = old.model_copy(update={"state": "failed", "exit_code": 1, "ended": time.time(), "failure": failure})
-        new = first_state(plan, old.provenance, failed, old.slurm)
+        new = first_state(plan, old.provenance, failed, old.job)
         kept = {process.name: process for process in old.processes}
         lasting = {spec.name for spec in plan.processes if spec.role is Role.SERVES}
         processes = [kept[process.name] if process.name in lasting else process for process in new.processes]

@@ -13,6 +13,7 @@ from launcher.borders.values import whole_number
 from launcher.errors import UserError
 from launcher.plan.nodes import Step
 from launcher.rundir import RunDir
+from launcher.runs.liveness import TrueState
 from launcher.runs.registry import key_of
 
 _MOST_STEPS = 0xFFFFFFF0  # larger ones are a batch script, an interactive shell
@@ -20,6 +21,17 @@ PATIENCE = 5.0  # seconds that `launch status` waits for a slow controller
 SUBMISSION = 120.0  # seconds, the limit for sbatch
 _OVERRIDING = frozenset({"SBATCH_JOB_NAME", "SBATCH_COMMENT"})  # variables that override the script's directives
 WAITING = frozenset({"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT"})
+_ENDINGS: dict[str, TrueState] = {
+    "CANCELLED": "cancelled",
+    "TIMEOUT": "timed out",
+    "DEADLINE": "timed out",
+    "PREEMPTED": "preempted",
+    "COMPLETED": "died",  # run.json does not know of the end
+    "BOOT_FAIL": "failed",
+    "FAILED": "failed",
+    "NODE_FAIL": "failed",
+    "OUT_OF_MEMORY": "failed",
+}
 LIVING = WAITING | {
     "CONFIGURING",
     "RUNNING",
@@ -40,8 +52,20 @@ class Job:
     reason: str | None = None
 
     @property
+    def is_waiting(self) -> bool:
+        return self.state in WAITING
+
+    @property
     def is_living(self) -> bool:
         return self.state in LIVING
+
+    @property
+    def was_interrupted(self) -> bool:
+        return self.state in ("PREEMPTED", "CANCELLED", "TIMEOUT")
+
+    @property
+    def ending(self) -> TrueState:
+        return _ENDINGS.get(self.state, "died")
 
 
 def own_job() -> str | None:

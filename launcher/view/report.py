@@ -6,11 +6,11 @@ from pathlib import Path
 from launcher.borders.screen import in_lines
 from launcher.checkpoints import newest_checkpoint
 from launcher.failure.failure import Failure
+from launcher.jobs.schedulers import own_job
 from launcher.numbers import plural
 from launcher.plan.spec import Plan, ProcessSpec
 from launcher.runs.registry import call_name
 from launcher.runs.state import FailureState
-from launcher.slurm.client import own_job
 from launcher.view.metric_curves import read_newest
 
 

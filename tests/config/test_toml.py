@@ -91,6 +91,14 @@ SPECIAL = {
     "slurm.signal-lead": "90s",
     "slurm.gpus-per-node": "h100:8",
     "slurm.extra": "--mem=64G",
+    **{f"k8s.{name}": "name-7" for name in ("image", "namespace", "queue", "secrets", "pull-secrets")},
+    **{f"k8s.{name}": "64Gi" for name in ("cpu", "memory", "shared-memory")},
+    "k8s.gpu-resource": "nvidia.com/gpu",
+    "k8s.service-account": "name-7",
+    "k8s.volumes": "data=claim:/data",
+    "k8s.node-selector": "a/b=c",
+    "k8s.tolerations": "a/b=c:NoSchedule",
+    "k8s.user": "1000:100",
     "notify.on": "first-step",
     **{f"notify.{name}": MASK for name in ("webhook", "apprise")},  # any other value is a secret, and is masked
 }
@@ -141,7 +149,10 @@ def request(model: type[RunConfig], seed: int) -> list[str]:
     )
     fields = [field for field in config_fields(model) if field.option.rpartition(".")[2] not in excluded]
     chosen = chance.sample(fields, chance.choice([1, 3, 10, 40]))
-    return [word for field in chosen for word in words(field, chance)]
+    schedulers = [field.path[0] for field in chosen if field.path[0] in ("slurm", "k8s")]
+    chosen = [field for field in chosen if field.path[0] not in schedulers[1:] or field.path[0] == schedulers[0]]
+    more = ["--k8s.image=name-7"] if schedulers[:1] == ["k8s"] else []
+    return [word for field in chosen for word in words(field, chance)] + more
 
 
 @pytest.mark.parametrize("seed", range(40))

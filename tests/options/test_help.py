@@ -120,7 +120,7 @@ def test_the_help_of_a_section_has_its_options_and_no_others(
 
 def test_a_section_that_does_not_exist_is_answered_with_those_that_do(capfd: pytest.CaptureFixture[str]) -> None:
     assert cli._exit_code(["sft", "--help", "wanbd"]) == 2
-    assert "the sections are log, notify, slurm, task, tmux, trainer, wandb" in capfd.readouterr().err
+    assert "the sections are k8s, log, notify, slurm, task, tmux, trainer, wandb" in capfd.readouterr().err
 
 
 def test_colours_are_for_terminals_that_may_have_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from launcher import session
 from launcher.borders.screen import printable
 from launcher.config.run import Config, RLConfig
 from launcher.config.serving import INFERENCE_TOKEN
+from launcher.jobs.schedulers import own_job
 from launcher.nodes.meeting import Meeting
 from launcher.nodes.rendezvous import meet
 from launcher.nodes.seal import inference_token
@@ -50,6 +51,8 @@ def _meet(config: Config, machine: Machine, plan: Plan, clean: bool, earlier: Ru
     if earlier is None:
         check_free(plan.run, clean)
     beside = plan.run.root.parent if plan.kind == "rl" else None  # nodes of sft may have a directory each
+    if own_job():  # its nodes share the directory, and perhaps nothing else
+        beside = plan.run.root
     secret = join_secret(config.join_secret_file, os.environ, plan.nodes, beside)
     name = config.name if earlier is None else plan.name
     port = (config.inference.port or machine.free_port) if isinstance(config, RLConfig) else 0

@@ -12,6 +12,9 @@ from launcher.commands.starting.run_command import RUN_OPTIONS, run_command
 from launcher.commands.starting.start import check_or_warn
 from launcher.config.run import Config, process_count
 from launcher.errors import UserError
+from launcher.jobs.jobs import check_ended, settled, submitted
+from launcher.jobs.schedulers import chosen, own_job
+from launcher.jobs.submit import submit
 from launcher.machine.limits import check_limits
 from launcher.machine.probe import probe
 from launcher.options.command import RunRequest
@@ -25,9 +28,7 @@ from launcher.runs.choice import find_run
 from launcher.runs.registry import call_name
 from launcher.runs.state import RunState, read_state
 from launcher.runs.trust import check_trusted
-from launcher.slurm.client import own_job, own_step
-from launcher.slurm.jobs import check_ended, settled, submitted
-from launcher.slurm.submit import submit
+from launcher.slurm.client import own_step
 
 
 def resume(ctx: typer.Context) -> int:
@@ -67,16 +68,16 @@ def go_on(
     what = asked(config, request.all_layers(), sys.argv)
     if config.output_dir is not None or config.name not in (None, state.name):
         raise UserError("a resumed run keeps its name and its directory", "leave out --name and --output-dir")
-    by_slurm = config.slurm.enabled and not own_job()
-    nodes = None if by_slurm else plan_nodes(config, own_step())
+    scheduler = None if own_job() else chosen(config)
+    nodes = None if scheduler else plan_nodes(config, own_step())
     earlier = _of_this_node(run, state, nodes.rank if nodes else None)
     check_ended(run.on(earlier.node), earlier)
     if state.cwd.is_dir():
         os.chdir(state.cwd)  # relative paths mean what they did when the run was first started
     _check_unfinished(config, run, state)
     attempt = state.attempt + (state.state != "queued")
-    if by_slurm:
-        return submit(config, run.of(attempt), state.name, dry_run, earlier=state, trust=trust, asked=what)
+    if scheduler:
+        return submit(scheduler, config, run.of(attempt), state.name, dry_run, earlier=state, trust=trust, asked=what)
     check_limits(process_count(config))
     machine = probe(config, state.run_id, nodes, what)
     plan = make_plan(config, machine, run.of(attempt), state.name)

@@ -65,6 +65,7 @@ _OFTEN = {
     "watchdog 10m": "fail when nothing happens for this long",
     "nnodes N": "on N nodes; see --help trainer.torchrun",
     "slurm": "submit it to Slurm",
+    "k8s": "submit it to Kubernetes",
     "no-tmux": "no panes",
     "detach": "leave it running without a terminal",
     "clean": "replace the run in the output directory",

@@ -7,6 +7,8 @@ from pathlib import Path
 from launcher.borders.screen import printable, quoted
 from launcher.config.run import Config, RunConfig, process_count
 from launcher.errors import UserError
+from launcher.jobs.schedulers import chosen
+from launcher.jobs.submit import submit
 from launcher.machine.limits import check_limits
 from launcher.machine.probe import check_programs, probe
 from launcher.options.command import RunRequest
@@ -19,7 +21,6 @@ from launcher.rundir import RunDir
 from launcher.runs.directory import check_free, directory_of, prepare_by_hand
 from launcher.runs.trust import check_trusted
 from launcher.slurm.client import own_step
-from launcher.slurm.submit import submit
 
 
 def start(request: RunRequest[Config], dry_run: bool, clean: bool, detach: bool, trust: bool) -> int:
@@ -28,8 +29,8 @@ def start(request: RunRequest[Config], dry_run: bool, clean: bool, detach: bool,
     what = asked(config, request.all_layers(), sys.argv)
     run, name = _name_and_directory(config)
     check_trusted(run, quoted(str(run.root)), f"{config.kind}{' --clean' if clean else ''}", trust)
-    if config.slurm.enabled:
-        return submit(config, run, name, dry_run, clean, trust=trust, asked=what)
+    if scheduler := chosen(config):
+        return submit(scheduler, config, run, name, dry_run, clean, trust=trust, asked=what)
     check_limits(process_count(config))
     check_common_id(config)
     machine = probe(config, nodes=plan_nodes(config, own_step()), asked=what)

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from launcher.borders.screen import in_one_line
+from launcher.jobs.jobs import ask_for, known_state
 from launcher.rundir import RunDir
 from launcher.runs.liveness import GOING_ON, true_state
 from launcher.runs.state import RunState, read_state
-from launcher.slurm.jobs import ask_for, known_state
 from launcher.view.logs.fold import Fold
 from launcher.view.logs.likeness import Likeness
 from launcher.view.logs.lines import KEY_WIDTH, LEVELS, MARK
@@ -25,7 +25,7 @@ from launcher.view.pager import paged
 from launcher.view.terminal import shows_colours
 
 LOOK_EVERY = 0.05  # seconds between two looks at the logs of a live run
-ASK_EVERY = 10.0  # seconds between two questions to Slurm about a job that waits
+ASK_EVERY = 10.0  # seconds between two questions about a job that waits
 LOOKS = 10  # between two looks for new files and for the run's end
 
 _PALETTE = (b"36", b"35", b"34", b"32", b"33")  # of labels; all of one width, so that keys are in one column
@@ -192,7 +192,7 @@ class _Life:
         return self._waits(state) if state.state == "queued" else true_state(self._run, state) in GOING_ON
 
     def _waits(self, state: RunState) -> bool:
-        """A job cancelled in the queue changes no file in the run's directory, so Slurm is asked now and then."""
+        """A job cancelled in the queue changes no file in the run's directory, so we ask now and then."""
         if time.monotonic() - self._asked > ASK_EVERY:
             self._is_queued = known_state(self._run, state, ask_for([state])).word in GOING_ON
             self._asked = time.monotonic()

@@ -1,20 +1,19 @@
 """The state of all runs, and of one run in full. `launch status --json` prints this: see docs/status.md."""
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from launcher.checkpoints import newest_checkpoint
+from launcher.jobs.jobs import ask_for, known_state
+from launcher.jobs.scheduler import Jobs
 from launcher.rundir import RunDir
 from launcher.runs.inspection import ComponentStatus, ProcessStatus, inspect_processes
 from launcher.runs.liveness import GOING_ON, TrueState, is_local, last_seen, true_state
 from launcher.runs.registry import every_run, project_runs, recorded
 from launcher.runs.state import AttemptState, RunState, load_state, other_nodes, trouble_of
 from launcher.runs.waits import Wait, read_waits
-from launcher.slurm.client import Job
-from launcher.slurm.jobs import ask_for, known_state
 from launcher.tracking.wandb_links import WandbLink, read_wandb_links
 from launcher.view.metric_curves import newest_values, read_newest, series
 
@@ -28,7 +27,7 @@ class RunStatus:
     kind: str
     state: TrueState
     reason: str | None  # why it waits or was stopped, if known
-    job: str | None  # its id in Slurm's queue
+    job: str | None  # its id in Slurm, or the name of its JobSet
     attempt: int
     host: str
     is_local: bool  # whether it was started on this host
@@ -123,8 +122,8 @@ def all_runs(everywhere: bool = False) -> Runs:
     return Runs(sorted(found, key=lambda status: status.started, reverse=True), unreadable)
 
 
-def run_status(run: RunDir, state: RunState, jobs: Mapping[str, Job] | None = None) -> RunStatus:
-    """`jobs` is Slurm's answer. Without it, only run.json is used."""
+def run_status(run: RunDir, state: RunState, jobs: Jobs | None = None) -> RunStatus:
+    """`jobs` comes from `ask_for`. Without it, only run.json is used."""
     known = known_state(run, state, jobs)
     truth = known.word
     steps = read_newest(run.metrics(state.progress.component))
@@ -136,7 +135,7 @@ def run_status(run: RunDir, state: RunState, jobs: Mapping[str, Job] | None = No
         kind=state.kind,
         state=truth,
         reason=known.reason,
-        job=state.slurm.job if state.slurm else None,
+        job=state.job.job if state.job else None,
         attempt=state.attempt,
         host=state.host,
         is_local=is_local(state),

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from launcher.jobs.jobs import Known, known_state
 from launcher.rundir import RunDir
 from launcher.runs.state import RunState, SlurmState
 from launcher.slurm.client import Job
-from launcher.slurm.jobs import Known, known_state
 from tests.states import state_of
 
 

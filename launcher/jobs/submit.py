@@ -1,0 +1,154 @@
+"""Submits a configuration as a job: `--slurm` and `--k8s` of the commands that start a run, and of `launch resume`."""
+
+import os
+import sys
+from contextlib import suppress
+from dataclasses import replace
+
+from launcher.borders.files import write_atomically
+from launcher.borders.masking import MASK
+from launcher.borders.screen import in_lines
+from launcher.config.notify import APPRISE, WEBHOOK
+from launcher.config.run import Config, RLConfig
+from launcher.config.torchrun import TORCHRUN_PORT
+from launcher.errors import UserError
+from launcher.jobs.scheduler import Scheduler
+from launcher.machine.probe import probe
+from launcher.machine.provenance import provenance
+from launcher.options.comments import Asked
+from launcher.plan.build import make_plan
+from launcher.plan.nodes import node_count, nodes_at
+from launcher.plan.spec import Machine, Plan
+from launcher.rundir import RunDir
+from launcher.runs.directory import PRIVATE, check_free, point_latest_at, prepare, remove_run
+from launcher.runs.registry import call_name, register
+from launcher.runs.state import JobState, RunState, first_state
+from launcher.runs.state_file import StateFile
+
+
+def submit(
+    scheduler: Scheduler,
+    config: Config,
+    run: RunDir,
+    name: str,
+    dry_run: bool,
+    clean: bool = False,
+    earlier: RunState | None = None,
+    trust: bool = False,
+    asked: Asked | None = None,
+) -> int:
+    """Write the run's directory and submit its job, or print the script. Returns 0. Raises UserError.
+
+    The plan is made here too: it finds mistakes before the job queues, and has the files to write.
+    """
+    config = _with_channels_of_the_environment(scheduler, config)
+    machine = _node(scheduler, config, earlier, asked)
+    plan = make_plan(config, machine, run, name)
+    scheduler.check_plan(config, plan)
+    text = scheduler.text(config, machine, run, name)
+    if dry_run:
+        if earlier is None:
+            check_free(run, clean)
+        sys.stdout.write(text)
+        return 0
+    _check_secrets(scheduler, plan)
+    scheduler.check_installed()
+    job = _queue(scheduler, plan, config, text, clean, earlier, trust)
+    if config.output_dir is None and earlier is None:
+        point_latest_at(run)
+    register(run.root, name)
+    print(_submitted(scheduler, plan, job, node_count(config)), end="")
+    return 0
+
+
+def _node(scheduler: Scheduler, config: Config, earlier: RunState | None, asked: Asked | None) -> Machine:
+    """A node of the job, as far as it is known: this machine's programs and the requested GPUs."""
+    nodes = nodes_at(config, 0, "node-0", TORCHRUN_PORT) if node_count(config) > 1 else None
+    asks = _on_any_port(config)
+    asks = asks if scheduler.has_our_machine else _with_any_python(asks)
+    machine = probe(asks, earlier.run_id if earlier else None, nodes, asked)
+    gpus = tuple(str(index) for index in range(scheduler.gpus(config)))
+    return replace(machine, gpus=gpus, wandb_login=machine.wandb_login or not scheduler.has_our_machine)
+
+
+def _on_any_port(config: Config) -> Config:
+    """Without the port: it must be free on the job's node, not here."""
+    if not isinstance(config, RLConfig):
+        return config
+    return config.model_copy(update={"inference": config.inference.model_copy(update={"port": 0})})
+
+
+def _with_any_python(config: Config) -> Config:
+    """Without the interpreters of components: they are in an image, not here."""
+    names = [name for name in ("trainer", "orchestrator", "inference") if hasattr(config, name)]
+    changed = {name: getattr(config, name).model_copy(update={"python": None}) for name in names}
+    services = {name: each.model_copy(update={"python": None}) for name, each in config.services.items()}
+    return config.model_copy(update={**changed, "services": services})
+
+
+def _with_channels_of_the_environment(scheduler: Scheduler, config: Config) -> Config:
+    """Without the URLs of notifications, which are secrets: the job has them from variables."""
+    given = {"webhook": WEBHOOK, "apprise": APPRISE} if config.notify.enabled else {}
+    for name, variable in given.items():
+        if getattr(config.notify, name) is not None and not scheduler.passes_on(variable):
+            raise UserError(*scheduler.no_secret(f"--notify.{name}", variable))
+    notify = config.notify.model_copy(update=dict.fromkeys(given))
+    return config.model_copy(update={"notify": notify})
+
+
+def _check_secrets(scheduler: Scheduler, plan: Plan) -> None:
+    text = next(text for path, text in plan.files if path == plan.run.config)
+    if f'"{MASK}"' in text:
+        raise UserError(*scheduler.no_secret("a secret in `env`", None))
+
+
+def _queue(
+    scheduler: Scheduler,
+    plan: Plan,
+    config: Config,
+    text: str,
+    clean: bool,
+    earlier: RunState | None,
+    trust: bool,
+) -> JobState:
+    """Write all files of the run, then submit the job. If it is refused, a new run's files are removed.
+
+    An earlier run stays and can be resumed.
+    """
+    lock = prepare(plan, clean, resume=earlier is not None, trust=trust)
+    try:
+        state = StateFile(plan.run, first_state(plan, provenance(), earlier, scheduler.unsubmitted()))
+        write_atomically(scheduler.file(plan.run), text, PRIVATE)
+        state.state.state, state.state.tmux_socket = "queued", config.tmux.socket_name
+        state.write()
+        job = scheduler.submit(config, plan.run)
+    except BaseException:
+        _undo(plan.run, earlier)
+        raise
+    finally:
+        os.close(lock)
+    state.state.put_job(job)
+    state.write()
+    return job
+
+
+def _undo(run: RunDir, earlier: RunState | None) -> None:
+    with suppress(OSError):
+        if earlier:
+            StateFile(run, earlier).write()
+        else:
+            remove_run(run)
+
+
+def _submitted(scheduler: Scheduler, plan: Plan, job: JobState, nodes: int) -> str:
+    typed = call_name(plan.run.root, plan.name)
+    lines = [f"{plan.kind} run {plan.name}: submitted as {scheduler.described(job, nodes)}"]
+    lines.append(f"  directory    {plan.run.root}")
+    lines += [f"  note         {note}" for note in plan.notes]
+    commands = [f"launch {command} {typed}" for command in ("status", "logs -f", "attach", "stop")]
+    commands[1] = f"launch logs {typed} -f"
+    lines += [
+        f"  {'next' if command == commands[0] else '':<10} {command}"
+        for command in (*commands, *scheduler.more_commands(job))
+    ]
+    return in_lines(lines) + "\n"
