@@ -1,10 +1,12 @@
 """What the live view costs, and how soon it shows what has happened.
 
     python benchmarks/console.py [SECONDS] [STEPS_PER_SECOND]
+    python benchmarks/console.py top [SECONDS] [STEPS_PER_SECOND]
 
 A run of one component is started in a pseudo-terminal of 120 by 40. The component prints steps, each with its time.
 Measured are the first output after the start, the delay from a step's line until the view shows that step, and the CPU
-time that launch's supervisor takes meanwhile, without its start.
+time that launch's supervisor takes meanwhile, without its start. With `top`, the CPU time of `launch top` is
+measured, while it shows all runs and while it shows this one.
 """
 
 import fcntl
@@ -40,11 +42,15 @@ def start(directory: Path, rate: float) -> tuple[subprocess.Popen[bytes], int]:
     words = [sys.executable, "program.py", str(rate)]
     command = [word for each in words for word in ("--trainer.command", each)]
     options = ["--trainer.progress", PROGRESS, "--no-tmux", "--output-dir", "run"]
+    return in_terminal(directory, "sft", *command, *options)
+
+
+def in_terminal(directory: Path, *words: str) -> tuple[subprocess.Popen[bytes], int]:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
     environment = os.environ | {"XDG_STATE_HOME": str(directory / "state"), "TERM": "xterm-256color"}
     process = subprocess.Popen(
-        [LAUNCH, "sft", *command, *options],
+        [LAUNCH, *words],
         cwd=directory,
         env=environment,
         stdin=theirs,
@@ -99,10 +105,32 @@ def main(seconds: float, rate: float) -> None:
     print(f"CPU of one core          {100 * taken / wall:6.2f} %, at {rate:g} steps/s")
 
 
+def top(seconds: float, rate: float) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        run, terminal = start(directory, rate)
+        Watched(terminal).watch(time.time() + WARM_UP)
+        for what, words in ("all runs", ["--all"]), ("this run", ["run"]):
+            view, its = in_terminal(directory, "top", *words)
+            screen = Watched(its)
+            screen.watch(time.time() + WARM_UP)
+            process = psutil.Process(view.pid)
+            before, wall = sum(process.cpu_times()[:2]), time.time()
+            screen.watch(wall + seconds)
+            taken, wall = sum(process.cpu_times()[:2]) - before, time.time() - wall
+            print(f"launch top, {what}     {100 * taken / wall:6.2f} % of one core, at {rate:g} steps/s")
+            view.send_signal(signal.SIGTERM)
+            view.wait(30)
+        run.send_signal(signal.SIGINT)
+        Watched(terminal).watch(time.time() + 2)
+        run.wait(30)
+
+
 def _is_launch(process: psutil.Process) -> bool:
     return str(LAUNCH) in process.cmdline()
 
 
 if __name__ == "__main__":
-    numbers = [float(number) for number in sys.argv[1:]]
-    main(*numbers, *(30.0, 3.0)[len(numbers) :])
+    is_top = sys.argv[1:2] == ["top"]
+    numbers = [float(number) for number in sys.argv[1 + is_top :]]
+    (top if is_top else main)(*numbers, *(30.0, 3.0)[len(numbers) :])

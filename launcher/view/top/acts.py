@@ -15,7 +15,7 @@ class Outcome:
 def launch(*words: str) -> Outcome:
     """Run a command without a terminal, to its end."""
     done = subprocess.run(
-        [*_launch(), *words],
+        [*command(), *words],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -27,11 +27,11 @@ def launch(*words: str) -> Outcome:
 
 def launch_here(*words: str) -> Outcome:
     """Run a command that takes the terminal, such as `attach`. Only its errors are kept."""
-    done = subprocess.run([*_launch(), *words], stderr=subprocess.PIPE, check=False)
+    done = subprocess.run([*command(), *words], stderr=subprocess.PIPE, check=False)
     return Outcome(done.returncode, done.stderr.decode(errors="replace"))
 
 
-def _launch() -> list[str]:
+def command() -> list[str]:
     """Never a module of the directory where we are."""
     script = Path(sys.executable).with_name("launch")
     return [str(script)] if script.is_file() else [sys.executable, "-P", "-m", "launcher"]

@@ -1,9 +1,11 @@
 """Reads what a screen shows, in a thread of its own: a slow file system delays neither keys nor the way out."""
 
+import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import copy_context
+from pathlib import Path
 from typing import Any
 
 from textual.message import Message
@@ -11,7 +13,8 @@ from textual.widget import Widget
 
 from launcher.borders.screen import printable
 
-EVERY = 1.0  # seconds between two reads
+EVERY = 2.0  # seconds between two reads,
+LOOK_EVERY = 0.2  # unless a file has changed that tells of an event
 COST = 100  # reading may take this part of the time,
 LONGEST = 10.0  # but is not put off longer
 
@@ -35,8 +38,18 @@ class Failed(Message, bubble=False):
 class Feed:
     """Calls `read` again and again, and posts to the widget what it returns or why it failed."""
 
-    def __init__(self, widget: Widget, read: Callable[[], Any], rest: Callable[[Any], float] = lambda _: EVERY) -> None:
-        """`rest` says how many seconds pass after something was read (None: it could not be)."""
+    def __init__(
+        self,
+        widget: Widget,
+        read: Callable[[], Any],
+        told_by: Callable[[Any], Iterable[Path]] = lambda _: (),
+        rest: Callable[[Any], float] = lambda _: EVERY,
+    ) -> None:
+        """`told_by`: files that change with every event of what was read, such as run.json.
+
+        `rest` says how many seconds pass after something was read (None: it could not be).
+        """
+        self._told_by = told_by
         self._widget, self._read, self._rest = widget, read, rest
         self._is_closed = False
         self._is_wanted, self._is_asked = threading.Event(), threading.Event()
@@ -71,11 +84,26 @@ class Feed:
             if self._is_closed or not self._posted(message):
                 return
             rest = min(LONGEST, COST * (time.thread_time() - began))
-            self._is_asked.wait(max(self._rest(content), rest))
+            files = [] if content is None else list(self._told_by(content))
+            self._wait(max(self._rest(content), rest), files)
             self._is_wanted.wait()
+
+    def _wait(self, seconds: float, files: list[Path]) -> None:
+        before, end = list(map(_changed, files)), time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if self._is_asked.wait(min(left, LOOK_EVERY) if files else left) or list(map(_changed, files)) != before:
+                return
 
     def _posted(self, message: Message) -> bool:
         try:
             return self._widget.post_message(message)
         except RuntimeError:  # the application has ended
             return False
+
+
+def _changed(file: Path) -> int:
+    """When it was; -1 if it is not there."""
+    try:
+        return os.stat(file).st_mtime_ns  # noqa: PTH116 (a quarter of Path.stat)
+    except OSError:
+        return -1

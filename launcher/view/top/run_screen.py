@@ -7,6 +7,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.widgets import DataTable, Footer, Static
 
+from launcher.rundir import RunDir
 from launcher.view.top import run_keys
 from launcher.view.top.feed import EVERY, Arrived, Failed, Feed
 from launcher.view.top.grid import Order, Table, cell, wrapped
@@ -39,7 +40,7 @@ class RunScreen(run_keys.RunKeys):
 
     def on_mount(self) -> None:
         self.query_one("#message").display = False
-        self.feed = Feed(self, RunReader(self._root), _pause)
+        self.feed = Feed(self, RunReader(self._root), lambda _: [RunDir(self._root).state], _pause)
         self.query_one(Table).focus()
 
     # --- what was read ---

@@ -9,6 +9,7 @@ from textual.binding import Binding
 from textual.widgets import DataTable, Footer, Static
 
 from launcher.numbers import plural
+from launcher.rundir import RunDir
 from launcher.view.status.model import Runs, all_runs
 from launcher.view.status.table import nothing_text, unreadable_lines
 from launcher.view.top import run_keys
@@ -18,6 +19,7 @@ from launcher.view.top.run_rows import KEYS, runs_grid
 from launcher.view.top.wish import Wish
 
 ASK_SLURM_EVERY = 10.0  # seconds
+WATCHED = 50  # runs whose events are shown at once
 UNREADABLE = 3  # that are named
 
 
@@ -42,7 +44,7 @@ class RunsScreen(run_keys.RunKeys):
         yield Footer(show_command_palette=False, compact=True)
 
     def on_mount(self) -> None:
-        self.feed = Feed(self, partial(all_runs, self._everywhere), _pause)
+        self.feed = Feed(self, partial(all_runs, self._everywhere), _told_by, _pause)
         self.query_one(Table).focus()
 
     # --- what was read ---
@@ -101,6 +103,11 @@ class RunsScreen(run_keys.RunKeys):
     def _sort(self, order: Order) -> None:
         self._order = order
         self._draw()
+
+
+def _told_by(runs: Runs) -> list[Path]:
+    """Only those that are alive have events."""
+    return [RunDir(Path(run.directory)).state for run in runs.shown if not run.is_over][:WATCHED]
 
 
 def _pause(runs: Runs | None) -> float:

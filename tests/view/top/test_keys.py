@@ -1,0 +1,158 @@
+"""What keys do: nothing waits for a slow read, and a run is changed by `launch stop` and `launch restart` alone."""
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from launcher.processes.identity import identify
+from launcher.rundir import RunDir
+from launcher.runs.state import ProcessState
+from launcher.view.top import acts, run_screen
+from launcher.view.top.look import RunReader
+from tests.launching import LAUNCH
+from tests.states import state_of
+from tests.view.top.driving import Driver, drive
+
+
+@pytest.fixture
+def run(here: Path) -> RunDir:
+    run = RunDir(here / "outputs" / "otter")
+    run.logs.mkdir(parents=True)
+    processes = [ProcessState(name=name, log=run.component_log(name)) for name in ("trainer", "inference")]
+    run.state.write_text(state_of(run, processes=processes).model_dump_json())
+    return run
+
+
+def test_a_read_that_hangs_delays_neither_keys_nor_the_way_out(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    began, hangs = time.monotonic(), threading.Event()
+
+    def hang(_: RunReader) -> None:
+        hangs.set()
+        threading.Event().wait(60)
+
+    monkeypatch.setattr(RunReader, "__call__", hang)
+
+    async def play(top: Driver) -> None:
+        await top.wait_for("reading otter")
+        assert hangs.wait(5)
+        await top.press("question_mark")
+        await top.wait_for("All runs")
+        await top.press("q", "q")
+        await top.wait_for("1 run below")
+        await top.press("q")
+
+    drive(play, opened=run.root)
+    assert time.monotonic() - began < 30
+
+
+def test_any_error_of_a_read_is_shown_and_the_next_read_is_tried(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, is_spoilt = RunReader.__call__, [True]
+
+    def fail(reader: RunReader) -> object:
+        if is_spoilt:
+            raise KeyError("[red]spoilt\x1b[31m")
+        return read(reader)
+
+    monkeypatch.setattr(RunReader, "__call__", fail)
+
+    async def play(top: Driver) -> None:
+        await top.wait_for("[red]spoilt")
+        is_spoilt.clear()
+        assert "spoilt" not in await top.wait_for("sft run otter", "inference")
+
+    drive(play, opened=run.root)
+
+
+def test_an_event_is_shown_before_the_next_read_is_due(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_screen, "EVERY", 1000.0)
+
+    async def play(top: Driver) -> None:
+        await top.wait_for("sft run otter  finished")
+        run.state.write_text(run.state.read_text().replace('"finished"', '"failed"'))
+        await top.wait_for("sft run otter  failed")
+
+    drive(play, opened=run.root)
+
+
+@pytest.mark.parametrize(
+    ("keys", "question", "words"),
+    [
+        (["x"], "Stop otter?", ["stop"]),
+        (["k"], "Stop otter?", ["stop"]),
+        (["down", "r"], "Restart inference of otter?", ["restart", "inference"]),
+    ],
+)
+def test_a_run_is_changed_after_a_yes_alone_and_by_the_command(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch, keys: list[str], question: str, words: list[str]
+) -> None:
+    called: list[tuple[str, ...]] = []
+
+    def launch(*words: str) -> acts.Outcome:
+        called.append(words)
+        return acts.Outcome(0, "[red]done[/]\n")
+
+    monkeypatch.setattr(acts, "launch", launch)
+
+    async def play(top: Driver) -> None:
+        await top.wait_for("inference")
+        for no in ("n", "escape", "enter", "q"):
+            await top.press(*keys)
+            await top.wait_for(question)
+            await top.press(no)
+            await top.wait_for("sft run otter")
+        assert called == []
+        await top.press(*(key for key in keys if key != "down"))
+        await top.wait_for(question)
+        await top.press("y")
+        await top.wait_for("[red]done[/]")
+        assert called == [(words[0], str(run.root), *words[1:])]
+
+    drive(play, opened=run.root)
+
+
+def test_a_refusal_of_the_command_is_shown_as_it_was_said(run: RunDir) -> None:
+    async def play(top: Driver) -> None:
+        await top.wait_for("inference")
+        await top.press("r")
+        await top.wait_for("Restart trainer of otter?")
+        await top.press("y")
+        await top.wait_for("launch restart", "otter is finished: only a component of a running run")
+        await top.press("q")
+        await top.wait_for("sft run otter")
+
+    drive(play, opened=run.root)
+
+
+def test_the_stacks_are_those_of_launch_stacks(run: RunDir) -> None:
+    with subprocess.Popen([sys.executable, "-c", "print(flush=True); input()"], stdin=-1, stdout=-1) as child:
+        assert child.stdout is not None and child.stdout.readline()
+        own = identify(child.pid)
+        processes = [ProcessState(name="trainer", log=run.component_log("trainer"), process=own)]
+        state = state_of(run, state="running", supervisor=own, processes=processes)
+        run.state.write_text(state.model_dump_json())
+        done = subprocess.run([LAUNCH, "stacks", str(run.root)], capture_output=True, text=True, check=False)
+
+        async def play(top: Driver) -> None:
+            await top.wait_for("trainer")
+            await top.press("s")
+            await top.wait_for(
+                "stacks of otter", *filter(None, (line[:70].rstrip() for line in done.stdout.split("\n")[:5]))
+            )
+
+        drive(play, opened=run.root)
+        child.kill()
+
+
+def test_a_command_is_never_a_module_of_the_directory_where_we_are(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "launcher").mkdir()
+    (here / "launcher" / "__main__.py").write_text("print('planted')")
+    for executable in (sys.executable, str(here / "python")):
+        monkeypatch.setattr(sys, "executable", executable)
+        words = acts.command()
+        assert words[0] == str(Path(executable).with_name("launch")) or "-P" in words
+    monkeypatch.undo()
+    assert acts.launch("--version").text.startswith("launch ")
