@@ -54,7 +54,8 @@ FLOORS = {
 """The folders of a room in the same order; "" is the files beside them."""
 
 BESIDE = ("__init__", "__main__", "torchrun_logs", "vllm_access", "workload")
-MOST_FILES = 14  # in a folder; commands/ has one for each command
+MOST_FILES = 14  # in a folder
+MOST_COMMANDS = 18  # in commands/, which has a file for each command
 LARGEST = 0.15  # of all lines, in a room or one of its folders
 
 TESTED_ELSEWHERE = {
@@ -300,7 +301,7 @@ def test_no_folder_is_crowded_and_no_room_holds_too_much() -> None:
     lines = {path: len(path.read_text().splitlines()) for path in all_files()}
     for folder in {path.parent for path in lines}:
         inside = [path for path in lines if path.parent == folder and path.name != "__init__.py"]
-        assert len(inside) <= MOST_FILES, folder
+        assert len(inside) <= (MOST_COMMANDS if folder.name == "commands" else MOST_FILES), folder
         assert sum(lines[path] for path in inside) <= LARGEST * sum(lines.values()), folder
 
 
