@@ -14,7 +14,7 @@ COMMANDS = {  # each is a module of launcher.commands, or of its folder `startin
     "resume": "the next attempt of a run, from its newest checkpoint",
     "attach": "attach to a run's tmux panes",
     "status": "the runs, or one in full",
-    "top": "all runs full-screen: components, ranks, curves, logs, stacks, by key",
+    "top": "all runs full-screen; in one its ranks, curve, logs and stacks",
     "logs": "the logs of all components and ranks, in time order",
     "config": "the resolved configuration, and where each value was set",
     "diff": "what two runs differ in, and their metrics side by side",
