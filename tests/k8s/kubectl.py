@@ -1,7 +1,7 @@
 """A kubectl of the tests' own: keeps objects as files, and runs the pods' commands as processes of this host.
 
-It is put on the PATH as `kubectl`. KUBECTL_STATE is its directory; with a file `hold` in it no pod is scheduled. There is no
-DNS between the processes: the first pod's host name becomes loopback, and the port a free one.
+It is put on the PATH as `kubectl`. KUBECTL_STATE is its directory; with a file `hold` in it no pod is scheduled. There
+is no DNS between the processes: the first pod's host name becomes loopback, and the port a free one.
 """
 
 import json

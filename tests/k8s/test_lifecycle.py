@@ -76,7 +76,9 @@ def login(tmp_path: Path) -> Iterator[Login]:
     login = Login(tmp_path)
     yield login
     for name in login.jobsets():
-        subprocess.run(["kubectl", "delete", "jobset", name], env=login.environment, check=False)
+        subprocess.run(
+            [str(tmp_path / "bin" / "kubectl"), "delete", "jobset", name], env=login.environment, check=False
+        )
     until(lambda: not login.alive(), 60)
 
 
