@@ -5,8 +5,8 @@ from pathlib import Path
 
 from launcher.config.base import Section
 from launcher.config.run import KINDS
-from launcher.options.fields import ConfigField, config_fields
-from launcher.options.help import by_section, default_text, usage
+from launcher.options.fields import ConfigField
+from launcher.options.help import by_section, default_text, every_field, usage
 from launcher.plan.placeholders import MEANING
 
 PAGE = Path(__file__).with_name("configuration.md")
@@ -15,10 +15,9 @@ INTRODUCTION = """# Configuration reference
 Made from the models by `python docs/make_configuration.py`; a test fails when it is out of date.
 
 Set a field in a TOML file (`launch rl @ FILE`) in its section, or on the command line with the option in the second
-column. Later files override earlier ones, and the command line overrides files. `[services.NAME]` works only in files:
-`command` (a list, required), `args`, `resume_args`, `cwd`, `python`, `env`, `env_file`, `after`, `ready`,
-`ready_timeout`, `alive`, `alive_interval`, `alive_misses`, `restart`, `restart_limit` and `gpus` as in the other
-components, and `may_exit` for a service that may end with exit code 0.
+column. Later files override earlier ones, and the command line overrides files. A service is a table
+`[services.NAME]` with a name of your choice, or on the command line `--services.NAME.FIELD`. There `command` is split
+as a shell would: `--services.redis.command "redis-server --port {services.redis.port}"`.
 
 An optional section (`wandb`, `tmux`, `inference`, `log_extras`) is also an option: `--wandb`, `--no-wandb`, or
 `wandb = false` in a file. Setting a field in it to anything but false switches it on.
@@ -54,7 +53,7 @@ def reference() -> str:
 
 
 def _tables(model: type[Section]) -> Iterator[str]:
-    for section, fields in by_section(config_fields(model)).items():
+    for section, fields in by_section(every_field(model)).items():
         yield from ("", f"### {f'[{section}]' if section else 'Top level and short options'}", "")
         yield from ("| field | option | default | meaning |", "|---|---|---|---|")
         yield from (_row(field) for field in fields)

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from launcher.borders.values import MOST_RANKS, MOST_STEPS, whole_number
+from launcher.borders.values import MOST_PORT, MOST_RANKS, MOST_STEPS, whole_number
 from launcher.config.base import Duration, ProgramPath, Section, SmallInt
 from launcher.config.progress import ProgressPattern, headline
 from launcher.config.torchrun import TorchrunConfig
@@ -144,5 +144,8 @@ class ServiceConfig(LastingConfig):
     """`[services.NAME]`: a further process under the same supervision."""
 
     command: tuple[str, ...] = Field(..., description="the command line")
+    port: int = Field(
+        0, ge=0, le=MOST_PORT, description="what {services.NAME.port} stands for; 0 takes a free port for each run"
+    )
     gpus: SmallInt = Field(0, ge=0, description="GPUs for the service, after all others")
     may_exit: bool = Field(False, description="it may end with exit code 0 before the run does")

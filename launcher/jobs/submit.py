@@ -72,7 +72,9 @@ def _node(scheduler: Scheduler, config: Config, earlier: RunState | None, asked:
 
 
 def _on_any_port(config: Config) -> Config:
-    """Without the port: it must be free on the job's node, not here."""
+    """Without the ports: they must be free on the job's node, not here."""
+    services = {name: service.model_copy(update={"port": 0}) for name, service in config.services.items()}
+    config = config.model_copy(update={"services": services})
     if not isinstance(config, RLConfig):
         return config
     return config.model_copy(update={"inference": config.inference.model_copy(update={"port": 0})})

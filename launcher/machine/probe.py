@@ -6,6 +6,7 @@ import shutil
 import socket
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import launcher
@@ -65,6 +66,7 @@ def probe(
         chat_template=has_chat_template(model_path) if model_path else True,
         variables=frozenset(os.environ),
         free_port=port,
+        service_ports=service_ports(config, nodes),
         search_paths={name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
         torchrun_logs=Path(launcher.__file__).parent / "torchrun_logs",
         pythons={name: find_python(name, own.python) for name, own in processes.items() if own.python},
@@ -130,14 +132,29 @@ def free_port(host: str) -> int:
         raise UserError(f"--inference.host {host}: cannot listen there: {error.strerror}", "try 127.0.0.1") from None
 
 
-def check_port(host: str, port: int) -> None:
+def service_ports(config: Config, nodes: Nodes | None) -> dict[str, int]:
+    """A free port for each service that names none, no two the same. Raises UserError for a named one in use."""
+    with ExitStack() as opened:
+        ports = {}
+        for name, service in config.services.items():
+            if service.port:
+                if nodes is None or nodes.runs(name):
+                    check_port(LOOPBACK, service.port, f"--services.{name}.port")
+                continue
+            listener = opened.enter_context(_listener(LOOPBACK))
+            listener.bind((LOOPBACK, 0))
+            ports[name] = int(listener.getsockname()[1])
+        return ports
+
+
+def check_port(host: str, port: int, option: str = "--inference.port") -> None:
     """Raises UserError if this port cannot be used."""
     try:
         with _listener(host) as listener:
             listener.bind((host, port))
     except OSError as error:
         raise UserError(
-            f"--inference.port {port}: {host}:{port} cannot be used: {error.strerror}",
+            f"{option} {port}: {host}:{port} cannot be used: {error.strerror}",
             "name another port, or leave the option out to get a free one",
         ) from None
 

@@ -19,6 +19,7 @@ from launcher.options.help import Brief, brief_help, options_help, section_help
 from launcher.options.layer import Layer, Values
 from launcher.options.load import load, read_file
 from launcher.options.meant import DATA_FILES, meant_by_argument
+from launcher.options.services import take_services, takes_value
 
 S = TypeVar("S", bound=Section)
 
@@ -35,6 +36,7 @@ class Typed:
     arguments: list[str] = field(default_factory=list)  # what follows --, or the program
     program: str | None = None
     is_module: bool = False
+    services: Values = field(default_factory=dict)
 
 
 def split_arguments(arguments: Iterable[str], sections: frozenset[str]) -> Typed:
@@ -90,7 +92,7 @@ def split_program(words: list[str], model: type[Section]) -> tuple[list[str], Ty
         if word in MODULE:
             typed.is_module = True
         elif word.startswith(("-", "@")):
-            takes = word == "@" or word.replace("_", "-") in valued
+            takes = word == "@" or word.replace("_", "-") in valued or takes_value(word)
             own += [word, *([rest.pop(0)] if takes and rest else ())]
         else:
             _check_program(word, typed.is_module)
@@ -126,6 +128,8 @@ class ConfigCommand(TyperCommand):
         typed = split_arguments(args, section_names(self.model))
         if program.program is not None:
             typed.program, typed.is_module, typed.arguments = program.program, program.is_module, program.arguments
+        if "services" in self.model.model_fields:
+            typed.options, typed.services = take_services(typed.options)
         ctx.obj = typed
         # Typer makes a pydantic adapter for every option it parses, 50 ms in all: give it only those that were typed.
         _, _, given = self.make_parser(ctx).parse_args(list(typed.options))
@@ -199,6 +203,8 @@ class RunRequest(Generic[S]):
 
 
 def _with_program(values: Values, typed: Typed) -> Values:
+    """The layer's values, with the services and the program that were typed."""
+    values = values | ({"services": typed.services} if typed.services else {})
     if typed.program is None:
         return values
     trainer = values.get("trainer", {})

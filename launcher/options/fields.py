@@ -66,7 +66,21 @@ def _fields(model: type[Section], prefix: tuple[str, ...]) -> Iterator[ConfigFie
         elif name == "enabled" and issubclass(model, Switch) and not prefix:
             continue
         elif (shape := _shape(info.annotation)) is not None:
-            yield ConfigField(path, shape, _metavar(info), info.get_default(), info.description or "")
+            yield ConfigField(path, shape, _metavar(info), _default(info), info.description or "")
+
+
+def _default(info: FieldInfo) -> Any:
+    return None if info.is_required() else info.get_default()
+
+
+def free_fields(model: type[Section]) -> tuple[ConfigField, ...]:
+    """The fields of the tables with free names, below the name NAME: services.NAME.command."""
+    found: list[ConfigField] = []
+    for name, info in model.model_fields.items():
+        kinds = get_args(info.annotation)
+        if get_origin(info.annotation) is dict and isinstance(kinds[1], type) and issubclass(kinds[1], Section):
+            found += _fields(kinds[1], (name, "NAME"))
+    return tuple(found)
 
 
 def section_type(info: FieldInfo) -> type[Section] | None:

@@ -90,16 +90,17 @@ def layer(model: type[Section], typed: Mapping[str, Any]) -> dict[str, Any]:
 
 def _value(field: ConfigField, typed: Any) -> Any:
     if field.shape is Form.PAIRS:
-        return dict(_pair(field, text) for text in typed)
+        return dict(pair(f"--{field.option}", text) for text in typed)
     if field.metavar == "RANK[,RANK]":
         return ",".join(typed)
     return typed
 
 
-def _pair(field: ConfigField, text: str) -> tuple[str, str]:
+def pair(option: str, text: str) -> tuple[str, str]:
+    """Key and value. Raises UserError."""
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise UserError(f"--{field.option} {text}: not of the form KEY=VALUE")
+        raise UserError(f"{option} {text}: not of the form KEY=VALUE")
     return key, value
 
 

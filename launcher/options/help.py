@@ -7,7 +7,7 @@ from typing import Any
 
 from launcher.config.base import Section
 from launcher.errors import UserError
-from launcher.options.fields import ConfigField, Form, config_fields
+from launcher.options.fields import ConfigField, Form, config_fields, free_fields
 from launcher.options.flags import negative, option_names
 
 WIDTH = 78  # columns
@@ -42,9 +42,7 @@ def _rows(texts: Mapping[str, str], width: int) -> list[str]:
 def section_help(model: type[Section], section: str) -> str:
     """The options of one section and of those inside it. Raises UserError if there is no such section."""
     wanted = section.strip("[]-").replace("_", "-")
-    fields = [
-        field for field in config_fields(model) if field.option == wanted or field.option.startswith(f"{wanted}.")
-    ]
+    fields = [field for field in every_field(model) if field.option == wanted or field.option.startswith(f"{wanted}.")]
     if not fields:
         names = sorted({field.option.split(".")[0] for field in config_fields(model) if "." in field.option})
         raise UserError(f"there is no section {section}", f"the sections are {', '.join(names)}")
@@ -57,11 +55,16 @@ def options_help(model: type[Section], more: Iterable[Any] = ()) -> str:
     for parameter in more:
         lines += _entry(", ".join([*parameter.opts, *parameter.secondary_opts]), parameter.help or "")
     lines += _entry("--help, -h [SECTION]", "show this, or the options of one section, and exit")
-    for section, fields in by_section(config_fields(model)).items():
+    for section, fields in by_section(every_field(model)).items():
         lines += ["", f"[{section}]"] if section else []
         for field in fields:
             lines += _of_field(field)
     return "\n".join(lines) + "\n"
+
+
+def every_field(model: type[Section]) -> tuple[ConfigField, ...]:
+    """The fields of the model, and those of its tables with free names."""
+    return (*config_fields(model), *free_fields(model))
 
 
 def _of_field(field: ConfigField) -> list[str]:

@@ -9,7 +9,7 @@ from launcher.config.component import ComponentConfig, LastingConfig, ProcessCon
 from launcher.config.progress import headline
 from launcher.config.rollout import OrchestratorConfig
 from launcher.config.run import Config, RLConfig, TrainConfig, hand_over, is_reference, started_processes
-from launcher.config.serving import INFERENCE_TOKEN, InferenceConfig
+from launcher.config.serving import INFERENCE_TOKEN, LOOPBACK, InferenceConfig
 from launcher.config.toml import to_toml
 from launcher.config.training import RLTrainerConfig, SFTTrainerConfig
 from launcher.config.wandb import WandbConfig, WandbSection
@@ -19,6 +19,7 @@ from launcher.options.comments import FROM, Asked, annotated, with_header
 from launcher.plan.addresses import Addresses
 from launcher.plan.environment import additions, flight_recorder, foreign_torchrun, own_python, strays, threads
 from launcher.plan.memory import GIGABYTE, serving_memory, training, training_memory
+from launcher.plan.nodes import url_host
 from launcher.plan.placeholders import expand
 from launcher.plan.placement import Placement, Server, place
 from launcher.plan.ready import check_alive, check_ready
@@ -334,6 +335,17 @@ class _Planner:
         """Unique for each attempt, since torchrun overwrites the files below it."""
         return f"{self.config.trainer.torchrun.rdzv_id or self.name}-{self.run.attempt}"
 
+    def _of_services(self) -> dict[str, str | None]:
+        """Where each service is, as this node reaches it. A free port is known only to the node that runs them."""
+        found: dict[str, str | None] = {}
+        host = url_host(self.nodes.host) if self.nodes and self.nodes.rank else LOOPBACK
+        for name, service in self.config.services.items():
+            free = self.machine.service_ports.get(name) if self.nodes is None else None
+            port = service.port or free
+            found[f"services.{name}.port"] = str(port) if port else None
+            found[f"services.{name}.url"] = f"http://{host}:{port}" if port else None
+        return found
+
     def _expand(self, component: str, words: tuple[str, ...]) -> tuple[str, ...]:
         model, servers = self.config.model_name, self.servers
         values = {
@@ -347,5 +359,6 @@ class _Planner:
             "output_dir": str(self.run.root),
             "port": str(servers.port) if servers else None,
             "python": self._python(component),
+            **self._of_services(),
         }
         return tuple(expand(component, word, values) for word in words)

@@ -16,8 +16,11 @@ MEANING = {
     "output_dir": "the run's directory",
     "port": "the port that inference listens on",
     "python": "the component's Python, see `python`",
+    "services.NAME.port": "the port of a service: its `port`, or one that was free when the run began",
+    "services.NAME.url": "where that service is reached: http://HOST:PORT",
 }
-_TOKEN = re.compile(r"\$\{(?!\{)|\{\{|\{[a-z_]+\}|[{}]|[^${}]+|\$")
+SERVICES = "services."
+_TOKEN = re.compile(r"\$\{(?!\{)|\{\{|\{[a-z_]+\}|\{services\.[\w.-]+\}|[{}]|[^${}]+|\$")
 
 
 def expand(where: str, text: str, values: Mapping[str, str | None]) -> str:
@@ -59,10 +62,26 @@ def _end_of_variable(text: str, start: int) -> int:
 
 
 def _value(where: str, name: str, values: Mapping[str, str | None]) -> str:
+    if name.startswith(SERVICES):
+        return _of_service(where, name, values)
     if name not in MEANING:
         hint = f"there are {', '.join(MEANING)}; {{{{ and }}}} are literal braces"
         raise UserError(f"{where}: {{{name}}} is not a placeholder", hint)
     found = values.get(name)
     if found is None:
         raise UserError(f"{where}: {{{name}}} ({MEANING[name]}) has no value in this run")
+    return found
+
+
+def _of_service(where: str, name: str, values: Mapping[str, str | None]) -> str:
+    if name not in values:
+        known = [f"{{{each}}}" for each in values if each.startswith(SERVICES)]
+        raise UserError(
+            f"{where}: {{{name}}} is not a placeholder",
+            f"there are {', '.join(known)}" if known else "this run has no services",
+        )
+    found = values[name]
+    if found is None:
+        option = f"--{name.rpartition('.')[0]}.port"
+        raise UserError(f"{where}: {{{name}}}: the nodes of a run must agree on the port", f"name it with {option}")
     return found

@@ -48,6 +48,7 @@ class Machine:
     chat_template: bool | None = True  # whether the model has one; None if that is not known here
     variables: frozenset[str] = frozenset()  # names of the environment's variables, not their values
     free_port: int = 0
+    service_ports: Mapping[str, int] = field(default_factory=dict)  # of services that name none
     run_id: str = ""  # a random one, for W&B
     inference_token: str = field(default="", repr=False)  # empty if components are started by hand
     nodes: Nodes | None = None  # set in a run on several nodes

@@ -145,3 +145,26 @@ def test_launch_train_runs_a_program_as_it_was_typed_for_torchrun_and_resumes_it
     again = launch("resume", "otter", "--", "--init_from=resume")
     assert again.exit_code() == 0, again.output
     assert "given ['--nproc', '8', '{x}', '--init_from=resume'] 2" in again.output
+
+
+SERVER = """
+import http.server, sys
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), http.server.SimpleHTTPRequestHandler).serve_forever()
+"""
+CLIENT = """
+import os, sys, urllib.request
+print("got", sys.argv[1], urllib.request.urlopen(sys.argv[1]).status, flush=True)
+sys.exit(3 if os.environ["LAUNCH_ATTEMPT"] == "1" else 0)
+"""
+
+
+def test_a_service_on_the_command_line_has_a_free_port_that_it_keeps_over_a_restart(launch: Launcher) -> None:
+    (launch.directory / "a server.py").write_text(SERVER)
+    (launch.directory / "client.py").write_text(CLIENT)
+    serve = f"'{sys.executable}' 'a server.py' {{services.web.port}}"
+    web = ("--services.web.command", serve, "--services.web.ready", "tcp://127.0.0.1:{services.web.port}")
+    trainer = ("--trainer.after", "web", "--trainer.args", "{services.web.url}", "client.py")
+    run = launch("train", "--no-tmux", "--max-restarts", "1", *web, *trainer)
+    assert run.exit_code() == 0, run.output
+    got = [line.split("got ")[1] for line in run.output.splitlines() if "got http://127.0.0.1:" in line]
+    assert len(got) == 2 and len(set(got)) == 1 and got[0].endswith(" 200")

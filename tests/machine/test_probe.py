@@ -155,3 +155,11 @@ def test_the_model_of_the_builtin_server_is_found_beside_a_trainer_of_the_users_
     own = ("--trainer.command=true", "--model", str(tmp_path / "mine"))
     assert probe(rl(*own)).model_path == str(tmp_path / "mine")
     assert probe(rl(*own, "--inference.command=true", "--inference.takes-weights")).model_path == ""
+
+
+def test_each_service_that_names_no_port_gets_a_free_one_of_its_own(taken: int) -> None:
+    names = [f"s{number}" for number in range(20)]
+    config = sft(*(word for name in names for word in (f"--services.{name}.command", "true")))
+    assert len(set(probe(config).service_ports.values())) == len(names)
+    with pytest.raises(UserError, match=f"--services.s0.port {taken}: 127.0.0.1:{taken} cannot be used"):
+        probe(sft("--services.s0.command", "true", "--services.s0.port", str(taken)))

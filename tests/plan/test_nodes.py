@@ -211,3 +211,13 @@ def test_the_endpoint_is_a_host_with_or_without_a_port(typed: str, host: str, po
 def test_nodes_for_inference_without_inference_are_refused() -> None:
     with pytest.raises(UserError, match=r"inference\.nodes is set"):
         rl("--inference.nodes", "1", "--no-inference", "--orchestrator.inference-url", "http://x")
+
+
+def test_other_nodes_find_a_service_by_node_0_and_its_port_must_be_named() -> None:
+    words = ("--services.db.command", "db {services.db.port}", "--nnodes", "2", *HERE, "--trainer.script", "x")
+    words = (*words, "--trainer.args", "{services.db.url}")
+    found = [plan_on(sft(*words, "--services.db.port", "6379", "--node-rank", node)) for node in ("0", "1")]
+    assert [plan.processes[0].argv[-1] for plan in found] == ["http://127.0.0.1:6379", "http://gpu01:6379"]
+    with pytest.raises(UserError, match="the nodes of a run must agree on the port") as caught:
+        plan_on(sft(*words, "--node-rank", "1"))
+    assert caught.value.hint == "name it with --services.db.port"
