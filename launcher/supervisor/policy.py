@@ -4,7 +4,7 @@ import signal
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from launcher.failure.failure import STALLED, Culprit, Diagnosis, Failure, exit_text, received_text
+from launcher.failure.failure import Culprit, Failure, exit_text, received_text
 from launcher.failure.verdict import Setback, Verdict, judge
 from launcher.plan.ready import not_ready_because, silent_because
 from launcher.plan.spec import Plan, ProcessSpec, Role
@@ -123,6 +123,8 @@ class Policy(Roster):
         return [*self._decide(event), *self._start_next()]
 
     def _decide(self, event: Event) -> list[Action]:
+        if self.state is State.RESTARTING and (actions := self._between_attempts(event)) is not None:
+            return actions
         match event:
             case Started(component):
                 self._on_start(component)
@@ -164,25 +166,31 @@ class Policy(Roster):
                 return self._on_quiet(component, seconds)
             case Stalled(component, seconds, diagnosis):
                 return self._fail(self._stalled(component, seconds, diagnosis))
-            case Explained() if self.state is State.RESTARTING:
-                return self._on_explained(event)
-            case PauseOver() if self.state is State.RESTARTING:
-                return [StartAttempt()]
-            case NewAttempt(plan) if self.state is State.RESTARTING:
-                self._on_new_attempt(plan)
             case CannotContinue(why):
                 return self._give_up(why)
             case OneOverdue(component) if component in self._replaced:
                 return self._on_one_overdue(component)
-            case GraceOver() if self.state is State.RESTARTING and not self._attempt_is_killed:
-                self._attempt_is_killed = True
-                return [KillAttempt()]
-            case GraceOver() if self.state is State.RESTARTING:
-                left = ", ".join(sorted(self._finishing()))
-                return [*self._give_up(f"{left} cannot be killed, so there can be no other attempt"), self._kill()]
             case GraceOver() if self._is_ending():
                 return [self._kill()]
         return []
+
+    def _between_attempts(self, event: Event) -> list[Action] | None:
+        """What happens only after an attempt has failed and before the next one begins. None for everything else."""
+        match event:
+            case Explained():
+                return self._on_explained(event)
+            case PauseOver():
+                return [StartAttempt()]
+            case NewAttempt(plan):
+                self._on_new_attempt(plan)
+                return []
+            case GraceOver() if not self._attempt_is_killed:
+                self._attempt_is_killed = True
+                return [KillAttempt()]
+            case GraceOver():
+                left = ", ".join(sorted(self._finishing()))
+                return [*self._give_up(f"{left} cannot be killed, so there can be no other attempt"), self._kill()]
+        return None
 
     @property
     def exit_code(self) -> int:
@@ -389,13 +397,6 @@ class Policy(Roster):
         return self._is_ending() and not (self._starting or self._alive)
 
     # --- questions ---
-
-    def _stalled(self, component: str, seconds: float, diagnosis: Diagnosis) -> Culprit:
-        what = f"{STALLED} for {seconds:g}s"
-        name = component or self._silent(diagnosis.rank)
-        spec = self.plan.process(name)
-        rank = diagnosis.rank if spec and spec.ranks else None
-        return Culprit(name, what, rank, words="\n".join(diagnosis.lines), file=diagnosis.file)
 
     def _named(self, culprit: Culprit) -> Culprit:
         """The culprit, as shown to people."""

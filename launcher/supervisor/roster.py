@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+from launcher.failure.failure import STALLED, Culprit, Diagnosis
 from launcher.plan.spec import Plan, ProcessSpec, Role
 
 
@@ -98,6 +99,13 @@ class Roster:
         """The components that have yet to finish: running ones, and ones that are not started yet."""
         unstarted = self._waiting | self._starting
         return self._finishing() | {name for name in unstarted if self._role(name) is Role.FINISHES}
+
+    def _stalled(self, component: str, seconds: float, diagnosis: Diagnosis) -> Culprit:
+        """Who has made no progress, by the watchdog's finding; `component` is "" when it was the run as a whole."""
+        name = component or self._silent(diagnosis.rank)
+        spec = self.plan.process(name)
+        rank = diagnosis.rank if spec and spec.ranks else None
+        return Culprit(name, f"{STALLED} for {seconds:g}s", rank, words="\n".join(diagnosis.lines), file=diagnosis.file)
 
     def _silent(self, rank: int | None) -> str:
         """The component to blame for silence: the one with ranks, the only one that finishes, or else "launch"."""
