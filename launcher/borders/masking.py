@@ -32,9 +32,11 @@ _IN_TEXT = (  # the text before a secret, and the secret
 _NAME = re.compile(r"(?<![\w.-])([\w.-]+)=")
 _VALUE = re.compile(r"\"[^\"]*\"|'[^']*'|\S+")
 
-_QUOTED = re.compile(  # in TOML, JSON, Python
-    r"""((?<![\w.-])(?P<name>[\w.-]{1,80})["']?\s{0,3}[=:]\s{0,3}(?P<quote>["']))(?:\\.|(?!(?P=quote))[^\\\n])*"""
+_QUOTED = re.compile(  # in TOML, JSON, Python, also inside other quotes
+    r"""((?<![\w.-])(?P<name>[\w.-]{1,80})(?:\\?["'])?\s{0,3}[=:]\s{0,3}(?P<quote>\\?["']))"""
+    r"""(?P<value>(?:(?!(?P=quote))(?:\\.|[^\\\n]))*)"""
 )
+_MASKED = re.compile(rf"(?:\w+\s+)?{re.escape(MASK)}")  # also "Bearer ***"
 
 
 def is_secret(name: str) -> bool:
@@ -90,7 +92,9 @@ def masked_line(line: str) -> str:
 
 
 def _without_quoted(found: re.Match[str]) -> str:
-    return f"{found[1]}{MASK}" if is_secret(found["name"]) and MASK not in found[0] else found[0]
+    if not is_secret(found["name"]):
+        return found[1] + _QUOTED.sub(_without_quoted, found["value"])
+    return found[0] if _MASKED.fullmatch(found["value"]) else f"{found[1]}{MASK}"
 
 
 def _without_assigned(text: str) -> str:

@@ -143,7 +143,7 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _max_steps_reaches_a_program(self) -> Self:
-        if "max_steps" in self.model_fields_set & self.unused():
+        if "max_steps" in self.model_fields_set & RunConfig.unused(self):
             raise ValueError(
                 "max_steps is for the reference workload, your own program does not get it: pass the number to your "
                 "program after --, and to launch as progress_total"
@@ -221,14 +221,6 @@ class SFTConfig(WorkloadRun):
 
     def unused(self) -> frozenset[str]:
         return super().unused() | (frozenset() if self.trainer.epochs is None else frozenset({"max_steps"}))
-
-    @model_validator(mode="before")
-    @classmethod
-    def _is_as_long_as_one_of_both_says(cls, values: Any) -> Any:
-        trainer = values.get("trainer") if isinstance(values, dict) else None
-        if isinstance(trainer, dict) and trainer.get("epochs") is not None and values.get("max_steps") is not None:
-            raise ValueError("max_steps and trainer.epochs both say how long the run is: give one of them")
-        return values
 
     @model_validator(mode="after")
     def _there_is_something_to_learn(self) -> Self:

@@ -8,7 +8,7 @@ from launcher.borders.masking import is_masked
 from launcher.config.component import ComponentConfig, LastingConfig, ProcessConfig, TorchrunComponentConfig
 from launcher.config.progress import headline
 from launcher.config.rollout import OrchestratorConfig
-from launcher.config.run import Config, RLConfig, TrainConfig, hand_over, is_reference, started_processes
+from launcher.config.run import Config, RLConfig, SFTConfig, TrainConfig, hand_over, is_reference, started_processes
 from launcher.config.serving import INFERENCE_TOKEN, LOOPBACK, InferenceConfig
 from launcher.config.toml import to_toml
 from launcher.config.training import RLTrainerConfig, SFTTrainerConfig
@@ -55,7 +55,7 @@ class _Planner:
         self.kind = config.kind
         self.engine, engine_notes = choose_engine(self.rl, machine) if self.rl else ("builtin", ())
         self.placement = self._place()
-        self.notes: list[str] = [*engine_notes]
+        self.notes: list[str] = [*engine_notes, *_unused_steps(config)]
         self.foreign_wandb: list[ForeignRun] = []
         self.wandb_runs: dict[str, WandbConfig] = {}
         self.files = [(run.config, run_toml(config, machine.asked))]
@@ -362,3 +362,8 @@ class _Planner:
             **self._of_services(),
         }
         return tuple(expand(component, word, values) for word in words)
+
+
+def _unused_steps(config: Config) -> Iterator[str]:
+    if isinstance(config, SFTConfig) and config.trainer.epochs is not None and "max_steps" in config.model_fields_set:
+        yield f"trainer.epochs decides how long the run is: max_steps {config.max_steps} is not used"

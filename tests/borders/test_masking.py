@@ -170,6 +170,11 @@ def test_a_long_word_takes_no_time(piece: str) -> None:
         ('{"db_password": "hunter2 and more", "b": 1}', '{"db_password": "***", "b": 1}'),
         ("db_password = 'hunter2 \\' and more'", "db_password = '***'"),
         ('{"Authorization": "Bearer hunter2"}', '{"Authorization": "Bearer ***"}'),
+        ("""{"message": "settings {'api_key': 'hunter2'}"}""", """{"message": "settings {'api_key': '***'}"}"""),
+        ("""config: "{'api_key': 'hunter2'}\"""", """config: "{'api_key': '***'}\""""),
+        (r'{"message": "{\"api_key\": \"hunter2\"}"}', r'{"message": "{\"api_key\": \"***\"}"}'),
+        ("""note: 'x password: "hunter2\"""", """note: 'x password: "***\""""),
+        ('password = "hunter***2"', 'password = "***"'),
     ],
 )
 def test_a_quoted_secret_is_masked_to_its_end(line: str, shown: str) -> None:

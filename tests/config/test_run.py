@@ -5,7 +5,6 @@ from pydantic import ValidationError
 
 from launcher.config.rollout import EvaluationConfig
 from launcher.config.run import SFTConfig, SFTTrainer
-from launcher.config.toml import to_values
 from launcher.config.workload import TaskConfig
 
 
@@ -44,11 +43,3 @@ def test_a_further_set_that_is_an_environment_is_read_by_the_same_renderer() -> 
     own = TaskConfig(name="verifiers:a", args={"renderer": {"name": "qwen3"}, "more": 1}, reward="exact")
     sets = EvaluationConfig(sets={"b": "verifiers:b", "c": "sums.jsonl"}).tasks(own)
     assert sets["b"].args == {"renderer": {"name": "qwen3"}} and sets["c"].args == {}
-
-
-def test_either_steps_or_epochs_say_how_long_a_run_is() -> None:
-    with pytest.raises(ValidationError, match=r"max_steps and trainer\.epochs both say how long the run is"):
-        SFTConfig.model_validate({"max_steps": 5, "trainer": {"epochs": 2}})
-    run = SFTConfig.model_validate({"trainer": {"epochs": 2}})
-    assert run.known_steps is None and "max_steps" not in to_values(run)
-    assert SFTConfig.model_validate(to_values(run)).trainer.epochs == 2

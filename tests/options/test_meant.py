@@ -82,7 +82,7 @@ def test_an_argument_that_is_not_expected_is_answered_with_how_it_is_given(
         ("kill", "stop"),
         ("tail", "logs"),
         ("continue", "resume"),
-        ("htop", "status"),
+        ("htop", "top"),
         ("watch", "status"),
         ("start", "train"),
     ],

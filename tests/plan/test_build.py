@@ -60,6 +60,14 @@ def test_with_epochs_the_number_of_steps_is_not_known_before_the_data_are() -> N
     assert plan_of(sft("--trainer.epochs", "3")).progress.max_steps is None
 
 
+def test_steps_beside_epochs_are_said_to_be_unused_and_are_not_kept() -> None:
+    plan = plan_of(sft("--trainer.epochs", "3", "--max-steps", "9"))
+    assert "trainer.epochs decides how long the run is: max_steps 9 is not used" in plan.notes
+    again = load(SFTConfig, [Layer(file(plan, "config.toml"))])
+    assert again.trainer.epochs == 3
+    assert not any("max_steps" in note for note in plan_of(again).notes)
+
+
 def test_a_program_of_ones_own_has_no_steps_that_are_the_reference_workloads() -> None:
     assert plan_of(sft("--trainer.script", "train.py")).progress.max_steps is None
     assert (

@@ -90,7 +90,8 @@ class TrainingState:
 
     def load(self, checkpoint: Path) -> None:
         """Put everything back as it was. Raises UserError when the checkpoint is broken, or another model's."""
-        self._make_moments()
+        if self.ranks.from_first(lambda: _has_moments(checkpoint / RESUME)):
+            self._make_moments()
         try:
             with quiet():
                 self._load(checkpoint)
@@ -156,6 +157,15 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")
         yield
+
+
+def _has_moments(directory: Path) -> bool:
+    """Not if no gradient was usable before it was written. A checkpoint that cannot be read is refused later."""
+    try:
+        names = MetadataReader(directory).read_metadata().state_dict_metadata
+    except BROKEN:
+        return True
+    return any(name.startswith("optimizer.") for name in names)
 
 
 def _whole(tensor: Tensor) -> Tensor:

@@ -140,7 +140,7 @@ def test_a_run_that_is_running_has_its_processes_with_what_they_use_and_since_wh
         screen = await top.wait_for("┤", "rank 1", "supervisor")
         row = next(row.split() for row in screen.split("\n") if row.startswith(" trainer "))
         assert row[:3] == ["trainer", str(os.getpid()), "running"]
-        assert row[3].endswith("%") and row[5] == "MB" and row[6] == "0-3"
+        assert row[3].endswith("%") and row[5] in ("MB", "GB") and row[6] == "0-3"
         assert row[7][-1] in "smh"
         assert "…" not in screen
 
