@@ -20,24 +20,24 @@ POLL = 0.1  # seconds between two looks
 def checkpoint_now(run: RunDir, state: RunState) -> Path:
     """Have the trainer write a checkpoint, and wait for it. Returns its directory.
 
-    Raises UserError when the run is not running, when its trainer knows nothing of this, or when the run ends first.
+    Whoever stops waiting leaves the request: others may wait for it too. Raises UserError when the run is not running,
+    when its trainer knows nothing of this, or when it ends first.
     """
     first, state = _of_first_node(run, state)
     _check(first, state)
-    before = newest_checkpoint(first)
+    request, ended = first.checkpoint_request, None
     try:
-        overwrite(first.checkpoint_request, b"")
+        overwrite(request, b"")
     except OSError as error:
-        raise UserError(f"{first.checkpoint_request}: cannot be written: {error.strerror}") from None
-    try:
-        while first.checkpoint_request.exists() and _is_running(first, state):
-            time.sleep(POLL)
-    finally:
-        first.checkpoint_request.unlink(missing_ok=True)
+        raise UserError(f"{request}: cannot be written: {error.strerror}") from None
+    while request.exists() and not (ended := _how_trainer_ended(first, state)):
+        time.sleep(POLL)
+    is_served = not request.exists()
+    request.unlink(missing_ok=True)
     newest = newest_checkpoint(first)
-    if newest is None or (newest == before and not _is_running(first, state)):
+    if newest is None or not (is_served or ended == "finished"):
         see = f"see: launch status {call_name(first.root, state.name)}"
-        raise UserError(f"{state.name} has ended before it wrote a checkpoint", see)
+        raise UserError(f"the trainer of {state.name} has ended before it wrote a checkpoint", see)
     return first.checkpoint(newest)
 
 
@@ -59,5 +59,9 @@ def _check(run: RunDir, state: RunState) -> None:
         raise UserError(f"{state.name} is {now}: only a running run can write a checkpoint")
 
 
-def _is_running(run: RunDir, state: RunState) -> bool:
-    return true_state(run, read_state(run) or state) == "running"
+def _how_trainer_ended(run: RunDir, before: RunState) -> str | None:
+    """None while it runs, or will again in the next attempt. A finished trainer has written its last checkpoint."""
+    state = read_state(run) or before
+    if (now := true_state(run, state)) not in ("starting", "running"):
+        return now
+    return "finished" if state.process("trainer").exit_code == 0 else None

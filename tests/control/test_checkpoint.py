@@ -11,6 +11,7 @@ from launcher.control.checkpoint import checkpoint_now
 from launcher.errors import UserError
 from launcher.processes.identity import identify
 from launcher.rundir import RunDir
+from launcher.runs.state import ProcessState
 from launcher.runs.state_file import StateFile
 from tests.states import state_of
 from tests.waiting import until
@@ -54,6 +55,27 @@ def test_a_run_that_ends_first_has_none_and_nothing_is_left_to_be_asked(tmp_path
     with pytest.raises(UserError, match="has ended before it wrote a checkpoint"):
         asked(run)
     ending.join()
+    assert not run.checkpoint_request.exists()
+
+
+def test_who_has_stopped_waiting_takes_nothing_from_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = made(tmp_path)
+
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        asked(run)
+    assert run.checkpoint_request.exists()
+
+
+def test_a_trainer_that_has_finished_has_written_its_last_one(tmp_path: Path) -> None:
+    run = made(tmp_path)
+    run.checkpoint(9).mkdir(parents=True)
+    trainer = ProcessState(name="trainer", log=run.component_log("trainer"), exit_code=0)
+    StateFile(run, state_of(run, state="running", supervisor=identify(os.getpid()), processes=[trainer])).write()
+    assert asked(run) == run.checkpoint(9)
     assert not run.checkpoint_request.exists()
 
 

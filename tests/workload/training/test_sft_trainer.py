@@ -161,6 +161,17 @@ def test_a_gradient_that_is_not_finite_changes_no_weight(
     assert model_bytes(one, 1) == model_bytes(two, 2)
 
 
+def test_a_run_without_a_usable_gradient_so_far_is_continued(
+    tmp_path: Path, run_here: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = sft_trainer.token_losses
+    monkeypatch.setattr(sft_trainer, "token_losses", lambda *found: honest(*found) * float("nan"))
+    run_here(train, config(RunDir(tmp_path / "run"), max_steps=1))
+    monkeypatch.setattr(sft_trainer, "token_losses", honest)
+    run_here(train, config(RunDir(tmp_path / "run", attempt=2), max_steps=3))
+    assert RunDir(tmp_path / "run").checkpoint(3).is_dir()
+
+
 def test_a_run_whose_gradients_stay_infinite_ends_with_what_to_type(tmp_path: Path, run_here: Run) -> None:
     hot = OptimizerConfig(lr=1e30, warmup_steps=0)
     with pytest.raises(UserError, match="gradients of 5 steps in a row are not finite") as raised:
