@@ -37,7 +37,9 @@ def plural(count: int, word: str) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes as people say them: "3 kB", "512 MB", "1.5 GB"."""
-    if count < 1e6:
+    """Bytes as people say them: "3 kB", "512 MB", "1.5 GB", "3.2 TB"; never "1000 MB"."""
+    if count < 999_500:
         return f"{count / 1e3:.0f} kB"
-    return f"{count / 1e6:.0f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"
+    if count < 999.5e6:
+        return f"{count / 1e6:.0f} MB"
+    return f"{count / 1e9:.1f} GB" if count < 999.95e9 else f"{count / 1e12:.1f} TB"

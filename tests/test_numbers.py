@@ -29,7 +29,20 @@ def test_a_number_has_three_significant_digits(value: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "text"), [(0, "0 kB"), (3_400, "3 kB"), (512e6, "512 MB"), (1.5e9, "1.5 GB"), (16e9, "16.0 GB")]
+    ("count", "text"),
+    [
+        (0, "0 kB"),
+        (3_400, "3 kB"),
+        (999_999, "1 MB"),
+        (512e6, "512 MB"),
+        (999e6, "999 MB"),
+        (999_999_999, "1.0 GB"),
+        (1.5e9, "1.5 GB"),
+        (16e9, "16.0 GB"),
+        (999.9e9, "999.9 GB"),
+        (999.99e9, "1.0 TB"),
+        (3.2e12, "3.2 TB"),
+    ],
 )
 def test_sizes_are_short(count: float, text: str) -> None:
     assert size(count) == text
