@@ -1,5 +1,6 @@
 """`launch top`: the runs full-screen. It reads what `launch status` and `launch logs` read."""
 
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from threading import Thread
@@ -10,6 +11,7 @@ from textual.binding import Binding
 from launcher.borders.screen import printable
 from launcher.view.top import acts
 from launcher.view.top.dialogs import HELP, Question, TextScreen
+from launcher.view.top.feed import FedScreen
 from launcher.view.top.log_screen import LogScreen
 from launcher.view.top.run_keys import RunKeys
 from launcher.view.top.run_screen import RunScreen
@@ -82,8 +84,9 @@ class TopApp(App[None]):
                 self._ask(f"Restart {wish.component} of {name}?", doing, "restart", str(root), wish.component)
 
     def _show_panes(self, root: Path) -> None:
-        """The terminal is tmux's until it is left."""
-        with self.suspend():
+        """The terminal is tmux's until it is left. Meanwhile nothing is read: it would pile up, perhaps for a night."""
+        screen = self.screen
+        with screen.feed.at_rest() if isinstance(screen, FedScreen) else nullcontext(), self.suspend():
             outcome = acts.launch_here("attach", str(root))
         if outcome.exit_code:
             self.push_screen(TextScreen("launch attach", outcome.text))

@@ -3,12 +3,14 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
 from textual.message import Message
+from textual.screen import Screen
 from textual.widget import Widget
 
 from launcher.borders.screen import printable
@@ -68,6 +70,14 @@ class Feed:
         self._is_wanted.set()
         self._is_asked.set()
 
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        self.pause()
+        try:
+            yield
+        finally:
+            self.resume()
+
     def close(self) -> None:
         self._is_closed = True
         self.resume()
@@ -99,6 +109,21 @@ class Feed:
             return self._widget.post_message(message)
         except RuntimeError:  # the application has ended
             return False
+
+
+class FedScreen(Screen[None]):
+    """A screen whose feed rests while the screen is covered."""
+
+    feed: Feed
+
+    def on_screen_suspend(self) -> None:
+        self.feed.pause()
+
+    def on_screen_resume(self) -> None:
+        self.feed.resume()
+
+    def on_unmount(self) -> None:
+        self.feed.close()
 
 
 def _changed(file: Path) -> int:

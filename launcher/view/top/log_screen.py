@@ -4,13 +4,12 @@ from pathlib import Path
 
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.screen import Screen
 from textual.widgets import Footer, Input, Static
 
 from launcher.borders.screen import in_one_line
 from launcher.runs.state import open_run
 from launcher.view.top.entries import Entries, Entry
-from launcher.view.top.feed import Arrived, Failed, Feed
+from launcher.view.top.feed import Arrived, Failed, FedScreen, Feed
 from launcher.view.top.grid import cell, fit
 from launcher.view.top.lines import Lines
 
@@ -45,7 +44,7 @@ class LogReader:
         return list(self._entries.read())
 
 
-class LogScreen(Screen[None]):
+class LogScreen(FedScreen):
     """Lines as they come. `asks` opens the search at once."""
 
     BINDINGS = [  # noqa: RUF012 (textual's own way)
@@ -66,15 +65,12 @@ class LogScreen(Screen[None]):
         yield Footer(show_command_palette=False, compact=True)
 
     def on_mount(self) -> None:
-        self._feed = Feed(self, self._reader)
+        self.feed = Feed(self, self._reader)
         self.query_one(Input).display = False
         self.query_one(Lines).focus()
         self._title("reading ...")
         if self._asks:
             self.action_search()
-
-    def on_unmount(self) -> None:
-        self._feed.close()
 
     # --- what was read ---
 
@@ -115,7 +111,7 @@ class LogScreen(Screen[None]):
         self._reader.grep = self._reader.grep if grep is None else grep
         self._reader.level = self._reader.level if level is None else level
         self._title("reading ...")
-        self._feed.read_now()
+        self.feed.read_now()
 
     def action_back(self) -> None:
         if self.query_one(Input).display:

@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import cast
 
 from textual.binding import Binding
-from textual.screen import Screen
 
-from launcher.view.top.feed import Feed
+from launcher.view.top.feed import FedScreen
 from launcher.view.top.wish import What, Wish
 
 KEYS = [
@@ -21,10 +20,8 @@ KEYS = [
 ]
 
 
-class RunKeys(Screen[None]):
+class RunKeys(FedScreen):
     """A screen that reads, and on which a run is meant."""
-
-    feed: Feed
 
     def meant(self) -> Path | None:
         """The run that a key is for."""
@@ -36,12 +33,3 @@ class RunKeys(Screen[None]):
 
     def read_now(self) -> None:
         self.feed.read_now()
-
-    def on_screen_suspend(self) -> None:
-        self.feed.pause()
-
-    def on_screen_resume(self) -> None:
-        self.feed.resume()
-
-    def on_unmount(self) -> None:
-        self.feed.close()

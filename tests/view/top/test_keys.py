@@ -1,9 +1,11 @@
 """What keys do: nothing waits for a slow read, and a run is changed by `launch stop` and `launch restart` alone."""
 
+import asyncio
 import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,8 @@ import pytest
 from launcher.processes.identity import identify
 from launcher.rundir import RunDir
 from launcher.runs.state import ProcessState
-from launcher.view.top import acts, run_screen
+from launcher.view.top import acts, feed, run_screen
+from launcher.view.top.app import TopApp
 from launcher.view.top.look import RunReader
 from tests.launching import LAUNCH
 from tests.states import state_of
@@ -123,6 +126,37 @@ def test_a_refusal_of_the_command_is_shown_as_it_was_said(run: RunDir) -> None:
         await top.wait_for("launch restart", "otter is finished: only a component of a running run")
         await top.press("q")
         await top.wait_for("sft run otter")
+
+    drive(play, opened=run.root)
+
+
+def test_while_the_terminal_shows_the_panes_nothing_is_read(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads, read, has_read_on = [0], RunReader.__call__, threading.Event()
+    monkeypatch.setattr(run_screen, "EVERY", 0.01)
+    monkeypatch.setattr(feed, "COST", 0)
+    monkeypatch.setattr(TopApp, "suspend", lambda _: nullcontext())  # a terminal of the tests' cannot be left
+    at_attach: list[int] = []
+
+    def count(reader: RunReader) -> object:
+        reads[0] += 1
+        if at_attach and reads[0] > at_attach[0] + 1:  # one may be under way
+            has_read_on.set()
+        return read(reader)
+
+    def attach(*words: str) -> acts.Outcome:
+        assert words == ("attach", str(run.root))
+        at_attach.append(reads[0])
+        return acts.Outcome(1, f"has read on: {has_read_on.wait(1)}")
+
+    monkeypatch.setattr(RunReader, "__call__", count)
+    monkeypatch.setattr(acts, "launch_here", attach)
+
+    async def play(top: Driver) -> None:
+        await top.wait_for("inference")
+        await top.press("a")
+        await top.wait_for("launch attach", "has read on: False")
+        await top.press("q")
+        assert await asyncio.to_thread(has_read_on.wait, 5)
 
     drive(play, opened=run.root)
 
