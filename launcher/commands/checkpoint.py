@@ -13,8 +13,11 @@ def checkpoint(run: RunArgument = None, trust: TrustOption = False) -> int:
     found, state = find_run(run, "checkpoint")
     check_mine(found, state, f"checkpoint {quoted(str(found.root))}")
     check_trusted(found, state.name, f"checkpoint {state.name}", trust)
-    print(in_one_line(f"{state.name}: waiting for the end of a step ..."), flush=True)
-    print(in_one_line(f"checkpoint {checkpoint_now(found, state)}"))
+
+    def say() -> None:
+        print(in_one_line(f"{state.name}: waiting for the end of a step ..."), flush=True)
+
+    print(in_one_line(f"checkpoint {checkpoint_now(found, state, say)}"))
     return 0
 
 

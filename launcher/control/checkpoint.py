@@ -4,9 +4,11 @@ No socket and no signal: all ranks have to write at the same step, and node 0 ma
 """
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from launcher.borders.files import overwrite
+from launcher.borders.screen import quoted
 from launcher.checkpoints import newest_checkpoint
 from launcher.errors import UserError
 from launcher.rundir import RunDir
@@ -17,8 +19,8 @@ from launcher.runs.state import RunState, read_state
 POLL = 0.1  # seconds between two looks
 
 
-def checkpoint_now(run: RunDir, state: RunState) -> Path:
-    """Have the trainer write a checkpoint, and wait for it. Returns its directory.
+def checkpoint_now(run: RunDir, state: RunState, asked: Callable[[], None] = lambda: None) -> Path:
+    """Have the trainer write a checkpoint, and wait for it. Returns its directory. `asked` is called before the wait.
 
     Whoever stops waiting leaves the request: others may wait for it too. Raises UserError when the run is not running,
     when its trainer knows nothing of this, or when it ends first.
@@ -30,6 +32,7 @@ def checkpoint_now(run: RunDir, state: RunState) -> Path:
         overwrite(request, b"")
     except OSError as error:
         raise UserError(f"{request}: cannot be written: {error.strerror}") from None
+    asked()
     while request.exists() and not (ended := _how_trainer_ended(first, state)):
         time.sleep(POLL)
     is_served = not request.exists()
@@ -53,10 +56,13 @@ def _of_first_node(run: RunDir, state: RunState) -> tuple[RunDir, RunState]:
 
 
 def _check(run: RunDir, state: RunState) -> None:
-    if not state.own_checkpoints:
-        raise UserError(f"the trainer of {state.name} is your own, which launch cannot ask for a checkpoint")
     if (now := true_state(run, state)) != "running":
         raise UserError(f"{state.name} is {now}: only a running run can write a checkpoint")
+    if not state.own_checkpoints:
+        raise UserError(
+            f"the trainer of {state.name} is your own, which launch cannot ask for a checkpoint",
+            f"if it looks for this file, type: touch {quoted(str(run.checkpoint_request))}",
+        )
 
 
 def _how_trainer_ended(run: RunDir, before: RunState) -> str | None:
