@@ -114,7 +114,8 @@ class NodePolicy(Policy):
             return self._begin_like(node, report)
         if report.state == "restarting":
             return self._restart_with(node, report)
-        if report.done and node in self._busy_nodes and self._here == 0:
+        is_live = self.state is State.RUNNING and not self._held  # else a failure ends this attempt
+        if is_live and report.done and node in self._busy_nodes and self._here == 0:
             self._busy_nodes.discard(node)
             return self._when_one_has_finished()
         return []
@@ -122,15 +123,16 @@ class NodePolicy(Policy):
     def _fail_with(self, node: int, report: Report) -> list[Action]:
         """The culprit of an attempt that has failed stays the culprit: its words may be here."""
         self.culprit = self.culprit or report.culprit or Culprit(f"node {node}", "failed", node=node)
-        return [*self._hear_verdict(report), *self._stop(State.FAILED, self._named(self.culprit).text)]
+        return [*self._hear_verdict(node, report), *self._stop(State.FAILED, self._named(self.culprit).text)]
 
     def _restart_with(self, node: int, report: Report) -> list[Action]:
         if self.state is State.RUNNING:
             return self._fail(report.culprit or Culprit(f"node {node}", "failed", node=node))
-        return [*self._hear_verdict(report), *(self._when_attempt_is_over() if self._awaits_nodes else ())]
+        return [*self._hear_verdict(node, report), *(self._when_attempt_is_over() if self._awaits_nodes else ())]
 
-    def _hear_verdict(self, report: Report) -> list[Action]:
-        if report.verdict is None or self.verdict is not None:
+    def _hear_verdict(self, node: int, report: Report) -> list[Action]:
+        """Only node 0 decides."""
+        if node or report.verdict is None or self.verdict is not None:
             return []
         self.verdict = report.verdict
         return [Decided(report.verdict)]

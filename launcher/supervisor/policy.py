@@ -179,7 +179,7 @@ class Policy(Roster):
         match event:
             case Explained():
                 return self._on_explained(event)
-            case PauseOver():
+            case PauseOver() if self.verdict and self._is_over:
                 return [StartAttempt()]
             case NewAttempt(plan):
                 self._on_new_attempt(plan)

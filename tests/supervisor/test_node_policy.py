@@ -24,6 +24,7 @@ from launcher.supervisor.actions import (
     End,
     Explain,
     Kill,
+    KillAttempt,
     Start,
     StartAttempt,
     Stop,
@@ -328,6 +329,27 @@ def test_a_verdict_against_another_attempt_is_that_of_all_nodes() -> None:
     assert [type(action) for action in decided] == [Decided, Stop, AwaitNodes]
     assert decided[0] in replay(there, Reported(0, here.report()))
     assert here.state is there.state is State.FAILED
+
+
+def test_a_node_that_is_done_while_this_attempt_is_being_ended_does_not_finish_the_run() -> None:
+    run = restartable()
+    assert replay(run, RankExited("trainer", 0, 1)) == [StopAttempt("trainer rank 0 on node 0: exit code 1")]
+    assert replay(run, Reported(1, DONE)) == [], "a drain would take the place of the grace"
+    assert replay(run, GraceOver()) == [KillAttempt()]
+    assert replay(run, Exited("trainer", 1)) == [AwaitNodes()]
+    assert replay(run, Reported(1, DONE)) == []
+    assert replay(run, Reported(1, Report("restarting", done=True, over=True))) == [Explain()]
+    assert run.state is State.RESTARTING
+
+
+def test_only_node_0_decides_whether_there_is_another_attempt() -> None:
+    run = restartable(trainer=3)
+    replay(run, RankExited("trainer", 0, 1))
+    assert replay(run, Reported(1, replace(RESTARTING, over=True, verdict=AGAIN)), PauseOver()) == []
+    assert run.verdict is None
+    other = restartable(node=1)
+    replay(other, RankExited("trainer", 0, 1))
+    assert replay(other, Reported(0, replace(RESTARTING, verdict=AGAIN))) == [Decided(AGAIN)]
 
 
 # --- all of them together ---------------------------------------------------------------------------------------------
