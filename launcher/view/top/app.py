@@ -16,7 +16,7 @@ from launcher.view.top.log_screen import LogScreen
 from launcher.view.top.run_keys import RunKeys
 from launcher.view.top.run_screen import RunScreen
 from launcher.view.top.runs_screen import RunsScreen
-from launcher.view.top.wish import Wish
+from launcher.view.top.wish import Ended, Wish
 
 CSS = """
 Screen { background: ansi_default; }
@@ -82,6 +82,9 @@ class TopApp(App[None]):
                 assert wish.component is not None
                 doing = f"restarting {wish.component} of {name} ..."
                 self._ask(f"Restart {wish.component} of {name}?", doing, "restart", str(root), wish.component)
+
+    def on_ended(self, ended: Ended) -> None:
+        self.tell(f"{ended.root.name} has ended")
 
     def _show_panes(self, root: Path) -> None:
         """The terminal is tmux's until it is left. Meanwhile nothing is read: it would pile up, perhaps for a night."""

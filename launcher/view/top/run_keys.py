@@ -5,8 +5,9 @@ from typing import cast
 
 from textual.binding import Binding
 
+from launcher.view.status.model import RunStatus
 from launcher.view.top.feed import FedScreen
-from launcher.view.top.wish import What, Wish
+from launcher.view.top.wish import Ended, What, Wish
 
 KEYS = [
     Binding("l", "wish('logs')", "logs"),
@@ -28,8 +29,17 @@ class RunKeys(FedScreen):
         raise NotImplementedError
 
     def action_wish(self, what: str) -> None:
-        if (root := self.meant()) is not None:
+        if (root := self.meant()) is None:
+            return
+        status = self.status()
+        if what == "stop" and status and status.is_over and status.state != "died":  # that may leave processes
+            self.post_message(Ended(root))
+        else:
             self.post_message(Wish(cast(What, what), root))
+
+    def status(self) -> RunStatus | None:
+        """What was last read of that run."""
+        raise NotImplementedError
 
     def read_now(self) -> None:
         self.feed.read_now()

@@ -8,12 +8,13 @@ from textual.binding import Binding
 from textual.widgets import DataTable, Footer, Static
 
 from launcher.rundir import RunDir
+from launcher.view.status.model import RunStatus
 from launcher.view.top import run_keys
 from launcher.view.top.feed import EVERY, Arrived, Failed, Feed
 from launcher.view.top.grid import Order, Table, cell, wrapped
 from launcher.view.top.look import KEYS, Look, RunReader, body, has_gone, processes_grid, title
 from launcher.view.top.runs_screen import ASK_SLURM_EVERY
-from launcher.view.top.wish import Wish
+from launcher.view.top.wish import Ended, Wish
 
 
 class RunScreen(run_keys.RunKeys):
@@ -77,6 +78,9 @@ class RunScreen(run_keys.RunKeys):
     def meant(self) -> Path | None:
         return self._root
 
+    def status(self) -> RunStatus | None:
+        return self._look.details if self._look else None
+
     def _component(self) -> tuple[str | None, int | None]:
         """The component and the rank under the cursor."""
         name, _, rank = (self.query_one(Table).key or "").partition(":")
@@ -89,7 +93,9 @@ class RunScreen(run_keys.RunKeys):
         self.post_message(Wish("logs", self._root, *self._component()))
 
     def action_restart(self) -> None:
-        if component := self._component()[0]:
+        if self._look and self._look.details.is_over:
+            self.post_message(Ended(self._root))
+        elif component := self._component()[0]:
             self.post_message(Wish("restart", self._root, component))
 
     def on_data_table_header_selected(self, selected: DataTable.HeaderSelected) -> None:

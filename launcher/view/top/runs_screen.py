@@ -10,7 +10,7 @@ from textual.widgets import DataTable, Footer, Static
 
 from launcher.numbers import plural
 from launcher.rundir import RunDir
-from launcher.view.status.model import Runs, all_runs
+from launcher.view.status.model import Runs, RunStatus, all_runs
 from launcher.view.status.table import nothing_text, unreadable_lines
 from launcher.view.top import run_keys
 from launcher.view.top.feed import EVERY, Arrived, Failed, Feed
@@ -82,6 +82,10 @@ class RunsScreen(run_keys.RunKeys):
     def meant(self) -> Path | None:
         key = self.query_one(Table).key
         return Path(key) if key else None
+
+    def status(self) -> RunStatus | None:
+        key = self.query_one(Table).key
+        return next((run for run in self._runs.shown if run.directory == key), None) if self._runs else None
 
     def on_data_table_row_selected(self) -> None:
         self.action_open()

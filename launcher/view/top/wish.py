@@ -14,3 +14,11 @@ class Wish(Message):
     def __init__(self, what: What, root: Path, component: str | None = None, rank: int | None = None) -> None:
         super().__init__()
         self.what, self.root, self.component, self.rank = what, root, component, rank
+
+
+class Ended(Message):
+    """There is nothing to stop or to restart any more."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__()
+        self.root = root

@@ -1,12 +1,14 @@
 """What keys do: nothing waits for a slow read, and a run is changed by `launch stop` and `launch restart` alone."""
 
 import asyncio
+import os
 import subprocess
 import sys
 import threading
 import time
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +30,13 @@ def run(here: Path) -> RunDir:
     processes = [ProcessState(name=name, log=run.component_log(name)) for name in ("trainer", "inference")]
     run.state.write_text(state_of(run, processes=processes).model_dump_json())
     return run
+
+
+def set_state(run: RunDir, state: str, **facts: Any) -> None:
+    """As if it were the state of a run that this process supervises."""
+    processes = [ProcessState(name=name, log=run.component_log(name)) for name in ("trainer", "inference")]
+    values = {"state": state, "supervisor": identify(os.getpid()), "processes": processes}
+    run.state.write_text(state_of(run, **values | facts).model_dump_json())
 
 
 def test_a_read_that_hangs_delays_neither_keys_nor_the_way_out(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,12 +95,13 @@ def test_an_event_is_shown_before_the_next_read_is_due(run: RunDir, monkeypatch:
     [
         (["x"], "Stop otter?", ["stop"]),
         (["k"], "Stop otter?", ["stop"]),
-        (["down", "r"], "Restart inference of otter?", ["restart", "inference"]),
+        (["up", "up", "down", "r"], "Restart inference of otter?", ["restart", "inference"]),
     ],
 )
 def test_a_run_is_changed_after_a_yes_alone_and_by_the_command(
     run: RunDir, monkeypatch: pytest.MonkeyPatch, keys: list[str], question: str, words: list[str]
 ) -> None:
+    set_state(run, "running")
     called: list[tuple[str, ...]] = []
 
     def launch(*words: str) -> acts.Outcome:
@@ -108,7 +118,7 @@ def test_a_run_is_changed_after_a_yes_alone_and_by_the_command(
             await top.press(no)
             await top.wait_for("sft run otter")
         assert called == []
-        await top.press(*(key for key in keys if key != "down"))
+        await top.press(*keys)
         await top.wait_for(question)
         await top.press("y")
         await top.wait_for("[red]done[/]")
@@ -117,13 +127,42 @@ def test_a_run_is_changed_after_a_yes_alone_and_by_the_command(
     drive(play, opened=run.root)
 
 
+@pytest.mark.parametrize(("opens", "key"), [(True, "x"), (True, "r"), (False, "x")])
+def test_of_a_run_that_has_ended_that_is_said_instead_of_a_question(run: RunDir, opens: bool, key: str) -> None:
+    async def play(top: Driver) -> None:
+        await top.wait_for("inference" if opens else "otter")
+        await top.press(key)
+        assert "otter?" not in await top.wait_for("otter has ended")
+        if opens:
+            set_state(run, "running")
+            await top.wait_for("sft run otter  running")
+            await top.press(key)
+            await top.wait_for("otter?")
+
+    drive(play, opened=run.root if opens else None)
+
+
+def test_processes_of_a_run_that_has_died_can_be_stopped(run: RunDir) -> None:
+    set_state(run, "running", supervisor=None)
+
+    async def play(top: Driver) -> None:
+        await top.wait_for("sft run otter  died")
+        await top.press("x")
+        await top.wait_for("Stop otter?")
+        await top.press("n")
+
+    drive(play, opened=run.root)
+
+
 def test_a_refusal_of_the_command_is_shown_as_it_was_said(run: RunDir) -> None:
+    set_state(run, "starting")
+
     async def play(top: Driver) -> None:
         await top.wait_for("inference")
         await top.press("r")
         await top.wait_for("Restart trainer of otter?")
         await top.press("y")
-        await top.wait_for("launch restart", "otter is finished: only a component of a running run")
+        await top.wait_for("launch restart", "otter is starting: only a component of a running run")
         await top.press("q")
         await top.wait_for("sft run otter")
 
