@@ -342,7 +342,9 @@ class _Supervisor:
             self.post(OneOverdue(spec.name))
 
     def _explain(self) -> None:
-        """End what the attempt has left behind, and find out how it failed."""
+        """End what the attempt has left behind, and find out how it failed. Not if the run is being ended by now."""
+        if self.policy.state is not State.RESTARTING:
+            return
         assert self.conduct.setback is not None
         self.deadline.cancel()
         self.components.forget_orphans()
