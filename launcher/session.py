@@ -15,6 +15,7 @@ from launcher.failure.cause import find_cause
 from launcher.failure.failure import Culprit, Diagnosis, Failure
 from launcher.failure.verdict import Setback, setback, used_up
 from launcher.jobs.jobs import job_of_attempt, why_stopped
+from launcher.jobs.schedulers import own_job
 from launcher.logger import get_logger, log_to
 from launcher.machine.limits import shortage
 from launcher.machine.provenance import provenance
@@ -32,7 +33,6 @@ from launcher.runs.on_exit import run_on_exit
 from launcher.runs.registry import register
 from launcher.runs.state import RunState, first_state, read_state
 from launcher.runs.state_file import StateFile
-from launcher.slurm.client import own_job
 from launcher.stacks.collectives import collective_lines
 from launcher.stacks.diagnosis import diagnose
 from launcher.stacks.recorders import written_records

@@ -19,6 +19,7 @@ MOST_ATTEMPTS = 1000  # kept in run.json
 MOST_STEPS = 10**15  # a float holds each of them exactly
 LONGEST_PATH = 4096  # bytes, Linux's own limit
 ENDING = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGTERM})  # they end a run
+LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"  # never an option of kubectl
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
 
 
@@ -95,7 +96,7 @@ Identity = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{0,64}$")]
 Host = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9:._%-]{0,255}$")]
 SocketName = Annotated[str, AfterValidator(_socket)]
 JobId = Annotated[str, StringConstraints(pattern=r"^[0-9]{0,20}([_+][0-9]{1,10})?$")]  # Slurm's; empty: not known yet
-DnsLabel = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{0,63}$")]  # of Kubernetes; empty: not known yet
+DnsLabel = Annotated[str, StringConstraints(pattern=rf"^({LABEL})?$")]  # of Kubernetes; empty: not known yet
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[!-~]{1,2000}$")]
 Label = Annotated[str, _cut_line(255)]  # a host, a GPU, a metric
 Phrase = Annotated[str, _cut(1000)]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.borders.screen import quoted
-from launcher.config.jobs.k8s import K8sConfig, Volume, toleration_of
+from launcher.config.jobs.k8s import SHM_VOLUME, K8sConfig, Volume, toleration_of
 from launcher.config.run import Config
 from launcher.config.torchrun import TORCHRUN_PORT
 from launcher.errors import UserError
@@ -162,8 +162,8 @@ def _pod(config: Config, machine: Machine, run: RunDir, job: str, group: Group, 
         for name, volume in k8s.mounts.items()
     ]
     if _SHM not in (Path(volume.path) for volume in k8s.mounts.values()):
-        container["volumeMounts"].append({"name": "launch-shm", "mountPath": str(_SHM)})
-        volumes.append({"name": "launch-shm", "emptyDir": {"medium": "Memory", "sizeLimit": k8s.shared_memory}})
+        container["volumeMounts"].append({"name": SHM_VOLUME, "mountPath": str(_SHM)})
+        volumes.append({"name": SHM_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": k8s.shared_memory}})
     return {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": ceil(config.grace) + GRACE_MARGIN,

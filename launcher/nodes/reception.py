@@ -205,13 +205,15 @@ class Reception:
 def _listening_at(host: str, port: int) -> socket.socket:
     """A socket that listens on the address of `host`, or on every interface if others cannot reach us at that address.
 
-    For example, Debian resolves a machine's own name to 127.0.1.1, and `host` may be a proxy on another machine.
+    For example, Debian resolves a machine's own name to 127.0.1.1, `host` may be a proxy on another machine, and the
+    name of a pod is not known in its first seconds.
     """
-    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    is_other = _is_loopback(str(address[0])) and not _is_loopback(host)
     try:
-        if not is_other:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        if not _is_loopback(str(address[0])) or _is_loopback(host):
             return socket.create_server(address[:2], family=family)
+    except socket.gaierror:
+        pass
     except OSError as error:
         if error.errno != errno.EADDRNOTAVAIL:
             raise

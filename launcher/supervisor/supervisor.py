@@ -77,7 +77,7 @@ class Conduct:
     """The supervisor's settings beside its plan."""
 
     guard: Guard | None = None
-    signals_reach_all: bool = False  # signals go to every process of the run, as Slurm sends them
+    signals_reach_all: bool = False  # a job ends: each process or node may get the signal, and late
     stop_on_hangup: bool = False
     backoff: float = 0.0  # seconds before the first restart
     next_attempt: Callable[[Policy], Plan] | None = None  # makes the next attempt's plan; needed for restarts

@@ -8,12 +8,14 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from launcher.config.run import RLConfig, SFTConfig
 from launcher.errors import UserError
 from launcher.k8s.jobset import job_name, jobset
 from launcher.k8s.yaml import to_yaml
 from launcher.rundir import RunDir
+from launcher.runs.state import K8sState
 from tests.plans import machine, rl, sft
 
 GOLDEN = Path(__file__).parent / "jobset"
@@ -130,6 +132,14 @@ def test_the_pods_have_the_grace_and_time_to_end() -> None:
     assert pod["terminationGracePeriodSeconds"] == 120
 
 
+@pytest.mark.parametrize("text", ["-A", "--all", "-", "a-", "A", "a" * 64])
+@pytest.mark.parametrize("field", ["job", "namespace"])
+def test_a_name_in_run_json_that_kubectl_might_take_for_an_option_is_not_read(field: str, text: str) -> None:
+    assert K8sState(job="a-1", namespace="").job == "a-1"
+    with pytest.raises(ValidationError):
+        K8sState.model_validate({"job": "a-1", field: text})
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -140,6 +150,7 @@ def test_the_pods_have_the_grace_and_time_to_end() -> None:
         (("--k8s.image", "a", "--k8s.volumes", "data=claim:/a/../b"), "must be CLAIM:/PATH"),
         ((*COMMON, "--k8s.volumes", "more=other:/runs"), "two volumes are mounted at /runs"),
         ((*COMMON, "--k8s.volumes", "Data=claim:/x"), "lower-case letters"),
+        ((*COMMON, "--k8s.volumes", "launch-shm=claim:/x"), "launch's own volume"),
         ((*COMMON, "--k8s.memory", "64 GB"), "not a quantity"),
         ((*COMMON, "--k8s.queue", "Team A"), "lower-case letters"),
         ((*COMMON, "--k8s.tolerations", "gpu:Sometimes"), "the effect is one of"),

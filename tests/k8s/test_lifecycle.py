@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,19 @@ from tests.launching import LAUNCH, Launcher
 from tests.waiting import until
 
 STAND_IN = Path(__file__).with_name("kubectl.py")
+TARDY = """
+import signal, sys, time
+def end(*_):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    print("is ending", flush=True)
+    time.sleep(1)
+    print("has saved", flush=True)
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+print("is there", flush=True)
+while True:
+    signal.pause()
+"""
 PATIENT = "import signal\nprint('is there', flush=True)\nsignal.pause()"
 
 
@@ -59,6 +73,10 @@ class Login(Launcher):
 
     def jobsets(self) -> list[str]:
         return sorted(file.stem for file in self.cluster.glob("*.json"))
+
+    def pods(self) -> list[dict[str, Any]]:
+        kept = [json.loads(file.read_text()) for file in self.cluster.glob("*.json")]
+        return [pod for each in kept for pod in each["pods"]]
 
     def logs(self) -> str:
         return "\n".join(file.read_text() for file in self.cluster.glob("*.log"))
@@ -116,6 +134,18 @@ def test_stop_ends_what_runs_in_the_pod(login: Login) -> None:
     assert (login.state().state, login.state().exit_code) == ("stopped", 143)
     assert login.jobsets() == []
     assert not login.alive()
+
+
+def test_a_sigterm_that_comes_twice_does_not_take_the_grace_from_a_pod(login: Login) -> None:
+    """As on several nodes: the other node has told this one of its own SIGTERM."""
+    login.submit(TARDY)
+    login.wait_for_line("is there")
+    (pod,) = login.pods()
+    os.kill(pod["pid"], signal.SIGTERM)
+    login.wait_for_line("is ending")
+    os.kill(pod["pid"], signal.SIGTERM)
+    login.wait_for_line("has saved")
+    until(lambda: login.state().exit_code == 143, 60)
 
 
 @pytest.mark.slow

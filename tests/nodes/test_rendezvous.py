@@ -350,3 +350,8 @@ def test_on_loopback_nothing_is_said_of_a_missing_secret() -> None:
     party = Party()
     check_that_it_still_begins(party, waiting(party, JoinSecret()), JoinSecret())
     assert not [said for said in party.said if "no secret" in said]
+
+
+def test_node_0_listens_before_its_own_name_is_in_dns() -> None:
+    with reception._listening_at("otter-1-trainer-0-0.otter-1.invalid", 0) as listener:
+        socket.create_connection(("127.0.0.1", listener.getsockname()[1]), timeout=SECONDS).close()

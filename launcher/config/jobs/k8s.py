@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 from launcher.config.base import Duration, SmallInt, Switch
 
 MOST_GPUS = 1024  # of a pod
+SHM_VOLUME = "launch-shm"  # our own volume, at /dev/shm
 _LABEL = re.compile("[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _QUANTITY = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)(m|[kMGTPE]i?|Ki)?")
@@ -157,6 +158,8 @@ class K8sConfig(Switch):
     def _has_what_it_needs(self) -> "K8sConfig":
         if self.enabled and self.image is None:
             raise ValueError("k8s.image is missing: name an image in which launch is installed, --k8s.image NAME")
+        if SHM_VOLUME in self.volumes:
+            raise ValueError(f"k8s.volumes: {SHM_VOLUME} is the name of launch's own volume, choose another")
         paths = [volume_of(text).path for text in self.volumes.values()]
         if double := next((path for path in paths if paths.count(path) > 1), None):
             raise ValueError(f"two volumes are mounted at {double}")
