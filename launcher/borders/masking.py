@@ -117,3 +117,12 @@ def masked(values: Any) -> Any:
     if isinstance(values, (list, tuple)) and all(isinstance(value, str) for value in values):
         return type(values)(masked_words(values))
     return masked_value("", values) if isinstance(values, str) else values
+
+
+def secret_words(values: Any) -> set[str]:
+    """The words in the lists of nested `values` that follow a secret's option, as in ["--api-key", "..."]."""
+    inner = values.values() if isinstance(values, dict) else values if isinstance(values, list) else ()
+    found = set[str]().union(*map(secret_words, inner))
+    if isinstance(values, list) and all(isinstance(value, str) for value in values):
+        found |= {word for word, shown in zip(values, masked_words(values), strict=True) if shown == MASK}
+    return found

@@ -10,6 +10,7 @@ from typing import Any
 import typer
 from typer.exceptions import TyperException
 
+from launcher.borders.masking import masked
 from launcher.commands.common import AsTyped, typer_command
 from launcher.commands.starting.run_command import run_command
 from launcher.config.run import KINDS, Kind, RunConfig
@@ -82,7 +83,8 @@ def _resolve(kind: Kind, words: Sequence[str], of_run: Layer | None = None) -> i
         if not of_run:
             found |= _from_environment(resolved, values, os.environ)
         commands = commands_in(of_run.text) if of_run else ()
-        sys.stdout.write(config_text(only(values, found) if set else values, found, commands or [f"launch {kind}"]))
+        shown = masked(only(values, found) if set else values)
+        sys.stdout.write(config_text(shown, found, commands or [f"launch {kind}"]))
         return 0
 
     command = run_command(kind, show, config.__doc__ or "", OWN, takes_program=kind != "rl" and of_run is None)

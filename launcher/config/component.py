@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from launcher.borders.values import MOST_PORT, MOST_RANKS, MOST_STEPS, whole_number
 from launcher.config.base import Duration, ProgramPath, Section, SmallInt
@@ -44,6 +44,13 @@ class ProcessConfig(Section):
         None, description="the metric to show in status; default: the first named group"
     )
     progress_total: int | None = Field(None, ge=1, le=MOST_STEPS, description="total number of steps; default: unknown")
+
+    @field_validator("command")
+    @classmethod
+    def _names_a_program(cls, command: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if command is not None and not "".join(command[:1]):
+            raise ValueError("is empty; name a program")
+        return command
 
     @model_validator(mode="after")
     def _has_its_headline(self) -> Self:

@@ -4,6 +4,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
@@ -11,6 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 from launcher.borders.help_style import styled
+from launcher.borders.screen import quoted
 from launcher.config.base import Section
 from launcher.errors import UserError
 from launcher.options.fields import Form, config_fields
@@ -110,6 +112,15 @@ def _check_program(word: str, is_module: bool) -> None:
         raise UserError(f"-m {word}: that is a script", "leave out -m, or name the module, without .py")
 
 
+def _check_no_dry_run(words: list[str], program: str) -> None:
+    """Raises UserError for `train.py --dry-run`, which would start a real run. After `--` it is the program's."""
+    if "--dry-run" in takewhile(lambda word: word != "--", words):
+        raise UserError(
+            f"--dry-run stands after {program}: what follows the program is its own, and the run would start",
+            f"put it before {quoted(program)}, or write {quoted(program)} -- --dry-run",
+        )
+
+
 class ConfigCommand(TyperCommand):
     """The command of one configuration model. `own` are its parameters that are no fields of the model."""
 
@@ -121,7 +132,9 @@ class ConfigCommand(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         program = Typed()
         if self.takes_program:
-            args, program = split_program(args, self.model)
+            words, (args, program) = args, split_program(args, self.model)
+            if "dry_run" in self.own and program.program is not None and "--dry-run" not in args:
+                _check_no_dry_run(words, program.program)
         if help := self._asked_help(ctx, args):
             sys.stdout.write(styled(help))
             ctx.exit()

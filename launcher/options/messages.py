@@ -31,7 +31,7 @@ def explain(model: type[Section], details: ErrorDetails, layers: Sequence[Layer]
     given = _without_secret(path, details["input"])
     shown = "" if isinstance(given, (dict, Section)) else f" = {given!r}"
     if written.file is None:
-        typed = f" {given}" if shown else ""
+        typed = f" {given}" if shown and given not in ("", [], [""]) else ""
         return f"{flag_of(path)}{typed}: {text}"
     return f"{_place(path, written)}{shown}: {text}"
 

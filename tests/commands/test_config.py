@@ -42,6 +42,11 @@ def test_what_is_shown_can_be_started_from(launch: Terminal, here: Path) -> None
     assert tomllib.loads(launch("config", "sft", "@", "again.toml")) == tomllib.loads(shown)
 
 
+def test_the_value_of_a_secret_argument_is_masked(launch: Terminal) -> None:
+    shown = launch("config", "train", "train.py", "--hf-token", "geheim")
+    assert tomllib.loads(shown)["trainer"]["args"] == ["--hf-token", "***"]
+
+
 def test_only_what_was_set_can_be_shown(launch: Terminal, here: Path) -> None:
     shown = launch("config", "sft", "--set", "--trainer.optimizer.lr", "0.1", "--no-tmux")
     assert tomllib.loads(shown) == {"tmux": False, "trainer": {"optimizer": {"lr": 0.1}}}

@@ -107,3 +107,11 @@ def test_a_wrong_request_is_one_message(launch: Terminal, two: Path, words: list
     a_trained(two / "outputs" / "broken", "x = [", [])
     (a_trained(two / "outputs" / "gone", "", []) / "config.toml").unlink()
     assert said in launch("diff", *words, exit_code=2)
+
+
+def test_a_secret_that_differs_is_not_shown(launch: Terminal, here: Path) -> None:
+    for name in ("otter", "badger"):
+        config = f'[trainer]\nargs = ["--hf-token", "geheim-{name}"]\n[trainer.env]\nHF_TOKEN = "geheim-{name}"\n'
+        a_trained(here / "outputs" / name, config, [])
+    shown = launch("diff", "otter", "badger")
+    assert "geheim" not in shown and "trainer.args" in shown and '["--hf-token", "***"]' in shown

@@ -72,6 +72,16 @@ def test_secrets_are_masked(launch: Terminal, here: Path, monkeypatch: pytest.Mo
     assert "geheim" not in texts and "loss 0.5" in texts
 
 
+def test_the_value_of_a_secret_argument_is_masked_in_the_configuration_and_its_comments_stay(
+    launch: Terminal, here: Path
+) -> None:
+    run = a_failed(here)
+    text = '[trainer]\nargs = [\n    "--hf-token",\n    "{}",\n    "--lr",  # as typed\n    "1",\n]\n'
+    run.config.write_text(text.format('ge\\"heim'))
+    launch("export", "otter")
+    assert inside(here / "otter.tar.gz")["otter/config.toml"] == text.format("***")
+
+
 def test_of_secrets_that_begin_alike_and_of_quotes_within_one_nothing_is_left_and_a_log_keeps_its_numbers(
     launch: Terminal, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

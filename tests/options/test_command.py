@@ -1,15 +1,18 @@
 """The command line that DESIGN.md promises."""
 
+import inspect
 from pathlib import Path
+from typing import Annotated
 
 import pytest
+import typer
 from typer.exceptions import TyperException
 
 from launcher.config.run import RLConfig, SFTConfig, TrainConfig
 from launcher.errors import UserError
 from launcher.options.command import section_names, split_arguments
 from launcher.options.fields import config_fields
-from tests.plans import rl, sft, train
+from tests.plans import rl, sft, train, typed
 
 SECTIONS = section_names(RLConfig)
 
@@ -306,6 +309,24 @@ def test_what_can_be_no_program_is_refused(words: tuple[str, ...], message: str)
     with pytest.raises(UserError) as caught:
         train(*words)
     assert message in str(caught.value)
+
+
+DRY_RUN = inspect.Parameter(
+    "dry_run", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, typer.Option("--dry-run")]
+)
+
+
+@pytest.mark.parametrize("words", [("train.py", "--dry-run"), ("-m", "train.py", "--lr", "1", "--dry-run", "--", "x")])
+def test_a_dry_run_that_would_start_the_run_is_refused(words: tuple[str, ...]) -> None:
+    with pytest.raises(UserError, match=r"put it before train, or write train -- --dry-run"):
+        typed(TrainConfig, *(word.removesuffix(".py") for word in words), more=[DRY_RUN])
+
+
+@pytest.mark.parametrize(
+    "words", [("train.py", "--", "--dry-run"), ("train.py", "x", "--", "--dry-run"), ("--dry-run", "a.py", "--dry-run")]
+)
+def test_a_dry_run_of_the_programs_own_is_left_to_it(words: tuple[str, ...]) -> None:
+    assert typed(TrainConfig, *words, more=[DRY_RUN]).trainer.args[-1] == "--dry-run"
 
 
 def test_launch_rl_takes_no_program_that_way() -> None:

@@ -46,6 +46,8 @@ def test_an_option_changes_what_a_file_says_of_the_service(tmp_path: object) -> 
         (("--services.command", "x"), "which service?"),
         (("--services.r.command",), "--services.r.command needs a value"),
         (("--services.r.command", "a 'b"), "No closing quotation"),
+        (("--services.r.command", ""), "--services.r.command: is empty; name a program"),
+        (("--services.r.command", "''"), "--services.r.command: is empty; name a program"),
         (("--services.r.gpus", "1"), "services.r.command is missing"),
         (("--services.trainer.command", "x"), "trainer is a reserved name"),
         (("--services.r.command", "x", "--services.r.port", "65536"), "--services.r.port 65536: must be less than"),

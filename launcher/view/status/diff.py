@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from launcher.borders.masking import masked
 from launcher.borders.screen import in_one_line, quoted
 from launcher.config.base import parse_duration
 from launcher.numbers import duration, three_digits
@@ -121,7 +122,7 @@ def _differing(left: Mapping[str, Any], right: Mapping[str, Any]) -> Iterator[_R
     for name in dict.fromkeys((*left, *right)):
         ours, theirs = left.get(name), right.get(name)
         if not _same(ours, theirs):
-            yield _Row(name, _text(ours), _text(theirs))
+            yield _Row(name, *(_text(masked({name: value})[name]) for value in (ours, theirs)))
 
 
 def _same(left: Any, right: Any) -> bool:

@@ -1,12 +1,15 @@
 """What goes into the archive of a bug report: text only, its end where it is long, secrets masked."""
 
 import os
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+import tomli_w
+
 from launcher.borders.files import read_bytes, read_end
-from launcher.borders.masking import MASK, is_secret, masked_line
+from launcher.borders.masking import MASK, is_secret, masked_line, secret_words
 from launcher.borders.screen import printable
 from launcher.rundir import RunDir
 from launcher.runs.state import RunState
@@ -27,7 +30,8 @@ def contents(run: RunDir, state: RunState, environ: Mapping[str, str]) -> Iterat
     for path in _files(run):
         with suppress(OSError):
             name = str(path.relative_to(run.root))
-            yield name, _masked(_read(path).decode(errors="replace"), secrets)
+            text = _read(path).decode(errors="replace")
+            yield name, _masked(_without_secret_words(text) if path.suffix == ".toml" else text, secrets)
 
 
 def _files(run: RunDir) -> Iterator[Path]:
@@ -59,6 +63,17 @@ def _read(path: Path) -> bytes:
         return read_bytes(path)
     end = read_end(path, TAIL)
     return end if len(end) < TAIL else end.partition(b"\n")[2]
+
+
+def _without_secret_words(text: str) -> str:
+    """TOML without the words behind `--api-key` and the like. Each stands on a line of its own, below the option."""
+    try:
+        words = secret_words(tomllib.loads(text))
+    except ValueError:
+        return text
+    for word in words:
+        text = text.replace(tomli_w.dumps({"word": word}).removeprefix("word = ").rstrip(), f'"{MASK}"')
+    return text
 
 
 def _masked(text: str, secrets: list[str]) -> bytes:
