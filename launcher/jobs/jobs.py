@@ -4,11 +4,21 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from launcher.borders.screen import quoted
 from launcher.errors import UserError
 from launcher.jobs.scheduler import Job, Jobs
 from launcher.jobs.schedulers import SCHEDULERS, own_job, own_scheduler, scheduler_of
 from launcher.rundir import RunDir
-from launcher.runs.liveness import GIVEN_UP, GOING_ON, TrueState, is_local, last_seen, living_processes, true_state
+from launcher.runs.liveness import (
+    GIVEN_UP,
+    GOING_ON,
+    SILENCE,
+    TrueState,
+    is_local,
+    last_seen,
+    living_processes,
+    true_state,
+)
 from launcher.runs.registry import call_name
 from launcher.runs.state import JobState, RunState, read_state
 from launcher.runs.state_file import TIME_LIMIT, StateFile
@@ -108,20 +118,38 @@ def _end_unseen(run: RunDir, state: RunState, reason: str) -> RunState:
 def stop_job(run: RunDir, state: RunState, grace: float | None, now: bool) -> RunState:
     """Cancel the job, and wait until it and its processes on this host are gone. Returns the last state.
 
-    Raises UserError if its scheduler refuses, or the job outlives the grace and the scheduler's own time to kill it.
+    Raises UserError if its scheduler refuses, or the job outlives the grace and the scheduler's own time to kill it, or
+    the run is alive elsewhere and the scheduler does not know its job.
     """
     scheduler, job = scheduler_of(state), state.job
     assert scheduler is not None
     assert job is not None
     seconds = (state.grace if grace is None else grace) + KILL_WAIT
+    there = scheduler.ask([job]).get(job.job) if job.job else None
     if job.job and not scheduler.cancel(job, run, state.name, seconds, now):
         words, look = scheduler.look_at(job)
         raise UserError(f"{words} is still there after {seconds:.0f}s", f"look at: {look}")
     after = read_state(run) or state
     if is_local(after) and living_processes(after):
         return stop_processes(run, grace, now)
+    if there is None or not there.is_living:  # nothing was cancelled: it may be another cluster that was asked
+        after = _once_silent(run, after, scheduler.name)
     is_lost = after.state in GOING_ON and not is_local(after)
     return _end_unseen(run, after, "cancelled") if after.state == "queued" or is_lost else after
+
+
+def _once_silent(run: RunDir, state: RunState, scheduler: str) -> RunState:
+    """The state when no heartbeat comes from the run's host. Raises UserError if one does."""
+    deadline = time.monotonic() + SILENCE + 1
+    while state.state != "queued" and true_state(run, state) in GOING_ON and not is_local(state):
+        if time.monotonic() > deadline:
+            raise UserError(
+                f"{state.name} is alive on {state.host}, and the {scheduler} asked from here does not know its job",
+                f"type it where the run was submitted, or on {state.host}: launch stop {quoted(str(run.root))}",
+            )
+        time.sleep(0.2)  # the writer is on another node: no event to wait for
+        state = read_state(run) or state
+    return state
 
 
 def check_ended(run: RunDir, state: RunState) -> None:

@@ -1,13 +1,17 @@
 """What run.json and Slurm say of a job, put together."""
 
+import os
+import time
 from pathlib import Path
 
 import pytest
 
-from launcher.jobs.jobs import Known, known_state
+from launcher.errors import UserError
+from launcher.jobs import jobs
+from launcher.jobs.jobs import Known, known_state, stop_job
 from launcher.rundir import RunDir
-from launcher.runs.state import RunState, SlurmState
-from launcher.slurm.client import Job
+from launcher.runs.state import RunState, SlurmState, read_state
+from launcher.slurm.client import Job, comment_of
 from tests.states import state_of
 
 
@@ -40,3 +44,69 @@ def state(word: str, reason: str | None = None) -> RunState:
 )
 def test_together_they_say(tmp_path: Path, written: RunState, slurm: Job | None, known: Known) -> None:
     assert known_state(RunDir(tmp_path), written, {"7": slurm} if slurm else {}) == known
+
+
+SQUEUE = """#!/bin/sh
+test -e cancelled && exit
+case "$*" in
+*%u*) echo '{row}' ;;
+*) echo '7|RUNNING|None' ;;
+esac
+"""
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
+    """A run on another host, whose job the Slurm asked from here does not know."""
+    run = RunDir(tmp_path / "otter")
+    run.root.mkdir()
+    (tmp_path / "bin").mkdir()
+    program(tmp_path, "squeue", "#!/bin/sh\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    monkeypatch.setattr(jobs, "SILENCE", 0.5)
+    written(run, "running")
+    return run
+
+
+def program(here: Path, name: str, text: str) -> None:
+    (here / "bin" / name).write_text(text)
+    (here / "bin" / name).chmod(0o755)
+
+
+def written(run: RunDir, word: str) -> RunState:
+    state = state_of(run, state=word, slurm=SlurmState(job="7"), host="gpu01")
+    run.state.write_text(state.model_dump_json())
+    return state
+
+
+def word_of(run: RunDir) -> str:
+    state = read_state(run)
+    assert state is not None
+    return state.reason or state.state
+
+
+def test_a_run_that_is_alive_is_not_called_cancelled_because_its_job_is_unknown_here(elsewhere: RunDir) -> None:
+    with pytest.raises(UserError, match="otter is alive on gpu01, and the Slurm asked from here does not know its job"):
+        stop_job(elsewhere, written(elsewhere, "running"), None, now=False)
+    assert word_of(elsewhere) == "running"
+
+
+def test_a_run_that_ends_by_itself_while_it_is_stopped_keeps_its_end(elsewhere: RunDir) -> None:
+    before = written(elsewhere, "running")
+    written(elsewhere, "finished")
+    assert stop_job(elsewhere, before, None, now=False).state == "finished"
+    assert word_of(elsewhere) == "finished"
+
+
+def test_a_silent_run_whose_job_is_unknown_is_cancelled(elsewhere: RunDir) -> None:
+    state, long_ago = written(elsewhere, "running"), time.time() - 100
+    os.utime(elsewhere.state, (long_ago, long_ago))
+    assert stop_job(elsewhere, state, None, now=False).reason == "cancelled"
+    assert word_of(elsewhere) == "cancelled"
+
+
+def test_a_run_whose_job_was_killed_here_is_cancelled_without_a_wait(elsewhere: RunDir, tmp_path: Path) -> None:
+    program(tmp_path, "squeue", SQUEUE.format(row=f"ann|otter|{comment_of(elsewhere)}"))
+    program(tmp_path, "scancel", "#!/bin/sh\ntouch cancelled\n")
+    assert stop_job(elsewhere, written(elsewhere, "running"), None, now=False).reason == "cancelled"
