@@ -21,7 +21,7 @@ from launcher.runs.registry import key_of
 from launcher.runs.state import K8sState
 
 PATIENCE = 8.0  # seconds that `launch status` waits for a slow cluster, and for the login that kubectl may have to do
-SUBMISSION = 120.0  # seconds, the limit for kubectl apply
+SUBMISSION = 120.0  # seconds, the limit for kubectl create
 KIND = "jobsets.jobset.x-k8s.io"
 INSTALL = "https://jobset.sigs.k8s.io/docs/installation/"
 _NOISE = re.compile(r"[EWI]\d{4} ")  # kubectl's own log lines
@@ -76,22 +76,29 @@ def check_installed() -> None:
         )
 
 
-def apply(file: Path, context: str | None, retries: bool) -> K8sState:
+def create(file: Path, context: str | None, retries: bool) -> K8sState:
     """Submit the file. Raises UserError with kubectl's own message."""
     context = context or (_output(["config", "current-context"]) or "").strip() or None
-    argv = [*_at(context), "apply", "-f", str(file), "-o", "json"]
+    argv = [*_at(context), "create", "-f", str(file), "-o", "json"]
     done = _call(argv, SUBMISSION)
     if done is None:
-        raise UserError("kubectl apply has not ended", "nothing is known of the JobSet; look at: kubectl get jobsets")
+        raise UserError("kubectl create has not ended", "nothing is known of the JobSet; look at: kubectl get jobsets")
     if done.returncode != 0:
         words = _words(done.stderr) or f"exit code {done.returncode}"
-        hint = f"the cluster has no JobSet: {INSTALL}" if "no matches for kind" in words else "nothing was submitted"
-        raise UserError(f"kubectl has refused the JobSet: {words}", hint)
+        raise UserError(f"kubectl has refused the JobSet: {words}", _why_refused(words))
     try:
         metadata = json.loads(done.stdout)["metadata"]
         return K8sState(job=metadata["name"], namespace=metadata["namespace"], context=context, retries=retries)
     except (ValueError, KeyError, TypeError):
-        raise UserError("kubectl apply has named no JobSet, so launch cannot find it", "kubectl get jobsets") from None
+        raise UserError("kubectl create has named no JobSet, so launch cannot find it", "kubectl get jobsets") from None
+
+
+def _why_refused(words: str) -> str:
+    if "no matches for kind" in words:
+        return f"the cluster has no JobSet: {INSTALL}"
+    if "AlreadyExists" in words:
+        return "nothing was submitted; look at the one that is there: kubectl get jobsets"
+    return "nothing was submitted"
 
 
 def ask(jobs: Sequence[K8sState]) -> Mapping[str, JobSet | None]:

@@ -22,9 +22,7 @@ RUN_LABEL, JOB_LABEL = "launch/run", "launch/job"  # the key of the run's direct
 JOB_VARIABLE, RESTARTS_VARIABLE = "LAUNCH_K8S_JOB", "LAUNCH_K8S_RESTARTS"
 CONTAINER = "launch"
 _RESTARTS = "metadata.labels['jobset.sigs.k8s.io/restart-attempt']"
-_LONGEST_SLUG = (
-    28  # a pod is <name>-inference-0-9999-abcde, at most 63 characters, with a name of <slug>-<key>-<attempt>
-)
+_LONGEST_SLUG = 23  # a pod is <slug>-<key>-<id>-<attempt>-inference-0-9999-abcde, at most 63 characters
 _SHM = Path("/dev/shm")
 _ON_NODE = 'exec "$@" --node-rank "$((JOB_COMPLETION_INDEX + {first}))"'
 
@@ -40,16 +38,19 @@ class Group:
     count: int
 
 
-def job_name(name: str, key: str, attempt: int) -> str:
-    """The JobSet's name, a DNS label. Each submission has its own: an ended JobSet need not be deleted before."""
+def job_name(name: str, key: str, run_id: str, attempt: int) -> str:
+    """The JobSet's name, a DNS label. Each submission has its own: an ended JobSet need not be deleted before.
+
+    Another run in the same directory (--clean) has another `run_id`.
+    """
     slug = re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
     slug = slug if slug[:1].isalpha() else f"run-{slug}"
-    return f"{slug[:_LONGEST_SLUG].strip('-')}-{key[:6]}-{attempt}"
+    return f"{slug[:_LONGEST_SLUG].strip('-')}-{key[:6]}-{run_id[:4]}-{attempt}"
 
 
 def jobset(config: Config, machine: Machine, run: RunDir, name: str, key: str) -> Object:
-    """The JobSet, for `kubectl apply`. `key` is that of the run's directory. Raises UserError."""
-    k8s, job = config.k8s, job_name(name, key, run.attempt)
+    """The JobSet, for `kubectl create`. `key` is that of the run's directory. Raises UserError."""
+    k8s, job = config.k8s, job_name(name, key, machine.run_id, run.attempt)
     _check(config, run)
     count = node_count(config)
     nodes = nodes_at(config, 0, f"{job}-trainer-0-0.{job}", TORCHRUN_PORT) if count > 1 else None

@@ -61,7 +61,7 @@ class Kubernetes:
         return K8sState(job="")
 
     def submit(self, config: Config, run: RunDir) -> K8sState:
-        return client.apply(run.jobset, config.k8s.context, config.k8s.max_restarts > 0)
+        return client.create(run.jobset, config.k8s.context, config.k8s.max_restarts > 0)
 
     def check_installed(self) -> None:
         client.check_installed()

@@ -114,14 +114,18 @@ def kept_objects() -> dict[str, dict[str, Any]]:
     return {file.stem: json.loads(file.read_text()) for file in STATE.glob("*.json")}
 
 
-def apply(arguments: list[str]) -> int:
+def create(arguments: list[str]) -> int:
     jobset = yaml.safe_load(Path(option(arguments, "-f") or "").read_text())
     if (STATE / "refuse").exists():
         print((STATE / "refuse").read_text(), file=sys.stderr)
         return 1
     jobset["metadata"].setdefault("namespace", "default")
+    name = jobset["metadata"]["name"]
+    if file_of(name).exists():
+        print(f'Error from server (AlreadyExists): jobsets.jobset.x-k8s.io "{name}" already exists', file=sys.stderr)
+        return 1
     pods = [] if (STATE / "hold").exists() else start_pods(jobset)
-    file_of(jobset["metadata"]["name"]).write_text(json.dumps({"jobset": jobset, "pods": pods}))
+    file_of(name).write_text(json.dumps({"jobset": jobset, "pods": pods}))
     print(json.dumps(jobset))
     return 0
 
@@ -158,7 +162,7 @@ def main() -> int:
     if arguments == ["config", "current-context"]:
         print("lab")
         return 0
-    return {"apply": apply, "get": get, "delete": delete}[arguments[0]](arguments)
+    return {"create": create, "get": get, "delete": delete}[arguments[0]](arguments)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ JOBSETS = {
 
 
 def made(config: RLConfig | SFTConfig, root: str = "/runs/otter", cwd: str = "/here") -> dict[str, Any]:
-    return jobset(config, machine(cwd=Path(cwd)), RunDir(Path(root)), "otter", "0123456789abcdef")
+    return jobset(config, machine(cwd=Path(cwd), run_id="89abcdef"), RunDir(Path(root)), "otter", "0123456789abcdef")
 
 
 def pods(found: dict[str, Any]) -> list[dict[str, Any]]:
@@ -100,9 +100,9 @@ def test_a_text_that_a_yaml_may_take_for_something_else_is_quoted(text: str) -> 
     assert to_yaml({"text": text}) == f'text: "{text}"\n'
 
 
-@pytest.mark.parametrize("name", ["otter", "3B-exp.v2", "Übung_1", "-", "x" * 63, "A..b", "a" * 27 + "-b"])
+@pytest.mark.parametrize("name", ["otter", "3B-exp.v2", "Übung_1", "-", "x" * 63, "A..b", "a" * 22 + "-b"])
 def test_the_names_of_pods_are_labels_of_dns_whatever_the_runs_name(name: str) -> None:
-    longest = f"{job_name(name, '0123456789abcdef', 9999)}-inference-0-9999-abcde"
+    longest = f"{job_name(name, '0123456789abcdef', '89abcdef', 9999)}-inference-0-9999-abcde"
     assert len(longest) <= 63
     assert longest[0].isalpha() and longest.replace("-", "").isalnum() and longest.islower() and longest.isascii()
 
@@ -117,7 +117,7 @@ def test_each_group_of_nodes_is_a_replicated_job_whose_ranks_follow_those_before
     shell = [pod["containers"][0]["command"][2] for pod in pods(found)]
     assert shell == [f'exec "$$@" --node-rank "$$((JOB_COMPLETION_INDEX + {first}))"' for first in (0, 2)]
     assert {pod["containers"][0]["command"][-1] for pod in pods(found)} == {
-        "otter-012345-1-trainer-0-0.otter-012345-1:29500"
+        "otter-012345-89ab-1-trainer-0-0.otter-012345-89ab-1:29500"
     }
 
 

@@ -1,4 +1,4 @@
-"""A run in Kubernetes from `kubectl apply` to its end, with a kubectl of the tests' own."""
+"""A run in Kubernetes from `kubectl create` to its end, with a kubectl of the tests' own."""
 
 import json
 import os
@@ -157,6 +157,15 @@ def test_the_pods_of_a_run_on_two_nodes_meet_and_end_together(login: Login) -> N
     assert list(login.run.root.glob(".join-*")) == []
     assert "its processes have ended" in login.type("stop", "run")
     assert not login.alive()
+
+
+def test_a_run_that_replaces_another_is_a_jobset_of_its_own(login: Login) -> None:
+    login.submit("print('is there', flush=True)")
+    until(lambda: login.state().state == "finished", 90)
+    (login.cluster / "hold").touch()
+    login.submit("print('is there', flush=True)", "--clean")
+    assert len(login.jobsets()) == 2
+    assert login.status()["state"] == "queued"
 
 
 def test_a_jobset_that_is_not_the_runs_is_not_deleted(login: Login) -> None:
