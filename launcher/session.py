@@ -301,9 +301,7 @@ class _Session:
         """Why a run that has failed is not restarted. None if restarts were not asked for, or it was stopped."""
         if policy.state is not State.FAILED:
             return None
-        asked, spec = self.config.max_restarts, self.plan.process(failure.component) if failure else None
-        is_used_up = not policy.restarts and spec is not None and spec.role is Role.FINISHES
-        if asked and is_used_up and self.state.state.verdict is None:
+        if (asked := self.config.max_restarts) and policy.is_used_up:
             self.state.decide(used_up(failure, asked))
         return self._verdict()
 

@@ -122,6 +122,12 @@ def used_up(failure: Failure | None, restarts: int) -> Verdict:
     return Verdict(found.kind, False, f"{found.who}: {found.what}; --max-restarts {restarts} is used up")
 
 
+def overruled(verdict: Verdict | None, failed: str, why: str) -> Verdict:
+    """The verdict on an attempt after which there is no other one after all. `failed` is its failure, if not judged."""
+    kind: Kind = verdict.kind if verdict else "lost node" if why.startswith("node ") else "own error"
+    return Verdict(kind, False, f"{verdict.why if verdict else failed}; {why}")
+
+
 def _pause(earlier: Sequence[Setback], now: Setback, backoff: float) -> float:
     """Twice as long after each attempt without progress."""
     pause, longest, last = backoff, max(backoff, LONGEST_BACKOFF), now

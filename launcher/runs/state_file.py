@@ -64,6 +64,8 @@ class StateFile:
             self.run.reserve.unlink(missing_ok=True)
         if state == "stopped" and self.state.reason is None:
             self.state.reason = reason
+        if state == "stopped":
+            self.state.verdict = None  # a restart that was to come, and does not
         if state == "failed":
             self._settle(failure)
         self.state = self.state.model_copy(

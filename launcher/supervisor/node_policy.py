@@ -122,17 +122,25 @@ class NodePolicy(Policy):
 
     def _fail_with(self, node: int, report: Report) -> list[Action]:
         """The culprit of an attempt that has failed stays the culprit: its words may be here."""
-        self.culprit = self.culprit or report.culprit or Culprit(f"node {node}", "failed", node=node)
-        return [*self._hear_verdict(node, report), *self._stop(State.FAILED, self._named(self.culprit).text)]
+        theirs = report.culprit or Culprit(f"node {node}", "failed", node=node)
+        is_first = self.state is State.RUNNING
+        self.is_used_up = is_first and not self.restarts and self._has_to_finish(theirs.component)
+        decided = self._hear_verdict(node, report) or self._overrule(theirs.text)
+        self.culprit = self.culprit or theirs
+        return [*decided, *self._stop(State.FAILED, self._named(self.culprit).text)]
 
     def _restart_with(self, node: int, report: Report) -> list[Action]:
         if self.state is State.RUNNING:
-            return self._fail(report.culprit or Culprit(f"node {node}", "failed", node=node))
+            culprit = report.culprit or Culprit(f"node {node}", "failed", node=node)
+            if not self.restarts:
+                return self._fail(culprit)
+            self.culprit = culprit  # even a server: there it is started again
+            return self._restart(culprit.text)
         return [*self._hear_verdict(node, report), *(self._when_attempt_is_over() if self._awaits_nodes else ())]
 
     def _hear_verdict(self, node: int, report: Report) -> list[Action]:
         """Only node 0 decides."""
-        if node or report.verdict is None or self.verdict is not None:
+        if node or report.verdict is None or report.verdict == self.verdict:
             return []
         self.verdict = report.verdict
         return [Decided(report.verdict)]

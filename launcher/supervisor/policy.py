@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from launcher.failure.failure import Culprit, Failure, exit_text, received_text
-from launcher.failure.verdict import Setback, Verdict, judge
+from launcher.failure.verdict import Setback, Verdict, judge, overruled
 from launcher.plan.ready import not_ready_because, silent_because
 from launcher.plan.spec import Plan, ProcessSpec, Role
 from launcher.supervisor.actions import (
@@ -85,6 +85,7 @@ class Policy(Roster):
     restarts: int = 0  # further attempts allowed after a component that finishes has failed
     backoff: float = 0.0  # seconds before the first of them
     verdict: Verdict | None = None  # on this attempt, which has failed
+    is_used_up: bool = False  # the run has failed because there was no restart left
     _setbacks: list[Setback] = field(default_factory=list)  # how the earlier attempts failed
     _is_over: bool = False  # the attempt has ended, and the next one has not begun
     _replaced: Replacements = field(default_factory=Replacements)
@@ -114,9 +115,9 @@ class Policy(Roster):
         """End the run although no process is the reason. An earlier culprit stays the culprit."""
         if self._is_ending():
             return [self._kill(), *self._when_empty()]
-        found = self.culprit
+        found, decided = self.culprit, self._overrule(why)
         self.culprit = replace(found, what=f"{found.what}; {why}") if found else Culprit("launch", why)
-        return self._stop(State.FAILED, why)
+        return [*decided, *self._stop(State.FAILED, why)]
 
     def on(self, event: Event) -> list[Action]:
         """Record the event and return the actions that follow."""
@@ -290,7 +291,9 @@ class Policy(Roster):
             return [] if number is signal.SIGUSR1 else [self._kill()]
         if self._held and not (number is signal.SIGTERM and self.signals_reach_all):
             self.restarts = 0
-            return [*self._settle(), *([self._kill()] if number is signal.SIGQUIT else [])]
+            actions = self._settle()
+            self.is_used_up = False  # there was one left
+            return [*actions, *([self._kill()] if number is signal.SIGQUIT else [])]
         self.ended_by, self.stopped_by = number, event.stopped_by
         if number is signal.SIGQUIT:
             self.state = State.STOPPED
@@ -321,9 +324,10 @@ class Policy(Roster):
 
     def _on_guard_death(self) -> list[Action]:
         if not self._is_ending():
+            decided = self._overrule("launch's guard process was killed")
             self.culprit = Culprit("launch", "its guard process was killed")
             self.state = State.FAILED
-            return [self._kill(), *self._when_empty()]
+            return [*decided, self._kill(), *self._when_empty()]
         return [self._kill()]
 
     def _fail(self, culprit: Culprit, suspects: tuple[Suspect, ...] = ()) -> list[Action]:
@@ -333,12 +337,20 @@ class Policy(Roster):
         if dying and not self._held:
             self._held = Suspicion(culprit, dying)
             return [Await(dying, SUSPECT_SECONDS)]
-        self._held = None
-        self.culprit = culprit
-        reason = self._named(culprit).text
+        reason, self._held = self._named(culprit).text, None
+        decided, self.culprit = self._overrule(reason), culprit
         if self.restarts > 0 and not self._is_served_by(culprit.component):
             return self._restart(reason)
-        return self._stop(State.FAILED, reason)
+        self.is_used_up = not self.restarts and self._has_to_finish(culprit.component)
+        return [*decided, *self._stop(State.FAILED, reason)]
+
+    def _overrule(self, why: str) -> list[Action]:
+        """There is no other attempt after all, whatever was decided."""
+        if self.state is not State.RESTARTING or (self.verdict and not self.verdict.again):
+            return []
+        failed = self._named(self.culprit).text if self.culprit else "launch"
+        self.verdict = overruled(self.verdict, failed, why)
+        return [Decided(self.verdict)]
 
     def _counts(self, culprit: Culprit) -> bool:
         """Whether a failure can still change how the run ends."""

@@ -130,6 +130,10 @@ class Roster:
         spec = self.plan.process(component)
         return spec is not None and spec.role is Role.SERVES
 
+    def _has_to_finish(self, component: str) -> bool:
+        spec = self.plan.process(component)
+        return spec is not None and spec.role is Role.FINISHES
+
     def _may_start_again(self, spec: ProcessSpec) -> bool:
         return self._starts_left(spec) > 0 and (spec.ready is None or spec.name in self._proven)
 

@@ -299,7 +299,7 @@ def test_the_pause_before_a_restart_is_shown_and_ends_at_ctrl_c(launch: Launcher
     assert "  restart      attempt 2 begins at " in command(launch, "status", "run").stdout
     run.process.send_signal(signal.SIGINT)
     assert run.exit_code(20) == 130
-    assert run.state().state == "stopped"
+    assert (run.state().state, run.state().verdict) == ("stopped", None)
 
 
 def test_a_service_that_dies_is_not_restarted_for(launch: Launcher) -> None:

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from launcher.borders.files import write_atomically
+from launcher.failure.verdict import Verdict
 from launcher.plan.spec import Plan
 from launcher.processes.identity import ProcessId, identify, is_alive
 from launcher.rundir import RunDir
 from launcher.runs.state import FailureState, RunState, first_state, read_state
 from launcher.runs.state_file import StateFile
-from launcher.supervisor.actions import Action, Kill, Stop
+from launcher.supervisor.actions import Action, Decided, Kill, Stop
 from launcher.supervisor.events import Event, Exited, RankExited, RankStarted, Ready, Started
 from launcher.supervisor.listeners.state import StateListener
 from tests.plans import machine, plan_of, rl, sft
@@ -137,6 +138,12 @@ def test_the_end_is_written_with_its_failure(file: StateFile) -> None:
     state = stored(file)
     assert (state.state, state.exit_code, state.failure) == ("failed", 1, failure)
     assert state.ended and state.ended >= state.started
+
+
+def test_a_run_that_is_stopped_in_the_pause_says_of_no_restart(file: StateFile) -> None:
+    after(file, Decided(Verdict("signal", True, "SIGKILL", 30.0)))
+    file.end("stopped", 130, None, "stopped by pid 7")
+    assert stored(file).verdict is None
 
 
 def test_a_disk_that_refuses_does_not_end_a_run_that_goes_on(plan: Plan) -> None:

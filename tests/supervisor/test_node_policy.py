@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from launcher.failure.failure import Culprit, Failure
-from launcher.failure.verdict import Setback, judge
+from launcher.failure.verdict import Setback, Verdict, judge
 from launcher.nodes.messages import Lost, Report, Reported
 from launcher.plan.nodes import Nodes
 from launcher.plan.spec import Plan, ProcessSpec, Progress, Ranks, Role
@@ -305,8 +305,9 @@ def test_what_a_node_says_of_the_attempt_before_does_nothing_to_this_one() -> No
 def test_a_node_that_does_not_end_its_attempt_in_time_ends_the_run() -> None:
     run = restartable()
     assert replay(run, RankExited("trainer", 0, -9), Exited("trainer", 1))[-1] == AwaitNodes()
-    stop, await_end = replay(run, NodesOverdue())
-    assert (stop, await_end) == (Stop("node 1 did not end its attempt in time"), AwaitNodes())
+    late = "node 1 did not end its attempt in time"
+    why = f"trainer rank 0 on node 0: SIGKILL; {late}"
+    assert replay(run, NodesOverdue()) == [Decided(Verdict("lost node", False, why)), Stop(late), AwaitNodes()]
     assert run.report().state == "failed"
     assert replay(run, NodesOverdue()) == [End()]
 
@@ -350,6 +351,50 @@ def test_only_node_0_decides_whether_there_is_another_attempt() -> None:
     other = restartable(node=1)
     replay(other, RankExited("trainer", 0, 1))
     assert replay(other, Reported(0, replace(RESTARTING, verdict=AGAIN))) == [Decided(AGAIN)]
+
+
+def test_a_node_that_is_lost_in_the_pause_is_why_there_is_no_restart_on_all_nodes() -> None:
+    here, there = restartable(trainer=3), restartable(node=1, trainer=3)
+    here.backoff = 300.0
+    over = replace(RESTARTING, over=True)
+    replay(there, Reported(0, RESTARTING), Exited("trainer", -15), Explained(KILLED))
+    replay(here, Reported(1, over), Reported(2, over), Exited("trainer", -15), Explained(KILLED))
+    replay(there, Reported(0, here.report()))
+    assert there.verdict is not None and there.verdict.again
+    never = Verdict("signal", False, "signal: trainer rank 3: SIGKILL; node 2: its launch is gone")
+    assert replay(here, Lost(2, "its launch is gone"))[0] == Decided(never)
+    assert replay(there, Reported(0, here.report()))[0] == Decided(never)
+    assert not here.is_used_up and not there.is_used_up
+
+
+def test_a_failure_of_another_node_in_the_pause_is_why_there_is_no_restart() -> None:
+    run = restartable(trainer=1)
+    run.backoff = 300.0
+    replay(run, RankExited("trainer", 0, -9), Exited("trainer", 1))
+    replay(run, Reported(1, Report("restarting", over=True)), Explained(KILLED))
+    server = Culprit("inference", "exit code 1", exit_code=1, node=1)
+    decided, *_ = replay(run, Reported(1, Report("failed", culprit=server)))
+    assert isinstance(decided, Decided)
+    assert decided.verdict.text.startswith("no restart: ")
+    assert decided.verdict.why.endswith("; inference on node 1: exit code 1")
+
+
+def test_the_last_failure_on_another_node_is_told_as_the_last_here_too() -> None:
+    run = policy()
+    replay(run, Reported(1, Report("failed", culprit=FAILED_ON_1)))
+    assert run.is_used_up
+    other = policy()
+    replay(other, Reported(1, Report("failed", culprit=Culprit("node 1", "failed", node=1))))
+    assert not other.is_used_up
+
+
+def test_a_server_that_is_started_again_on_its_node_does_not_end_the_servers_of_others() -> None:
+    run = policy(node=2, trainer=1, inference=2)
+    run.restarts = 1
+    server = Culprit("inference", "exit code 1; it had closed its connections", exit_code=1, node=1)
+    actions = replay(run, Reported(0, Report("restarting", culprit=server)))
+    assert actions == [StopAttempt(server.text), Explain()]
+    assert run.state is State.RESTARTING
 
 
 # --- all of them together ---------------------------------------------------------------------------------------------

@@ -902,6 +902,7 @@ def test_a_server_that_dies_between_two_attempts_is_the_end() -> None:
     run = restartable()
     assert replay(run, died("trainer"), died("inference")) == [
         StopAttempt("trainer: exit code 1"),
+        Decided(Verdict("own error", False, "trainer: exit code 1; inference: exit code 1")),
         Stop("inference: exit code 1"),
     ]
     assert replay(run, died("orchestrator", TERMINATED)) == [End()]
@@ -917,7 +918,7 @@ def test_the_grace_between_two_attempts_spares_the_servers() -> None:
 def test_an_attempt_that_cannot_be_killed_fails_the_run() -> None:
     run = restartable()
     replay(run, died("trainer"), GraceOver())
-    assert kinds(replay(run, GraceOver())) == [Stop, Kill]
+    assert kinds(replay(run, GraceOver())) == [Decided, Stop, Kill]
     assert run.state is State.FAILED
     assert run.culprit is not None
     assert "orchestrator cannot be killed, so there can be no other attempt" in run.culprit.what
@@ -972,7 +973,7 @@ def test_the_death_of_the_guard_between_two_attempts_ends_the_run() -> None:
     run.restarts = 1
     start_all(run)
     assert replay(run, died("trainer")) == [StopAttempt("trainer: exit code 1"), Explain()]
-    assert kinds(replay(run, GuardDied())) == [Kill, End]
+    assert kinds(replay(run, GuardDied())) == [Decided, Kill, End]
 
 
 def test_an_attempt_that_comes_after_a_signal_is_not_started() -> None:
@@ -992,8 +993,40 @@ def test_the_deadline_of_an_attempt_that_is_over_does_nothing_to_the_next() -> N
 def test_an_attempt_that_cannot_be_made_fails_the_run() -> None:
     run = restartable()
     replay(run, died("trainer"), died("orchestrator"))
-    assert kinds(replay(run, CannotContinue("the disk is full"))) == [Stop]
+    assert kinds(replay(run, CannotContinue("the disk is full"))) == [Decided, Stop]
     assert (run.state, run.culprit) == (State.FAILED, Culprit("trainer", "exit code 1; the disk is full", exit_code=1))
+
+
+@pytest.mark.parametrize(
+    ("event", "why"),
+    [
+        (died("inference"), "inference: exit code 1"),
+        (CannotContinue("the disk is full"), "the disk is full"),
+        (GuardDied(), "launch's guard process was killed"),
+    ],
+)
+def test_a_restart_that_was_decided_and_does_not_come_is_taken_back_with_the_reason(event: Event, why: str) -> None:
+    run = restartable()
+    run.backoff = 300.0
+    failed(run, KILLED)
+    never = Verdict("signal", False, f"signal: trainer rank 0: SIGKILL; {why}")
+    assert replay(run, event)[0] == Decided(never)
+    assert run.verdict == never
+    assert not run.is_used_up, "the restart that was left was not made"
+
+
+def test_a_run_that_fails_with_no_restart_left_says_so_and_one_that_is_stopped_or_whose_server_dies_does_not() -> None:
+    run = restartable()
+    failed(run, KILLED)
+    begin_again(run)
+    replay(run, died("trainer"))
+    assert run.is_used_up
+    served = running()
+    replay(served, died("inference"))
+    assert not served.is_used_up
+    stopped = restartable()
+    replay(stopped, lost_its(ERROR), Signalled(signal.SIGINT))
+    assert (stopped.state, stopped.is_used_up) == (State.FAILED, False)
 
 
 def test_a_stalled_run_fails_with_the_rank_that_stands_apart() -> None:

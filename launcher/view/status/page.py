@@ -63,7 +63,7 @@ def _times(details: RunDetails) -> Iterator[str]:
         yield f"  last seen    {_clock(details.last_seen)}, after {duration(details.duration)}; its supervisor is gone"
     elif not details.is_over:
         yield f"  for          {duration(details.duration)}"
-    if (verdict := details.verdict) and verdict["again"] and not details.is_over:
+    if (verdict := details.verdict) and verdict["again"] and details.state != "stopping" and not details.is_over:
         at = time.strftime("%H:%M:%S", time.localtime(verdict["decided"] + verdict["seconds"]))
         yield f"  restart      attempt {details.attempt + 1} begins at {at}: {verdict['why']}"
     yield from (f"  earlier      {_attempt(attempt)}" for attempt in details.earlier)
@@ -72,7 +72,7 @@ def _times(details: RunDetails) -> Iterator[str]:
 def _attempt(attempt: AttemptStatus) -> str:
     took = f" after {duration(attempt.ended - attempt.started)}" if attempt.ended else ""
     why = reason_text(attempt.state, attempt.reason)
-    verdict = f"; {attempt.verdict['text']}" if attempt.verdict else ""
+    verdict = f"; {attempt.verdict['text']}" if attempt.verdict and attempt.state == "failed" else ""
     return f"attempt {attempt.attempt} {attempt.state}{why}{took}{verdict}"
 
 

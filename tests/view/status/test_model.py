@@ -18,7 +18,15 @@ import pytest
 from launcher.processes.identity import ProcessId, identify
 from launcher.rundir import RunDir
 from launcher.runs.registry import register
-from launcher.runs.state import AttemptState, FailureState, ProcessState, ProgressState, RankState, RunState
+from launcher.runs.state import (
+    AttemptState,
+    FailureState,
+    ProcessState,
+    ProgressState,
+    RankState,
+    RunState,
+    VerdictState,
+)
 from launcher.tracking.wandb_links import WandbLink
 from launcher.view.status.model import RunDetails, all_runs, run_details, run_status
 from launcher.view.status.page import run_page
@@ -104,6 +112,24 @@ def test_a_pid_that_another_process_has_now_is_not_taken_for_the_run(make_run: M
     details = run_details(run, state)
     assert details.state == "died"
     assert [(process.state, process.usage) for process in details.components] == [("gone", None)]
+
+
+def test_a_restart_is_announced_until_the_run_is_being_stopped(make_run: MakeRun, sleeper: ProcessId) -> None:
+    soon = VerdictState(kind="signal", again=True, why="x", seconds=30, text="restarts in 30 s: x", decided=time.time())
+    run, state = make_run(state="running", supervisor=sleeper, verdict=soon)
+    assert "  restart      attempt 2 begins at" in page(run, state)
+    assert "begins at" not in page(run, state.model_copy(update={"state": "stopping"}))
+
+
+def test_an_attempt_that_died_in_the_pause_is_not_said_to_restart(make_run: MakeRun, sleeper: ProcessId) -> None:
+    soon = VerdictState(kind="signal", again=True, why="x", seconds=30, text="restarts in 30 s: x", decided=time.time())
+    earlier = [
+        AttemptState(attempt=1, state=state, started=1, ended=2, exit_code=1, verdict=soon)
+        for state in ("running", "failed")
+    ]
+    shown = page(*make_run(state="running", supervisor=sleeper, earlier=earlier))
+    assert "attempt 1 died after 1s\n" in shown
+    assert "attempt 1 failed after 1s; restarts in 30 s: x" in shown
 
 
 def test_a_run_that_died_took_until_it_was_last_seen(make_run: MakeRun, gone: ProcessId) -> None:
