@@ -17,7 +17,7 @@ from launcher.runs.state import RunState, read_state
 from launcher.view.logs.fold import Fold
 from launcher.view.logs.likeness import Likeness
 from launcher.view.logs.lines import KEY_WIDTH, LEVELS, MARK
-from launcher.view.logs.merge import as_block, in_time_order, merge
+from launcher.view.logs.merge import as_block, first_line, in_time_order, merge
 from launcher.view.logs.reader import LogReader
 from launcher.view.logs.request import Selection
 from launcher.view.logs.sources import Source
@@ -75,8 +75,18 @@ def last_lines(blocks: Iterable[bytes], count: int | None) -> Iterable[bytes]:
 class LogView:
     """The selected logs, how far they have been shown, and their format."""
 
-    def __init__(self, selection: Selection, *, labels: bool, colours: bool, every_line: bool = False) -> None:
-        self._selection, self._labels, self._colours, self._every_line = selection, labels, colours, every_line
+    def __init__(
+        self,
+        selection: Selection,
+        *,
+        labels: bool,
+        colours: bool,
+        every_line: bool = False,
+        one_line_each: bool = False,
+    ) -> None:
+        """`every_line`: equal entries of ranks are not folded. `one_line_each`: of an entry, what it says first."""
+        self._selection, self._labels, self._colours = selection, labels, colours
+        self._every_line, self._one_line_each = every_line, one_line_each
         self._readers: dict[Source, LogReader] = {}
         self._width = 0  # of a label, in bytes
         self._component_labels: dict[str, bytes] = {}  # of what several ranks log alike
@@ -132,6 +142,8 @@ class LogView:
 
     def _block(self, entries: list[bytes]) -> bytes:
         shown_width = self._width if self._labels else 0
+        if self._one_line_each:
+            entries = [first_line(entry, self._width) for entry in entries]
         block = as_block(entries, self._width, shown_width)
         return _coloured(block, shown_width) if self._colours else block
 

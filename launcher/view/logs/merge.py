@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 
-from launcher.view.logs.lines import INNER_END, KEY_WIDTH, MARK
+from launcher.view.logs.lines import INNER_END, KEY_WIDTH, LEVELS, MARK, TRACEBACK, level_of
 from launcher.view.logs.reader import LogReader
 
 HELD = 256  # entries of each log: enough that a batch is worth sorting, few enough to stay in the processor's cache
@@ -43,6 +43,24 @@ def as_block(entries: list[bytes], label_width: int, shown_width: int) -> bytes:
     if MARK not in block and INNER_END not in block:
         return block
     return b"\n".join([*(_as_lines(entry, shown_width) for entry in entries), b""])
+
+
+def first_line(entry: bytes, label_width: int) -> bytes:
+    """The entry's first line; if only a traceback below it makes it an error, the exception."""
+    if INNER_END not in entry:
+        return entry
+    label, text = entry[:label_width], entry[label_width:]
+    lines = (text[KEY_WIDTH + 1 :] if text[KEY_WIDTH : KEY_WIDTH + 1] == MARK else text).split(INNER_END)
+    if TRACEBACK in text and (TRACEBACK in lines[0] or level_of(lines[0], 0) < LEVELS["WARNING"]):
+        return label + _exception(lines)
+    return label + lines[0]
+
+
+def _exception(lines: list[bytes]) -> bytes:
+    """What the last traceback ends with."""
+    begin = max(number for number, line in enumerate(lines) if TRACEBACK in line)
+    below = [line for line in lines[begin:] if line.strip()]
+    return next((line for line in below[1:] if not line[:1].isspace()), below[-1])
 
 
 def _as_lines(entry: bytes, label_width: int) -> bytes:

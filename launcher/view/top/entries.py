@@ -50,13 +50,14 @@ class Entries:
         level: str | None = None,
         grep: str | None = None,
         is_asked_for: bool = False,
+        one_line_each: bool = False,
     ) -> None:
         """Raises UserError as `launch logs` does, of a pattern that is none."""
         request = LogRequest(component, () if rank is None else (rank,), None, level, None, grep)
         self.attempt = state.attempt
         self.note = ""
         self._selection = select(run, state, request)
-        self._view = LogView(self._selection, labels=True, colours=False)
+        self._view = LogView(self._selection, labels=True, colours=False, one_line_each=one_line_each)
         self._kept: deque[Entry] = deque(maxlen=most)
         self._has_begun = False
         self._is_too_much = not is_asked_for and self._size() > LARGEST

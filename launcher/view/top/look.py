@@ -72,7 +72,7 @@ class RunReader:
 
     def _newest_news(self, run: RunDir, state: RunState) -> tuple[list[Entry], str]:
         if self._news is None or self._news.attempt != state.attempt:
-            self._news = Entries(run, state, level="warning", most=NEWS)
+            self._news = Entries(run, state, level="warning", most=NEWS, one_line_each=True)
         return list(self._news.read()), self._news.note
 
 

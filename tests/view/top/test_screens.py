@@ -183,7 +183,7 @@ def test_no_markup_and_no_control_character_of_a_run_is_obeyed(
 ) -> None:
     facts = failed("otter", here)
     failure = facts["failure"].model_copy(update={"text": f"FAILED {NASTY}\n\n  {NASTY}\n"})
-    run, _ = make_run(**facts | {"failure": failure, "reason": "stopped by [red]me"})
+    run, state = make_run(**facts | {"failure": failure, "reason": "stopped by [red]me"})
     moved = run.root.rename(here / "outputs" / "[red]o[bold] $(x) 'é")
     log = RunDir(moved).component_log("trainer")
     log.write_text(log.read_text() + f"2026-11-27 02:02:00.000 | WARNING | careful {NASTY}\n")
@@ -195,6 +195,10 @@ def test_no_markup_and_no_control_character_of_a_run_is_obeyed(
         screen = await top.wait_for("logs of [red]o[bold] $(x) 'é", "careful [red]x[/]")
         assert printable(screen) == screen
         await top.press("q", "x")
+        await top.wait_for("[red]o[bold] $(x) 'é has ended")
+        RunDir(moved).state.write_text(state.model_copy(update={"state": "running"}).model_dump_json())
+        await top.wait_for("sft run otter  died")
+        await top.press("x")
         await top.wait_for("Stop [red]o[bold] $(x) 'é?")
         await top.press("n", "d")
         assert "[/nothing]" in await top.wait_for("status of [red]o[bold] $(x) 'é", "sft run otter")
@@ -242,6 +246,40 @@ def test_the_search_shows_entries_with_the_expression_and_says_what_is_wrong_wit
         await top.press("slash", *["backspace"] * 9, "enter", "w")
         screen = await top.wait_for("warnings and worse: 1 lines", "not finite")
         assert "step 39" not in screen
+
+    drive(play, opened=run.root)
+
+
+def test_of_a_warning_or_error_only_its_first_line_is_news_and_of_a_traceback_the_exception(make_run: MakeRun) -> None:
+    run, _ = make_run(steps=2)
+    trace = "Traceback (most recent call last):\n" + "".join(f'  File "a.py", line {n}\n    x()\n' for n in range(9))
+    said = [
+        f"INFO    | step 3\n{trace}KeyError: 1\n\nDuring handling of it:\n\n{trace}ValueError: last\nmore\n",
+        f"ERROR   | caught it\n{trace}ValueError: told\n",
+        "WARNING | careful\n  of that\n  and this\n",
+    ]
+    with run.component_log("trainer").open("a") as log:
+        log.write("".join(f"2026-11-27 02:03:0{number}.000 | {text}" for number, text in enumerate(said)))
+
+    async def play(top: Driver) -> None:
+        await top.wait_for("sft run otter", "careful")
+        assert [row.strip() for row in top.rows if row.strip()][-4:-1] == [
+            "trainer ValueError: last",
+            "02:03:01 trainer ERROR caught it",
+            "02:03:02 trainer WARNING careful",
+        ]
+
+    drive(play, opened=run.root)
+
+
+def test_the_traceback_of_a_log_without_times_is_news_with_its_exception(make_run: MakeRun) -> None:
+    run, _ = make_run(steps=2)
+    trace = "Traceback (most recent call last):\n" + "".join(f'  File "a.py", line {n}\n    x()\n' for n in range(9))
+    run.component_log("trainer").write_text(f"starting\n{trace}ValueError: no such batch\n")
+
+    async def play(top: Driver) -> None:
+        await top.wait_for("sft run otter", "trainer ValueError: no such batch")
+        assert "x()" not in top.screen
 
     drive(play, opened=run.root)
 
