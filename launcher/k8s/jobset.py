@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.borders.screen import quoted
-from launcher.config.jobs.k8s import SHM_VOLUME, K8sConfig, Volume, toleration_of
+from launcher.config.jobs.k8s import IMAGES_USER, SHM_VOLUME, K8sConfig, Volume, toleration_of
 from launcher.config.run import Config
 from launcher.config.torchrun import TORCHRUN_PORT
 from launcher.errors import UserError
@@ -143,8 +143,6 @@ def _job(
 
 def _pod(config: Config, machine: Machine, run: RunDir, job: str, group: Group, nodes: Nodes | None) -> Object:
     k8s = config.k8s
-    user, _, group_id = (k8s.user or "").partition(":")
-    ids = {"runAsUser": int(user) if user else None, "runAsGroup": int(group_id) if group_id else None}
     container: Object = {
         "name": CONTAINER,
         "image": k8s.image,
@@ -169,13 +167,21 @@ def _pod(config: Config, machine: Machine, run: RunDir, job: str, group: Group, 
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": ceil(config.grace) + GRACE_MARGIN,
         "serviceAccountName": k8s.service_account,
-        "securityContext": ids if k8s.user else None,
+        "securityContext": _user(k8s, machine),
         "imagePullSecrets": [{"name": secret} for secret in k8s.pull_secrets],
         "nodeSelector": dict(k8s.node_selector),
         "tolerations": [_toleration(text) for text in k8s.tolerations],
         "containers": [container],
         "volumes": volumes,
     }
+
+
+def _user(k8s: K8sConfig, machine: Machine) -> Object:
+    """Whose processes and files they are. By default the submitter's, who is to read and end the run."""
+    if k8s.user == IMAGES_USER:
+        return {}
+    user, _, group = (k8s.user or machine.user).partition(":")
+    return {"runAsUser": int(user), "runAsGroup": int(group) if group else None}
 
 
 def _command(k8s: K8sConfig, run: RunDir, job: str, group: Group, nodes: Nodes | None) -> list[str]:

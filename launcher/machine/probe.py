@@ -64,6 +64,7 @@ def probe(
         vllm_access=Path(launcher.__file__).parent / "vllm_access",
         model=model_size(model_path) if model_path else None,
         chat_template=has_chat_template(model_path) if model_path else True,
+        user=f"{os.geteuid()}:{os.getegid()}",
         variables=frozenset(os.environ),
         free_port=port,
         service_ports=service_ports(config, nodes),

@@ -46,6 +46,7 @@ class Machine:
     vllm_access: Path = Path("/launcher/vllm_access")  # the folder of that name in our package
     model: ModelSize | None = None  # of the model that is trained, if it is known here
     chat_template: bool | None = True  # whether the model has one; None if that is not known here
+    user: str = "1000:1000"  # UID:GID of who has typed the command
     variables: frozenset[str] = frozenset()  # names of the environment's variables, not their values
     free_port: int = 0
     service_ports: Mapping[str, int] = field(default_factory=dict)  # of services that name none

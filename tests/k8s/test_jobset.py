@@ -127,6 +127,22 @@ def test_the_run_has_succeeded_when_trainer_and_orchestrator_have() -> None:
     assert beside == ["trainer", "inference"]
 
 
+@pytest.mark.parametrize(
+    ("options", "context"),
+    [
+        ((), {"runAsUser": 1000, "runAsGroup": 1000}),
+        (("--k8s.user", "7"), {"runAsUser": 7}),
+        (("--k8s.user", "7:4000000000"), {"runAsUser": 7, "runAsGroup": 4_000_000_000}),
+        (("--k8s.user", "image"), None),
+    ],
+)
+def test_the_pods_processes_are_the_submitters_unless_another_user_is_named(
+    options: tuple[str, ...], context: dict[str, int] | None
+) -> None:
+    (pod,) = pods(made(sft(*COMMON, *options)))
+    assert pod.get("securityContext") == context
+
+
 def test_the_pods_have_the_grace_and_time_to_end() -> None:
     (pod,) = pods(made(JOBSETS["sft_two_nodes"]))
     assert pod["terminationGracePeriodSeconds"] == 120

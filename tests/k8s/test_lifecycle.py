@@ -106,6 +106,7 @@ def test_a_run_waits_with_the_pods_reason_and_is_deleted_by_stop(login: Login) -
     (name,) = login.jobsets()
     assert f"submitted as JobSet {name}, 1 pod in namespace default" in said
     assert (login.run.jobset.stat().st_mode & 0o777) == 0o600
+    assert f"runAsUser: {os.geteuid()}\n" in login.run.jobset.read_text()
     status = login.status()
     assert (status["state"], status["job"]) == ("queued", name)
     assert "Unschedulable: 0/3 nodes are available" in status["reason"]

@@ -17,7 +17,8 @@ _QUANTITY = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)(m|[kMGTPE]i?|Ki)?")
 _VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?")
 _KEY = re.compile(r"([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 _IMAGE = re.compile(r"[!-~]{1,500}")
-_USER = re.compile(r"\d{1,9}(:\d{1,9})?")
+IMAGES_USER = "image"
+_USER = re.compile(rf"\d{{1,10}}(:\d{{1,10}})?|{IMAGES_USER}")
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 
@@ -59,7 +60,7 @@ def _image(text: str) -> str:
 
 def _user(text: str) -> str:
     if not _USER.fullmatch(text):
-        raise ValueError("must be UID or UID:GID, as `id -u` and `id -g` print them")
+        raise ValueError(f"must be UID or UID:GID, as `id -u` and `id -g` print them, or {IMAGES_USER}")
     return text
 
 
@@ -148,7 +149,7 @@ class K8sConfig(Switch):
         (), description="taint that the pods accept: KEY, KEY:EFFECT or KEY=VALUE:EFFECT; may be repeated"
     )
     user: Annotated[str, AfterValidator(_user)] | None = Field(
-        None, description="UID or UID:GID of the pods' processes; default: the image's"
+        None, description="UID or UID:GID of the pods' processes; `image`: the image's user; default: you"
     )
     python: str = Field("python", min_length=1, description="the image's Python that has launch")
     max_restarts: SmallInt = Field(0, ge=0, description="new attempts when the run has failed or a pod was lost")
