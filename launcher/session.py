@@ -48,7 +48,7 @@ from launcher.view.console.acts import acts_for
 from launcher.view.console.console import Console
 from launcher.view.console.detached import Detached, leave_terminal
 from launcher.view.console.event_log import log_event
-from launcher.view.metric_curves import read_newest
+from launcher.view.metric_curves import steps_made
 from launcher.view.report import failure_block, failure_state, header, resume_note, typed_name
 from launcher.view.summary import summary
 
@@ -246,9 +246,7 @@ class _Session:
 
     def _setback(self, failure: Failure | None) -> Setback:
         """How the attempt failed. Nothing of it is alive any more."""
-        steps = read_newest(self.plan.run.metrics(self.plan.progress.component))
-        step = int(steps[-1]["step"]) if steps else None
-        return setback(failure, step, time.time() - self.state.state.started)
+        return setback(failure, steps_made(self.plan), time.time() - self.state.state.started)
 
     def _next_attempt(self, policy: Policy) -> Plan:
         """The attempt has failed: record its failure, and make the next attempt's plan and directory."""

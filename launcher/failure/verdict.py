@@ -32,14 +32,17 @@ Kind = Literal[
 ]
 REPEATS = frozenset({"own error", "native crash", "out of memory", "hang"})  # fails again, unless a step is made
 CRASHES = frozenset(exit_text(-number) for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE))
-SIGNAL = re.compile(r"(?:torchrun received )?SIG[A-Z0-9]+|signal \d+")
+SIGNAL = re.compile(r"(?:torchrun received )?SIG[A-Z0-9]+|signal \d+|exit code (?:137|143)")  # a wrapper adds 128
 WORDS: dict[Kind, re.Pattern[str]] = {
     "full disk": re.compile(
-        r"No space left on device|[Dd]isk quota exceeded|^the disk of .* (?:is full|has no inodes)", re.M
+        r"^(?!.*(?:</torch_|/dev/shm)).*No space left on device|[Dd]isk quota exceeded"
+        r"|^the disk of .* (?:is full|has no inodes)",
+        re.M,
     ),
     "out of memory": re.compile(
-        r"OutOfMemoryError|\bMemoryError\b|out of memory|DefaultCPUAllocator: can't allocate|CUBLAS_STATUS_ALLOC_FAILED"
-        r"|Cannot allocate memory|^/dev/shm is full",
+        r"OutOfMemoryError|\bMemoryError\b|\b(?i:cuda|hip|xpu|mps)\b.*out of memory|^probably out of memory"
+        r"|DefaultCPUAllocator: can't allocate|CUBLAS_STATUS_ALLOC_FAILED|Cannot allocate memory|out of shared memory"
+        r"|^/dev/shm is full|(?:</torch_|/dev/shm).*No space left on device",
         re.M,
     ),
     "port taken": re.compile(r"EADDRINUSE|[Aa]ddress already in use"),
@@ -52,8 +55,22 @@ WORDS: dict[Kind, re.Pattern[str]] = {
 }
 """What the error of each kind says. The first that matches counts."""
 
+MISUSE = re.compile(r"ncclInvalid(?:Usage|Argument)|NCCL error in: .*invalid (?:usage|argument)")  # not the network's
+OWN = re.compile(
+    r"(?:Value|Key|Type|Assertion|Index|Attribute|Name|UnboundLocal|Import|ModuleNotFound|ZeroDivision|NotImplemented"
+    r"|Lookup|FileNotFound|Permission|Recursion|Syntax|Unicode\w*)Error(?::|$)",
+    re.M,
+)
+"""Exceptions of the user's code, whatever their message mentions."""
+
+TOLD = re.compile(
+    r"^the disk of |^/dev/shm is full|^probably out of memory|Watchdog caught collective operation timeout"
+    r"|^\s*(?:terminate called|what\(\):)"
+)
+"""Lines that are believed where there is no exception: the machine's facts, and how native code says its end."""
+
 _FRAME = re.compile(r'^  File "(?P<file>.+)", line \d+(?:, in (?P<function>.*))?$', re.MULTILINE)
-_NUMBER = re.compile(r"0x[0-9a-fA-F]+|\b[0-9a-f]{8,}\b|\d+(?:\.\d+)?(?:e[+-]?\d+)?")
+_NUMBER = re.compile(r"(exit code \d+)|0x[0-9a-fA-F]+|\b[0-9a-f]{8,}\b|\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 
 
 @dataclass(frozen=True)
@@ -97,7 +114,7 @@ def setback(failure: Failure | None, step: int | None, lasted: float) -> Setback
     frames = _FRAME.findall(failure.cause) if is_raised else []
     same = (failure.component, *((_plain(error), *frames[-1]) if frames else (_plain(error),)))
     if kind not in ("own error", "native crash"):
-        same = (failure.component, kind)
+        same = (failure.component, kind, *(frames[-1] if frames and kind == "out of memory" else ()))
     return Setback(kind, f"{failure.component}{rank}", error, same, step, lasted)
 
 
@@ -141,8 +158,8 @@ def _pause(earlier: Sequence[Setback], now: Setback, backoff: float) -> float:
 def _has_moved(before: Setback, now: Setback) -> bool:
     """Whether the attempt `now` made a step that `before` had not made."""
     if now.step is None:
-        return now.lasted >= LONG
-    return before.step is None or now.step > before.step
+        return now.kind != "hang" and now.lasted >= LONG  # a hang lasts as long as the watchdog lets it
+    return now.step > (before.step or 0)
 
 
 def _kind(failure: Failure) -> Kind:
@@ -150,14 +167,22 @@ def _kind(failure: Failure) -> Kind:
         return "lost node"
     if failure.what.startswith(STALLED):
         return "hang"
-    is_signal = SIGNAL.fullmatch(failure.what) is not None
-    said = failure.cause.partition("its last lines:" if is_signal else '\n  File "')[0]
+    said = _said(failure)
     for kind, words in WORDS.items():
-        if words.search(said):
+        if words.search(said) and not (kind == "network" and MISUSE.search(said)):
             return kind
     if failure.what in CRASHES:
         return "native crash"
-    return "signal" if is_signal else "own error"
+    return "signal" if SIGNAL.fullmatch(failure.what) else "own error"
+
+
+def _said(failure: Failure) -> str:
+    """The exception's own words. Without one, and for one of the user's code, only what is believed anyway."""
+    head, frame, _ = failure.cause.partition('\n  File "')
+    is_raised = frame and (failure.what in CRASHES or not SIGNAL.fullmatch(failure.what))
+    if is_raised and not OWN.match(head):
+        return head
+    return "\n".join(line for line in failure.cause.splitlines() if TOLD.search(line))
 
 
 def _error(failure: Failure) -> tuple[str, bool]:
@@ -168,5 +193,5 @@ def _error(failure: Failure) -> tuple[str, bool]:
 
 
 def _plain(text: str) -> str:
-    """The text without its numbers."""
-    return _NUMBER.sub("#", text)
+    """The text without its numbers; an exit code is not one of them."""
+    return _NUMBER.sub(lambda found: found[1] or "#", text)

@@ -13,7 +13,7 @@ from launcher.borders.growing_file import GrowingFile
 from launcher.borders.screen import in_one_line
 from launcher.borders.values import is_number, step_of
 from launcher.numbers import mean, three_digits
-from launcher.plan.spec import Progress
+from launcher.plan.spec import Plan, Progress
 from launcher.runs.state import ProgressState
 
 TAIL = 8192  # bytes: some twenty steps
@@ -64,6 +64,15 @@ def read_newest(path: Path, size: int = TAIL) -> list[dict[str, Any]]:
         return []
     steps = _steps(end.split(b"\n")[:-1])
     return steps if steps or len(end) < size or size > LONGEST_LINE else read_newest(path, 8 * size)
+
+
+def steps_made(plan: Plan) -> int | None:
+    """The newest step of the run. None if none was seen and none need ever be: the program's steps may not be known."""
+    progress = plan.process(plan.progress.component)
+    steps = read_newest(plan.run.metrics(plan.progress.component))
+    if steps:
+        return int(steps[-1]["step"])
+    return 0 if plan.own_checkpoints or (progress and progress.progress) else None
 
 
 def read_curve(path: Path, metric: str, points: int) -> list[float]:

@@ -33,6 +33,36 @@ def of(found: Failure, step: int | None = 5, lasted: float = 1.0) -> Setback:
         (failure("step 3, Connected", "exit code 1"), "own error"),
         (failure(what="SIGSEGV"), "native crash"),
         (failure(what="SIGABRT"), "native crash"),
+        (failure(what="exit code 137"), "signal"),
+        (failure(what="exit code 143"), "signal"),
+        (failure("wandb: Network error (ConnectionResetError), retry\nfoo.yaml: missing key"), "own error"),
+        (failure("step 3\nretry: Connection refused", "SIGTERM"), "signal"),
+        (
+            failure(
+                "rank 0 waits\nits last lines:\n  [Rank 0] Watchdog caught collective operation timeout", "SIGABRT"
+            ),
+            "hang",
+        ),
+        (failure("terminate called after\n  what():  NCCL error in: x\nncclSystemError: x", "SIGABRT"), "network"),
+        (raised("ValueError: the option 'out of memory' is unknown: Connection refused"), "own error"),
+        (raised("ValueError: x\nthe disk of /data is full"), "full disk"),
+        (raised("ConfigError: a policy for 'out of memory' is needed"), "own error"),
+        (raised("RuntimeError: CUDA error: out of memory"), "out of memory"),
+        (
+            raised("RuntimeError: NCCL error in: x.cpp:9, unhandled cuda error, Cuda failure 2 'out of memory'"),
+            "out of memory",
+        ),
+        (raised("RuntimeError: unable to write to file </torch_7_1_0>: No space left on device (28)"), "out of memory"),
+        (
+            raised("RuntimeError: DataLoader worker (pid 7) is killed by signal: Bus error. out of shared memory"),
+            "out of memory",
+        ),
+        (
+            raised(
+                "torch.distributed.DistBackendError: NCCL error in: x, invalid usage\nncclInvalidUsage: Duplicate GPU"
+            ),
+            "own error",
+        ),
         (raised("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"), "out of memory"),
         (raised("MemoryError"), "out of memory"),
         (failure("probably out of memory: the kernel's log names it", "SIGKILL"), "out of memory"),
@@ -77,6 +107,21 @@ def test_another_error_is_tried_again(other: Failure) -> None:
     assert judge([of(raised("ValueError: item 12"))], of(other), 1.0).again
 
 
+def test_exit_codes_are_told_apart_and_not_other_numbers() -> None:
+    one, other = of(failure(what="exit code 1")), of(failure(what="exit code 75"))
+    assert judge([one], other, 1.0).again
+    assert not judge([one], one, 1.0).again
+    late, later = of(failure(what="did not finish within 5s")), of(failure(what="did not finish within 6s"))
+    assert not judge([late], later, 1.0).again
+
+
+def test_memory_that_runs_out_elsewhere_in_the_program_is_another_failure() -> None:
+    here = raised("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB")
+    there = replace(here, cause=here.cause.replace("in step", "in evaluate"))
+    assert judge([of(here)], of(there), 1.0).again
+    assert not judge([of(here)], of(replace(here, cause=here.cause.replace("2.00", "3.50"))), 1.0).again
+
+
 def test_errors_that_alternate_end_too() -> None:
     one, other = of(raised("ValueError: x")), of(raised("KeyError: 'x'"))
     assert not judge([one, other], one, 1.0).again
@@ -107,6 +152,18 @@ def test_without_known_steps_a_long_attempt_counts_as_progress_and_a_short_one_d
     error = raised("ValueError: x")
     assert not judge([of(error, None)], of(error, None, lasted=60.0), 1.0).again
     assert judge([of(error, None)], of(error, None, lasted=3600.0), 1.0).again
+
+
+def test_a_hang_without_known_steps_is_never_progress_however_long_it_took() -> None:
+    hang = of(failure(what=f"{STALLED} for 600s"), None, lasted=7200.0)
+    assert judge([], hang, 1.0).again
+    assert not judge([hang], hang, 1.0).again
+
+
+def test_an_attempt_that_made_no_step_at_all_has_not_moved() -> None:
+    error = raised("ValueError: x")
+    assert not judge([of(error, None)], of(error, 0, lasted=3600.0), 1.0).again
+    assert judge([of(error, 0)], of(error, 1), 1.0).again
 
 
 def test_the_pause_doubles_up_to_a_limit_and_begins_anew_after_progress() -> None:

@@ -14,7 +14,9 @@ from launcher.view.metric_curves import (
     read_metrics,
     read_newest,
     series,
+    steps_made,
 )
+from tests.plans import plan_of, sft, train
 
 
 @pytest.fixture
@@ -143,3 +145,13 @@ def test_the_newest_values_are_numbers_and_may_be_a_few_steps_old() -> None:
 )
 def test_progress_is_the_step_and_the_metric_if_the_step_has_it(loss: float | None, text: str) -> None:
     assert progress_text(Progress("trainer", "loss", 9), {"step": 4, "loss": loss}) == text
+
+
+def test_no_step_is_step_0_where_steps_are_seen_and_unknown_elsewhere(tmp_path: Path) -> None:
+    ours = plan_of(sft(), root=tmp_path)
+    assert steps_made(ours) == 0
+    assert steps_made(plan_of(train("train.py"), root=tmp_path)) is None
+    assert steps_made(plan_of(train("--trainer.progress", "step (?P<step>[0-9]+)", "train.py"), root=tmp_path)) == 0
+    ours.run.all_metrics.mkdir()
+    append(ours.run.metrics("trainer"), '{"step": 7, "time": 1.0, "loss": 2.0}\n')
+    assert steps_made(ours) == 7
