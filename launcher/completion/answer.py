@@ -28,6 +28,7 @@ _SPECIAL = {
     "--install-completion": "install completion for this shell",
     "--show-completion": "print the script of it",
 }
+_LETTERS = {"-r": "--redirects", "-t": "--tee"}  # torchrun's
 MOST_RUNS = 500
 _FILES = ("PATH", "FILE")
 _KINDS = {"rl": "what launch rl would start", "sft": "what launch sft would start", "train": "what launch train would"}
@@ -88,7 +89,10 @@ def candidates(commands: Mapping[str, str], words: Sequence[str], incomplete: st
 
 
 def _metavar(options: Mapping[str, Sequence[str]], word: str) -> str:
-    """What the option takes; empty for a flag, or for what is no option."""
+    """What the option takes; empty for a flag, or for what is no option. Services have free names."""
+    word = _LETTERS.get(word, word)
+    if word.startswith("--services.") and "=" not in word:
+        return "" if word.replace("_", "-").endswith(".may-exit") else "TEXT"
     return options[name][1] if (name := word.replace("_", "-")) in options else ""
 
 

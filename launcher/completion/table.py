@@ -8,7 +8,7 @@ from typer.core import TyperArgument
 
 from launcher.options.command import ConfigCommand
 from launcher.options.fields import Form, config_fields
-from launcher.options.flags import negative, option_names
+from launcher.options.flags import negatives, option_names
 
 STARTING = ("rl", "sft", "train", "resume")
 _HELP = {"--help": ("show the help", "")}
@@ -41,7 +41,7 @@ def _entry(command: Any) -> dict[str, Any]:
         takes = "" if field.shape is Form.FLAG else field.metavar
         options |= {f"--{name}": (field.help, takes) for name in names}
         if field.shape is Form.FLAG:
-            options |= {f"--{negative(name)}": (field.help, "") for name in names}
+            options |= {f"--{name}": (field.help, "") for name in negatives(names)}
     options |= {"--help-all": ("show every option", "")} if of_config else {}
     arguments = [_kind(each) for each in own if isinstance(each, TyperArgument)]
     arguments += ["program"] if of_config and command.takes_program else []

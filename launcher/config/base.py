@@ -115,6 +115,8 @@ Directory = Annotated[Path, BeforeValidator(_not_empty)]
 
 
 def _as_typed(value: Any) -> Any:
+    if value == "":
+        raise ValueError("is empty; name a file")
     return str(value) if isinstance(value, Path) else value
 
 

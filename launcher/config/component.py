@@ -133,6 +133,8 @@ class TorchrunComponentConfig(ComponentConfig):
     @model_validator(mode="after")
     def _torchrun_can_start_it(self) -> Self:
         without = [name for name in ("no_python", "run_path") if getattr(self.torchrun, name)]
+        if without and self.module is not None and self.script is None:
+            raise ValueError(f"--{without[0].replace('_', '-')} and -m exclude each other: a module needs Python")
         if without and self.script is None:
             raise ValueError(f"torchrun.{without[0]} is for a script of yours; name it with script")
         if len(without) > 1:

@@ -1,11 +1,15 @@
 """Checks that the code of a Python component exists. The component's own Python looks for it, without importing it."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
 
 from launcher.borders.problems import check_problems
+from launcher.borders.screen import quoted
 from launcher.config.workload import BUILTIN_TASKS, VERIFIERS, TaskConfig
 from launcher.errors import UserError
 from launcher.machine.interpreters import ANSWER_WITHIN
@@ -58,6 +62,9 @@ print(json.dumps(missing(*json.loads(sys.argv[1]))))
 """
 
 
+_SHELL = re.compile(rb"#!.*[/ ](ba|z|da|k|fi)?sh(\s|$)")
+
+
 def check_code(plan: Plan, spec: ProcessSpec, environment: Mapping[str, str]) -> None:
     """Raises UserError for a missing script, module or task.
 
@@ -67,13 +74,34 @@ def check_code(plan: Plan, spec: ProcessSpec, environment: Mapping[str, str]) ->
         return
     code = python_code(spec)
     if code and code.script is not None:
-        script = spec.cwd / code.script
-        if not script.exists() and not script.is_relative_to(plan.run.root):
-            raise UserError(f"{spec.name}: there is no script {code.script} in {spec.cwd}")
+        _check_script(plan, spec, code.script)
     if code and code.module is not None and not _is_ours(spec, code.module):
         _check_module(spec, environment, code.module)
     for name, task in spec.tasks.items():
         _check_task(spec, environment, name, task)
+
+
+def _check_script(plan: Plan, spec: ProcessSpec, name: str) -> None:
+    script = spec.cwd / name
+    if not script.exists() and not script.is_relative_to(plan.run.root):
+        raise UserError(f"{spec.name}: there is no script {name} in {spec.cwd}")
+    if script.is_dir() and not (script / "__main__.py").is_file():
+        raise UserError(f"{spec.name}: the script {name} is a directory without a __main__.py", "name a file in it")
+    if script.suffix != ".py" and _is_of_a_shell(script):
+        here = quoted(name if "/" in name else f"./{name}")
+        hint = f"start it with --no-python {here}" if spec.ranks else f"start it with {spec.name}.command"
+        raise UserError(f"{spec.name}: {name} is not Python", hint)
+
+
+def _is_of_a_shell(script: Path) -> bool:
+    """By its name, or by the interpreter in its first line. A pipe is not read: that would take its text away."""
+    if script.suffix in (".sh", ".bash", ".zsh"):
+        return True
+    try:
+        with script.open("rb") if script.is_file() else BytesIO() as file:
+            return bool(_SHELL.match(file.readline(200)))
+    except OSError:
+        return False
 
 
 def _is_ours(spec: ProcessSpec, module: str) -> bool:

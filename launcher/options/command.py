@@ -78,6 +78,7 @@ def section_names(model: type[Section]) -> frozenset[str]:
 
 
 MODULE = ("-m", "--module")  # as torchrun has it: the program is a module
+_LETTERS = {"-m": "-m", "-r": "--redirects", "-t": "--tee"}  # torchrun's options of one letter, as ours
 
 
 def split_program(words: list[str], model: type[Section]) -> tuple[list[str], Typed]:
@@ -90,6 +91,7 @@ def split_program(words: list[str], model: type[Section]) -> tuple[list[str], Ty
     }
     own, typed, rest = list[str](), Typed(), list(words)
     while rest and rest[0] != "--" and rest[0].partition("=")[0] not in _ASKING:
+        rest = [*_as_two_words(rest[0]), *rest[1:]]
         word = rest.pop(0)
         if word in MODULE:
             typed.is_module = True
@@ -101,13 +103,27 @@ def split_program(words: list[str], model: type[Section]) -> tuple[list[str], Ty
             typed.program, typed.arguments = word, rest[1:] if rest[:1] == ["--"] else rest
             return own, typed
     if typed.is_module and not (rest and rest[0] != "--"):
-        raise UserError("-m names no module", "type it after that, as in: -m pkg.train --lr 1e-4")
+        raise _no_module()
     return own + rest, typed
+
+
+def _no_module() -> UserError:
+    return UserError("-m names no module", "type it after that, as in: -m pkg.train --lr 1e-4")
+
+
+def _as_two_words(word: str) -> list[str]:
+    """torchrun's -mNAME, --module=NAME and -r3 as an option of ours and its value; any other word as it is."""
+    if word.startswith("--module="):
+        return ["-m", word.partition("=")[2]]
+    letter, value = word[:2], word[2:].removeprefix("=")
+    return [_LETTERS[letter], *([value] if value else ())] if letter in _LETTERS else [word]
 
 
 def _check_program(word: str, is_module: bool) -> None:
     if word.endswith(DATA_FILES):
         raise UserError(f"{word} is no program", meant_by_argument(word))
+    if is_module and not word:
+        raise _no_module()
     if is_module and word.endswith(".py"):
         raise UserError(f"-m {word}: that is a script", "leave out -m, or name the module, without .py")
 

@@ -31,6 +31,9 @@ SHORT = {
 }
 """Shorter names for options that people type often."""
 
+_OWN = frozenset({"max-restarts"})  # names of torchrun's flags that mean something of the run's own
+_TORCHRUN = "trainer.torchrun."
+
 _TYPES = {Form.FLAG: bool | None, Form.VALUE: str | None, Form.MANY: list[str] | None, Form.PAIRS: list[str] | None}
 
 
@@ -40,7 +43,13 @@ def parameter_name(field: ConfigField) -> str:
 
 def option_names(field: ConfigField) -> list[str]:
     """The field's option names, the shortest first."""
-    return [*SHORT.get(field.option, ()), field.option]
+    return [*_short_names(field.option), field.option]
+
+
+def _short_names(option: str) -> tuple[str, ...]:
+    """The shorter names; torchrun's flags all have the name that torchrun gives them."""
+    last = option.removeprefix(_TORCHRUN)
+    return SHORT.get(option) or ((last,) if last != option and last not in _OWN else ())
 
 
 def signature(model: type[Section], *more: inspect.Parameter) -> inspect.Signature:
@@ -69,6 +78,11 @@ def _parameter(field: ConfigField) -> inspect.Parameter:
 
 def negative(option: str) -> str:
     return f"no-{option}"
+
+
+def negatives(names: Iterable[str]) -> list[str]:
+    """The negatives that are shown. That of --no-python is not: --no-no-python is taken, but nobody looks for it."""
+    return [negative(name) for name in names if not name.rpartition(".")[2].startswith("no-")]
 
 
 def layer(model: type[Section], typed: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,4 +122,4 @@ def flag_of(path: Iterable[str | int]) -> str:
     """The option that sets the value at `path`."""
     words = [str(part) for part in path if not isinstance(part, int)]
     dotted = ".".join(words).removesuffix(".enabled").replace("_", "-")
-    return f"--{SHORT.get(dotted, (dotted,))[0]}"
+    return f"--{(*_short_names(dotted), dotted)[0]}"

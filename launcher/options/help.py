@@ -8,7 +8,7 @@ from typing import Any
 from launcher.config.base import Section
 from launcher.errors import UserError
 from launcher.options.fields import ConfigField, Form, config_fields, free_fields
-from launcher.options.flags import negative, option_names
+from launcher.options.flags import SHORT, negatives, option_names
 
 WIDTH = 78  # columns
 
@@ -24,7 +24,7 @@ class Brief:
 def brief_help(brief: Brief, model: type[Section], path: str, more: Iterable[Any] = ()) -> str:
     """The short help of the command `path`, such as "launch rl"; it ends with where the rest is."""
     fields = list(config_fields(model))
-    there = {name for field in fields for each in option_names(field) for name in (each, negative(each))}
+    there = {name for field in fields for name in (*option_names(field), *negatives(option_names(field)))}
     there |= {name.removeprefix("--") for parameter in more for name in parameter.opts}
     options = {f"--{words}": text for words, text in brief.options.items() if words.split()[0] in there}
     width = max(map(len, (*brief.examples, *options)))
@@ -72,20 +72,21 @@ def _of_field(field: ConfigField) -> list[str]:
 
 
 def by_section(fields: Iterable[ConfigField]) -> dict[str, list[ConfigField]]:
-    """The fields by the dotted name of their section. Those with a short name are at the top level, ""."""
+    """The fields by the dotted name of their section. Those that are typed often are at the top level, ""."""
     sections: dict[str, list[ConfigField]] = {"": []}
     for field in fields:
         path = field.path[:-1] if field.path[-1] == "enabled" else field.path
-        often = len(option_names(field)) > 1
-        sections.setdefault("" if often else ".".join(path[:-1]), []).append(field)
+        sections.setdefault("" if field.option in SHORT else ".".join(path[:-1]), []).append(field)
     return sections
 
 
 def usage(field: ConfigField) -> str:
     """The option's names and its value, such as `--nproc, --trainer.nproc INTEGER`."""
     names = option_names(field)
+    if field.shape is Form.FLAG and (opposite := negatives(names)):
+        return ", ".join(f"--{name} / --{no}" for name, no in zip(names, opposite, strict=True))
     if field.shape is Form.FLAG:
-        return ", ".join(f"--{name} / --{negative(name)}" for name in names)
+        return ", ".join(f"--{name}" for name in names)
     return ", ".join(f"--{name}" for name in names) + f" {field.metavar}"
 
 

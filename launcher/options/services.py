@@ -30,6 +30,8 @@ def take_services(words: Sequence[str]) -> tuple[list[str], Values]:
         option, equals, text = word.partition("=")
         name, field = _field(option)
         service = services.setdefault(name, {})
+        if field.shape is Form.FLAG and equals:
+            raise UserError(f"{option} takes no value", f"write --{_positive(option)} or --no-{_positive(option)}")
         if field.shape is Form.FLAG:
             service[field.path[-1]] = not option.startswith(_BEGINNINGS[1])
             continue
@@ -40,8 +42,12 @@ def take_services(words: Sequence[str]) -> tuple[list[str], Values]:
     return others, services
 
 
+def _positive(option: str) -> str:
+    return option.removeprefix("--").removeprefix("no-")
+
+
 def _field(option: str) -> tuple[str, ConfigField]:
-    dotted = option.partition("=")[0].removeprefix("--no-").removeprefix("--")
+    dotted = _positive(option.partition("=")[0])
     name, _, last = dotted.removeprefix("services.").rpartition(".")
     fields = {field.option: field for field in config_fields(ServiceConfig)}
     found = fields.get(last.replace("_", "-"))

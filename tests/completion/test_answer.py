@@ -47,6 +47,9 @@ def after(*words: str, incomplete: str = "") -> list[str]:
         (["sft"], "--inference", []),
         (["rl", "--log.level"], "W", ["WARNING"]),
         (["rl", "--help"], "trainer.opt", ["trainer.optimizer"]),
+        (["train", "--services.a.command", "x", "-r", "3"], "--no-py", ["--no-python"]),
+        (["train", "--services.a.may_exit"], "--no-py", ["--no-python"]),
+        (["train"], "--no-no-", []),
         (["logs"], "--le", ["--level"]),
         (["logs", "--level"], "w", ["warning"]),
         (["resume", "otter"], "--max-st", ["--max-steps"]),
@@ -124,7 +127,12 @@ def test_toml_files_follow_the_at_sign(here: Path) -> None:
 
 
 def test_a_path_is_completed_by_the_shell() -> None:
-    for words in (["rl", "--trainer.script"], ["status"], ["sft", "--", "x"], ["train", "train.py"]):
+    for words in (
+        ["rl", "--trainer.script"],
+        ["status"],
+        ["sft", "--", "x"],
+        ["train", "--services.a.command=x", "train.py"],
+    ):
         with pytest.raises(WantsFiles):
             after(*words, incomplete="./")
 

@@ -197,6 +197,11 @@ def test_within_srun_a_launch_is_the_node_that_slurm_says(here: Path) -> None:
     assert "# note: node rank 1 is SLURM_NODEID" in done.stdout
 
 
+def test_a_node_whose_rank_slurm_says_needs_no_common_rendezvous_id(here: Path) -> None:
+    done = typed(here, *NODES[:-2], "--rdzv-backend", "c10d", **TASK)
+    assert (done.returncode, "--rdzv-backend=c10d" in done.stdout) == (0, True), done.stderr
+
+
 @pytest.mark.parametrize("step", ["", "4294967291"], ids=["no step", "the batch script"])
 def test_outside_srun_the_rank_has_to_be_typed(here: Path, step: str) -> None:
     done = typed(here, *NODES, **TASK | {"SLURM_STEP_ID": step})

@@ -1,6 +1,7 @@
 """Code that is not there is found before anything starts, and none of it is imported for that."""
 
 import os
+import shlex
 import sys
 import zipfile
 from pathlib import Path
@@ -99,6 +100,38 @@ def test_a_script_that_is_not_there_is_refused(here: Path, name: str) -> None:
         check(rl(f"--{name}.script", "train.py", "--inference.takes-weights"), here)
     (here / "train.py").touch()
     check(rl(f"--{name}.script", "train.py", "--inference.takes-weights"), here)
+
+
+def test_a_directory_is_a_script_if_it_can_be_run(here: Path) -> None:
+    check(sft("--trainer.script", "pack/whole"), here)
+    with pytest.raises(UserError, match=r"the script names/deep is a directory without a __main__\.py"):
+        check(sft("--trainer.script", "names/deep"), here)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("run.sh", ""), ("a b.bash", ""), ("run", "#!/usr/bin/env bash\n"), ("run", "#!/bin/sh -e\n")]
+)
+def test_a_script_of_a_shell_is_refused_with_what_starts_it(here: Path, name: str, text: str) -> None:
+    (here / name).write_text(text)
+    with pytest.raises(UserError, match=f"trainer: {name} is not Python") as caught:
+        check(sft("--trainer.script", name), here)
+    assert caught.value.hint == f"start it with --no-python {shlex.quote(f'./{name}')}"
+    (here / name).chmod(0o755)
+    check(sft("--trainer.script", f"./{name}", "--no-python"), here)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("train", "#!/usr/bin/env python3\n"),
+        ("train", "#!/usr/bin/env -S uv run --script\n"),
+        ("train", "#!/home/me/sh/bin/python\n"),
+        ("both.py", "#!/bin/sh\n'''exec' python $0\n'''\n"),
+    ],
+)
+def test_a_script_that_python_may_run_is_taken(here: Path, name: str, text: str) -> None:
+    (here / name).write_text(text)
+    check(sft("--trainer.script", name), here)
 
 
 def test_a_script_is_looked_for_where_it_is_to_run(here: Path) -> None:

@@ -8,10 +8,12 @@ import pytest
 import typer
 from typer.exceptions import TyperException
 
+from launcher.config.base import Section
 from launcher.config.run import RLConfig, SFTConfig, TrainConfig
 from launcher.errors import UserError
 from launcher.options.command import section_names, split_arguments
 from launcher.options.fields import config_fields
+from launcher.options.flags import option_names
 from tests.plans import rl, sft, train, typed
 
 SECTIONS = section_names(RLConfig)
@@ -57,6 +59,27 @@ def test_every_spelling_of_the_rank_filter_sets_one_field(option: str) -> None:
 )
 def test_torchruns_short_options_are_aliases(short: str, dotted: str, value: str) -> None:
     assert rl(short, value) == rl(dotted, value) != rl()
+
+
+@pytest.mark.parametrize("model", [RLConfig, SFTConfig, TrainConfig])
+def test_no_two_options_have_one_name(model: type[Section]) -> None:
+    names = [name for field in config_fields(model) for name in option_names(field)]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("-r", "0:3", "-t", "1", "-m", "pkg.train"),
+        ("-r0:3", "-t1", "-mpkg.train"),
+        ("-r=0:3", "-t=1", "--module=pkg.train"),
+        ("--redirects", "0:3", "--tee", "1", "--module", "pkg.train"),
+    ],
+)
+def test_torchruns_options_of_one_letter_are_read_as_torchrun_does(words: tuple[str, ...]) -> None:
+    trainer = train(*words, "-r", "2", "-tx", "-mx").trainer
+    assert (trainer.torchrun.redirects, trainer.torchrun.tee) == ("0:3", "1")
+    assert (trainer.module, trainer.args) == ("pkg.train", ("-r", "2", "-tx", "-mx"))
 
 
 @pytest.mark.parametrize("arguments", [("--nproc", "3", "--trainer.nproc", "4"), ("--nproc", "3", "--nproc", "4")])
@@ -301,6 +324,8 @@ def test_a_file_before_the_script_is_read_and_the_scripts_arguments_follow_those
         (("-m",), "-m names no module"),
         (("-m", "--", "x"), "-m names no module"),
         (("-m", "train.py"), "-m train.py: that is a script"),
+        (("",), "--trainer.script: is empty; name a file"),
+        (("--module=",), "-m names no module"),
         (("--trainer.script", "a.py", "b.py"), "two programs are named: a.py and b.py"),
         (("--trainer.script", "a.py", "-m", "b"), "module and script are both set"),
     ],

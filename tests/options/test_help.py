@@ -64,6 +64,11 @@ def test_what_is_often_typed_comes_before_the_sections() -> None:
     assert {"nproc", "filter-rank", "log-dir", "redirects", "tee", "name", "output-dir"} <= names_in(often)
 
 
+def test_no_option_is_shown_that_says_no_twice() -> None:
+    assert "no-no-" not in options_help(RLConfig)
+    assert sft("--trainer.script", "a.py", "--no-python", "--no-no-python").trainer.torchrun.no_python is False
+
+
 # --- on one screen ----------------------------------------------------------------------------------------------------
 
 

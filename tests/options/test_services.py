@@ -48,6 +48,7 @@ def test_an_option_changes_what_a_file_says_of_the_service(tmp_path: object) -> 
         (("--services.r.command", "a 'b"), "No closing quotation"),
         (("--services.r.command", ""), "--services.r.command: is empty; name a program"),
         (("--services.r.command", "''"), "--services.r.command: is empty; name a program"),
+        (("--services.r.may-exit=false",), "takes no value\n  write --services.r.may-exit or --no-services.r.may-exit"),
         (("--services.r.gpus", "1"), "services.r.command is missing"),
         (("--services.trainer.command", "x"), "trainer is a reserved name"),
         (("--services.r.command", "x", "--services.r.port", "65536"), "--services.r.port 65536: must be less than"),

@@ -12,7 +12,7 @@ from launcher.config.run import RLConfig, SFTConfig
 from launcher.config.torchrun import TorchrunConfig
 from launcher.errors import UserError
 from launcher.options.fields import Form, config_fields
-from launcher.options.flags import SHORT
+from launcher.options.flags import option_names
 from launcher.plan.spec import Ranks
 from launcher.plan.torchrun import PLANNED, WITHIN, plan_ranks, redirected, torchrun_argv
 from tests.plans import machine, plan_of, sft
@@ -75,13 +75,13 @@ def test_the_table_of_values_has_every_field_that_is_passed_on() -> None:
 
 
 @pytest.mark.parametrize("model", [RLConfig, SFTConfig])
-def test_every_option_of_torchrun_is_typed_by_its_own_name_or_below_trainer_torchrun(model: type[Section]) -> None:
-    typed = {name: field for field in config_fields(model) for name in (field.option, *SHORT.get(field.option, ()))}
+def test_every_option_of_torchrun_is_typed_by_its_own_name(model: type[Section]) -> None:
+    typed = {name: field for field in config_fields(model) for name in option_names(field)}
     for action in get_args_parser()._actions:
         names = [option[2:].replace("_", "-") for option in action.option_strings if option.startswith("--")]
         if not names or names[0] in ("help", "module"):
             continue
-        field = typed.get(f"trainer.torchrun.{names[0]}") or typed[names[0]]
+        field = typed[names[0]] if names[0] != "max-restarts" else typed["trainer.torchrun.max-restarts"]
         assert (action.nargs == 0) is (field.shape is Form.FLAG), names
         for alias in names:
             assert typed.get(alias, field).path[0] == "trainer" or alias == "max-restarts", alias
@@ -151,6 +151,12 @@ def test_on_one_node_the_rendezvous_is_on_a_free_port_and_standalone_asks_for_ju
 def test_what_torchrun_could_not_carry_out_is_refused(options: tuple[str, ...], message: str) -> None:
     with pytest.raises(UserError, match=message):
         flags_of(*options)
+
+
+@pytest.mark.parametrize("flag", ["--no-python", "--run-path"])
+def test_a_module_needs_python(flag: str) -> None:
+    with pytest.raises(UserError, match=f"{flag} and -m exclude each other"):
+        sft(flag, "-m", "pkg.train")
 
 
 @pytest.mark.parametrize("flag", ["--no-python", "--run-path"])

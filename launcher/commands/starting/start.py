@@ -32,8 +32,10 @@ def start(request: RunRequest[Config], dry_run: bool, clean: bool, detach: bool,
     if scheduler := chosen(config):
         return submit(scheduler, config, run, name, dry_run, clean, trust=trust, asked=what)
     check_limits(process_count(config))
-    check_common_id(config)
-    machine = probe(config, nodes=plan_nodes(config, own_step()), asked=what)
+    nodes = plan_nodes(config, own_step())
+    if nodes is None:
+        check_common_id(config)
+    machine = probe(config, nodes=nodes, asked=what)
     plan = make_plan(config, machine, run, name)
     check_or_warn(plan, dry_run)
     if dry_run:
