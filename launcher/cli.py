@@ -40,7 +40,7 @@ from typer.exceptions import Abort, TyperException
 from launcher.borders.help_style import styled
 from launcher.borders.screen import printable
 from launcher.borders.streams import prepare_streams, trouble_with_stdout
-from launcher.errors import UserError
+from launcher.errors import NotNow, UserError
 
 _STARTING = ("rl", "sft", "train", "resume")
 
@@ -92,7 +92,7 @@ def _exit_code(arguments: list[str]) -> Any:
         code = _without_typer(arguments) if arguments[0] in _SPECIAL else _run(arguments)
     except (UserError, TyperException) as error:
         print(printable(f"launch: {_message(error)}"), file=sys.stderr)
-        code = 2
+        code = 75 if isinstance(error, NotNow) and _is_a_job() else 2  # EX_TEMPFAIL: Kubernetes may start the job anew
     except (KeyboardInterrupt, Abort):
         code = 130
     except SystemExit as end:  # Typer's answer to a reader that is gone
@@ -105,6 +105,12 @@ def _exit_code(arguments: list[str]) -> Any:
         return _without_stdout(trouble)
     trouble = trouble_with_stdout()
     return _without_stdout(trouble) if trouble else code
+
+
+def _is_a_job() -> bool:
+    from launcher.jobs.schedulers import own_job
+
+    return own_job() is not None
 
 
 def _message(error: UserError | TyperException) -> str:

@@ -1,4 +1,4 @@
-"""The one error class for users: what is wrong, and what to type instead."""
+"""The errors for users: what is wrong, and what to type instead."""
 
 
 class UserError(Exception):
@@ -14,3 +14,10 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}\n  {self.hint}" if self.hint else self.message
+
+
+class NotNow(UserError):
+    """The same request may succeed later: another node is late, or another run is still active.
+
+    A scheduler's job ends with exit code 75 then, so that it may be started anew.
+    """

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from launcher.config.run import RunConfig
-from launcher.errors import UserError
+from launcher.errors import NotNow, UserError
 from launcher.failure.cause import find_cause
 from launcher.failure.failure import Culprit, Diagnosis, Failure
 from launcher.failure.verdict import Setback, setback, used_up
@@ -147,7 +147,7 @@ def _await_shared(run: RunDir, run_id: str) -> None:
     deadline = time.monotonic() + SHARED_WITHIN
     while (state := read_state(run.on(None))) is None or state.run_id != run_id:
         if time.monotonic() > deadline:
-            raise UserError(
+            raise NotNow(
                 f"{run.root} is not the directory of node 0",
                 "rollouts and weights go through files: name a directory that all nodes share with --output-dir",
             )

@@ -20,6 +20,7 @@ import pytest
 from launcher.rundir import RunDir
 from tests.children import clean_environment
 from tests.plans import shower, shown
+from tests.several_nodes import free_endpoint
 
 LAUNCH = Path(sys.executable).with_name("launch")
 
@@ -328,3 +329,20 @@ def test_a_terminal_gets_a_word_at_once_and_the_first_line_takes_its_place() -> 
                 shown += block
     os.close(ours)
     assert re.match(rb"starting\rlaunch: \S", shown)
+
+
+@pytest.mark.parametrize(
+    ("job", "code"),
+    [({"LAUNCH_K8S_JOB": "otter-1"}, 75), ({"SLURM_JOB_ID": "7", "LAUNCH_SLURM_JOB": "7"}, 75), ({}, 2)],
+    ids=["Kubernetes", "Slurm", "by hand"],
+)
+def test_nodes_that_do_not_meet_have_an_exit_code_of_their_own_in_a_job(
+    terminal: Terminal, job: dict[str, str], code: int
+) -> None:
+    nodes = "--nnodes 2 --node-rank 0 --join-timeout 0.1s --rdzv-endpoint"
+    done = terminal.type(*f"sft --output-dir run {nodes} {free_endpoint()}".split(), **job)
+    assert (done.returncode, "did not join within 0.1s" in done.stderr) == (code, True), done.stderr
+
+
+def test_a_wrong_request_has_code_2_in_a_job_too(terminal: Terminal) -> None:
+    assert "--otter" in terminal.refused("sft", "--otter", LAUNCH_K8S_JOB="otter-1")

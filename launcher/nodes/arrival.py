@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from pydantic import ValidationError
 
-from launcher.errors import UserError
+from launcher.errors import NotNow, UserError
 from launcher.nodes.meeting import (
     ANSWER,
     CHALLENGE,
@@ -54,7 +54,7 @@ class Arrival:
             raise
         except (OSError, ValidationError):
             connection.close()
-            raise UserError(f"node 0 at {self.where} ended before the run began", "see its output for why") from None
+            raise NotNow(f"node 0 at {self.where} ended before the run began", "see its output for why") from None
         return Meeting(with_welcome(self.nodes, welcome), welcome, {0: connection}, {0: seal}, key)
 
     def _connect(self) -> tuple[socket.socket, Challenge]:
@@ -74,7 +74,7 @@ class Arrival:
             except OSError as error:
                 last = str(error.strerror or error)
             time.sleep(RETRY)  # nothing tells us when node 0 begins to listen
-        raise UserError(
+        raise NotNow(
             f"node 0 did not answer within {self.timeout:g}s: {self.where}: {last}",
             "was launch started there with --node-rank 0? --join-timeout sets how long to wait",
         )
@@ -86,14 +86,15 @@ class Arrival:
                 raise UserError(f"node 0 at {self.where} has no secret, but this node has one", SAME_SECRET)
             if self.secret.shared:  # node 0 writes one there, so this is not node 0, or node 0 cannot write
                 none = f"and has written none to {self.secret.shared.parent}, which all nodes share"
-                raise UserError(f"node 0 at {self.where} has no secret, {none}", SAME_SECRET)
+                raise NotNow(f"node 0 at {self.where} has no secret, {none}", SAME_SECRET)
             return None
         deadline, secret = time.monotonic() + SHARED_WITHIN, self.secret
         while fingerprint(secret.key) != challenge.secret:
             secret = self.secret.read_shared()
             if self.secret.key or self.secret.shared is None or time.monotonic() > deadline:
-                has = "another secret" if self.secret.key else "a secret, but this node has none"
-                raise UserError(f"node 0 at {self.where} has {has}", SAME_SECRET)
+                if self.secret.key:
+                    raise UserError(f"node 0 at {self.where} has another secret", SAME_SECRET)
+                raise NotNow(f"node 0 at {self.where} has a secret, but this node has none", SAME_SECRET)
             if fingerprint(secret.key) != challenge.secret:
                 time.sleep(RETRY)
         return secret.key
@@ -111,7 +112,7 @@ class Arrival:
             if isinstance(answer, Welcome):
                 raise UserError(f"the program at {self.where} does not know the run's secret", SAME_SECRET) from None
         if isinstance(answer, Refusal):
-            raise UserError(answer.why)
+            raise (NotNow if answer.later else UserError)(answer.why)
         if not len(answer.hosts) == len(answer.inference_ports) == self.nodes.count:
             raise UserError(f"node 0 at {self.where} expects {len(answer.hosts)} nodes, this node {self.nodes.count}")
         return answer

@@ -60,6 +60,7 @@ class Welcome:
 @dataclass(frozen=True)
 class Refusal:
     why: Phrase
+    later: bool = False  # node 0 has ended; whether another attempt can help is said by its own exit code
 
 
 CHALLENGE = TypeAdapter(Challenge)
@@ -88,7 +89,7 @@ class Meeting:
         """This node cannot take part: tell the others why."""
         links = Links(self._sockets, self._seals)
         if self.nodes.rank == 0:
-            links.send(ANSWER.dump_json(Refusal(f"node 0: {why}")))
+            links.send(ANSWER.dump_json(Refusal(f"node 0: {why}", later=True)))
         else:
             culprit = Culprit("launch", why.replace("\n ", ";"), node=self.nodes.rank)
             links.tell(Report("failed", culprit=culprit, ended=True))

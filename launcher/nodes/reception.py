@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
-from launcher.errors import UserError
+from launcher.errors import NotNow, UserError
 from launcher.nodes.meeting import (
     ANSWER,
     CHALLENGE,
@@ -73,7 +73,7 @@ class Reception:
         except BaseException as error:
             why = str(error) if isinstance(error, UserError) else "it was stopped"
             for guest in self.guests:
-                _refuse(guest, f"node 0: {why}")
+                _refuse(guest, f"node 0: {why}", later=True)
             raise
 
     def _listener(self) -> socket.socket:
@@ -91,7 +91,7 @@ class Reception:
     def _take_in(self, listener: socket.socket) -> None:
         now = time.monotonic()
         if now >= self.deadline:
-            raise UserError(
+            raise NotNow(
                 f"did not join within {self.timeout:g}s: {self._missing()} of {self.nodes.count}",
                 "was launch started there with --node-rank, and can that node reach "
                 f"{self.nodes.host}:{self.nodes.control_port}? --join-timeout sets how long to wait",
@@ -229,7 +229,7 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _refuse(guest: _Guest, why: str) -> None:
+def _refuse(guest: _Guest, why: str, later: bool = False) -> None:
     with suppress(OSError):
-        guest.socket.sendall(guest.seal.seal(ANSWER.dump_json(Refusal(why))))
+        guest.socket.sendall(guest.seal.seal(ANSWER.dump_json(Refusal(why, later))))
     guest.socket.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 from launcher.borders.files import make_directory, open_regular, write_atomically
 from launcher.borders.screen import quoted
 from launcher.checkpoints import newest_checkpoint
-from launcher.errors import UserError
+from launcher.errors import NotNow, UserError
 from launcher.home import user_name
 from launcher.plan.spec import Plan
 from launcher.rundir import RunDir
@@ -214,7 +214,7 @@ def take_lock(run: RunDir) -> int:
     except BlockingIOError:
         holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
         os.close(descriptor)
-        raise UserError(
+        raise NotNow(
             f"{run.root}: a run is active there ({holder or 'just started'})",
             f"end it with: launch stop {quoted(str(run.root))}\n  or name another directory with --output-dir",
         ) from None

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from launcher.errors import UserError
+from launcher.errors import NotNow, UserError
 from launcher.nodes import reception
 from launcher.nodes.meeting import Meeting
 from launcher.nodes.rendezvous import meet
@@ -119,8 +119,9 @@ def test_a_node_that_does_not_fit_is_told_why_and_the_others_go_on_waiting(
 ) -> None:
     party = Party()
     head = party.come(party.plan(0))
-    with pytest.raises(UserError, match=why):
+    with pytest.raises(UserError, match=why) as refused:
         make(party).result(SECONDS)
+    assert not isinstance(refused.value, NotNow)
     other = party.come(party.plan(1))
     meeting = begun(head)
     close(meeting, other.result(SECONDS))
@@ -141,13 +142,13 @@ def test_who_is_missing_is_said_on_every_node() -> None:
     party = Party(3)
     head, other = party.come(party.plan(0), seconds=1.0), party.come(party.plan(2))
     for meeting in (head, other):
-        with pytest.raises(UserError, match="did not join within 1s: node 1 of 3"):
+        with pytest.raises(NotNow, match="did not join within 1s: node 1 of 3"):
             meeting.result(SECONDS)
 
 
 def test_a_node_0_that_does_not_come_is_said() -> None:
     party = Party()
-    with pytest.raises(UserError, match=r"node 0 did not answer within 0\.5s: 127\.0\.0\.1:.*refused"):
+    with pytest.raises(NotNow, match=r"node 0 did not answer within 0\.5s: 127\.0\.0\.1:.*refused"):
         party.come(party.plan(1), seconds=0.5).result(SECONDS)
 
 
@@ -170,7 +171,7 @@ def test_what_keeps_node_0_from_beginning_is_told_to_the_others() -> None:
     party = Party()
     head, other = party.come(party.plan(0)), party.come(party.plan(1))
     head.result(SECONDS).call_off("/runs/otter: holds a run already")
-    with pytest.raises(UserError, match="node 0: /runs/otter: holds a run already"):
+    with pytest.raises(NotNow, match="node 0: /runs/otter: holds a run already"):
         other.result(SECONDS)
 
 
@@ -291,7 +292,7 @@ def test_a_node_0_without_a_secret_is_not_believed_where_all_nodes_share_a_direc
         other = party.come(party.plan(1), secret=JoinSecret(shared=tmp_path / ".join-x"))
         connection, _ = node_0.accept()
         connection.sendall(b'{"nonce": "n", "secret": null}\n- ' + json.dumps(WELCOME).encode() + b"\n")
-        with pytest.raises(UserError, match="has no secret, and has written none"):
+        with pytest.raises(NotNow, match="has no secret, and has written none"):
             other.result(SECONDS)
         connection.close()
 
