@@ -153,9 +153,11 @@ def _once_silent(run: RunDir, state: RunState, scheduler: str) -> RunState:
 
 
 def check_ended(run: RunDir, state: RunState) -> None:
-    """Raises UserError if the run is, or may be, still active."""
-    if own_job() and _is_next_in_its_job(state):
+    """Raises UserError if the run is, or may be, still active, or its job may start it again."""
+    if own_job() and _is_next_in_its_job(run, state):
         return
+    if not own_job():
+        _check_not_restarted(run, state)
     now = true_state(run, state)
     if now == "silent" and last_seen(run) > GIVEN_UP:
         return
@@ -166,11 +168,27 @@ def check_ended(run: RunDir, state: RunState) -> None:
         )
 
 
-def _is_next_in_its_job(state: RunState) -> bool:
+def _check_not_restarted(run: RunDir, state: RunState) -> None:
+    """Raises UserError if the run has ended, and its job is still there to start the next attempt."""
+    scheduler = scheduler_of(state)
+    if scheduler is None or state.job is None or not scheduler.may_restart(state):
+        return
+    job = ask_for([state]).get(state.job.job)
+    if job and job.is_living:
+        words, look = scheduler.look_at(state.job)
+        raise UserError(
+            f"{state.name} is {state.reason or state.state}, but {words} may start it again: {job.state}",
+            f"end it first with: launch stop {call_name(run.root, state.name)}\n  or look at: {look}",
+        )
+
+
+def _is_next_in_its_job(run: RunDir, state: RunState) -> bool:
     """Whether our job was started for the next attempt, so that the earlier attempt has ended."""
-    if state.state == "queued":
-        return True
     scheduler = own_scheduler()
+    if state.state == "queued" and (state.node or state.job is None or state.job.job in ("", own_job())):
+        return True
+    if state.state == "queued":  # in another job: was that one submitted again by hand, or is it still there?
+        return known_state(run, state, ask_for([state])).word not in GOING_ON
     if scheduler is None or state.job is None:
         return False
     return state.job.job == scheduler.own_job() and state.job.restarts < scheduler.restarts()

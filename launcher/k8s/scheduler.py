@@ -61,7 +61,8 @@ class Kubernetes:
         return K8sState(job="")
 
     def submit(self, config: Config, run: RunDir) -> K8sState:
-        return client.create(run.jobset, config.k8s.context, config.k8s.max_restarts > 0)
+        retries = config.k8s.max_restarts > 0 or config.k8s.queue is not None  # Kueue starts what it has preempted
+        return client.create(run.jobset, config.k8s.context, retries)
 
     def check_installed(self) -> None:
         client.check_installed()

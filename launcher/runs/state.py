@@ -151,7 +151,7 @@ class K8sState(_Record):
     namespace: DnsLabel = ""
     context: Label | None = None  # kubectl's, where the run was submitted
     restarts: Count = 0  # how often JobSet had started all pods anew before this attempt
-    retries: bool = False  # whether it may do so after a failure
+    retries: bool = False  # whether it, or Kueue, may start a run that has ended again
 
 
 JobState = SlurmState | K8sState

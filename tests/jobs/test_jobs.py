@@ -8,7 +8,7 @@ import pytest
 
 from launcher.errors import UserError
 from launcher.jobs import jobs
-from launcher.jobs.jobs import Known, known_state, stop_job
+from launcher.jobs.jobs import Known, check_ended, known_state, stop_job
 from launcher.rundir import RunDir
 from launcher.runs.state import RunState, SlurmState, read_state
 from launcher.slurm.client import Job, comment_of
@@ -74,8 +74,8 @@ def program(here: Path, name: str, text: str) -> None:
     (here / "bin" / name).chmod(0o755)
 
 
-def written(run: RunDir, word: str) -> RunState:
-    state = state_of(run, state=word, slurm=SlurmState(job="7"), host="gpu01")
+def written(run: RunDir, word: str, reason: str | None = None) -> RunState:
+    state = state_of(run, state=word, reason=reason, slurm=SlurmState(job="7"), host="gpu01")
     run.state.write_text(state.model_dump_json())
     return state
 
@@ -110,3 +110,31 @@ def test_a_run_whose_job_was_killed_here_is_cancelled_without_a_wait(elsewhere: 
     program(tmp_path, "squeue", SQUEUE.format(row=f"ann|otter|{comment_of(elsewhere)}"))
     program(tmp_path, "scancel", "#!/bin/sh\ntouch cancelled\n")
     assert stop_job(elsewhere, written(elsewhere, "running"), None, now=False).reason == "cancelled"
+
+
+@pytest.mark.parametrize("word", ["PENDING", "COMPLETING", "RUNNING"])
+def test_a_run_that_its_job_will_start_again_is_not_resumed_beside_it(
+    elsewhere: RunDir, tmp_path: Path, word: str
+) -> None:
+    program(tmp_path, "squeue", f"#!/bin/sh\necho '7|{word}|None'\n")
+    with pytest.raises(UserError, match=rf"otter is time limit, but job 7 may start it again: {word}\n.*launch stop"):
+        check_ended(elsewhere, written(elsewhere, "stopped", "time limit"))
+
+
+@pytest.mark.parametrize("row", ["7|TIMEOUT|None", ""])
+def test_a_run_whose_job_has_ended_too_is_resumed(elsewhere: RunDir, tmp_path: Path, row: str) -> None:
+    program(tmp_path, "squeue", f"#!/bin/sh\necho '{row}'\n")
+    check_ended(elsewhere, written(elsewhere, "stopped", "time limit"))
+
+
+def test_a_run_that_is_queued_as_another_job_is_not_begun_by_ours(
+    elsewhere: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SLURM_JOB_ID", "LAUNCH_SLURM_JOB"):
+        monkeypatch.setenv(name, "8")
+    queued = written(elsewhere, "queued")
+    program(tmp_path, "squeue", "#!/bin/sh\necho '7|PENDING|None'\n")
+    with pytest.raises(UserError, match="otter is queued"):
+        check_ended(elsewhere, queued)
+    program(tmp_path, "squeue", "#!/bin/sh\necho '7|CANCELLED|None'\n")
+    check_ended(elsewhere, queued)  # job.sbatch was submitted again by hand

@@ -169,6 +169,20 @@ def test_a_run_that_replaces_another_is_a_jobset_of_its_own(login: Login) -> Non
     assert login.status()["state"] == "queued"
 
 
+def test_a_run_that_kueue_has_preempted_is_queued_and_not_resumed_beside_it(login: Login) -> None:
+    (login.cluster / "hold").touch()
+    login.submit(PATIENT, "--k8s.queue", "gpus")
+    (file,) = login.cluster.glob("*.json")
+    kept = json.loads(file.read_text())
+    kept["jobset"]["spec"]["suspend"] = True
+    file.write_text(json.dumps(kept))
+    ended = login.state().model_copy(update={"state": "stopped", "reason": "stopped by pid 1"})
+    login.run.state.write_text(ended.model_dump_json())
+    status = login.status()
+    assert (status["state"], "waits for its queue" in status["reason"]) == ("queued", True)
+    assert "may start it again: Suspended" in login.type("resume", "run", code=2)
+
+
 def test_a_jobset_that_is_not_the_runs_is_not_deleted(login: Login) -> None:
     (login.cluster / "hold").touch()
     login.submit(PATIENT)
