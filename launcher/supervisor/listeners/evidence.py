@@ -46,6 +46,7 @@ class Witness:
         self._met: dict[tuple[str, int | None], _Met] = {}
         self._machine_kills = machine_oom_kills()
         self._full: list[str] = []  # disks, when the first process failed
+        self._xids: list[str] = []  # what the GPUs have reported: the driver says it only once
         self._ended: float | None = None  # when the first process failed, monotonic
 
     def __call__(self, event: Event | Action) -> None:
@@ -67,10 +68,11 @@ class Witness:
         """What is known about the culprit's end, one sentence per line."""
         is_killed = culprit.exit_code == -signal.SIGKILL
         met = self._met.get((culprit.component, culprit.rank)) or self._met.get((culprit.component, None))
+        self._xids += self.xids.new()
         return [
             *(self._memory(met, is_killed) if met else ()),
             *(self._full or self._full_disks()),
-            *self.xids.new(),
+            *self._xids,
             *(f"the kernel's log: {line}" for line in self.log.lines("NVRM: Xid")),
         ]
 

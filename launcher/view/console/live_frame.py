@@ -63,7 +63,10 @@ def _news(run: LiveRun) -> Iterator[Line]:
 
 
 def _title(run: LiveRun, now: float) -> Line:
-    if run.is_stopping:
+    if run.next_begins is not None:
+        left = run.next_begins - now
+        state, colour = f"restarting in {duration(left)}" if left > 0 else "restarting", YELLOW
+    elif run.is_stopping:
         state, colour = "stopping", YELLOW
     elif not run.has_begun:
         state, colour = "starting", YELLOW

@@ -11,7 +11,7 @@ from launcher.numbers import mean
 from launcher.plan.spec import Plan, ProcessSpec
 from launcher.runs.inspection import ComponentStatus
 from launcher.runs.waits import Wait
-from launcher.supervisor.actions import Action, Stop, StopAttempt
+from launcher.supervisor.actions import Action, Decided, Stop, StopAttempt
 from launcher.supervisor.events import Event, Exited, NewAttempt, NotStarted, RankExited, RankStarted, Ready, Started
 from launcher.view.metric_curves import EVALUATION, FirstAndLast
 from launcher.view.pace import Pace
@@ -57,6 +57,7 @@ class LiveRun:
         self.began = time.monotonic()
         self.news: deque[tuple[str, str | None]] = deque(maxlen=MOST_NEWS)  # warnings and errors, in colour
         self.is_stopping = False
+        self.next_begins: float | None = None  # the next attempt, once it is decided that there is one
         self.usage: Mapping[str, ComponentStatus] = {}
         self.waits: Mapping[str, Wait] = {}
         self._begin(plan)
@@ -85,10 +86,12 @@ class LiveRun:
         now = time.monotonic()
         match event:
             case Stop() | StopAttempt():
-                self.is_stopping = True
+                self.is_stopping, self.next_begins = True, None
+            case Decided(verdict) if verdict.again:
+                self.next_begins = now + verdict.seconds
             case NewAttempt(plan):
                 lasting = self.components
-                self.is_stopping = False
+                self.is_stopping, self.next_begins = False, None
                 self._begin(plan)
                 for name, spec in ((name, plan.process(name)) for name in self.components):
                     if spec and name in lasting and not lasting[name].has_ended and lasting[name].pid:

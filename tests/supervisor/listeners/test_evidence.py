@@ -189,6 +189,18 @@ def test_the_errors_that_a_gpu_has_reported_are_said_once(monkeypatch: pytest.Mo
     assert errors.new() == []
 
 
+def test_the_errors_of_a_gpu_are_facts_of_their_attempt_however_often_it_is_explained(
+    plan: Plan, group: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = Driver(79)
+    monkeypatch.setattr(gpus, "_ask_nvml", lambda question, otherwise: question(driver))
+    witness = started(plan)
+    for _ in range(2):
+        assert witness.facts(RAISED) == ["GPU 0 has reported the error Xid 79"]
+    witness(NewAttempt(plan))
+    assert witness.facts(RAISED) == []
+
+
 def test_without_gpus_there_are_no_errors_of_theirs() -> None:
     if not Path("/proc/driver/nvidia").exists():
         assert gpus.XidErrors().new() == []

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
+from launcher.failure.verdict import Verdict
 from launcher.runs.inspection import ComponentStatus
 from launcher.runs.usage import Usage
 from launcher.runs.waits import Wait
-from launcher.supervisor.actions import Stop
+from launcher.supervisor.actions import Decided, Stop, StopAttempt
 from launcher.supervisor.events import Exited, NewAttempt, NotStarted, RankExited, RankStarted, Ready, Started
 from launcher.view.console.live_frame import frame
 from launcher.view.console.live_run import MOST_VALUES, LiveRun
@@ -179,3 +180,17 @@ def test_a_new_attempt_begins_anew_and_servers_stay_as_they_are(run: LiveRun) ->
     assert "rl run otter, attempt 2  starting" in text
     assert "  trainer       not started" in text and "  inference     ready" in text
     assert "step" not in text.replace("steps", "")
+
+
+def test_the_pause_before_a_restart_is_counted_down_and_ends_with_the_attempt_or_the_run(run: LiveRun) -> None:
+    learning(run)
+    run.hear(StopAttempt("trainer: SIGKILL"))
+    assert "  stopping  " in shown(run)
+    run.hear(Decided(Verdict("signal", True, "SIGKILL", 42.3)))
+    assert "  restarting in 42s  " in shown(run)
+    run.hear(Stop("SIGINT"))
+    assert "  stopping  " in shown(run)
+    run.hear(Decided(Verdict("signal", True, "SIGKILL")))
+    assert "  restarting  " in shown(run)
+    run.hear(NewAttempt(run.plan))
+    assert "restarting" not in shown(run)
