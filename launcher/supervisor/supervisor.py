@@ -113,6 +113,8 @@ class _Supervisor:
         self.has_ended = False
         self.deadline = Deadline(self.post)
         self.tasks: set[asyncio.Task[None]] = set()
+        self.looked_at: Plan | None = None  # of the attempt that was diagnosed because another node said it has stalled
+        self.after_the_look: list[Reported | Lost] = []  # what waits for that diagnosis
         self.server_logs = RecentLogs()
         self.requests = Inbox(plan.run, lambda number, name, by: self.post(RestartAsked(name, number, by)))
         self.signals = SignalInbox(conduct.guard.signals if conduct.guard else None, self._hear)
@@ -238,15 +240,26 @@ class _Supervisor:
 
     def _hear_node(self, event: Reported | Lost) -> None:
         """An event of another node. If the run has stalled there, diagnose it here too before anything is ended."""
-        has_stalled = isinstance(event, Reported) and event.report.culprit and event.report.culprit.words
-        if has_stalled and self.policy.state is State.RUNNING:
-            self._in_background(self._look_then_follow(event))
+        culprit = event.report.culprit if isinstance(event, Reported) else None
+        has_stalled = culprit and culprit.words and self.policy.state is State.RUNNING
+        is_first = has_stalled and self.looked_at is not self.plan
+        if is_first:
+            self.looked_at = self.plan
+            self._in_background(self._look_then_follow())
+        if is_first or (self.after_the_look and (has_stalled or self._waits(event.node))):
+            self.after_the_look.append(event)
         else:
             self.post(event)
 
-    async def _look_then_follow(self, event: Reported | Lost) -> None:
+    def _waits(self, node: int) -> bool:
+        """Whether an event of the node waits for the diagnosis: then later ones of it wait too, to stay in order."""
+        return any(event.node == node for event in self.after_the_look)
+
+    async def _look_then_follow(self) -> None:
         self.post(Diagnosed(await self._diagnosis()))
-        self.post(event)
+        waiting, self.after_the_look = self.after_the_look, []
+        for event in waiting:
+            self.post(event)
 
     def _above_died(self, life: int, event: Event) -> None:
         self.loop.remove_reader(life)
