@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import sys
 from difflib import get_close_matches
 from importlib import import_module
@@ -75,9 +76,15 @@ HELP = """Start, watch, stop and diagnose RL and SFT runs.
 def main() -> None:
     """The entry point of the `launch` script."""
     gc.set_threshold(GARBAGE)
+    if os.getpid() == 1:  # of a container: the kernel drops a SIGTERM that the first process has no handler for
+        signal.signal(signal.SIGTERM, _end)
     prepare_streams()
     _say_at_once(sys.argv[1:])
     sys.exit(_exit_code(sys.argv[1:] or ["--help"]))
+
+
+def _end(number: int, _: object) -> None:
+    sys.exit(128 + number)
 
 
 def _say_at_once(arguments: list[str]) -> None:

@@ -12,6 +12,7 @@ from launcher.rundir import RunDir
 from launcher.runs.state import RunState, read_state
 from tests.e2e.faulty import RL, Ended, Faulty, rl_command, start_rl
 from tests.launching import LAUNCH, Launched, Launcher
+from tests.several_nodes import free_endpoint
 from tests.tmux_server import TmuxServer
 from tests.waiting import until
 
@@ -160,6 +161,17 @@ def test_launch_is_the_first_process_of_a_container(launch: Launcher) -> None:
     os.kill(guard, signal.SIGTERM)
     faulty.check(TERMINATED)
     faulty.check_resume()
+
+
+@pytest.mark.skipif(not can(*CONTAINER, "true"), reason="may not make a namespace of processes")
+def test_the_first_process_of_a_container_hears_sigterm_while_it_waits_for_other_nodes(launch: Launcher) -> None:
+    command = ["sft", "--output-dir", "run", "--nnodes", "2", "--node-rank", "0", "--rdzv-endpoint", free_endpoint()]
+    launched = Launched(command, launch.directory, launch.environment, CONTAINER)
+    launched.wait_for_output("node 0 waits for node 1")
+    (waiting,) = [pid for pid, words in launch.alive().items() if "unshare" not in words]
+    os.kill(waiting, signal.SIGTERM)
+    assert launched.process.wait(30) == 143, launched.output
+    assert "Traceback" not in launched.output
 
 
 @pytest.mark.skipif(not can(*WITHOUT_INOTIFY, "true"), reason="may not make a namespace of users")
