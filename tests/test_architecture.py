@@ -133,7 +133,6 @@ TESTED_ELSEWHERE = {
     "session.py": "e2e/test_life.py",
     "jobs/scheduler.py": "jobs/test_submit.py",
     "jobs/schedulers.py": "jobs/test_submit.py",
-    "k8s/client.py": "k8s/test_lifecycle.py",
     "k8s/scheduler.py": "k8s/test_lifecycle.py",
     "k8s/yaml.py": "k8s/test_jobset.py",
     "slurm/client.py": "jobs/test_submit.py",

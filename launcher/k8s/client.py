@@ -21,6 +21,7 @@ from launcher.runs.registry import key_of
 from launcher.runs.state import K8sState
 
 PATIENCE = 8.0  # seconds that `launch status` waits for a slow cluster, and for the login that kubectl may have to do
+MOST_ASKED = 32  # clusters and namespaces at a time
 SUBMISSION = 120.0  # seconds, the limit for kubectl create
 KIND = "jobsets.jobset.x-k8s.io"
 INSTALL = "https://jobset.sigs.k8s.io/docs/installation/"
@@ -102,15 +103,18 @@ def _why_refused(words: str) -> str:
 
 
 def ask(jobs: Sequence[K8sState]) -> Mapping[str, JobSet | None]:
-    """Kubernetes' view of the JobSets, without those that are gone. None for one that cannot be asked for."""
+    """Kubernetes' view of the JobSets, without those that are gone. None for one that cannot be asked for.
+
+    All clusters and namespaces are asked at once: one that does not answer delays no other.
+    """
+    from concurrent.futures import ThreadPoolExecutor
 
     def where(job: K8sState) -> tuple[str, str]:
         return job.context or "", job.namespace
 
-    found: dict[str, JobSet | None] = {}
-    for _, group in groupby(sorted(jobs, key=where), key=where):
-        found |= _ask(list(group))
-    return found
+    groups = [list(group) for _, group in groupby(sorted(jobs, key=where), key=where)]
+    with ThreadPoolExecutor(max(1, min(len(groups), MOST_ASKED))) as pool:
+        return {name: job for found in pool.map(_ask, groups) for name, job in found.items()}
 
 
 def _ask(jobs: Sequence[K8sState]) -> Mapping[str, JobSet | None]:
@@ -140,9 +144,17 @@ def _view(jobset: dict[str, Any], pods: list[dict[str, Any]]) -> JobSet:
         return JobSet("Terminating")
     if _get(jobset, "spec", "suspend") is True:
         return JobSet("Suspended", "suspended: waits for its queue" if _queue(jobset) else "suspended")
+    if not pods:
+        return JobSet("Pending", f"no pods yet, see why with: {_typed_describe(jobset)}")
     waiting = [pod for pod in pods if _get(pod, "status", "phase") == "Pending"]
     reason = next((f"{_text(pod, 'metadata', 'name')}: {why}" for pod in waiting if (why := _why_pending(pod))), None)
     return JobSet("Pending" if len(waiting) == len(pods) else "Running", reason)
+
+
+def _typed_describe(jobset: dict[str, Any]) -> str:
+    name, namespace = (_text(jobset, "metadata", field) for field in ("name", "namespace"))
+    place = [f"--namespace={namespace}"] if namespace else []
+    return " ".join(["kubectl", *place, "describe", "jobs", "-l", f"{JOB_LABEL}={name}"])
 
 
 def _queue(jobset: dict[str, Any]) -> str:
