@@ -39,7 +39,7 @@ from typer.core import TyperGroup
 from typer.exceptions import Abort, TyperException
 
 from launcher.borders.help_style import styled
-from launcher.borders.screen import printable
+from launcher.borders.screen import printable, quoted
 from launcher.borders.streams import prepare_streams, trouble_with_stdout
 from launcher.errors import NotNow, UserError
 
@@ -165,6 +165,16 @@ def _without_stdout(error: OSError) -> int:
     return 1
 
 
+def _as_train(words: list[str]) -> str | None:
+    """What `launch train` would be given, if a program was typed without that: torchrun's words, or a script."""
+    if words[:1] in (["python"], ["python3"], ["torchrun"]):
+        words = words[1:]
+    if not words or not (words[0].startswith("-") or words[0].endswith(".py")):
+        return None
+    is_program = words[0] in ("-m", "--module") or any(word.endswith(".py") for word in words)
+    return " ".join(map(quoted, words)) if is_program else None
+
+
 class Commands(TyperGroup):
     """Lists the commands by name, and loads one only when it is called."""
 
@@ -178,6 +188,11 @@ class Commands(TyperGroup):
             raise UserError(f"{cmd_name} is not a command", hint)
         folder = "launcher.commands.starting" if cmd_name in _STARTING else "launcher.commands"
         return import_module(f"{folder}.{cmd_name}").command
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if meant := _as_train(args):
+            raise UserError(f"{args[0]} is not a command", f"did you mean: launch train {meant}?")
+        return super().parse_args(ctx, args)
 
     def get_help(self, ctx: Any) -> str:
         return styled(super().get_help(ctx))

@@ -62,6 +62,7 @@ print(json.dumps(missing(*json.loads(sys.argv[1]))))
 """
 
 
+_RUNNERS = ("torchrun", "python", "python3")  # launch starts the script with them itself
 _SHELL = re.compile(rb"#!.*[/ ](ba|z|da|k|fi)?sh(\s|$)")
 
 
@@ -83,6 +84,8 @@ def check_code(plan: Plan, spec: ProcessSpec, environment: Mapping[str, str]) ->
 
 def _check_script(plan: Plan, spec: ProcessSpec, name: str) -> None:
     script = spec.cwd / name
+    if name in _RUNNERS and not script.is_file() and spec.ranks:
+        raise UserError(f"{spec.name}: {name} is no script", f"leave out {name}: {_without_runner(plan, spec, name)}")
     if not script.exists() and not script.is_relative_to(plan.run.root):
         raise UserError(f"{spec.name}: there is no script {name} in {spec.cwd}")
     if script.is_dir() and not (script / "__main__.py").is_file():
@@ -91,6 +94,15 @@ def _check_script(plan: Plan, spec: ProcessSpec, name: str) -> None:
         here = quoted(name if "/" in name else f"./{name}")
         hint = f"start it with --no-python {here}" if spec.ranks else f"start it with {spec.name}.command"
         raise UserError(f"{spec.name}: {name} is not Python", hint)
+
+
+def _without_runner(plan: Plan, spec: ProcessSpec, name: str) -> str:
+    words = list(spec.argv[spec.argv.index(name, 1) + 1 :])
+    while words and words[0] in ("-u", "-m", "torch.distributed.run", "torch.distributed.launch"):
+        if words[0] == "-m" and words[1:2] not in (["torch.distributed.run"], ["torch.distributed.launch"]):
+            break
+        words.pop(0)
+    return " ".join(["launch", plan.kind, *map(quoted, words)])
 
 
 def _is_of_a_shell(script: Path) -> bool:

@@ -18,7 +18,7 @@ from launcher.errors import UserError
 from launcher.options.fields import Form, config_fields
 from launcher.options.flags import layer, option_names, signature
 from launcher.options.help import Brief, brief_help, options_help, section_help
-from launcher.options.layer import Layer, Values
+from launcher.options.layer import Layer, Values, without_another
 from launcher.options.load import load, read_file
 from launcher.options.meant import DATA_FILES, meant_by_argument
 from launcher.options.services import take_services, takes_value
@@ -206,7 +206,8 @@ class RunRequest(Generic[S]):
 
     def __init__(self, model: type[S], typed: Typed, options: dict[str, Any]) -> None:
         self.model = model
-        self.layers = [read_file(file, section) for section, file in typed.files]
+        files = [read_file(file, section) for section, file in typed.files]
+        self.layers = files if typed.program is None else [*without_another(files, _literal(typed.program))]
         self.layers.append(Layer(_with_program(layer(model, options), typed)))
         self._arguments = [_literal(word) for word in typed.arguments]
         self.added_to: Literal["args", "resume_args"] = "args"  # the trainer's field that what follows -- is added to

@@ -8,7 +8,10 @@ from typing import Any
 from typer.exceptions import TyperException
 
 from launcher.borders.screen import in_one_line, quoted
+from launcher.config.run import SFTConfig
 from launcher.errors import UserError
+from launcher.options.fields import config_fields
+from launcher.options.flags import option_names
 
 _MEANING = {
     "background": "detach",
@@ -87,13 +90,27 @@ def usage_message(error: TyperException) -> str:
     context: Any = getattr(error, "ctx", None)
     options = _options_of(context.command) if context else ()
     option = in_one_line(str(getattr(error, "option_name", "")))
-    hint = meant_by(option, options)
-    if hint is None and context:
+    takes_program = getattr(getattr(context, "command", None), "takes_program", False)
+    hints = [] if takes_program and _is_of_a_workload(option, options) else [meant_by(option, options)]
+    if hints == [None] and context:
         every = "--help-all" if getattr(context.command, "brief", None) else "--help"
-        hint = f"{context.command_path} {every} lists them"
-    if getattr(getattr(context, "command", None), "takes_program", False):
-        hint = f"{hint}\n  what is meant for your own program stands after it: SCRIPT {option}"
-    return str(UserError(f"there is no option {option}", hint))
+        hints = [f"{context.command_path} {every} lists them"]
+    if takes_program:
+        hints.append(f"what is meant for your own program stands after it: SCRIPT {option}")
+    elif context and context.command_path.startswith("launch resume "):
+        hints.append(f"the trainer's own arguments go after --: {context.command_path} -- {option}")
+    return str(UserError(f"there is no option {option}", "\n  ".join(filter(None, hints)) or None))
+
+
+def _is_of_a_workload(option: str, options: Collection[str]) -> bool:
+    """Whether the reference workload has this option (--model, --lr), and this command nothing of that name."""
+    name = option.lstrip("-").replace("_", "-")
+    ours = {word for field in config_fields(SFTConfig) for each in option_names(field) for word in (each, _last(each))}
+    return name in ours and name not in {*options, *map(_last, options)}
+
+
+def _last(option: str) -> str:
+    return option.rpartition(".")[2]
 
 
 def _in_our_words(message: str) -> str:

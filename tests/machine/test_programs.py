@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from launcher.config.run import RLConfig, SFTConfig
+from launcher.config.run import Config, SFTConfig
 from launcher.errors import UserError
 from launcher.machine.probe import check_programs
-from tests.plans import machine, plan_of, rl, sft
+from tests.plans import machine, plan_of, rl, sft, train
 
 BOMB = "raise SystemExit('imported')\n"
 FILES = ("pack/__init__.py", "pack/train.py", "pack/whole/__init__.py", "pack/whole/__main__.py", "names/deep/a.py")
@@ -42,7 +42,7 @@ def here(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def check(config: SFTConfig | RLConfig, here: Path) -> None:
+def check(config: Config, here: Path) -> None:
     plan = plan_of(config, machine(cwd=here, python=sys.executable), root=here / "run")
     check_programs(plan, dict(os.environ))
 
@@ -106,6 +106,21 @@ def test_a_directory_is_a_script_if_it_can_be_run(here: Path) -> None:
     check(sft("--trainer.script", "pack/whole"), here)
     with pytest.raises(UserError, match=r"the script names/deep is a directory without a __main__\.py"):
         check(sft("--trainer.script", "names/deep"), here)
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("torchrun --nproc_per_node 2 train.py --lr 1", "torchrun: launch train --nproc_per_node 2 train.py --lr 1"),
+        ("python -u train.py -u", "python: launch train train.py -u"),
+        ("python3 -m pkg.train", "python3: launch train -m pkg.train"),
+        ("python -m torch.distributed.run -m pkg.train", "python: launch train -m pkg.train"),
+    ],
+)
+def test_torchrun_and_python_before_the_script_are_to_be_left_out(here: Path, words: str, hint: str) -> None:
+    with pytest.raises(UserError) as caught:
+        check(train(*words.split()), here)
+    assert caught.value.hint == f"leave out {hint}"
 
 
 @pytest.mark.parametrize(

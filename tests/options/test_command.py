@@ -317,6 +317,25 @@ def test_a_file_before_the_script_is_read_and_the_scripts_arguments_follow_those
     assert (trainer.script, trainer.nproc, trainer.args) == ("train.py", 4, ("--epochs", "3", "--lr", "1"))
 
 
+@pytest.mark.parametrize("other", ['module = "pkg.old"', 'script = "old.py"', 'command = ["old", "x"]'])
+def test_a_program_that_is_typed_wins_over_that_of_a_file_and_does_not_get_its_arguments(
+    tmp_path: Path, other: str
+) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text(f'[trainer]\n{other}\nargs = ["--epochs", "3"]\nresume-args = ["--again"]\nnproc = 4\n')
+    for words in (("train.py", "--lr", "1"), ("-m", "train.py".removesuffix(".py"), "--lr", "1")):
+        trainer = train("@", str(file), *words).trainer
+        assert (trainer.script or trainer.module) == words[-3]
+        assert (trainer.command, trainer.args, trainer.resume_args) == (None, ("--lr", "1"), ())
+        assert trainer.nproc == 4
+
+
+def test_the_program_of_a_file_that_is_typed_again_keeps_the_arguments_of_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text('[trainer]\nscript = "train.py"\nargs = ["--epochs", "3"]\n')
+    assert train("@", str(file), "train.py", "--lr", "1").trainer.args == ("--epochs", "3", "--lr", "1")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -1,5 +1,7 @@
 """An option or a command of another program is answered with ours."""
 
+from pathlib import Path
+
 import pytest
 
 from launcher import cli
@@ -8,6 +10,7 @@ from launcher.config.run import RLConfig
 from launcher.options import meant
 from launcher.options.fields import config_fields
 from launcher.options.flags import option_names
+from tests.runs.test_choice import a_run
 
 
 def options_of(model: type[Section]) -> set[str]:
@@ -90,6 +93,43 @@ def test_an_argument_that_is_not_expected_is_answered_with_how_it_is_given(
 def test_a_command_is_found_by_its_meaning(typed: str, command: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert cli._exit_code([typed]) == 2
     assert f"did you mean launch {command}?" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        ("--nproc 2 train.py --lr 1", "--nproc 2 train.py --lr 1"),
+        ("-m pkg.train", "-m pkg.train"),
+        ("python train.py", "train.py"),
+        ("torchrun --nproc_per_node 2 a.py", "--nproc_per_node 2 a.py"),
+        ("train.py", "train.py"),
+    ],
+)
+def test_a_program_without_a_command_is_answered_with_launch_train(
+    words: str, meant: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert cli._exit_code(words.split()) == 2
+    assert f"did you mean: launch train {meant}?" in capfd.readouterr().err
+
+
+def test_an_option_that_a_resume_does_not_have_is_perhaps_the_trainers(
+    here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    a_run(here / "outputs" / "otter", state="failed")
+    assert cli._exit_code(["resume", "otter", "--init_from=resume"]) == 2
+    expected = "the trainer's own arguments go after --: launch resume otter -- --init"
+    assert expected in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--model", "--task", "--seed", "--max-steps", "--lr"])
+def test_an_option_of_the_workload_stands_after_the_script_in_launch_train(
+    option: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert cli._exit_code(["train", option, "1", "train.py"]) == 2
+    said = capfd.readouterr().err.splitlines()
+    assert said[1:] == [f"  what is meant for your own program stands after it: SCRIPT {option}"]
+    assert cli._exit_code(["train", "--project", "x", "train.py"]) == 2
+    assert "--wandb.project" in capfd.readouterr().err
 
 
 def test_every_meaning_of_a_command_is_a_command_and_none_hides_one() -> None:
