@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.text import Text
 
@@ -59,14 +60,18 @@ class Entries:
         self._selection = select(run, state, request)
         self._view = LogView(self._selection, labels=True, colours=False, one_line_each=one_line_each)
         self._kept: deque[Entry] = deque(maxlen=most)
+        self.count = 0  # of all that were read, kept or not
         self._has_begun = False
         self._is_too_much = not is_asked_for and self._size() > LARGEST
         if self._is_too_much:
             self.note = "the logs are long: / searches them"
 
+    def files(self) -> set[Path]:
+        return {source.path for source in self._selection.sources()}
+
     def _size(self) -> int:
         found = 0
-        for path in {source.path for source in self._selection.sources()}:
+        for path in self.files():
             try:
                 found += path.stat().st_size
             except OSError:
@@ -78,8 +83,7 @@ class Entries:
         if self._is_too_much:
             return self._kept
         self._view.find_logs()
-        if not self._has_begun:
-            self._add(self._view.lines_there())
+        self._add(self._view.new_lines(final=False) if self._has_begun else self._view.lines_there())
         for _ in range(LOOKS):  # a log's last entry is complete once nothing was added between two looks
             time.sleep(LOOK_EVERY)
             self._add(self._view.new_lines(final=False))
@@ -90,6 +94,7 @@ class Entries:
     def _add(self, blocks: Iterable[bytes]) -> None:
         for block in blocks:
             lines = block.decode(errors="replace").split("\n")[:-1]
+            self.count += len(lines)
             self._kept.extend(map(_entry, lines[-(self._kept.maxlen or 0) :]))
 
 

@@ -16,7 +16,7 @@ from textual.widget import Widget
 from launcher.borders.screen import printable
 
 EVERY = 2.0  # seconds between two reads,
-LOOK_EVERY = 0.2  # unless a file has changed that tells of an event
+LOOK_EVERY = 0.15  # unless a file has changed that tells of an event
 COST = 100  # reading may take this part of the time,
 LONGEST = 10.0  # but is not put off longer
 
@@ -83,8 +83,10 @@ class Feed:
         self.resume()
 
     def _run(self) -> None:
+        files: list[Path] = []
         while not self._is_closed:
             self._is_asked.clear()
+            before = {file: _changed(file) for file in files}  # what changes during the read may not be in it
             began, content = time.thread_time(), None
             try:
                 content = self._read()
@@ -95,13 +97,15 @@ class Feed:
                 return
             rest = min(LONGEST, COST * (time.thread_time() - began))
             files = [] if content is None else list(self._told_by(content))
-            self._wait(max(self._rest(content), rest), files)
+            self._wait(max(self._rest(content), rest), {file: before.get(file, _changed(file)) for file in files})
             self._is_wanted.wait()
 
-    def _wait(self, seconds: float, files: list[Path]) -> None:
-        before, end = list(map(_changed, files)), time.monotonic() + seconds
+    def _wait(self, seconds: float, before: dict[Path, int]) -> None:
+        end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
-            if self._is_asked.wait(min(left, LOOK_EVERY) if files else left) or list(map(_changed, files)) != before:
+            if self._is_asked.wait(min(left, LOOK_EVERY) if before else left):
+                return
+            if any(_changed(file) != when for file, when in before.items()):
                 return
 
     def _posted(self, message: Message) -> bool:

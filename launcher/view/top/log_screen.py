@@ -1,7 +1,10 @@
 """The merged logs of a run, of one component or of one rank; with a search."""
 
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.widgets import Footer, Input, Static
@@ -16,6 +19,17 @@ from launcher.view.top.lines import Lines
 MOST = 5000  # lines that are kept
 
 
+@dataclass(frozen=True)
+class LogLook:
+    """The logs at one moment."""
+
+    of: tuple[object, ...]  # attempt and filter
+    lines: list[Entry]
+    width: int  # of the longest line that was ever in `lines`
+    gone: int  # lines before them
+    files: Collection[Path] = ()
+
+
 class LogReader:
     """Reads what was added; a new attempt or another filter begins anew."""
 
@@ -24,13 +38,15 @@ class LogReader:
         self.grep, self.level = "", ""
         self._entries: Entries | None = None
         self._of: tuple[object, ...] = ()
+        self._width = self._count = 0
 
-    def __call__(self) -> list[Entry]:
+    def __call__(self) -> LogLook:
         """Raises UserError: the run cannot be read, or the pattern is none."""
         run, state = open_run(self.root)
         wanted = (state.attempt, self.grep, self.level)
         if self._entries is None or self._of != wanted:
             self._entries, self._of = None, wanted
+            self._width = self._count = 0
             self._entries = Entries(
                 run,
                 state,
@@ -41,7 +57,11 @@ class LogReader:
                 grep=self.grep or None,
                 is_asked_for=True,
             )
-        return list(self._entries.read())
+        lines, count = list(self._entries.read()), self._entries.count
+        new = lines[max(0, len(lines) - (count - self._count)) :]
+        self._width = max([self._width, *(cell_len(entry.line().plain) for entry in new)])
+        self._count = count
+        return LogLook(wanted, lines, self._width, count - len(lines), self._entries.files())
 
 
 class LogScreen(FedScreen):
@@ -56,16 +76,16 @@ class LogScreen(FedScreen):
     def __init__(self, root: Path, component: str | None, rank: int | None, asks: bool) -> None:
         super().__init__()
         self._reader, self._asks = LogReader(root, component, rank), asks
-        self._shown: list[Entry] = []
+        self._shown = LogLook((), [], 0, 0)
 
     def compose(self) -> ComposeResult:
         yield Static("", id="title")
-        yield Lines(id="lines", starts_at_end=True)
+        yield Lines(id="lines", draw=Entry.line, starts_at_end=True)
         yield Input(id="pattern", placeholder="a regular expression; enter searches, escape leaves")
         yield Footer(show_command_palette=False, compact=True)
 
     def on_mount(self) -> None:
-        self.feed = Feed(self, self._reader)
+        self.feed = Feed(self, self._reader, lambda look: look.files)
         self.query_one(Input).display = False
         self.query_one(Lines).focus()
         self._title("reading ...")
@@ -75,11 +95,11 @@ class LogScreen(FedScreen):
     # --- what was read ---
 
     def on_arrived(self, arrived: Arrived) -> None:
-        entries: list[Entry] = arrived.content
-        self._title(f"{len(entries)} lines" if len(entries) < MOST else f"the last {MOST} lines")
-        if entries != self._shown:
-            self._shown = entries
-            self.query_one(Lines).show([entry.line() for entry in entries])
+        look: LogLook = arrived.content
+        before, self._shown = self._shown, look
+        self._title(f"{len(look.lines)} lines" if len(look.lines) < MOST else f"the last {MOST} lines")
+        if look.lines != before.lines:
+            self.query_one(Lines).show(look.lines, look.width, look.gone - before.gone if look.of == before.of else 0)
 
     def on_failed(self, failed: Failed) -> None:
         self._title(failed.why.split("\n")[0])

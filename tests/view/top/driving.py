@@ -34,11 +34,14 @@ class Driver:
 
     async def wait_for(self, *texts: str) -> str:
         """Until the screen has all texts."""
-        end = time.monotonic() + PATIENCE
-        while not all(text in self.screen for text in texts):
-            assert time.monotonic() < end, f"no {texts} in:\n{self.screen}"
-            await self.pilot.pause(0.05)
+        await self.wait_until(lambda: all(text in self.screen for text in texts), f"no {texts}")
         return self.screen
+
+    async def wait_until(self, is_so: Callable[[], bool], otherwise: str = "it did not come") -> None:
+        end = time.monotonic() + PATIENCE
+        while not is_so():
+            assert time.monotonic() < end, f"{otherwise}: on the screen is:\n{self.screen}"
+            await self.pilot.pause(0.05)
 
 
 def drive(play: Play, size: tuple[int, int] = (80, 24), opened: Path | None = None) -> TopApp:

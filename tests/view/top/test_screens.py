@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.text import Text
 
 from launcher.borders.screen import printable
 from launcher.processes.identity import identify
 from launcher.rundir import RunDir
 from launcher.runs.state import FailureState, ProcessState, ProgressState, RankState, RunState
+from launcher.view.top import feed, log_screen
+from launcher.view.top.entries import Entry
+from launcher.view.top.lines import Lines
 from tests.states import state_of
 from tests.view.top.driving import Driver, drive
 
@@ -280,6 +284,69 @@ def test_the_traceback_of_a_log_without_times_is_news_with_its_exception(make_ru
     async def play(top: Driver) -> None:
         await top.wait_for("sft run otter", "trainer ValueError: no such batch")
         assert "x()" not in top.screen
+
+    drive(play, opened=run.root)
+
+
+def test_a_reader_of_the_middle_keeps_the_place_when_lines_leave_at_the_front(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_screen, "MOST", 100)
+    run, _ = make_run(steps=2)
+    log = run.component_log("trainer")
+    log.write_text("".join(f"line {number:03}\n" for number in range(200)))
+
+    async def play(top: Driver) -> None:
+        await top.wait_for("┤")
+        await top.press("l")
+        await top.wait_for("the last 100 lines", "line 199")
+        await top.press("pageup", "pageup")
+        await top.wait_for("line 134")
+        await top.pilot.wait_for_animation()
+        before = [row[:70].rstrip() for row in top.rows[1:-1]]  # without the scrollbar
+        for last in (209, 219):
+            with log.open("a") as more:
+                more.write("".join(f"line {number:03}\n" for number in range(last - 9, last + 1)))
+            await top.wait_until(lambda last=last: shown_to(top) == last)
+        assert [row[:70].rstrip() for row in top.rows[1:-1]] == before
+        await top.press("end")
+        await top.wait_for("line 219")
+        await top.pilot.wait_for_animation()
+        with log.open("a") as more:
+            more.write("line 220\n")
+        await top.wait_for("line 220")
+
+    def shown_to(top: Driver) -> int:
+        return int(top.app.screen.query_one(Lines)._lines[-1].text.split()[-1])
+
+    drive(play, opened=run.root)
+
+
+def test_a_new_line_is_shown_before_the_next_read_is_due_and_only_lines_on_the_screen_are_drawn(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, _ = make_run(steps=2)
+    log = run.component_log("trainer")
+    log.write_text("".join(f"line {number}\n" for number in range(4000)))
+    drawn, draw = [0], Entry.line
+
+    def count(entry: Entry) -> Text:
+        drawn[0] += 1
+        return draw(entry)
+
+    async def play(top: Driver) -> None:
+        await top.wait_for("┤")
+        monkeypatch.setattr(Entry, "line", count)
+        monkeypatch.setattr(feed, "COST", 1e9)  # the next read is due in ten seconds
+        await top.press("l")
+        await top.wait_for("line 3999")
+        before, began = drawn[0], time.monotonic()
+        for line in ("line 4000", "line 4001"):
+            with log.open("a") as more:
+                more.write(f"{line}\n")
+            await top.wait_for(line)
+        assert time.monotonic() - began < 7
+        assert drawn[0] - before < 1000
 
     drive(play, opened=run.root)
 
