@@ -123,7 +123,7 @@ def test_the_help_and_the_logs(make_run: MakeRun, size: tuple[int, int]) -> None
         await top.press("question_mark")
         check_screen("help", size, await top.wait_for("All runs", "? help"))
         await top.press("q", "l")
-        check_screen("logs", size, await top.wait_for("41 lines", "not finite", "step 39"))
+        check_screen("logs", size, await top.wait_for("41 lines", "not finite", "step 39", "? help"))
 
     drive(play, size, run.root)
 
