@@ -27,7 +27,7 @@ def explain(model: type[Section], details: ErrorDetails, layers: Sequence[Layer]
         return f"{_dotted(path)} is missing"
     text = _reason(model, path, details)
     if written is None:
-        return text
+        return f"{_file_and_line(text, layers)}{text}"
     given = _without_secret(path, details["input"])
     shown = "" if isinstance(given, (dict, Section)) else f" = {given!r}"
     if written.file is None:
@@ -61,7 +61,18 @@ def _in_toml(value: Any) -> str:
 def _place(path: tuple[str | int, ...], layer: Layer | None) -> str:
     if layer is None or layer.file is None:
         return flag_of(path)
-    return f"{layer.file}:{line_of(layer.text, path[len(layer.section) :])}: {_dotted(path)}"
+    return f"{_line(path, layer)}: {_dotted(path)}"
+
+
+def _file_and_line(text: str, layers: Sequence[Layer]) -> str:
+    """Where a file sets the field that begins a message about the whole configuration; else nothing."""
+    path = tuple(text.partition(" ")[0].split("."))
+    layer = writer_of(path, layers)
+    return "" if layer is None or layer.file is None else f"{_line(path, layer)}: "
+
+
+def _line(path: tuple[str | int, ...], layer: Layer) -> str:
+    return f"{layer.file}:{line_of(layer.text, path[len(layer.section) :])}"
 
 
 def _hint(layer: Layer | None) -> str:

@@ -139,6 +139,16 @@ def test_of_several_files_the_one_with_the_mistake_is_named(tmp_path: Path) -> N
     assert f"{second}:2: seed = -1" in message(read_file(second), Layer({"max_steps": 3}))
 
 
+def test_a_message_about_several_fields_names_the_line_of_the_one_that_it_begins_with(file: Path) -> None:
+    file.write_text("# x\nmax_steps = 7\n")
+    with pytest.raises(UserError) as caught:
+        sft("@", str(file), "train.py")
+    assert str(caught.value).startswith(f"{file}:2: max_steps is for the reference workload")
+    with pytest.raises(UserError) as caught:
+        sft("--max-steps", "7", "train.py")
+    assert str(caught.value).startswith("max_steps is for the reference workload")
+
+
 def test_a_file_of_a_section_keeps_its_own_line_numbers_and_points_to_the_whole_runs_spelling(file: Path) -> None:
     file.write_text("\n\n[trainer]\nnproc = 1\n")
     text = message(read_file(file, "wandb"))
