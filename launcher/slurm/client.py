@@ -121,19 +121,24 @@ def submit(script: str) -> tuple[str, str | None]:
     return job, cluster or None
 
 
-def ask(ids: Iterable[str]) -> Mapping[str, Job] | None:
+def ask(ids: Iterable[str], cluster: str | None = None) -> Mapping[str, Job] | None:
     """Slurm's view of the jobs, by id, without jobs that it has forgotten. None if Slurm does not answer."""
     wanted = sorted(set(ids))
     if not wanted or not shutil.which("squeue"):
         return None if wanted else {}
-    text = _output("squeue", "--noheader", "--states=all", f"--jobs={','.join(wanted)}", "--format=%i|%T|%r")
+    asked, on = f"--jobs={','.join(wanted)}", _on(cluster)
+    text = _output("squeue", "--noheader", "--states=all", asked, "--format=%i|%T|%r", *on)
     found = _table(text)
     missing = [job for job in wanted if job not in found]
     if missing and shutil.which("sacct"):
-        found |= _table(
-            _output("sacct", "-n", "-X", "-P", f"--jobs={','.join(missing)}", "--format=JobID,State,Reason")
-        )
+        asked = f"--jobs={','.join(missing)}"
+        found |= _table(_output("sacct", "-n", "-X", "-P", asked, "--format=JobID,State,Reason", *on))
     return None if text is None and not found else found
+
+
+def _on(cluster: str | None) -> list[str]:
+    """The option for a job of another cluster. sbatch names the cluster only if the job may be on another one."""
+    return [f"--clusters={cluster}"] if cluster else []
 
 
 def _table(text: str | None) -> dict[str, Job]:
@@ -175,27 +180,28 @@ def comment_of(run: RunDir) -> str:
     return f"launch:{key_of(run.root.resolve())}"
 
 
-def cancel(job: str, run: RunDir, name: str, seconds: float, now: bool) -> bool:
+def cancel(job: str, cluster: str | None, run: RunDir, name: str, seconds: float, now: bool) -> bool:
     """Cancel the run's job and wait until it is gone, at most `seconds`. Returns whether it is gone.
 
     Raises UserError if the job is not the run's, or Slurm refuses or does not answer.
     """
-    found = ask([job])
+    typed = " ".join(["scancel", *_on(cluster), job])
+    found = ask([job], cluster)
     if found is None:
-        raise UserError("Slurm cannot be asked for its jobs from here", f"on the login node, type: scancel {job}")
+        raise UserError("Slurm cannot be asked for its jobs from here", f"on the login node, type: {typed}")
     if job not in found or not found[job].is_living:
         return True
-    _check_own(job, run, name)
+    _check_own(job, cluster, run, name)
     if now:
-        _output("scancel", "--full", "--signal=KILL", job)
-    if _output("scancel", job, patience=SUBMISSION) is None:
-        raise UserError(f"scancel {job} has failed", f"look at: scontrol show job {job}")
-    return _is_gone(job, seconds)
+        _output("scancel", "--full", "--signal=KILL", *_on(cluster), job)
+    if _output("scancel", *_on(cluster), job, patience=SUBMISSION) is None:
+        raise UserError(f"{typed} has failed", f"look at: scontrol show job {job}")
+    return _is_gone(job, cluster, seconds)
 
 
-def _check_own(job: str, run: RunDir, name: str) -> None:
+def _check_own(job: str, cluster: str | None, run: RunDir, name: str) -> None:
     """Raises UserError unless the job has the run's name and comment. run.json proves nothing: anybody can write it."""
-    text = _output("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%u|%j|%k")
+    text = _output("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%u|%j|%k", *_on(cluster))
     rows = [line.split("|", 2) for line in (text or "").splitlines() if line.count("|") >= 2]  # several for an array
     if not rows:
         raise UserError(f"Slurm does not say whose job {job} is", f"look at: scontrol show job {job}")
@@ -208,10 +214,10 @@ def _check_own(job: str, run: RunDir, name: str) -> None:
             )
 
 
-def _is_gone(job: str, seconds: float) -> bool:
+def _is_gone(job: str, cluster: str | None, seconds: float) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        found = ask([job])
+        found = ask([job], cluster)
         if found is not None and (job not in found or not found[job].is_living):
             return True
         time.sleep(0.5)  # Slurm has no event to wait for

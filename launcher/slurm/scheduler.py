@@ -76,15 +76,20 @@ class Slurm:
         return ()
 
     def ask(self, jobs: Sequence[JobState]) -> Mapping[str, Job | None]:
-        ids = [job.job for job in jobs]
-        found = client.ask(ids)
-        return dict.fromkeys(ids, None) if found is None else found
+        known = [job for job in jobs if isinstance(job, SlurmState)]
+        answers: dict[str, Job | None] = {}
+        for cluster in {job.cluster for job in known}:
+            ids = [job.job for job in known if job.cluster == cluster]
+            found = client.ask(ids, cluster)
+            answers |= dict.fromkeys(ids, None) if found is None else found
+        return answers
 
     def may_restart(self, state: RunState) -> bool:
         return state.state == "stopped" and state.reason in (TIME_LIMIT, "preempted")
 
     def cancel(self, job: JobState, run: RunDir, name: str, seconds: float, now: bool) -> bool:
-        return client.cancel(job.job, run, name, seconds, now)
+        assert isinstance(job, SlurmState)
+        return client.cancel(job.job, job.cluster, run, name, seconds, now)
 
     def look_at(self, job: JobState) -> tuple[str, str]:
         return f"job {job.job}", f"squeue -j {job.job}"

@@ -138,3 +138,15 @@ def test_a_run_that_is_queued_as_another_job_is_not_begun_by_ours(
         check_ended(elsewhere, queued)
     program(tmp_path, "squeue", "#!/bin/sh\necho '7|CANCELLED|None'\n")
     check_ended(elsewhere, queued)  # job.sbatch was submitted again by hand
+
+
+def test_a_job_on_another_cluster_is_asked_for_and_cancelled_there(elsewhere: RunDir, tmp_path: Path) -> None:
+    there = SQUEUE.format(row=f"ann|otter|{comment_of(elsewhere)}").replace("\n", '\necho "$*" >>calls\n', 1)
+    program(tmp_path, "squeue", there)
+    program(tmp_path, "scancel", '#!/bin/sh\necho "$*" >>calls\ntouch cancelled\n')
+    state = written(elsewhere, "running").model_copy(update={"slurm": SlurmState(job="7", cluster="big")})
+    elsewhere.state.write_text(state.model_dump_json())
+    assert stop_job(elsewhere, state, None, now=False).reason == "cancelled"
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert "--clusters=big 7" in calls
+    assert [call for call in calls if "--clusters=big" not in call] == []

@@ -77,7 +77,7 @@ def test_what_is_submitted_is_written_down_first(here: Path) -> None:
         assert f"launch {command}\n" in done.stdout
     assert "queued" in typed(here, "status").stdout
     stopped = typed(here, "stop", "otter")
-    assert (stopped.returncode, "scancel 77" in stopped.stderr) == (2, True)
+    assert (stopped.returncode, "scancel --clusters=tiny 77" in stopped.stderr) == (2, True)
 
 
 def test_a_secret_that_no_file_may_hold_is_refused(here: Path) -> None:
