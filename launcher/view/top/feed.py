@@ -96,7 +96,7 @@ class Feed:
             if self._is_closed or not self._posted(message):
                 return
             rest = min(LONGEST, COST * (time.thread_time() - began))
-            files = [] if content is None else list(self._told_by(content))
+            files = files if content is None else list(self._told_by(content))
             self._wait(max(self._rest(content), rest), {file: before.get(file, _changed(file)) for file in files})
             self._is_wanted.wait()
 
