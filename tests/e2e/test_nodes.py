@@ -202,7 +202,7 @@ def test_a_node_whose_launch_dies_between_two_attempts_ends_the_run(launch: Laun
     assert nodes.launched[0].exit_code(20) == 1
     verdict = nodes.state(0).verdict
     assert nodes.state(0).state == "failed"
-    assert verdict is not None and verdict.text.startswith("no restart: ") and "; node 1: " in verdict.text
+    assert verdict is not None and verdict.text.startswith("no restart: ") and " node 1: " in verdict.text
     assert f"  verdict     {verdict.text}" in nodes.launched[0].output
     nodes.exit_codes()
     until(lambda: not launch.alive())
