@@ -27,7 +27,13 @@ def torchrun_argv(python: str, config: TorchrunConfig, ranks: Ranks, program: tu
         if name in PLANNED | WITHIN or value is None or value is False:
             continue
         argv.append(flag if value is True else f"{flag}={value}")
-    return (*argv, *program)
+    return (*argv, *_apart(program))
+
+
+def _apart(program: tuple[str, ...]) -> tuple[str, ...]:
+    """The program, behind `--` if it has options: Python 3.11's argparse takes the --nproc of `train.py --nproc 8`."""
+    module, rest = (program[:1], program[1:]) if program[0] == "-m" else ((), program)
+    return (*module, "--", *rest) if any(word.startswith("--") for word in rest[1:]) else program
 
 
 def between_nodes(config: TorchrunConfig, nodes: Nodes | None) -> TorchrunConfig:

@@ -130,7 +130,8 @@ def test_the_reference_workload_runs_with_its_own_configuration() -> None:
     [
         (("--trainer.module", "my.train"), ("-m", "my.train")),
         (("--trainer.script", "a b.py"), ("a b.py",)),
-        (("--trainer.module", "my.train", "--", "--lr", "1"), ("-m", "my.train", "--lr", "1")),
+        (("--trainer.module", "my.train", "--", "--lr", "1"), ("-m", "--", "my.train", "--lr", "1")),
+        (("--trainer.script", "x.py", "--", "--nproc", "8"), ("--", "x.py", "--nproc", "8")),
         (("--", "--seed", "1"), ("@", "/runs/otter/configs/trainer.toml", "--seed", "1")),
     ],
 )
