@@ -156,7 +156,7 @@ class RunConfig(Section):
         return self
 
     @property
-    def model_name(self) -> str:
+    def starting_model(self) -> str:
         """The model that the reference workload starts from; TINY also where nothing names one."""
         return TINY
 
@@ -208,7 +208,7 @@ class SFTConfig(WorkloadRun):
     trainer: SFTTrainer = Field(default_factory=SFTTrainer)
 
     @property
-    def model_name(self) -> str:
+    def starting_model(self) -> str:
         return self.trainer.model.name
 
     @property
@@ -245,7 +245,7 @@ class RLConfig(WorkloadRun):
     inference: Inference = Field(default_factory=Inference)
 
     @property
-    def model_name(self) -> str:
+    def starting_model(self) -> str:
         return self.trainer.model.name
 
     @property
@@ -312,8 +312,11 @@ def hand_over(model: type[H], config: RunConfig, settings: Any, own: Mapping[str
     """A component's full configuration: its own settings, then the run's shared ones, matched by field name."""
     values = {}
     for field in model.model_fields:
-        owner = settings if hasattr(settings, field) else config
-        if field in own or hasattr(owner, field):
-            values[field] = own[field] if field in own else getattr(owner, field)
+        if field in own:
+            values[field] = own[field]
+        elif hasattr(settings, field):
+            values[field] = getattr(settings, field)
+        elif field in type(config).model_fields:  # a property of the same name means something else
+            values[field] = getattr(config, field)
     aliases = {field: info.alias or field for field, info in model.model_fields.items()}
     return model.model_validate({aliases[field]: value for field, value in values.items()})

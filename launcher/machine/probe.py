@@ -51,7 +51,7 @@ def probe(
             port = free_port(config.inference.host or LOOPBACK)
     server = config.inference if isinstance(config, RLConfig) and config.inference.enabled else None
     is_ours = is_reference(config.trainer) or (server is not None and is_reference(server))
-    name = config.model_name
+    name = config.starting_model
     model_path = resolve_model(name) if is_ours and name != TINY else ""
     return Machine(
         python=sys.executable,

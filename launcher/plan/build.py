@@ -347,7 +347,7 @@ class _Planner:
         return found
 
     def _expand(self, component: str, words: tuple[str, ...]) -> tuple[str, ...]:
-        model, servers = self.config.model_name, self.servers
+        model, servers = self.config.starting_model, self.servers
         values = {
             "attempt": str(self.run.attempt),
             "config": str(self.run.component_config(component)) if self.kind != "train" else None,

@@ -395,3 +395,13 @@ def test_rl_without_an_orchestrator_is_a_trainer_and_its_server() -> None:
 def test_the_reference_trainer_needs_an_orchestrator() -> None:
     with pytest.raises(UserError, match="learns from what the orchestrator samples"):
         rl("--no-orchestrator")
+
+
+def test_the_orchestrator_asks_for_the_name_that_the_server_gives_its_model() -> None:
+    plan = plan_of(rl())
+    orchestrator, inference = (
+        handed(plan, "orchestrator", OrchestratorConfig),
+        handed(plan, "inference", InferenceConfig),
+    )
+    assert isinstance(orchestrator, OrchestratorConfig) and isinstance(inference, InferenceConfig)
+    assert orchestrator.model_name == inference.model_name == "policy"
