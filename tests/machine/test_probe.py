@@ -114,10 +114,15 @@ def test_a_program_is_found_on_the_path_that_its_component_is_given(programs: Pa
     checked(programs, "run me", f"--trainer.env=PATH={programs}")
 
 
-@pytest.mark.parametrize("program", ["no-such-program", "/no/such/program", "./only data", "./missing", "run me", ""])
+@pytest.mark.parametrize("program", ["no-such-program", "/no/such/program", "./only data", "./missing", "run me"])
 def test_a_program_that_cannot_be_found_is_refused(programs: Path, program: str) -> None:
     with pytest.raises(UserError, match=r"trainer: the program .* cannot be found"):
         checked(programs, program)
+
+
+def test_a_program_without_a_name_is_refused(programs: Path) -> None:
+    with pytest.raises(UserError, match=r"--trainer\.command: is empty; name a program"):
+        checked(programs, "")
 
 
 @pytest.mark.parametrize(
