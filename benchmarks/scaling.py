@@ -30,8 +30,8 @@ from launcher.plan.nodes import plan_nodes
 from launcher.plan.render import render
 from launcher.plan.spec import Machine, Plan
 from launcher.rundir import RunDir
-from launcher.runs.state import first_state, read_state
-from launcher.runs.state_file import StateFile
+from launcher.runs.state import read_state
+from launcher.runs.state_file import StateFile, first_state
 from launcher.slurm.script import sbatch_script
 from launcher.view.logs.follow import show_logs
 from launcher.view.logs.request import LogRequest, select

@@ -31,8 +31,8 @@ from launcher.runs.directory import add_attempt, point_latest_at, prepare, sign
 from launcher.runs.elsewhere import remove_weights_elsewhere
 from launcher.runs.on_exit import run_on_exit
 from launcher.runs.registry import register
-from launcher.runs.state import RunState, first_state, read_state
-from launcher.runs.state_file import StateFile
+from launcher.runs.state import RunState, read_state
+from launcher.runs.state_file import StateFile, first_state
 from launcher.stacks.collectives import collective_lines
 from launcher.stacks.diagnosis import diagnose
 from launcher.stacks.recorders import written_records

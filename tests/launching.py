@@ -96,6 +96,18 @@ class Launcher:
     def __call__(self, *arguments: str, wrapper: tuple[str, ...] = (), **variables: str) -> Launched:
         return Launched(list(arguments), self.directory, {**self.environment, **variables}, wrapper)
 
+    def command(self, *words: str, cwd: str = ".") -> subprocess.CompletedProcess[str]:
+        """A command of launch that returns by itself."""
+        return subprocess.run(
+            [LAUNCH, *words],
+            cwd=self.directory / cwd,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
     def sft(self, script: str, *arguments: str, **variables: str) -> Launched:
         """`launch sft` of a script that is given as text, in the directory `run` and without panes."""
         file = self.directory / "script.py"

@@ -106,6 +106,7 @@ LocalPath = Annotated[Path, AfterValidator(local_path)]  # opened
 AnyPath = Annotated[Path, AfterValidator(openable)]  # opened, also relative to a known directory
 Port = Annotated[int, Field(ge=0, le=MOST_PORT)]
 Count = Annotated[int, Field(ge=0, le=MOST_COUNT)]  # nodes, ranks, attempts
+Attempt = Annotated[int, Field(ge=1, le=MOST_COUNT)]
 Step = Annotated[int, Field(ge=0, le=MOST_STEPS)]
 Seconds = Annotated[float, Field(ge=0, lt=4e9, allow_inf_nan=False)]
 Moment = Seconds  # since the epoch, until 2096

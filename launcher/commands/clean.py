@@ -92,7 +92,10 @@ def _judged(each: _Found, seconds: float, failed: bool) -> _Found:
         reason = each.status.state
     elif time.time() - each.ended < seconds:
         reason = f"ended {age(time.time() - each.ended)} ago"
-    return replace(each, kept=reason or why_kept(each.run, settled(each.run, each.state)))
+    state = each.state
+    if state.state == "queued":  # its scheduler has said that it is over
+        state = state.model_copy(update={"state": "stopped"})
+    return replace(each, kept=reason or why_kept(each.run, state))
 
 
 def _with_best_kept(found: Sequence[_Found]) -> Iterator[_Found]:
@@ -157,6 +160,7 @@ def _remove(going: Sequence[_Found]) -> int:
     code = 0
     for each in going:
         try:
+            settled(each.run, each.state)  # a job that ended in its queue could not say so
             clean_run(each.run)
             print(in_one_line(f"removed {shown(each.run.root)}"), flush=True)
         except UserError as error:

@@ -31,7 +31,7 @@ _SPECIAL = {
 _LETTERS = {"-r": "--redirects", "-t": "--tee"}  # torchrun's
 MOST_RUNS = 500
 _FILES = ("PATH", "FILE")
-_KINDS = {"rl": "what launch rl would start", "sft": "what launch sft would start", "train": "what launch train would"}
+_KINDS = {kind: f"what launch {kind} would start" for kind in ("rl", "sft", "train")}
 
 
 class WantsFiles(Exception):

@@ -300,7 +300,7 @@ KINDS: dict[Kind, type[RLConfig] | type[SFTConfig] | type[TrainConfig]] = {
     "sft": SFTConfig,
     "train": TrainConfig,
 }
-"""What a run of each kind is asked for by."""
+"""The configuration of each kind of run."""
 
 
 def process_count(config: Config) -> int:

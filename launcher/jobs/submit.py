@@ -22,8 +22,8 @@ from launcher.plan.spec import Machine, Plan
 from launcher.rundir import RunDir
 from launcher.runs.directory import PRIVATE, check_free, point_latest_at, prepare, remove_run
 from launcher.runs.registry import call_name, register
-from launcher.runs.state import JobState, RunState, first_state
-from launcher.runs.state_file import StateFile
+from launcher.runs.state import JobState, RunState
+from launcher.runs.state_file import StateFile, first_state
 
 
 def submit(
@@ -147,8 +147,9 @@ def _submitted(scheduler: Scheduler, plan: Plan, job: JobState, nodes: int) -> s
     lines = [f"{plan.kind} run {plan.name}: submitted as {scheduler.described(job, nodes)}"]
     lines.append(f"  directory    {plan.run.root}")
     lines += [f"  note         {note}" for note in plan.notes]
-    commands = [f"launch {command} {typed}" for command in ("status", "logs -f", "attach", "stop")]
-    commands[1] = f"launch logs {typed} -f"
+    commands = [
+        f"launch {each}" for each in (f"status {typed}", f"logs {typed} -f", f"attach {typed}", f"stop {typed}")
+    ]
     lines += [
         f"  {'next' if command == commands[0] else '':<10} {command}"
         for command in (*commands, *scheduler.more_commands(job))

@@ -11,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from launcher.borders.screen import in_one_line
+from launcher.borders.screen import in_one_line, quoted
 from launcher.borders.values import whole_number
 from launcher.errors import UserError
 from launcher.k8s.jobset import JOB_LABEL, JOB_VARIABLE, RESTARTS_VARIABLE, RUN_LABEL
@@ -207,8 +207,13 @@ def _check_own(text: str, job: K8sState, run: RunDir) -> None:
         )
 
 
+def typed(job: K8sState, *words: str) -> str:
+    """A kubectl command about the job, for a person to type."""
+    return " ".join(map(quoted, ["kubectl", *place(job), *words]))
+
+
 def typed_delete(job: K8sState) -> str:
-    return " ".join(["kubectl", *place(job), "delete", "jobset", job.job])
+    return typed(job, "delete", "jobset", job.job)
 
 
 def _at(context: str | None) -> list[str]:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from launcher.borders.screen import quoted
 from launcher.config.run import Config
 from launcher.k8s import client
 from launcher.k8s.client import JobSet
@@ -73,8 +72,7 @@ class Kubernetes:
 
     def more_commands(self, job: JobState) -> Sequence[str]:
         assert isinstance(job, K8sState)
-        where = "".join(f"{word} " for word in client.place(job))
-        return (f"kubectl {where}logs -f --prefix -l {quoted(f'{JOB_LABEL}={job.job}')}",)
+        return (client.typed(job, "logs", "-f", "--prefix", "-l", f"{JOB_LABEL}={job.job}"),)
 
     def ask(self, jobs: Sequence[JobState]) -> Mapping[str, JobSet | None]:
         return client.ask([job for job in jobs if isinstance(job, K8sState)])
@@ -88,8 +86,7 @@ class Kubernetes:
 
     def look_at(self, job: JobState) -> tuple[str, str]:
         assert isinstance(job, K8sState)
-        where = "".join(f"{word} " for word in client.place(job))
-        return f"JobSet {job.job}", f"kubectl {where}get pods -l {JOB_LABEL}={job.job}"
+        return f"JobSet {job.job}", client.typed(job, "get", "pods", "-l", f"{JOB_LABEL}={job.job}")
 
     def why_terminated(self, job: JobState) -> str | None:
         return None  # only the control plane knows, and a pod need not have access to it

@@ -5,11 +5,10 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Annotated
 
-from pydantic import Field, TypeAdapter
+from pydantic import TypeAdapter
 
-from launcher.borders.values import Count, Host, Identity, Name, Phrase, Port
+from launcher.borders.values import Attempt, Count, Host, Identity, Name, Phrase, Port
 from launcher.failure.failure import Culprit
 from launcher.nodes.messages import Report
 from launcher.nodes.peers import Links
@@ -51,7 +50,7 @@ class Welcome:
     """Node 0's message when all nodes have joined: the values that are the same on all."""
 
     name: Name
-    attempt: Annotated[Count, Field(ge=1)]
+    attempt: Attempt
     run_id: Identity
     hosts: tuple[Host, ...]
     inference_ports: tuple[Port, ...]
@@ -60,7 +59,7 @@ class Welcome:
 @dataclass(frozen=True)
 class Refusal:
     why: Phrase
-    later: bool = False  # node 0 has ended; whether another attempt can help is said by its own exit code
+    later: bool = False  # node 0 has ended, and its own exit code says whether another attempt can help
 
 
 CHALLENGE = TypeAdapter(Challenge)

@@ -1,15 +1,14 @@
 """The messages between the nodes' launches during a run, and the events made from them."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict
 
-from launcher.borders.values import Count, EndingSignal, Phrase, Seconds
+from launcher.borders.values import Attempt, EndingSignal, Phrase, Seconds
 from launcher.failure.failure import Culprit, Failure
 from launcher.failure.verdict import Verdict
 
-Attempt = Annotated[Count, Field(ge=1)]
 NodeState = Literal["running", "restarting", "finished", "failed", "stopped"]
 
 

@@ -110,9 +110,10 @@ def plan_nodes(config: Config, step: Step | None = None) -> Nodes | None:
 def numbered_by_torchrun(config: Config) -> bool:
     """Whether torchrun numbers the nodes and each launch knows only its own: a range, or c10d without a node rank."""
     settings = config.trainer.torchrun
-    if isinstance(config, RLConfig) or ":" in settings.nnodes:
-        return ":" in settings.nnodes
-    return settings.nnodes != "1" and settings.node_rank is None and settings.backend not in (None, STATIC)
+    if ":" in settings.nnodes:
+        return True
+    by_c10d = settings.node_rank is None and settings.backend not in (None, STATIC)
+    return by_c10d and settings.nnodes != "1" and not isinstance(config, RLConfig)
 
 
 def check_common_id(config: Config) -> None:

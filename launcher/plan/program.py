@@ -37,6 +37,8 @@ def python_code(spec: ProcessSpec) -> PythonCode | None:
         while words and words[0].startswith("--"):
             if words.pop(0) == NO_PYTHON:
                 return None
+        if words[:2] == ["-m", "--"]:  # torchrun's -m; what follows the dashes is the program's
+            words.pop(1)
     while words and words[0] in _PLAIN:
         words.pop(0)
     if words[:1] == ["-m"]:

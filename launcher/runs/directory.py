@@ -198,7 +198,7 @@ def _made_by_runs(run: RunDir) -> tuple[Path, ...]:
     if run.node:
         return (*configs, *run.all_logs.glob(f"attempt_*/{run.logs.name}"), run.control, run.reserve, run.state)
     made = (*configs, run.all_logs, run.all_metrics, run.checkpoints, run.job_script, run.jobset)
-    more = (run.rollouts, run.all_weights, *run.root.glob(".join-*"))
+    more = (run.rollouts, run.all_weights, run.checkpoint_request, *run.root.glob(".join-*"))
     return (*made, *more, run.all_samples, run.wandb, run.all_nodes, run.control, run.reserve, run.state)
 
 

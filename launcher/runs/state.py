@@ -1,9 +1,6 @@
 """run.json: everything that is known about a run."""
 
 import json
-import platform
-import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,6 +12,7 @@ from launcher.borders.values import (
     MOST_ATTEMPTS,
     MOST_PROCESSES,
     MOST_RANKS,
+    Attempt,
     Count,
     DnsLabel,
     ExitCode,
@@ -33,8 +31,8 @@ from launcher.borders.values import (
 from launcher.config.run import Kind
 from launcher.errors import UserError
 from launcher.machine.provenance import Provenance
-from launcher.plan.spec import ForeignRun, Plan, ProcessSpec, Ranks
-from launcher.processes.identity import ProcessId, boot_id
+from launcher.plan.spec import ForeignRun
+from launcher.processes.identity import ProcessId
 from launcher.rundir import RunDir
 from launcher.runs.registry import nodes_there, recorded
 
@@ -160,7 +158,7 @@ JobState = SlurmState | K8sState
 class RunState(_Record):
     name: Name
     kind: Kind
-    attempt: Annotated[Count, Field(ge=1)]
+    attempt: Attempt
     state: State
     node: Count | None = None  # rank of this file's node; None: the run has one node
     nodes: Annotated[Count, Field(ge=1)] = 1  # total
@@ -271,60 +269,3 @@ def other_nodes(run: RunDir, state: RunState) -> list[tuple[RunDir, RunState]]:
     others = [node for node in nodes_there(run) if node < state.nodes and node != (state.node or 0)]
     found = [(run.on(node), read_state(run.on(node))) for node in others]
     return [(other, its) for other, its in found if its and its.run_id == state.run_id]
-
-
-def first_state(
-    plan: Plan, provenance: Provenance, earlier: RunState | None = None, job: JobState | None = None
-) -> RunState:
-    """The state before this attempt starts. `earlier` is the previous attempt's state, `job` this attempt's job."""
-    state = RunState(
-        name=plan.name,
-        kind=plan.kind,
-        attempt=plan.run.attempt,
-        state="starting",
-        node=plan.run.node,
-        nodes=plan.node_count,
-        host=platform.node(),
-        boot_id=boot_id(),
-        started=time.time(),
-        grace=plan.grace,
-        progress=ProgressState(**asdict(plan.progress)),
-        processes=[_process_state(spec, plan.run) for spec in plan.processes],
-        foreign_wandb=list(plan.foreign_wandb),
-        own_checkpoints=plan.own_checkpoints,
-        wandb=plan.wandb,
-        provenance=provenance,
-        cwd=earlier.cwd if earlier else Path.cwd(),
-        run_id=plan.run_id,
-        earlier=_attempts_before(earlier) if earlier else [],
-    )
-    state.put_job(job)
-    return state
-
-
-def _attempts_before(state: RunState) -> list[AttemptState]:
-    if state.state == "queued":  # no attempt yet
-        return state.earlier
-    newest = AttemptState(**state.model_dump(include=set(AttemptState.model_fields)))
-    return [*state.earlier, newest][-MOST_ATTEMPTS:]
-
-
-def _process_state(spec: ProcessSpec, run: RunDir) -> ProcessState:
-    first = spec.ranks.first if spec.ranks else 0
-    ranks = [RankState(rank=rank, log=log) for rank, log in enumerate(spec.rank_logs, first)]
-    silent = spec.ranks is not None and spec.ranks.console_is_empty
-    return ProcessState(
-        name=spec.name,
-        log=spec.log,
-        log_dir=spec.ranks.directory.parent if spec.ranks and spec.ranks.directory.parent != run.torchrun else None,
-        panes=spec.rank_logs if silent else (spec.log,),
-        gpus=spec.gpus,
-        after=spec.after,
-        has_ready_check=spec.ready is not None,
-        torchrun=torchrun_state(spec.ranks) if spec.ranks else None,
-        ranks=ranks,
-    )
-
-
-def torchrun_state(ranks: Ranks) -> TorchrunState:
-    return TorchrunState(directory=ranks.directory, role=ranks.role, shown=ranks.shown, in_files=ranks.in_files)

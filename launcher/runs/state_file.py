@@ -1,16 +1,32 @@
-"""Keeps run.json up to date. Each write goes to a new file, which is then renamed."""
+"""run.json from its first state on, kept up to date. Each write goes to a new file, which is then renamed."""
 
 import os
+import platform
 import signal
 import time
 from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 
 from launcher.borders.files import overwrite, write_atomically
+from launcher.borders.values import MOST_ATTEMPTS
 from launcher.failure.verdict import Verdict
-from launcher.plan.spec import Plan, Role
+from launcher.machine.provenance import Provenance
+from launcher.plan.spec import Plan, ProcessSpec, Ranks, Role
+from launcher.processes.identity import boot_id
 from launcher.rundir import RunDir
-from launcher.runs.state import FailureState, RunState, VerdictState, first_state, state_json
+from launcher.runs.state import (
+    AttemptState,
+    FailureState,
+    JobState,
+    ProcessState,
+    ProgressState,
+    RankState,
+    RunState,
+    TorchrunState,
+    VerdictState,
+    state_json,
+)
 
 TIME_LIMIT = "time limit"  # the reason when Slurm's warning signal has stopped the run
 RESERVED = 128 * 1024  # bytes; the failure block is what makes run.json long
@@ -80,3 +96,60 @@ class StateFile:
                 is_culprit = failure and (failure.component, failure.rank) == (process.name, rank.rank)
                 if rank.exit_code == -signal.SIGTERM and rank.ended_by is None and not is_culprit:
                     rank.ended_by = "torchrun"
+
+
+def first_state(
+    plan: Plan, provenance: Provenance, earlier: RunState | None = None, job: JobState | None = None
+) -> RunState:
+    """The state before this attempt starts. `earlier` is the previous attempt's state, `job` this attempt's job."""
+    state = RunState(
+        name=plan.name,
+        kind=plan.kind,
+        attempt=plan.run.attempt,
+        state="starting",
+        node=plan.run.node,
+        nodes=plan.node_count,
+        host=platform.node(),
+        boot_id=boot_id(),
+        started=time.time(),
+        grace=plan.grace,
+        progress=ProgressState(**asdict(plan.progress)),
+        processes=[_process_state(spec, plan.run) for spec in plan.processes],
+        foreign_wandb=list(plan.foreign_wandb),
+        own_checkpoints=plan.own_checkpoints,
+        wandb=plan.wandb,
+        provenance=provenance,
+        cwd=earlier.cwd if earlier else Path.cwd(),
+        run_id=plan.run_id,
+        earlier=_attempts_before(earlier) if earlier else [],
+    )
+    state.put_job(job)
+    return state
+
+
+def _attempts_before(state: RunState) -> list[AttemptState]:
+    if state.state == "queued":  # no attempt yet
+        return state.earlier
+    newest = AttemptState(**state.model_dump(include=set(AttemptState.model_fields)))
+    return [*state.earlier, newest][-MOST_ATTEMPTS:]
+
+
+def _process_state(spec: ProcessSpec, run: RunDir) -> ProcessState:
+    first = spec.ranks.first if spec.ranks else 0
+    ranks = [RankState(rank=rank, log=log) for rank, log in enumerate(spec.rank_logs, first)]
+    silent = spec.ranks is not None and spec.ranks.console_is_empty
+    return ProcessState(
+        name=spec.name,
+        log=spec.log,
+        log_dir=spec.ranks.directory.parent if spec.ranks and spec.ranks.directory.parent != run.torchrun else None,
+        panes=spec.rank_logs if silent else (spec.log,),
+        gpus=spec.gpus,
+        after=spec.after,
+        has_ready_check=spec.ready is not None,
+        torchrun=torchrun_state(spec.ranks) if spec.ranks else None,
+        ranks=ranks,
+    )
+
+
+def torchrun_state(ranks: Ranks) -> TorchrunState:
+    return TorchrunState(directory=ranks.directory, role=ranks.role, shown=ranks.shown, in_files=ranks.in_files)

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from launcher.config.run import Config
-from launcher.machine.probe import check_programs
 from launcher.numbers import plural
 from launcher.plan.spec import Machine, Plan
 from launcher.rundir import RunDir
@@ -50,6 +49,8 @@ class Slurm:
 
     def check_plan(self, config: Config, plan: Plan) -> None:
         if not config.slurm.setup:
+            from launcher.machine.probe import check_programs  # `launch status` needs none of that
+
             check_programs(plan, os.environ)
 
     def text(self, config: Config, machine: Machine, run: RunDir, name: str) -> str:

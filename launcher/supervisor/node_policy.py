@@ -53,7 +53,7 @@ class NodePolicy(Policy):
                 return self._on_loss(node, why)
             case NodesOverdue() if self.state is State.RESTARTING:
                 late = " and ".join(f"node {node}" for node in sorted(self._not_over()))
-                return self._give_up(f"{late} did not end its attempt in time")
+                return self._give_up(f"{late} did not end the attempt in time")
             case NodesOverdue():
                 self._nodes.clear()
                 return self._when_empty()
@@ -166,7 +166,7 @@ class NodePolicy(Policy):
         if self.state is State.RESTARTING:
             return self._give_up(f"node {node}: {why}")
         self.culprit = Culprit(f"node {node}", why, node=node)
-        asked = [self._no_place_for(node, why)] if self.restarts else []
+        asked = [self._no_place_for(node, why)] if self.plan.max_restarts else []
         return [*asked, *self._stop(State.FAILED, self.culprit.text)]
 
     def _no_place_for(self, node: int, why: str) -> Decided:

@@ -44,7 +44,6 @@ from launcher.supervisor.components import Components
 from launcher.supervisor.deadline import Deadline
 from launcher.supervisor.events import (
     CannotContinue,
-    Diagnosed,
     DrainTimedOut,
     Event,
     Exited,
@@ -67,7 +66,7 @@ from launcher.supervisor.events import (
 from launcher.supervisor.node_policy import NodePolicy
 from launcher.supervisor.policy import Policy, State
 from launcher.supervisor.suspects import RecentLogs, find_suspects
-from launcher.supervisor.watchdog import report_quiet, watched
+from launcher.supervisor.watchdog import Diagnoses, report_quiet, watched
 
 NODES_MARGIN = 10.0  # seconds beyond the grace that other nodes have
 
@@ -113,8 +112,7 @@ class _Supervisor:
         self.has_ended = False
         self.deadline = Deadline(self.post)
         self.tasks: set[asyncio.Task[None]] = set()
-        self.looked_at: Plan | None = None  # of the attempt that was diagnosed because another node said it has stalled
-        self.after_the_look: list[Reported | Lost] = []  # what waits for that diagnosis
+        self.diagnoses = Diagnoses(conduct.diagnose, self.post)
         self.server_logs = RecentLogs()
         self.requests = Inbox(plan.run, lambda number, name, by: self.post(RestartAsked(name, number, by)))
         self.signals = SignalInbox(conduct.guard.signals if conduct.guard else None, self._hear)
@@ -211,10 +209,7 @@ class _Supervisor:
         self.post(event)
 
     def _with_suspects(self, event: Event) -> Event:
-        """Add the servers that a failed client may have died of, as they are at this moment.
-
-        A client that a signal ended has no suspects.
-        """
+        """Add the servers that a failed client may have died of, as they are now. A signal's end has no suspects."""
         if not isinstance(event, (Exited, RankExited)) or not event.exit_code or event.exit_code < 0:
             return event
         spec = self.plan.process(event.component)
@@ -241,24 +236,10 @@ class _Supervisor:
     def _hear_node(self, event: Reported | Lost) -> None:
         """An event of another node. If the run has stalled there, diagnose it here too before anything is ended."""
         culprit = event.report.culprit if isinstance(event, Reported) else None
-        has_stalled = culprit and culprit.words and self.policy.state is State.RUNNING
-        is_first = has_stalled and self.looked_at is not self.plan
-        if is_first:
-            self.looked_at = self.plan
-            self._in_background(self._look_then_follow())
-        if is_first or (self.after_the_look and (has_stalled or self._waits(event.node))):
-            self.after_the_look.append(event)
-        else:
-            self.post(event)
-
-    def _waits(self, node: int) -> bool:
-        """Whether an event of the node waits for the diagnosis: then later ones of it wait too, to stay in order."""
-        return any(event.node == node for event in self.after_the_look)
-
-    async def _look_then_follow(self) -> None:
-        self.post(Diagnosed(await self._diagnosis()))
-        waiting, self.after_the_look = self.after_the_look, []
-        for event in waiting:
+        has_stalled = bool(culprit and culprit.words) and self.policy.state is State.RUNNING
+        if self.diagnoses.is_due(self.plan, has_stalled):
+            self._in_background(self.diagnoses.look_then_follow(event))
+        elif not self.diagnoses.holds_back(event, has_stalled):
             self.post(event)
 
     def _above_died(self, life: int, event: Event) -> None:
@@ -276,17 +257,9 @@ class _Supervisor:
         return self.plan, frozenset(spec.name for spec in self.components.living.values() if is_running)
 
     async def _diagnose(self, component: str, seconds: float) -> None:
-        plan, diagnosis = self.plan, await self._diagnosis()
+        plan, diagnosis = self.plan, await self.diagnoses.make()
         if plan is self.plan:  # else the attempt that stalled is over
             self.post(Stalled(component, seconds, diagnosis))
-
-    async def _diagnosis(self) -> Diagnosis:
-        if self.conduct.diagnose is None:
-            return Diagnosis()
-        try:
-            return await asyncio.to_thread(self.conduct.diagnose)
-        except Exception as error:
-            return Diagnosis(lines=(f"no stacks could be taken: {error}",))
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = self.loop.create_task(work)

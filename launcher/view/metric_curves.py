@@ -67,12 +67,12 @@ def read_newest(path: Path, size: int = TAIL) -> list[dict[str, Any]]:
 
 
 def steps_made(plan: Plan) -> int | None:
-    """The newest step of the run. None if none was seen and none need ever be: the program's steps may not be known."""
-    progress = plan.process(plan.progress.component)
+    """The newest step of the run. 0 before the first one; None if the program may never say which step it is at."""
+    spec = plan.process(plan.progress.component)
     steps = read_newest(plan.run.metrics(plan.progress.component))
     if steps:
         return int(steps[-1]["step"])
-    return 0 if plan.own_checkpoints or (progress and progress.progress) else None
+    return 0 if plan.own_checkpoints or (spec and spec.progress) else None
 
 
 def read_curve(path: Path, metric: str, points: int) -> list[float]:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +12,11 @@ from launcher.commands.starting.resume import _check_unfinished
 from launcher.errors import UserError
 from launcher.rundir import RunDir
 from launcher.runs.directory import prepare
-from launcher.runs.state import first_state, read_state
-from launcher.runs.state_file import StateFile
+from launcher.runs.state import read_state
+from launcher.runs.state_file import StateFile, first_state
 from launcher.session import make_ready
 from launcher.view.metric_curves import read_metrics
-from tests.launching import LAUNCH, Launched, Launcher
+from tests.launching import Launched, Launcher
 from tests.plans import plan_of, sft
 from tests.states import state_of
 from tests.waiting import until
@@ -43,21 +42,13 @@ if attempt == 2:
 SERVICE = '[services.helper]\ncommand = ["sh", "-c", "echo $$; exec sleep 1000"]\n'
 
 
-def command(launcher: Launcher, *words: str, cwd: str = ".") -> subprocess.CompletedProcess[str]:
-    """A command of launch that returns by itself."""
-    where = launcher.directory / cwd
-    return subprocess.run(
-        [LAUNCH, *words], cwd=where, env=launcher.environment, capture_output=True, text=True, timeout=60
-    )
-
-
 def test_a_resume_adds_what_follows_the_dashes_and_keeps_what_did_before(launch: Launcher) -> None:
     first = launch.sft(
         "import os, sys\nprint([*map(os.fsencode, sys.argv[1:])])", "--", "a=${name}", "{name}", "\udcff"
     )
     assert first.exit_code() == 0, first.output
     assert "[trainer0]:[b'a=${name}', b'{name}', b'\\xff']" in first.output
-    assert "[b'a=${name}', b'{name}', b'\\xff', b'{x}']" in command(launch, "resume", "run", "--", "{x}").stdout
+    assert "[b'a=${name}', b'{name}', b'\\xff', b'{x}']" in launch.command("resume", "run", "--", "{x}").stdout
 
 
 def test_arguments_of_later_attempts_come_with_a_restart_and_with_a_resume_which_may_add_its_own(
@@ -66,7 +57,7 @@ def test_arguments_of_later_attempts_come_with_a_restart_and_with_a_resume_which
     says = f"import sys\nprint('given', sys.argv[1:], flush=True)\n{FAILS_TWICE}"
     run = launch.sft(says, "--trainer.resume-args=--init_from=resume", "--max-restarts", "1", "--", "--lr", "1")
     assert run.exit_code() == 1
-    assert command(launch, "resume", "run", "--", "--lr", "{x}").returncode == 0
+    assert launch.command("resume", "run", "--", "--lr", "{x}").returncode == 0
     given = [run.run.of(number).component_log("trainer").read_text() for number in (1, 2, 3)]
     assert "given ['--lr', '1']\n" in given[0]
     assert "given ['--lr', '1', '--init_from=resume']\n" in given[1]
@@ -100,7 +91,7 @@ def test_a_detached_run_gives_the_prompt_back_and_goes_on_until_it_is_stopped(la
     assert "it continues in the background; end it with: launch stop exp-lr3\n" in run.output
     assert run.state().state == "running"
     assert len(run.rank_pids()) == 1
-    stopped = command(launch, "stop", "run")
+    stopped = launch.command("stop", "run")
     assert stopped.returncode == 0
     assert "stopped, its processes have ended" in stopped.stdout
     assert not launch.alive()
@@ -111,13 +102,13 @@ def test_stop_in_an_empty_directory_leaves_a_run_elsewhere_alone_and_says_how_to
     run = launch("sft", "--trainer.command", "sleep", "--trainer.args", "1000", "--output-dir", "run", "--no-tmux")
     run.wait_for_output("trainer: started")
     (launch.directory / "empty").mkdir()
-    refused = command(launch, "stop", cwd="empty")
+    refused = launch.command("stop", cwd="empty")
     name = run.state().name
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr.startswith("launch: there is no run below ./outputs; name a run that is elsewhere\n")
     assert refused.stderr.endswith(f"{run.run.root}\n  such as: launch stop {name}\n")
     assert run.state().state == "running"
-    assert command(launch, "stop", name[:-1], cwd="empty").returncode == 0
+    assert launch.command("stop", name[:-1], cwd="empty").returncode == 0
     assert run.exit_code() == 143
 
 
@@ -128,7 +119,7 @@ def test_ctrl_c_while_a_detached_run_starts_gives_the_prompt_back_and_leaves_the
     assert run.exit_code() == 130
     assert "the run continues in the background; end it with: launch stop exp-lr3\n" in run.output
     assert run.state().state == "running"
-    assert "stopped, its processes have ended" in command(launch, "stop", "run").stdout
+    assert "stopped, its processes have ended" in launch.command("stop", "run").stdout
 
 
 def test_a_detached_run_that_cannot_start_fails_with_its_failure_block(launch: Launcher) -> None:
@@ -145,7 +136,7 @@ def test_a_detached_run_that_cannot_start_fails_with_its_failure_block(launch: L
 def test_stopping_a_run_that_has_ended_is_no_error(launch: Launcher) -> None:
     run = launch.sft("pass")
     assert run.exit_code() == 0
-    stopped = command(launch, "stop", "run")
+    stopped = launch.command("stop", "run")
     assert (stopped.returncode, stopped.stderr) == (0, "")
     assert "finished" in stopped.stdout
 
@@ -154,7 +145,7 @@ def test_stop_now_does_not_wait_for_what_ignores_it(launch: Launcher) -> None:
     run = launch.sft(DEAF, "--grace", "1000s")
     run.wait_for_output("[trainer0]:deaf")
     start = time.monotonic()
-    assert command(launch, "stop", "run", "--now").returncode == 0
+    assert launch.command("stop", "run", "--now").returncode == 0
     assert time.monotonic() - start < 20
     assert not launch.alive()
     assert run.exit_code() == 131
@@ -163,7 +154,7 @@ def test_stop_now_does_not_wait_for_what_ignores_it(launch: Launcher) -> None:
 def test_stop_forces_a_run_after_the_grace_it_was_given(launch: Launcher) -> None:
     run = launch.sft(DEAF, "--grace", "1000s")
     run.wait_for_output("[trainer0]:deaf")
-    assert command(launch, "stop", "run", "--grace", "500ms").returncode == 0
+    assert launch.command("stop", "run", "--grace", "500ms").returncode == 0
     assert not launch.alive()
     assert run.exit_code() == 143
 
@@ -176,7 +167,7 @@ def test_resume_goes_on_from_the_newest_checkpoint_as_the_next_attempt(launch: L
     first = launch("sft", *options)
     assert first.exit_code(120) == 0, first.output
     log = first.run.component_log("trainer").read_bytes()
-    resumed = command(launch, "resume", "run", "--max-steps", "15")
+    resumed = launch.command("resume", "run", "--max-steps", "15")
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert "attempt 2" in resumed.stdout
     assert "continuing from" in resumed.stdout
@@ -192,10 +183,10 @@ def test_resume_goes_on_from_the_newest_checkpoint_as_the_next_attempt(launch: L
 def test_a_run_that_has_made_its_steps_is_not_resumed_without_more(launch: Launcher) -> None:
     first = launch("sft", "--output-dir", "run", "--no-tmux", "--max-steps", "2")
     assert first.exit_code(120) == 0, first.output
-    resumed = command(launch, "resume", "run")
+    resumed = launch.command("resume", "run")
     assert resumed.returncode == 2
     assert "--max-steps" in resumed.stderr
-    fewer = command(launch, "resume", "run", "--max-steps", "1")
+    fewer = launch.command("resume", "run", "--max-steps", "1")
     assert "has made 2 steps already, and max_steps is 1" in fewer.stderr
 
 
@@ -210,10 +201,10 @@ def test_a_run_of_epochs_is_resumed_whatever_max_steps_is(tmp_path: Path) -> Non
 def test_a_living_run_is_not_resumed(launch: Launcher) -> None:
     run = launch.sft(PATIENT, "--detach")
     assert run.exit_code() == 0
-    resumed = command(launch, "resume", "run")
+    resumed = launch.command("resume", "run")
     assert resumed.returncode == 2
     assert "launch stop" in resumed.stderr
-    assert command(launch, "stop", "run").returncode == 0
+    assert launch.command("stop", "run").returncode == 0
 
 
 # --- by itself --------------------------------------------------------------------------------------------------------
@@ -275,7 +266,7 @@ raise ValueError(f"item {os.getpid()} is empty")
     first, last = run.state().earlier[0].verdict, run.state().verdict
     assert first is not None and last is not None
     assert (first.again, last.again, last.kind) == (True, False, "own error")
-    status = command(launch, "status", "run").stdout
+    status = launch.command("status", "run").stdout
     assert "attempt 1 failed after" in status and "; restarts now: trainer rank 0: ValueError: item " in status
     assert "  verdict     no restart: trainer rank 0: ValueError: item " in status
 
@@ -296,7 +287,7 @@ if int(os.environ["LAUNCH_ATTEMPT"]) < 3:
 def test_the_pause_before_a_restart_is_shown_and_ends_at_ctrl_c(launch: Launcher) -> None:
     run = launch.sft("raise ValueError('x')", "--max-restarts", "5", "--restart-backoff", "10m")
     run.wait_for_output("restarts in 10m 00s: trainer rank 0: ValueError: x")
-    assert "  restart      attempt 2 begins at " in command(launch, "status", "run").stdout
+    assert "  restart      attempt 2 begins at " in launch.command("status", "run").stdout
     run.process.send_signal(signal.SIGINT)
     assert run.exit_code(20) == 130
     assert (run.state().state, run.state().verdict) == ("stopped", None)

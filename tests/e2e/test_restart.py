@@ -9,20 +9,8 @@ import pytest
 
 from tests.e2e.faulty import Faulty, start_rl
 from tests.e2e.test_servers import PORTS, SERVE, URL
-from tests.launching import LAUNCH, Launcher
+from tests.launching import Launcher
 from tests.waiting import until
-
-
-def restart(launch: Launcher, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [LAUNCH, "restart", *arguments],
-        cwd=launch.directory,
-        env=launch.environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 @pytest.fixture
@@ -38,13 +26,13 @@ def serving(launch: Launcher) -> Faulty:
 def test_a_server_is_restarted_alone_and_the_run_finishes(launch: Launcher, serving: Faulty) -> None:
     names = ("trainer", "orchestrator", "inference")
     before = {name: serving.run.pid_of(name) for name in names}
-    refused = restart(launch, "run", "trainer")
+    refused = launch.command("restart", "run", "trainer")
     assert refused.returncode == 2
     assert "trainer was not restarted: the run lasts as long as it does" in refused.stderr
-    unknown = restart(launch, "run", "rewrad")
+    unknown = launch.command("restart", "run", "rewrad")
     assert (unknown.returncode, unknown.stdout) == (2, "")
     assert "has no component 'rewrad'" in unknown.stderr
-    done = restart(launch, str(launch.directory / "run"), "inference")
+    done = launch.command("restart", str(launch.directory / "run"), "inference")
     assert (done.returncode, done.stderr) == (0, "")
     after = {name: serving.run.pid_of(name) for name in names}
     assert {name for name in names if before[name] != after[name]} == {"inference"}
@@ -55,7 +43,7 @@ def test_a_server_is_restarted_alone_and_the_run_finishes(launch: Launcher, serv
     assert "inference: restart asked for by pid" in log and "refused: the run lasts as long" in log
     serving.touch("finish")
     assert serving.run.exit_code() == 0, serving.run.output
-    ended = restart(launch, "run", "inference")
+    ended = launch.command("restart", "run", "inference")
     assert ended.returncode == 2 and "is finished: only a component of a running run" in ended.stderr
     assert not (serving.run.run.control).exists()
 
@@ -63,14 +51,14 @@ def test_a_server_is_restarted_alone_and_the_run_finishes(launch: Launcher, serv
 def test_a_stopped_supervisor_cannot_be_asked_and_a_planted_one_is_not(launch: Launcher, serving: Faulty) -> None:
     run = serving.run.run
     run.control.unlink()
-    first = restart(launch, "run", "inference")
+    first = launch.command("restart", "run", "inference")
     assert first.returncode == 2 and "its supervisor cannot be asked" in first.stderr
     listen = (
         "import socket; s = socket.socket(socket.AF_UNIX); s.bind('.control'); s.listen(); print(s.accept()[0].recv(9))"
     )
     with subprocess.Popen(["python3", "-c", listen], cwd=run.root, stdout=subprocess.PIPE, text=True) as planted:
         until(run.control.is_socket, 20)
-        second = restart(launch, "run", "inference")
+        second = launch.command("restart", "run", "inference")
         assert second.returncode == 2 and "not proven to be its supervisor" in second.stderr
         assert planted.communicate(timeout=20)[0] == "b''\n"
     os.kill(serving.run.process.pid, signal.SIGTERM)
@@ -81,7 +69,7 @@ def test_a_stopped_supervisor_cannot_be_asked_and_a_planted_one_is_not(launch: L
 def test_the_reference_orchestrator_gives_the_new_server_the_newest_weights(launch: Launcher) -> None:
     run = launch("rl", "--output-dir", "run", "--no-tmux", "--max-steps=20")
     run.wait_for_output("step 5/20", 120)
-    done = restart(launch, "run", "inference")
+    done = launch.command("restart", "run", "inference")
     assert done.returncode == 0, done.stderr
     assert run.exit_code(180) == 0, run.output
     assert "step 20/20" in run.output

@@ -13,6 +13,7 @@ from launcher.config.training import RLTrainerConfig, SFTTrainerConfig
 from launcher.errors import UserError
 from launcher.options.layer import Layer
 from launcher.options.load import load
+from launcher.plan.program import PythonCode, python_code
 from launcher.plan.spec import Machine, Plan, Role
 from tests.plans import component, machine, plan_of, rl, sft, train
 
@@ -405,3 +406,15 @@ def test_the_orchestrator_asks_for_the_name_that_the_server_gives_its_model() ->
     )
     assert isinstance(orchestrator, OrchestratorConfig) and isinstance(inference, InferenceConfig)
     assert orchestrator.model_name == inference.model_name == "policy"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("--trainer.module", "my.train", "--", "--lr", "1"), PythonCode(module="my.train")),
+        (("--trainer.script", "x.py", "--", "--nproc", "8"), PythonCode(script="x.py")),
+        (("--", "--seed", "1"), PythonCode(module="launcher.workload.sft")),
+    ],
+)
+def test_the_code_of_ranks_is_known_behind_the_dashes(arguments: tuple[str, ...], code: PythonCode) -> None:
+    assert python_code(component(plan_of(sft(*arguments)), "trainer")) == code

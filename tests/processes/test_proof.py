@@ -15,8 +15,8 @@ from launcher.processes.identity import identify
 from launcher.processes.proof import GUARDS, holds_lock, proves_to_be_of
 from launcher.rundir import RunDir
 from launcher.runs.directory import sign
-from launcher.runs.state import RunState, first_state
-from launcher.runs.state_file import StateFile
+from launcher.runs.state import RunState
+from launcher.runs.state_file import StateFile, first_state
 from launcher.runs.stop import stop
 from launcher.runs.survivors import survivors
 from launcher.slurm.time_limit import main as tell_of_time_limit

@@ -13,8 +13,8 @@ from launcher.failure.verdict import Verdict
 from launcher.plan.spec import Plan
 from launcher.processes.identity import ProcessId, identify, is_alive
 from launcher.rundir import RunDir
-from launcher.runs.state import FailureState, RunState, first_state, read_state
-from launcher.runs.state_file import StateFile
+from launcher.runs.state import FailureState, RunState, read_state
+from launcher.runs.state_file import StateFile, first_state
 from launcher.supervisor.actions import Action, Decided, Kill, Stop
 from launcher.supervisor.events import Event, Exited, RankExited, RankStarted, Ready, Started
 from launcher.supervisor.listeners.state import StateListener

@@ -16,7 +16,8 @@ from launcher.errors import UserError
 from launcher.instrumentation.traceable import STACKS_SIGNAL
 from launcher.processes.identity import identify
 from launcher.rundir import RunDir
-from launcher.runs.state import RunState, first_state
+from launcher.runs.state import RunState
+from launcher.runs.state_file import first_state
 from launcher.stacks.frames import PythonProcess
 from launcher.stacks.stacks import REFUSED, catches, find_pyspy, is_python, python_processes, take_stacks
 from tests.plans import plan_of, sft

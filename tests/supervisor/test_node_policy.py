@@ -305,7 +305,7 @@ def test_what_a_node_says_of_the_attempt_before_does_nothing_to_this_one() -> No
 def test_a_node_that_does_not_end_its_attempt_in_time_ends_the_run() -> None:
     run = restartable()
     assert replay(run, RankExited("trainer", 0, -9), Exited("trainer", 1))[-1] == AwaitNodes()
-    late = "node 1 did not end its attempt in time"
+    late = "node 1 did not end the attempt in time"
     why = f"trainer rank 0 on node 0: SIGKILL; {late}"
     assert replay(run, NodesOverdue()) == [Decided(Verdict("lost node", False, why)), Stop(late), AwaitNodes()]
     assert run.report().state == "failed"

@@ -1,12 +1,17 @@
 """What real processes cannot be made to do to the supervisor; all else is in tests/e2e."""
 
 import asyncio
+import signal
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from launcher.failure.failure import Diagnosis
 from launcher.nodes.messages import Lost, Report, Reported
+from launcher.processes.signals import WAITED_FOR
 from launcher.supervisor.events import Diagnosed, Event
 from launcher.supervisor.supervisor import Conduct, _Supervisor
 from tests.children import run_python
@@ -79,6 +84,18 @@ def test_a_run_that_is_stopped_as_its_attempt_ends_still_kills_what_ignores_sigt
     assert done.stdout == "{'trainer': 1, 'deaf': -9} stopped\n", done.stderr
 
 
+@pytest.fixture
+def signals_as_before() -> Iterator[None]:
+    """A supervisor in this process blocks the signals of whatever is tested after it."""
+    handlers = {number: signal.getsignal(number) for number in WAITED_FOR}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@pytest.mark.usefixtures("signals_as_before")
 def test_a_run_that_stalled_elsewhere_is_diagnosed_once_and_the_reports_stay_in_order() -> None:
     stalled = Report("restarting", culprit=replace(FAILED_ON_1, words="rank 3 is in all_reduce"))
     over, others, lost = replace(stalled, over=True), replace(stalled, done=True), Lost(1, "its launch is gone")

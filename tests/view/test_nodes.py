@@ -12,8 +12,8 @@ from launcher.errors import UserError
 from launcher.plan.spec import Plan
 from launcher.runs.choice import find_run
 from launcher.runs.registry import every_run, register
-from launcher.runs.state import RunState, first_state, open_run, other_nodes
-from launcher.runs.state_file import StateFile
+from launcher.runs.state import RunState, open_run, other_nodes
+from launcher.runs.state_file import StateFile, first_state
 from launcher.view.logs.follow import LogView
 from launcher.view.logs.request import LogRequest, select
 from launcher.view.status.model import run_details

@@ -14,7 +14,8 @@ from launcher.doctor.text import doctor_text
 from launcher.failure.failure import Failure
 from launcher.plan.render import render
 from launcher.rundir import RunDir
-from launcher.runs.state import AttemptState, FailureState, ProcessState, RunState, first_state
+from launcher.runs.state import AttemptState, FailureState, ProcessState, RunState
+from launcher.runs.state_file import first_state
 from launcher.stacks.frames import Frame, PythonProcess, Stack, Thread
 from launcher.stacks.text import stacks_text, verdict_lines
 from launcher.supervisor.actions import Stop

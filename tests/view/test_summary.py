@@ -9,7 +9,8 @@ from launcher.failure.failure import Failure
 from launcher.instrumentation.marks import write_mark
 from launcher.plan.spec import Plan
 from launcher.processes.identity import ProcessId
-from launcher.runs.state import FailureState, RunState, first_state
+from launcher.runs.state import FailureState, RunState
+from launcher.runs.state_file import first_state
 from launcher.tracking.wandb_links import WandbLink
 from launcher.view.report import failure_state
 from launcher.view.summary import summary

@@ -147,9 +147,10 @@ class Console:
             return
         self._stopping = self._stopping or isinstance(event, (Stop, StopAttempt))
         if isinstance(event, NewAttempt):
-            self._show_log(closing=event.plan.followed.log != self.plan.followed.log)
+            is_another_log = event.plan.followed.log != self.plan.followed.log  # a server's log continues
+            self._show_log(closing=is_another_log)
             self._stopping = False
-            if event.plan.followed.log != self.plan.followed.log:  # a server's log continues
+            if is_another_log:
                 self._log = FollowedLog(event.plan.followed, self.every_line)
             self.plan = event.plan
             self._metrics = MetricsReader(event.plan.run.metrics(event.plan.progress.component))

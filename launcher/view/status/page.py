@@ -55,7 +55,7 @@ def _times(details: RunDetails) -> Iterator[str]:
     begun = "submitted" if details.state == "queued" else "started"
     yield f"  {begun:<12} {_clock(details.started)} on {details.host}"
     if details.job:
-        yield f"  Slurm job    {details.job}"
+        yield f"  job          {details.job}"
     if details.ended:
         code = "" if details.exit_code is None else f", exit code {details.exit_code}"
         yield f"  ended        {_clock(details.ended)}, after {duration(details.duration)}{code}"

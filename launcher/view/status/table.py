@@ -105,7 +105,7 @@ def state_word(state: str, colours: bool) -> str:
 
 
 def whereabouts(run: RunStatus) -> Iterator[str]:
-    """A line below a run that waits for Slurm or runs on another host."""
+    """A line below a run that is queued or runs on another host."""
     if run.state == "queued" and run.reason:
         yield in_one_line(f"  job {run.job}: {run.reason}")
     elif not run.is_local and not run.is_over and run.last_seen:

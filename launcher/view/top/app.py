@@ -126,5 +126,5 @@ class TopApp(App[None]):
             screen.read_now()
 
     def tell(self, text: str) -> None:
-        """One line for the person, below the title of the screen."""
+        """Show a message in the corner of the screen for a few seconds."""
         self.notify(printable(text), markup=False, timeout=8)

@@ -25,7 +25,7 @@ Both
   a          attach to the panes; leaving them comes back here
   x, k       stop the run, after a question
   /          search in the logs, by a regular expression
-  q, escape  back; in the list of runs, leave
+  q, escape  back; in the list of runs, q leaves
   ctrl+c     leave; runs continue
 
 Logs

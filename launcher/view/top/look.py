@@ -121,7 +121,8 @@ _LEAVE_FIRST = ("GPU", "PID", "MEMORY")  # on a narrow terminal
 
 def processes_grid(details: RunDetails, order: Order, width: int) -> Grid:
     """The components, each with its ranks below it, or all in the order of a column."""
-    rows = order.sorted(list(_rows(details, is_flat=order.title in KEYS)), KEYS)
+    found = {row.key: row for row in _rows(details, is_flat=order.title in KEYS)}  # run.json may name one twice
+    rows = order.sorted(list(found.values()), KEYS)
     cells = {name: [_CELLS[name](row) for row in rows] for name in _CELLS}
     cells = {name: texts for name, texts in cells.items() if name in ("NAME", "STATE") or any(texts)}
     widths = {name: max(map(cell_len, (order.marked(name), *texts))) for name, texts in cells.items()}

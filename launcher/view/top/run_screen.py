@@ -5,21 +5,22 @@ from pathlib import Path
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.widgets import DataTable, Footer, Static
+from textual.widgets import Footer, Static
 
 from launcher.rundir import RunDir
+from launcher.view.logs.follow import ASK_EVERY
 from launcher.view.status.model import RunStatus
 from launcher.view.top import run_keys
 from launcher.view.top.feed import EVERY, Arrived, Failed, Feed
-from launcher.view.top.grid import Order, Table, cell, wrapped
+from launcher.view.top.grid import Table, cell, wrapped
 from launcher.view.top.look import KEYS, Look, RunReader, body, has_gone, processes_grid, title
-from launcher.view.top.runs_screen import ASK_SLURM_EVERY
 from launcher.view.top.wish import Ended, Wish
 
 
 class RunScreen(run_keys.RunKeys):
     """One run, as long as it can be read; then what was last known of it."""
 
+    sorted_by = tuple(KEYS)
     BINDINGS = [  # noqa: RUF012 (textual's own way)
         *run_keys.KEYS,
         Binding("r", "restart", "restart"),
@@ -30,7 +31,6 @@ class RunScreen(run_keys.RunKeys):
         super().__init__()
         self._root = root
         self._look: Look | None = None
-        self._order = Order()
 
     def compose(self) -> ComposeResult:
         yield Static(cell(f"reading {self._root.name} ..."), id="title")
@@ -49,7 +49,7 @@ class RunScreen(run_keys.RunKeys):
     def on_arrived(self, arrived: Arrived) -> None:
         self._look = arrived.content
         self.query_one("#message").display = False
-        self._draw()
+        self.draw_rows()
 
     def on_failed(self, failed: Failed) -> None:
         why = f"{self._root.name} is no longer there" if has_gone(self._root) else failed.why.split("\n")[0]
@@ -58,13 +58,13 @@ class RunScreen(run_keys.RunKeys):
         message.display = True
 
     def on_resize(self) -> None:
-        self._draw()
+        self.draw_rows()
 
-    def _draw(self) -> None:
+    def draw_rows(self) -> None:
         if self._look is None:
             return
         self.query_one("#title", Static).update(title(self._look.details, self.size.width))
-        self.query_one(Table).show(processes_grid(self._look.details, self._order, self.size.width))
+        self.query_one(Table).show(processes_grid(self._look.details, self.order, self.size.width))
         self.call_after_refresh(self._draw_body)
 
     def _draw_body(self) -> None:
@@ -98,20 +98,6 @@ class RunScreen(run_keys.RunKeys):
         elif component := self._component()[0]:
             self.post_message(Wish("restart", self._root, component))
 
-    def on_data_table_header_selected(self, selected: DataTable.HeaderSelected) -> None:
-        self._sort(self._order.of(str(selected.column_key.value).rstrip(" ▼▲")))
-
-    def action_sort(self) -> None:
-        self._sort(self._order.next(list(KEYS)))
-
-    def action_turn(self) -> None:
-        if self._order.title:
-            self._sort(self._order.of(self._order.title))
-
-    def _sort(self, order: Order) -> None:
-        self._order = order
-        self._draw()
-
 
 def _pause(look: Look | None) -> float:
-    return ASK_SLURM_EVERY if look and look.details.job and not look.details.is_over else EVERY
+    return ASK_EVERY if look and look.details.job and not look.details.is_over else EVERY

@@ -6,19 +6,19 @@ from pathlib import Path
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.widgets import DataTable, Footer, Static
+from textual.widgets import Footer, Static
 
 from launcher.numbers import plural
 from launcher.rundir import RunDir
+from launcher.view.logs.follow import ASK_EVERY
 from launcher.view.status.model import Runs, RunStatus, all_runs
 from launcher.view.status.table import nothing_text, unreadable_lines
 from launcher.view.top import run_keys
 from launcher.view.top.feed import EVERY, Arrived, Failed, Feed
-from launcher.view.top.grid import Order, Table, cell, fit, wrapped
+from launcher.view.top.grid import Table, cell, fit, wrapped
 from launcher.view.top.run_rows import KEYS, runs_grid
 from launcher.view.top.wish import Wish
 
-ASK_SLURM_EVERY = 10.0  # seconds
 WATCHED = 50  # runs whose events are shown at once
 UNREADABLE = 3  # that are named
 
@@ -26,6 +26,7 @@ UNREADABLE = 3  # that are named
 class RunsScreen(run_keys.RunKeys):
     """The runs of this project, or of everywhere."""
 
+    sorted_by = tuple(KEYS)
     BINDINGS = [  # noqa: RUF012 (textual's own way)
         *run_keys.KEYS,
         Binding("q", "app.quit", "leave"),
@@ -35,7 +36,6 @@ class RunsScreen(run_keys.RunKeys):
         super().__init__()
         self._everywhere = everywhere
         self._runs: Runs | None = None
-        self._order = Order()
 
     def compose(self) -> ComposeResult:
         yield Static(cell("reading the runs ..."), id="title")
@@ -51,15 +51,15 @@ class RunsScreen(run_keys.RunKeys):
 
     def on_arrived(self, arrived: Arrived) -> None:
         self._runs = arrived.content
-        self._draw()
+        self.draw_rows()
 
     def on_failed(self, failed: Failed) -> None:
         self._say(failed.why)
 
     def on_resize(self) -> None:
-        self._draw()
+        self.draw_rows()
 
-    def _draw(self) -> None:
+    def draw_rows(self) -> None:
         runs = self._runs
         if runs is None:
             return
@@ -69,7 +69,7 @@ class RunsScreen(run_keys.RunKeys):
             f"{plural(len(runs.shown), 'run')} {where}, {alive} alive" if runs.shown else nothing_text(self._everywhere)
         )
         self.query_one("#title", Static).update(fit(cell(text, "1"), self.size.width))
-        self.query_one(Table).show(runs_grid(runs.shown, self._order, self.size.width))
+        self.query_one(Table).show(runs_grid(runs.shown, self.order, self.size.width))
         self._say("\n".join(list(unreadable_lines(runs))[: UNREADABLE + 1]))
 
     def _say(self, text: str) -> None:
@@ -90,23 +90,9 @@ class RunsScreen(run_keys.RunKeys):
     def on_data_table_row_selected(self) -> None:
         self.action_open()
 
-    def on_data_table_header_selected(self, selected: DataTable.HeaderSelected) -> None:
-        self._sort(self._order.of(str(selected.column_key.value).rstrip(" ▼▲")))
-
     def action_open(self) -> None:
         if root := self.meant():
             self.post_message(Wish("open", root))
-
-    def action_sort(self) -> None:
-        self._sort(self._order.next(list(KEYS)))
-
-    def action_turn(self) -> None:
-        if self._order.title:
-            self._sort(self._order.of(self._order.title))
-
-    def _sort(self, order: Order) -> None:
-        self._order = order
-        self._draw()
 
 
 def _told_by(runs: Runs) -> list[Path]:
@@ -115,5 +101,5 @@ def _told_by(runs: Runs) -> list[Path]:
 
 
 def _pause(runs: Runs | None) -> float:
-    asks_slurm = runs is not None and any(run.job and not run.is_over for run in runs.shown)
-    return ASK_SLURM_EVERY if asks_slurm else EVERY
+    has_job = runs is not None and any(run.job and not run.is_over for run in runs.shown)
+    return ASK_EVERY if has_job else EVERY

@@ -160,7 +160,7 @@ def quiet() -> Iterator[None]:
 
 
 def _has_moments(directory: Path) -> bool:
-    """Not if no gradient was usable before it was written. A checkpoint that cannot be read is refused later."""
+    """Not where no gradient had been usable by then. A checkpoint that cannot be read is refused later."""
     try:
         names = MetadataReader(directory).read_metadata().state_dict_metadata
     except BROKEN:

@@ -10,8 +10,7 @@ import pytest
 
 from launcher.instrumentation import waiting
 from launcher.plan.spec import Role
-from launcher.runs.state import first_state
-from launcher.runs.state_file import StateFile
+from launcher.runs.state_file import StateFile, first_state
 from launcher.supervisor.events import NewAttempt, Started
 from launcher.supervisor.listeners.state import StateListener
 from launcher.view.console import console

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from launcher.plan.spec import Plan
-from launcher.runs.state import RunState, first_state
+from launcher.runs.state import RunState
+from launcher.runs.state_file import first_state
 from launcher.view.tmux.panes import PATIENCE, StatusLine, layout_of, renew, show_status, status_text
 from launcher.view.tmux.session import open_panes
 from tests.plans import plan_of, sft
