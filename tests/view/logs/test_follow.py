@@ -19,7 +19,8 @@ from launcher.errors import UserError
 from launcher.plan.torchrun import plan_ranks
 from launcher.processes.identity import identify
 from launcher.rundir import RunDir
-from launcher.runs.state import ProcessState, RankState, open_run, torchrun_state
+from launcher.runs.state import ProcessState, RankState, open_run
+from launcher.runs.state_file import torchrun_state
 from launcher.view.logs.follow import LogView, last_lines
 from launcher.view.logs.long_lines import LONGEST_LINE
 from launcher.view.logs.request import LogRequest, select
