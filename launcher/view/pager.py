@@ -22,13 +22,13 @@ def paged(wanted: bool) -> Iterator[None]:
         yield
         return
     environment = {"LESS": _LESS, **os.environ}
+    before = signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is the pager's key; it must not inherit SIG_IGN
     pager = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)
     assert pager.stdin is not None
     sys.stdout.flush()
     terminal = os.dup(sys.stdout.fileno())
     os.dup2(pager.stdin.fileno(), sys.stdout.fileno())
     pager.stdin.close()
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the pager's key
     try:
         with suppress(BrokenPipeError):  # the pager was left early
             yield

@@ -74,16 +74,18 @@ def failed(run_name: str, here: Path) -> dict[str, Any]:
     return {"state": "failed", "exit_code": 1, "processes": [process], "failure": failure}
 
 
-def check_screen(name: str, size: tuple[int, int], screen: str) -> None:
-    """It is as in the file, printable, fits, and has its keys in one row; only names may be cut."""
-    rows = screen.split("\n")
-    assert len(rows) == size[1] and max(map(len, rows)) <= size[0]
-    assert printable(screen) == screen
+async def check_screen(top: Driver, name: str, size: tuple[int, int], *texts: str) -> None:
+    """It comes to have these texts and to be as in the file: printable, fitting, its keys in one row, no text cut."""
+    await top.wait_for(*texts)
     file = SCREENS / f"{name}-{size[0]}x{size[1]}.txt"
     if os.environ.get("LAUNCH_WRITE_SCREENS"):
         SCREENS.mkdir(exist_ok=True)
-        file.write_text(screen.rstrip("\n") + "\n")
-    assert screen.rstrip("\n") + "\n" == file.read_text(), screen
+        file.write_text(top.screen.rstrip("\n") + "\n")
+    expected = file.read_text()
+    await top.wait_until(lambda: top.screen.rstrip("\n") + "\n" == expected, f"not as in {file.name}")
+    screen, rows = top.screen, top.rows
+    assert len(rows) == size[1] and max(map(len, rows)) <= size[0]
+    assert printable(screen) == screen
     assert "…" not in screen
     assert "q " in rows[-1] and "? help" in rows[-1]
 
@@ -99,7 +101,7 @@ def test_the_list_of_runs(make_run: MakeRun, here: Path, size: tuple[int, int]) 
     (here / "outputs" / "broken" / "run.json").write_text("")
 
     async def play(top: Driver) -> None:
-        check_screen("runs", size, await top.wait_for("quick-heron", "? help", "cannot be read"))
+        await check_screen(top, "runs", size, "quick-heron", "? help", "cannot be read")
 
     drive(play, size)
 
@@ -109,7 +111,7 @@ def test_a_run_that_has_failed(make_run: MakeRun, here: Path, size: tuple[int, i
     run, _ = make_run("quick-heron", **failed("quick-heron", here))
 
     async def play(top: Driver) -> None:
-        check_screen("failed", size, await top.wait_for("┤", "not finite", "? help"))
+        await check_screen(top, "failed", size, "┤", "not finite", "? help")
 
     drive(play, size, run.root)
 
@@ -121,9 +123,9 @@ def test_the_help_and_the_logs(make_run: MakeRun, size: tuple[int, int]) -> None
     async def play(top: Driver) -> None:
         await top.wait_for("┤")
         await top.press("question_mark")
-        check_screen("help", size, await top.wait_for("All runs", "? help"))
+        await check_screen(top, "help", size, "All runs", "? help")
         await top.press("q", "l")
-        check_screen("logs", size, await top.wait_for("41 lines", "not finite", "step 39", "? help"))
+        await check_screen(top, "logs", size, "41 lines", "not finite", "step 39", "? help")
 
     drive(play, size, run.root)
 
