@@ -36,13 +36,13 @@ from launcher.runs.state_file import StateFile, first_state
 from launcher.stacks.collectives import collective_lines
 from launcher.stacks.diagnosis import diagnose
 from launcher.stacks.recorders import written_records
-from launcher.supervisor.actions import Action, Listener
-from launcher.supervisor.events import Event
 from launcher.supervisor.listeners.evidence import Witness
 from launcher.supervisor.listeners.log_metrics import ProgressWatch
 from launcher.supervisor.listeners.marks import StartMarks
 from launcher.supervisor.listeners.state import StateListener
-from launcher.supervisor.policy import Policy, State
+from launcher.supervisor.rules.actions import Action, Listener
+from launcher.supervisor.rules.events import Event
+from launcher.supervisor.rules.policy import Policy, State
 from launcher.supervisor.supervisor import Conduct, supervise
 from launcher.view.console.acts import acts_for
 from launcher.view.console.console import Console

@@ -49,7 +49,7 @@ ROOMS = (
 
 FLOORS = {
     "view": ("", "logs", "status", "tmux", "console", "top"),
-    "supervisor": ("", "listeners"),
+    "supervisor": ("rules", "", "listeners"),
 }
 """The folders of a room in the same order; "" is the files beside them."""
 
@@ -140,12 +140,12 @@ TESTED_ELSEWHERE = {
     "slurm/time_limit.py": "e2e/slurm/test_jobs.py",
     "stacks/diagnosis.py": "e2e/test_stacks.py",
     "stacks/ptrace.py": "stacks/test_stacks.py",
-    "supervisor/actions.py": "supervisor/test_policy.py",
-    "supervisor/events.py": "supervisor/test_policy.py",
+    "supervisor/rules/actions.py": "supervisor/rules/test_policy.py",
+    "supervisor/rules/events.py": "supervisor/rules/test_policy.py",
     "supervisor/listeners/state.py": "runs/test_state.py",
     "borders/log_tail.py": "supervisor/test_readiness.py",
-    "supervisor/roster.py": "supervisor/test_policy.py",
-    "supervisor/suspicion.py": "supervisor/test_policy.py",
+    "supervisor/rules/roster.py": "supervisor/rules/test_policy.py",
+    "supervisor/rules/suspicion.py": "supervisor/rules/test_policy.py",
     "supervisor/watchdog.py": "e2e/test_life.py",
     "torchrun_logs/launch_torchrun_logs.py": "e2e/test_supervision.py",
     "tracking/sinks.py": "test_monitor.py",

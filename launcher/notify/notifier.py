@@ -15,8 +15,8 @@ from launcher.numbers import duration
 from launcher.plan.spec import Plan
 from launcher.runs.registry import call_name
 from launcher.runs.state import FailureState, RunState
-from launcher.supervisor.actions import Action, StartAgain, StopAttempt
-from launcher.supervisor.events import Event, NewAttempt, Ready, Stalled, Started
+from launcher.supervisor.rules.actions import Action, StartAgain, StopAttempt
+from launcher.supervisor.rules.events import Event, NewAttempt, Ready, Stalled, Started
 from launcher.timeline import first_step_after
 
 MOST = 20  # messages that wait; more are dropped

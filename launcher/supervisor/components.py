@@ -9,8 +9,8 @@ from dataclasses import replace
 from launcher.plan.spec import ProcessSpec, Role
 from launcher.processes.process_tree import kill_orphans_of, signal_group, sweep, zombie_exit_code
 from launcher.processes.spawn import spawn
-from launcher.supervisor.events import Event, Exited, NotStarted, RankExited, Started
 from launcher.supervisor.rank_watch import RankWatch
+from launcher.supervisor.rules.events import Event, Exited, NotStarted, RankExited, Started
 from launcher.supervisor.serving import Watch
 
 Post = Callable[[Event], None]

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from launcher.supervisor.events import DrainTimedOut, Event, GraceOver, NodesOverdue, PauseOver, SuspectsOverdue
+from launcher.supervisor.rules.events import DrainTimedOut, Event, GraceOver, NodesOverdue, PauseOver, SuspectsOverdue
 
 DEADLINES = (GraceOver, DrainTimedOut, SuspectsOverdue, NodesOverdue, PauseOver)
 

@@ -10,7 +10,7 @@ from launcher.failure.torchrun_account import exit_codes, rank_directories, sign
 from launcher.plan.spec import ProcessSpec
 from launcher.processes.process_tree import children, reaped_exit_code, variable, zombie_exit_code
 from launcher.runs.state import Ender
-from launcher.supervisor.events import Event, RankExited, RanksGone, RankStarted
+from launcher.supervisor.rules.events import Event, RankExited, RanksGone, RankStarted
 
 LOOK_AGAIN = 0.05  # seconds between looks for ranks that have not started yet
 TORCHRUN_SECONDS = 1.0  # when the run is being stopped and all ranks are gone, torchrun has this long to end

@@ -5,8 +5,8 @@ import math
 from collections.abc import Callable
 
 from launcher.plan.spec import Alive, ProcessSpec
-from launcher.supervisor.events import Event, NotReady, Ready, Silent
 from launcher.supervisor.readiness import Probe, in_thread, ready_probe, until_ready
+from launcher.supervisor.rules.events import Event, NotReady, Ready, Silent
 
 
 class Watch:

@@ -19,7 +19,9 @@ from launcher.processes.process_tree import SWEEP_SECONDS, end_orphans
 from launcher.processes.sender import Sender
 from launcher.processes.signals import SignalInbox
 from launcher.runs.liveness import HEARTBEAT
-from launcher.supervisor.actions import (
+from launcher.supervisor.components import Components
+from launcher.supervisor.deadline import Deadline
+from launcher.supervisor.rules.actions import (
     Action,
     Answer,
     Await,
@@ -40,9 +42,7 @@ from launcher.supervisor.actions import (
     Stop,
     StopAttempt,
 )
-from launcher.supervisor.components import Components
-from launcher.supervisor.deadline import Deadline
-from launcher.supervisor.events import (
+from launcher.supervisor.rules.events import (
     CannotContinue,
     DrainTimedOut,
     Event,
@@ -63,8 +63,8 @@ from launcher.supervisor.events import (
     SuspectsOverdue,
     WatcherDied,
 )
-from launcher.supervisor.node_policy import NodePolicy
-from launcher.supervisor.policy import Policy, State
+from launcher.supervisor.rules.node_policy import NodePolicy
+from launcher.supervisor.rules.policy import Policy, State
 from launcher.supervisor.suspects import RecentLogs, find_suspects
 from launcher.supervisor.watchdog import Diagnoses, report_quiet, watched
 

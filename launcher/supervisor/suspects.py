@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 from launcher.borders.files import read_end
 from launcher.plan.ready import LOG, asked_of
 from launcher.plan.spec import ProcessSpec
+from launcher.supervisor.rules.suspicion import Suspect
 from launcher.supervisor.serving import Watch
-from launcher.supervisor.suspicion import Suspect
 
 CONNECT_WITHIN = 0.2  # seconds; a closed port on this machine refuses at once
 READ = 64 * 1024  # bytes of a log's end

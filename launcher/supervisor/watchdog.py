@@ -12,7 +12,7 @@ from typing import Any
 from launcher.failure.failure import Diagnosis
 from launcher.nodes.messages import Lost, Reported
 from launcher.plan.spec import Plan
-from launcher.supervisor.events import Diagnosed, Event, Moving, Quiet
+from launcher.supervisor.rules.events import Diagnosed, Event, Moving, Quiet
 
 LOOKS = 20  # within the time that a run may be silent
 WHOLE_RUN = ""  # in place of a component's name

@@ -15,8 +15,8 @@ from launcher.notify.channels import Channel, Message, NotSent
 from launcher.notify.notifier import MOST, Notifier
 from launcher.plan.spec import Plan
 from launcher.runs.state import FailureState, RunState
-from launcher.supervisor.actions import StartAgain, StopAttempt
-from launcher.supervisor.events import NewAttempt, Ready, Stalled, Started
+from launcher.supervisor.rules.actions import StartAgain, StopAttempt
+from launcher.supervisor.rules.events import NewAttempt, Ready, Stalled, Started
 from tests.plans import plan_of, rl
 from tests.states import state_of
 from tests.waiting import until

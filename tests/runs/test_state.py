@@ -15,9 +15,9 @@ from launcher.processes.identity import ProcessId, identify, is_alive
 from launcher.rundir import RunDir
 from launcher.runs.state import FailureState, RunState, read_state
 from launcher.runs.state_file import StateFile, first_state
-from launcher.supervisor.actions import Action, Decided, Kill, Stop
-from launcher.supervisor.events import Event, Exited, RankExited, RankStarted, Ready, Started
 from launcher.supervisor.listeners.state import StateListener
+from launcher.supervisor.rules.actions import Action, Decided, Kill, Stop
+from launcher.supervisor.rules.events import Event, Exited, RankExited, RankStarted, Ready, Started
 from tests.plans import machine, plan_of, rl, sft
 from tests.waiting import until
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from launcher.supervisor.components import Components
-from launcher.supervisor.events import Event, NotStarted
+from launcher.supervisor.rules.events import Event, NotStarted
 from tests.plans import component, plan_of, rl
 
 

@@ -2,7 +2,7 @@ import asyncio
 from collections.abc import Callable
 
 from launcher.supervisor.deadline import Deadline
-from launcher.supervisor.events import DrainTimedOut, Event, GraceOver, Heartbeat
+from launcher.supervisor.rules.events import DrainTimedOut, Event, GraceOver, Heartbeat
 
 
 def posted(use: Callable[[Deadline], None]) -> list[Event]:

@@ -11,8 +11,8 @@ import pytest
 from launcher.plan.spec import ProcessSpec
 from launcher.processes.process_tree import reaped_exit_code
 from launcher.supervisor import rank_watch as ranks
-from launcher.supervisor.events import Event, RankExited, RanksGone
 from launcher.supervisor.rank_watch import RankWatch
+from launcher.supervisor.rules.events import Event, RankExited, RanksGone
 from tests.plans import component, plan_of, sft
 from tests.waiting import until
 

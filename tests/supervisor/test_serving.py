@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from launcher.plan.spec import Alive, ProcessSpec, Role
-from launcher.supervisor.events import Event, NotReady, Ready, Silent
+from launcher.supervisor.rules.events import Event, NotReady, Ready, Silent
 from launcher.supervisor.serving import Pulse, Watch
 
 OK, MISS = None, "refused the connection"

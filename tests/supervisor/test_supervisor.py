@@ -12,17 +12,17 @@ import pytest
 from launcher.failure.failure import Diagnosis
 from launcher.nodes.messages import Lost, Report, Reported
 from launcher.processes.signals import WAITED_FOR
-from launcher.supervisor.events import Diagnosed, Event
+from launcher.supervisor.rules.events import Diagnosed, Event
 from launcher.supervisor.supervisor import Conduct, _Supervisor
 from tests.children import run_python
-from tests.supervisor.test_node_policy import FAILED_ON_1, policy
+from tests.supervisor.rules.test_node_policy import FAILED_ON_1, policy
 
 UNKILLABLE = """
 import os, signal, sys
 from contextlib import suppress
 from pathlib import Path
 from launcher.supervisor import supervisor
-from launcher.supervisor.events import Started
+from launcher.supervisor.rules.events import Started
 from tests.plans import plan_of, sft
 
 supervisor.sweep = lambda: {}
@@ -46,7 +46,7 @@ from dataclasses import replace
 from pathlib import Path
 from launcher.failure.verdict import setback
 from launcher.plan.spec import ProcessSpec, Role
-from launcher.supervisor.events import Exited, Signalled
+from launcher.supervisor.rules.events import Exited, Signalled
 from launcher.supervisor.supervisor import Conduct, _Supervisor
 from tests.plans import plan_of, sft
 

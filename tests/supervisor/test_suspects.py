@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from launcher.plan.spec import Alive, ProcessSpec, Role
+from launcher.supervisor.rules.suspicion import Suspect
 from launcher.supervisor.serving import Watch
 from launcher.supervisor.suspects import RecentLogs, find_suspects
-from launcher.supervisor.suspicion import Suspect
 
 
 def server(directory: Path, ready: str | None, misses: int = 0, is_ready: bool = True) -> tuple[ProcessSpec, Watch]:

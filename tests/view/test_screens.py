@@ -18,8 +18,8 @@ from launcher.runs.state import AttemptState, FailureState, ProcessState, RunSta
 from launcher.runs.state_file import first_state
 from launcher.stacks.frames import Frame, PythonProcess, Stack, Thread
 from launcher.stacks.text import stacks_text, verdict_lines
-from launcher.supervisor.actions import Stop
-from launcher.supervisor.events import NotStarted
+from launcher.supervisor.rules.actions import Stop
+from launcher.supervisor.rules.events import NotStarted
 from launcher.tracking.wandb_links import WandbLink
 from launcher.view.console.event_log import describe
 from launcher.view.report import failure_block, header

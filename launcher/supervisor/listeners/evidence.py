@@ -14,8 +14,8 @@ from launcher.failure.oom import KernelLog, MemoryGroup, machine_oom_kills
 from launcher.machine.gpus import XidErrors
 from launcher.numbers import size
 from launcher.plan.spec import Plan
-from launcher.supervisor.actions import Action
-from launcher.supervisor.events import Event, Exited, Heartbeat, NewAttempt, RankExited, RankStarted, Started
+from launcher.supervisor.rules.actions import Action
+from launcher.supervisor.rules.events import Event, Exited, Heartbeat, NewAttempt, RankExited, RankStarted, Started
 
 FULL = 64 * 1024  # bytes; a disk with less free space counts as full
 SHARED_MEMORY = Path("/dev/shm")

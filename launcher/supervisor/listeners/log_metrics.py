@@ -12,8 +12,8 @@ from launcher.borders.log_tail import LogTail
 from launcher.borders.screen import printable
 from launcher.borders.values import MOST_STEPS
 from launcher.plan.spec import Plan, ProcessSpec
-from launcher.supervisor.actions import Action
-from launcher.supervisor.events import Event, NewAttempt
+from launcher.supervisor.rules.actions import Action
+from launcher.supervisor.rules.events import Event, NewAttempt
 from launcher.tracking.sinks import MetricsFile, read_steps
 
 INTERVAL = 0.5  # seconds between two looks at the logs

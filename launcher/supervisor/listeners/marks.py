@@ -6,8 +6,8 @@ from pathlib import Path
 
 from launcher.instrumentation.marks import OUTPUT, READY, SPAWN, TORCHRUN, write_mark
 from launcher.plan.spec import Plan
-from launcher.supervisor.actions import Action
-from launcher.supervisor.events import Event, NewAttempt, RankStarted, Ready, Started
+from launcher.supervisor.rules.actions import Action
+from launcher.supervisor.rules.events import Event, NewAttempt, RankStarted, Ready, Started
 
 FIRST_LOOK, LONGEST = 0.05, 1.0  # seconds between two looks for a first output
 PATIENCE = 3600.0  # seconds for which we look for it

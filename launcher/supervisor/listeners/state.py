@@ -6,8 +6,8 @@ from collections.abc import Callable
 from launcher.nodes.messages import Reported
 from launcher.processes.identity import identify
 from launcher.runs.state_file import TIME_LIMIT, StateFile
-from launcher.supervisor.actions import Action, Decided, Kill, StartAgain, Stop
-from launcher.supervisor.events import (
+from launcher.supervisor.rules.actions import Action, Decided, Kill, StartAgain, Stop
+from launcher.supervisor.rules.events import (
     Event,
     Exited,
     Heartbeat,

@@ -18,8 +18,8 @@ from launcher.plan.spec import Plan
 from launcher.processes.process_tree import terminal_of
 from launcher.runs.state import read_state
 from launcher.runs.waits import read_waits, waits_text
-from launcher.supervisor.actions import Action, Await, Decided, EndOne, StartAgain, Stop, StopAttempt
-from launcher.supervisor.events import (
+from launcher.supervisor.rules.actions import Action, Await, Decided, EndOne, StartAgain, Stop, StopAttempt
+from launcher.supervisor.rules.events import (
     Event,
     Exited,
     NewAttempt,

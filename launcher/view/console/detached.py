@@ -6,8 +6,8 @@ import threading
 from contextlib import suppress
 
 from launcher.plan.spec import Plan
-from launcher.supervisor.actions import Action, Stop
-from launcher.supervisor.events import Event, Exited, RankStarted, Ready, Started
+from launcher.supervisor.rules.actions import Action, Stop
+from launcher.supervisor.rules.events import Event, Exited, RankStarted, Ready, Started
 from launcher.view.last_words import emphasised
 from launcher.view.report import typed_name
 from launcher.view.terminal import shows_colours

@@ -5,7 +5,7 @@ from launcher.failure.failure import ending_text, exit_text
 from launcher.logger import get_logger
 from launcher.nodes.messages import Lost, Report, Reported
 from launcher.plan.ready import not_ready_because, silent_because
-from launcher.supervisor.actions import (
+from launcher.supervisor.rules.actions import (
     Action,
     Answer,
     Await,
@@ -17,7 +17,7 @@ from launcher.supervisor.actions import (
     Stop,
     StopAttempt,
 )
-from launcher.supervisor.events import (
+from launcher.supervisor.rules.events import (
     CannotContinue,
     Diagnosed,
     DrainTimedOut,

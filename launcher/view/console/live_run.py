@@ -11,8 +11,17 @@ from launcher.numbers import mean
 from launcher.plan.spec import Plan, ProcessSpec
 from launcher.runs.inspection import ComponentStatus
 from launcher.runs.waits import Wait
-from launcher.supervisor.actions import Action, Decided, Stop, StopAttempt
-from launcher.supervisor.events import Event, Exited, NewAttempt, NotStarted, RankExited, RankStarted, Ready, Started
+from launcher.supervisor.rules.actions import Action, Decided, Stop, StopAttempt
+from launcher.supervisor.rules.events import (
+    Event,
+    Exited,
+    NewAttempt,
+    NotStarted,
+    RankExited,
+    RankStarted,
+    Ready,
+    Started,
+)
 from launcher.view.metric_curves import EVALUATION, FirstAndLast
 from launcher.view.pace import Pace
 

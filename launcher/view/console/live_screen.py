@@ -15,8 +15,8 @@ from launcher.runs.inspection import inspect_processes
 from launcher.runs.liveness import true_state
 from launcher.runs.state import read_state
 from launcher.runs.waits import read_waits
-from launcher.supervisor.actions import Action
-from launcher.supervisor.events import Event
+from launcher.supervisor.rules.actions import Action
+from launcher.supervisor.rules.events import Event
 from launcher.view.console.keys import BACK, SUSPEND, Keys
 from launcher.view.console.live_frame import frame
 from launcher.view.console.live_run import LiveRun

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from launcher.plan.spec import Plan
-from launcher.supervisor.actions import Action
-from launcher.supervisor.events import Event
+from launcher.supervisor.rules.actions import Action
+from launcher.supervisor.rules.events import Event
 from launcher.view.console.short_lines import short_line
 from launcher.view.last_words import emphasised, fitted
 from launcher.view.terminal import BLUE, CYAN, MAGENTA, painted, shows_colours, size_of_terminal

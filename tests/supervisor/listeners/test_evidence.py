@@ -14,9 +14,9 @@ from launcher.failure.failure import Culprit
 from launcher.failure.oom import MemoryGroup
 from launcher.machine import gpus
 from launcher.plan.spec import Plan
-from launcher.supervisor.events import Exited, Heartbeat, NewAttempt, RankExited, RankStarted, Started
 from launcher.supervisor.listeners import evidence
 from launcher.supervisor.listeners.evidence import Witness, full_disk
+from launcher.supervisor.rules.events import Exited, Heartbeat, NewAttempt, RankExited, RankStarted, Started
 from tests.plans import plan_of, sft
 
 KILLED = Culprit("trainer", "SIGKILL", 0, -signal.SIGKILL)

@@ -8,8 +8,8 @@ import pytest
 
 from launcher.plan.spec import Plan, ProcessSpec, Ranks
 from launcher.rundir import RunDir
-from launcher.supervisor.events import NewAttempt
 from launcher.supervisor.listeners.log_metrics import LoggedProgress, ProgressWatch
+from launcher.supervisor.rules.events import NewAttempt
 from tests.plans import component, plan_of, sft
 from tests.waiting import until
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from launcher.plan.spec import Plan
-from launcher.supervisor.events import NewAttempt, RankStarted, Ready, Started
 from launcher.supervisor.listeners.marks import StartMarks
+from launcher.supervisor.rules.events import NewAttempt, RankStarted, Ready, Started
 from tests.plans import plan_of, rl
 from tests.waiting import until
 

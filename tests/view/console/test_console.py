@@ -11,8 +11,8 @@ import pytest
 from launcher.instrumentation import waiting
 from launcher.plan.spec import Role
 from launcher.runs.state_file import StateFile, first_state
-from launcher.supervisor.events import NewAttempt, Started
 from launcher.supervisor.listeners.state import StateListener
+from launcher.supervisor.rules.events import NewAttempt, Started
 from launcher.view.console import console
 from launcher.view.console.console import Console
 from launcher.view.console.screen import Screen

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from launcher.supervisor.events import Event, Exited, RankExited
+from launcher.supervisor.rules.events import Event, Exited, RankExited
 from launcher.view.console.event_log import describe
 
 

@@ -12,8 +12,8 @@ from launcher.failure.verdict import Verdict
 from launcher.runs.inspection import ComponentStatus
 from launcher.runs.usage import Usage
 from launcher.runs.waits import Wait
-from launcher.supervisor.actions import Decided, Stop, StopAttempt
-from launcher.supervisor.events import Exited, NewAttempt, NotStarted, RankExited, RankStarted, Ready, Started
+from launcher.supervisor.rules.actions import Decided, Stop, StopAttempt
+from launcher.supervisor.rules.events import Exited, NewAttempt, NotStarted, RankExited, RankStarted, Ready, Started
 from launcher.view.console.live_frame import frame
 from launcher.view.console.live_run import MOST_VALUES, LiveRun
 from tests.plans import machine, plan_of, rl, sft

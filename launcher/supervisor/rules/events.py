@@ -9,7 +9,7 @@ from launcher.nodes.messages import Lost, Reported
 from launcher.plan.spec import Plan
 from launcher.processes.sender import Sender, sender_text
 from launcher.runs.state import Ender
-from launcher.supervisor.suspicion import Suspect
+from launcher.supervisor.rules.suspicion import Suspect
 
 
 @dataclass(frozen=True)

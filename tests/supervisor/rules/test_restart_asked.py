@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from launcher.supervisor.actions import Action, Answer, EndOne, KillOne, StartAgain, Stop
-from launcher.supervisor.events import (
+from launcher.supervisor.rules.actions import Action, Answer, EndOne, KillOne, StartAgain, Stop
+from launcher.supervisor.rules.events import (
     Exited,
     NotReady,
     OneOverdue,
@@ -16,8 +16,8 @@ from launcher.supervisor.events import (
     Silent,
     Started,
 )
-from launcher.supervisor.policy import Policy, State
-from tests.supervisor.test_policy import SERVICE, died, done, kinds, policy, replay, running
+from launcher.supervisor.rules.policy import Policy, State
+from tests.supervisor.rules.test_policy import SERVICE, died, done, kinds, policy, replay, running
 
 WHO = "pid 7 (`launch restart`, uid 0)"
 WHY = f"restart asked for by {WHO}"

@@ -13,7 +13,7 @@ from launcher.failure.verdict import Setback, Verdict
 from launcher.plan.spec import Plan, ProcessSpec, Progress, Ranks, Role
 from launcher.processes.sender import Sender
 from launcher.rundir import RunDir
-from launcher.supervisor.actions import (
+from launcher.supervisor.rules.actions import (
     Action,
     Await,
     Decided,
@@ -31,7 +31,7 @@ from launcher.supervisor.actions import (
     Stop,
     StopAttempt,
 )
-from launcher.supervisor.events import (
+from launcher.supervisor.rules.events import (
     CannotContinue,
     DrainTimedOut,
     Event,
@@ -56,8 +56,8 @@ from launcher.supervisor.events import (
     Started,
     SuspectsOverdue,
 )
-from launcher.supervisor.policy import Culprit, Policy, State
-from launcher.supervisor.suspicion import Suspect
+from launcher.supervisor.rules.policy import Culprit, Policy, State
+from launcher.supervisor.rules.suspicion import Suspect
 
 ROLES = {
     "trainer": Role.FINISHES,

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from launcher.failure.verdict import Verdict
-from launcher.supervisor.events import Event
-from launcher.supervisor.suspicion import Suspect
+from launcher.supervisor.rules.events import Event
+from launcher.supervisor.rules.suspicion import Suspect
 
 
 @dataclass(frozen=True)

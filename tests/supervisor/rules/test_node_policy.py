@@ -15,7 +15,7 @@ from launcher.plan.nodes import Nodes
 from launcher.plan.spec import Plan, ProcessSpec, Progress, Ranks, Role
 from launcher.processes.sender import Sender
 from launcher.rundir import RunDir
-from launcher.supervisor.actions import (
+from launcher.supervisor.rules.actions import (
     Action,
     AwaitNodes,
     Decided,
@@ -30,7 +30,7 @@ from launcher.supervisor.actions import (
     Stop,
     StopAttempt,
 )
-from launcher.supervisor.events import (
+from launcher.supervisor.rules.events import (
     Event,
     Exited,
     Explained,
@@ -44,8 +44,8 @@ from launcher.supervisor.events import (
     Signalled,
     Started,
 )
-from launcher.supervisor.node_policy import NodePolicy
-from launcher.supervisor.policy import State
+from launcher.supervisor.rules.node_policy import NodePolicy
+from launcher.supervisor.rules.policy import State
 
 HERE = Path("/runs/otter")
 RUNNING = Report("running")

@@ -8,7 +8,7 @@ from launcher.failure.failure import Culprit, Failure, exit_text, received_text
 from launcher.failure.verdict import Setback, Verdict, judge, overruled
 from launcher.plan.ready import not_ready_because, silent_because
 from launcher.plan.spec import Plan, ProcessSpec, Role
-from launcher.supervisor.actions import (
+from launcher.supervisor.rules.actions import (
     Action,
     Answer,
     Await,
@@ -27,7 +27,7 @@ from launcher.supervisor.actions import (
     Stop,
     StopAttempt,
 )
-from launcher.supervisor.events import (
+from launcher.supervisor.rules.events import (
     CannotContinue,
     DrainTimedOut,
     Event,
@@ -51,8 +51,8 @@ from launcher.supervisor.events import (
     Started,
     SuspectsOverdue,
 )
-from launcher.supervisor.roster import Replacements, Roster
-from launcher.supervisor.suspicion import Suspect, Suspicion
+from launcher.supervisor.rules.roster import Replacements, Roster
+from launcher.supervisor.rules.suspicion import Suspect, Suspicion
 
 SUSPECT_SECONDS = 5.0  # a server that seems to be dying has this long to end; after that its client is the culprit
 TERMINATED = (-signal.SIGTERM, 128 + signal.SIGTERM)  # ended by SIGTERM, or exited because of it

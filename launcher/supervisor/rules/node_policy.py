@@ -14,9 +14,9 @@ from launcher.failure.failure import Culprit, Failure
 from launcher.failure.verdict import Setback, judge
 from launcher.nodes.messages import Lost, Report, Reported
 from launcher.plan.spec import Plan
-from launcher.supervisor.actions import Action, AwaitNodes, Decided, Kill, StartAttempt
-from launcher.supervisor.events import Event, Explained, Moving, NewAttempt, NodesOverdue, PauseOver, Signalled
-from launcher.supervisor.policy import Policy, State
+from launcher.supervisor.rules.actions import Action, AwaitNodes, Decided, Kill, StartAttempt
+from launcher.supervisor.rules.events import Event, Explained, Moving, NewAttempt, NodesOverdue, PauseOver, Signalled
+from launcher.supervisor.rules.policy import Policy, State
 
 
 @dataclass
