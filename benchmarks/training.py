@@ -47,7 +47,7 @@ def run(argv: Sequence[object], directory: Path, **variables: str) -> Ended:
         process = subprocess.Popen(
             list(map(str, argv)),
             cwd=directory,
-            env=os.environ | {"OMP_NUM_THREADS": "2", "PYTHONPATH": str(PEERS.parent.parent)} | variables,
+            env=os.environ | {"PYTHONPATH": str(PEERS.parent.parent)} | variables,
             stdout=file,
             stderr=subprocess.STDOUT,
         )
