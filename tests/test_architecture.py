@@ -86,6 +86,7 @@ TESTED_ELSEWHERE = {
     "commands/top.py": "e2e/test_top.py",
     "config/component.py": "config/test_toml.py",
     "config/rollout.py": "config/test_toml.py",
+    "config/sections.py": "config/test_run.py",
     "config/training.py": "config/test_toml.py",
     "config/notify.py": "notify/test_channels.py",
     "config/jobs/k8s.py": "k8s/test_jobset.py",

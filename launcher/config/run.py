@@ -7,23 +7,19 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, Field, model_validator
 
-from launcher.borders.values import MOST_STEPS, NAME, SocketName
-from launcher.config.base import Directory, Duration, LargeInt, Section, Seed, SmallInt, Switch
+from launcher.borders.values import MOST_STEPS, NAME
+from launcher.config.base import Directory, Duration, LargeInt, Section, Seed, SmallInt
 from launcher.config.component import (
     ComponentConfig,
     ProcessConfig,
-    ServerConfig,
     ServiceConfig,
-    TorchrunComponentConfig,
 )
 from launcher.config.jobs.k8s import K8sConfig
 from launcher.config.jobs.slurm import SlurmConfig, hand_over_nodes
 from launcher.config.notify import NotifyConfig
 from launcher.config.order import check_order
-from launcher.config.rollout import OrchestratorSettings
-from launcher.config.serving import EngineSettings, InferenceSettings
-from launcher.config.training import RLTrainerSettings, SFTTrainerSettings
-from launcher.config.wandb import WandbConfig, WandbSection
+from launcher.config.sections import Inference, Orchestrator, RLTrainer, SFTTrainer, TmuxConfig, Trainer
+from launcher.config.wandb import WandbConfig
 from launcher.config.workload import TINY, Handed, LogConfig, TaskConfig
 
 
@@ -49,47 +45,6 @@ def _service_name(name: str) -> str:
 
 
 ServiceName = Annotated[str, AfterValidator(_service_name)]
-
-
-class TmuxConfig(Switch):
-    enabled: bool = Field(True, description="show the logs in tmux panes")
-    keep: bool = Field(False, description="keep the session after the run, even when nobody is attached")
-    socket_name: SocketName | None = Field(None, description="tmux server, as in tmux -L; default: the user's own")
-
-
-class Trainer(TorchrunComponentConfig, WandbSection):
-    """`[trainer]` of `launch train`."""
-
-
-class SFTTrainer(TorchrunComponentConfig, SFTTrainerSettings):
-    """`[trainer]` of `launch sft`."""
-
-
-class RLTrainer(TorchrunComponentConfig, RLTrainerSettings):
-    """`[trainer]` of `launch rl`."""
-
-
-class Orchestrator(ComponentConfig, OrchestratorSettings, Switch):
-    """`[orchestrator]`"""
-
-    enabled: bool = Field(True, description="start an orchestrator")
-    beside: Literal["trainer", "inference"] = Field(
-        "trainer", description="with several nodes: whether it runs on the trainer's first node or on inference's"
-    )
-
-
-class Inference(ServerConfig, InferenceSettings, EngineSettings, Switch):
-    """`[inference]`"""
-
-    needs_own_program: ClassVar[tuple[str, ...]] = ("progress",)  # vLLM may have its own Python
-
-    enabled: bool = Field(True, description="start an inference server")
-    takes_weights: bool = Field(
-        False, description="your own server loads new weights at /update_weights, like the reference one"
-    )
-    nodes: SmallInt = Field(
-        0, ge=0, description="whole nodes for inference, one server on each; 0: beside the trainer, on node 0"
-    )
 
 
 Kind = Literal["rl", "sft", "train"]

@@ -1,8 +1,8 @@
-"""Where the inference servers of a run are."""
+"""Where the inference servers and services of a run are."""
 
 from dataclasses import dataclass
 
-from launcher.config.run import RLConfig
+from launcher.config.run import Config, RLConfig
 from launcher.config.serving import LOOPBACK
 from launcher.plan.nodes import url_host
 from launcher.plan.spec import Machine
@@ -49,3 +49,16 @@ class Addresses:
         if not nodes.hosts:
             return tuple(f"http://node-{node}:{port}" for node in nodes.servers)
         return tuple(f"http://{url_host(nodes.hosts[node])}:{nodes.inference_ports[node]}" for node in nodes.servers)
+
+
+def of_services(config: Config, machine: Machine) -> dict[str, str | None]:
+    """Where each service is, as this node reaches it. A free port is known only to the node that runs them."""
+    found: dict[str, str | None] = {}
+    nodes = machine.nodes
+    host = url_host(nodes.host) if nodes and nodes.rank else LOOPBACK
+    for name, service in config.services.items():
+        free = machine.service_ports.get(name) if nodes is None else None
+        port = service.port or free
+        found[f"services.{name}.port"] = str(port) if port else None
+        found[f"services.{name}.url"] = f"http://{host}:{port}" if port else None
+    return found

@@ -1,31 +1,28 @@
 """(config, machine, run directory) -> Plan."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from launcher.borders.masking import is_masked
 from launcher.config.component import ComponentConfig, LastingConfig, ProcessConfig, TorchrunComponentConfig
-from launcher.config.progress import headline
 from launcher.config.rollout import OrchestratorConfig
-from launcher.config.run import Config, RLConfig, SFTConfig, TrainConfig, hand_over, is_reference, started_processes
-from launcher.config.serving import INFERENCE_TOKEN, LOOPBACK, InferenceConfig
+from launcher.config.run import Config, RLConfig, SFTConfig, TrainConfig, hand_over, is_reference
+from launcher.config.serving import INFERENCE_TOKEN, InferenceConfig
 from launcher.config.toml import to_toml
 from launcher.config.training import RLTrainerConfig, SFTTrainerConfig
 from launcher.config.wandb import WandbConfig, WandbSection
 from launcher.config.workload import TINY, Handed
 from launcher.errors import UserError
 from launcher.options.comments import FROM, Asked, annotated, with_header
-from launcher.plan.addresses import Addresses
+from launcher.plan.addresses import Addresses, of_services
 from launcher.plan.environment import additions, flight_recorder, foreign_torchrun, own_python, strays, threads
-from launcher.plan.memory import GIGABYTE, serving_memory, training, training_memory
-from launcher.plan.nodes import url_host
+from launcher.plan.memory import serving_text, training, training_memory
 from launcher.plan.placeholders import expand
-from launcher.plan.placement import Placement, Server, place
+from launcher.plan.placement import Placement, place
 from launcher.plan.ready import check_alive, check_ready
-from launcher.plan.spec import Alive, ForeignRun, Machine, Plan, ProcessSpec, Progress, Ranks, Role
-from launcher.plan.torchrun import between_nodes, plan_ranks, rank_files, redirected, torchrun_argv, warnings
-from launcher.plan.vllm import choose_engine, gpus_of, vllm_argv, vllm_environment
+from launcher.plan.spec import Alive, ForeignRun, Machine, Plan, ProcessSpec, Progress, Role
+from launcher.plan.torchrun import between_nodes, plan_ranks, rank_files, rank_logs, torchrun_argv, warnings
+from launcher.plan.vllm import choose_engine, needs_model_first, server_of, vllm_argv, vllm_environment
 from launcher.plan.wandb_runs import NOT_LOGGED_IN, foreign_run, wandb_run, wandb_variables
 from launcher.rundir import RunDir
 
@@ -74,7 +71,7 @@ class _Planner:
             run=self.run,
             processes=processes,
             files=tuple(self.files),
-            progress=self._progress(),
+            progress=Progress.of(self.config),
             grace=self.config.grace,
             drain_timeout=self.config.drain_timeout,
             max_restarts=self.config.max_restarts,
@@ -120,7 +117,8 @@ class _Planner:
         ranks = plan_ranks(settings, nproc, log_dir, self._rendezvous(), self.run.node or 0)
         argv = torchrun_argv(self._python("trainer"), settings, ranks, argv[1:])
         env = threads(self.machine, nproc + (1 if self.rl else 0)) | flight_recorder(self.machine, self.run)
-        more = {"ranks": ranks, "rank_logs": self._rank_logs(ranks), "memory": self._memory()}
+        logs = rank_logs(settings, ranks, self.run, trainer.is_reference)
+        more = {"ranks": ranks, "rank_logs": logs, "memory": self._memory()}
         return self._spec("trainer", trainer, argv, Role.FINISHES, self.placement.trainer, env, **more)
 
     def _memory(self) -> str | None:
@@ -133,13 +131,6 @@ class _Planner:
         if too_much := memory.beyond(self.machine.gpu_memory):
             self.notes.append(too_much)
         return str(memory)
-
-    def _rank_logs(self, ranks: Ranks) -> tuple[Path, ...]:
-        """Each rank's log: the reference trainer's own, or else the output that torchrun redirects."""
-        if self.config.trainer.is_reference:
-            return tuple(self.run.rank_log(ranks.first + rank) for rank in range(ranks.count))
-        settings, unredirected = self.config.trainer.torchrun, self.run.component_log("trainer")
-        return tuple(redirected(settings, ranks, rank) or unredirected for rank in range(ranks.count))
 
     def _orchestrator(self, servers: Addresses) -> ProcessSpec:
         config = servers.config
@@ -171,16 +162,11 @@ class _Planner:
         env = threads(self.machine, self.placement.nproc + 1) | self._inference_token(config)
         more = {"ready": f"{servers.own_url}/health"}
         if size := self.machine.model:
-            weights = serving_memory(size, config.inference.tensor_parallel) / GIGABYTE
-            more["memory"] = f"{weights:.1f} GB of weights a GPU; its cache of keys and values takes what is left"
+            more["memory"] = serving_text(size, config.inference.tensor_parallel)
         return self._spec("inference", config.inference, argv, Role.SERVES, self.placement.inference, env, **more)
 
     def _first(self) -> tuple[tuple[str, ...], ...]:
-        """The model `tiny` must be there before vLLM starts; our own programs make it themselves."""
-        config = self.rl
-        if not (config and config.inference.enabled and config.inference.is_reference and self._is_here("inference")):
-            return ()
-        if self.engine != "vllm" or config.trainer.model.name != TINY:
+        if not (self.rl and self._is_here("inference") and needs_model_first(self.rl, self.engine)):
             return ()
         handed = str(self.run.component_config("inference"))
         return ((self.machine.python, "-m", "launcher.workload.models.tiny", "@", handed),)
@@ -308,43 +294,17 @@ class _Planner:
     def _logs_to_wandb(self, component: str) -> bool:
         return component in self.wandb_runs and self.wandb_runs[component].is_on
 
-    def _progress(self) -> Progress:
-        for name in ("orchestrator", "trainer"):
-            settings = started_processes(self.config).get(name)
-            if settings and settings.progress:
-                return Progress(name, headline(settings.progress, settings.progress_metric), settings.progress_total)
-        of_rl = self.rl and self.rl.orchestrator.enabled
-        known = (("orchestrator", "reward/mean"), ("trainer", "loss"))[0 if of_rl else 1 :]
-        for component, metric in known:
-            if getattr(self.config, component).is_reference:
-                return Progress(component, metric, self.config.known_steps)
-        return Progress(*known[0], None)
-
     def _place(self) -> Placement:
         if not self._is_here("trainer"):
             return Placement(0, inference=self.machine.gpus)
-        server = None
-        if self.rl and self.rl.inference.enabled and self._is_here("inference"):
-            inference = self.rl.inference
-            is_own = inference.is_reference and self.engine == "builtin"
-            server = Server(gpus_of(inference, self.engine), inference.share_gpus, is_own)
+        asks_here = self.rl and self.rl.inference.enabled and self._is_here("inference")
+        server = server_of(self.rl, self.engine) if self.rl and asks_here else None
         services = {name: service.gpus for name, service in self.config.services.items() if self._is_here(name)}
         return place(self.machine.gpus, self.config.trainer.nproc, server, services, self.machine.cpus)
 
     def _rendezvous(self) -> str:
         """Unique for each attempt, since torchrun overwrites the files below it."""
         return f"{self.config.trainer.torchrun.rdzv_id or self.name}-{self.run.attempt}"
-
-    def _of_services(self) -> dict[str, str | None]:
-        """Where each service is, as this node reaches it. A free port is known only to the node that runs them."""
-        found: dict[str, str | None] = {}
-        host = url_host(self.nodes.host) if self.nodes and self.nodes.rank else LOOPBACK
-        for name, service in self.config.services.items():
-            free = self.machine.service_ports.get(name) if self.nodes is None else None
-            port = service.port or free
-            found[f"services.{name}.port"] = str(port) if port else None
-            found[f"services.{name}.url"] = f"http://{host}:{port}" if port else None
-        return found
 
     def _expand(self, component: str, words: tuple[str, ...]) -> tuple[str, ...]:
         model, servers = self.config.starting_model, self.servers
@@ -359,7 +319,7 @@ class _Planner:
             "output_dir": str(self.run.root),
             "port": str(servers.port) if servers else None,
             "python": self._python(component),
-            **self._of_services(),
+            **of_services(self.config, self.machine),
         }
         return tuple(expand(component, word, values) for word in words)
 

@@ -120,3 +120,9 @@ def _activations(size: ModelSize, how: Training) -> int:
 def serving_memory(size: ModelSize, ranks: int) -> int:
     """The weights in bfloat16 on one of `ranks` GPUs, in bytes; the cache of keys and values takes what is left."""
     return HALF * size.parameters // ranks
+
+
+def serving_text(size: ModelSize, ranks: int) -> str:
+    """What a server on so many GPUs takes of each, for users."""
+    weights = serving_memory(size, ranks) / GIGABYTE
+    return f"{weights:.1f} GB of weights a GPU; its cache of keys and values takes what is left"

@@ -6,7 +6,8 @@ from enum import Enum
 from pathlib import Path
 
 from launcher.borders.values import Label, Name, PathText
-from launcher.config.run import Kind
+from launcher.config.progress import headline
+from launcher.config.run import Config, Kind, RLConfig, started_processes
 from launcher.config.wandb import WandbConfig
 from launcher.config.workload import TaskConfig
 from launcher.options.comments import Asked
@@ -119,6 +120,20 @@ class Progress:
     component: str
     metric: str
     max_steps: int | None  # None: unknown
+
+    @classmethod
+    def of(cls, config: Config) -> "Progress":
+        """The one that the user's program names, or else that of the reference workload."""
+        for name in ("orchestrator", "trainer"):
+            settings = started_processes(config).get(name)
+            if settings and settings.progress:
+                return cls(name, headline(settings.progress, settings.progress_metric), settings.progress_total)
+        of_rl = isinstance(config, RLConfig) and config.orchestrator.enabled
+        known = (("orchestrator", "reward/mean"), ("trainer", "loss"))[0 if of_rl else 1 :]
+        for component, metric in known:
+            if getattr(config, component).is_reference:
+                return cls(component, metric, config.known_steps)
+        return cls(*known[0], None)
 
 
 @dataclass(frozen=True)

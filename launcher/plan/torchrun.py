@@ -86,6 +86,14 @@ def redirected(config: TorchrunConfig, ranks: Ranks, rank: int) -> Path | None:
     return ranks.directory / "attempt_0" / str(rank) / name if name else None
 
 
+def rank_logs(config: TorchrunConfig, ranks: Ranks, run: RunDir, is_reference: bool) -> tuple[Path, ...]:
+    """Each rank's log: the reference trainer's own, or else the output that torchrun redirects."""
+    if is_reference:
+        return tuple(run.rank_log(ranks.first + rank) for rank in range(ranks.count))
+    unredirected = run.component_log("trainer")
+    return tuple(redirected(config, ranks, rank) or unredirected for rank in range(ranks.count))
+
+
 def _file(config: TorchrunConfig, rank: int) -> str | None:
     streams = _streams(config.redirects, rank) | _streams(config.tee, rank)
     return {0: None, 2: "stderr.log"}.get(streams, "stdout.log")

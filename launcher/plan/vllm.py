@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 
-from launcher.config.run import Inference, RLConfig
+from launcher.config.run import RLConfig
+from launcher.config.sections import Inference
 from launcher.config.serving import EngineName
 from launcher.config.workload import TINY
 from launcher.errors import UserError
 from launcher.plan.addresses import Addresses
 from launcher.plan.environment import joined
+from launcher.plan.placement import Server
 from launcher.plan.spec import Machine
 
 MODEL_NAME = "policy"
@@ -54,7 +56,14 @@ def _said(inference: Inference, machine: Machine, model: str, engine: EngineName
     return ["inference is the small builtin server, since there is no vllm command: install vLLM to generate faster"]
 
 
-def gpus_of(inference: Inference, engine: EngineName) -> int:
+def server_of(config: RLConfig, engine: EngineName) -> Server:
+    """What the inference server asks for."""
+    inference = config.inference
+    is_own = inference.is_reference and engine == "builtin"
+    return Server(_gpus_of(inference, engine), inference.share_gpus, is_own)
+
+
+def _gpus_of(inference: Inference, engine: EngineName) -> int:
     """How many GPUs the server asks for."""
     if inference.gpus is not None:
         return inference.gpus
@@ -79,6 +88,13 @@ def vllm_argv(servers: Addresses, model: str) -> tuple[str, ...]:
     if settings.gpu_memory is not None:
         argv += ("--gpu-memory-utilization", str(settings.gpu_memory))
     return argv
+
+
+def needs_model_first(config: RLConfig, engine: EngineName) -> bool:
+    """Whether the model `tiny` must be made before vLLM starts; our own programs make it themselves."""
+    inference = config.inference
+    is_ours = inference.enabled and inference.is_reference
+    return is_ours and engine == "vllm" and config.trainer.model.name == TINY
 
 
 def vllm_environment(machine: Machine, own: Mapping[str, str]) -> dict[str, str]:

@@ -4,7 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from launcher.config.rollout import EvaluationConfig
-from launcher.config.run import SFTConfig, SFTTrainer
+from launcher.config.run import SFTConfig
+from launcher.config.sections import SFTTrainer
 from launcher.config.workload import TaskConfig
 
 
