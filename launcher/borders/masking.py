@@ -119,6 +119,20 @@ def masked(values: Any) -> Any:
     return masked_value("", values) if isinstance(values, str) else values
 
 
+def masked_secrets(values: Any) -> list[str]:
+    """What is masked in the lists of nested `values`, as in ["--api-key ***"]."""
+    inner = values.values() if isinstance(values, dict) else values if isinstance(values, list) else ()
+    found = [one for value in inner for one in masked_secrets(value)]
+    if isinstance(values, list) and all(isinstance(value, str) for value in values):
+        for before, word in zip(["", *values], values, strict=False):
+            name, equals, value = word.partition("=")
+            if word == MASK and is_secret(before.lstrip("-")):
+                found.append(f"{before} {word}")
+            elif is_masked("", word) or (equals and value == MASK and is_secret(name.lstrip("-"))):
+                found.append(word)
+    return found
+
+
 def secret_words(values: Any) -> set[str]:
     """The words in the lists of nested `values` that follow a secret's option, as in ["--api-key", "..."]."""
     inner = values.values() if isinstance(values, dict) else values if isinstance(values, list) else ()

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from launcher.borders.files import read_bytes, read_named
+from launcher.borders.masking import masked_secrets
 from launcher.config.base import Section, Switch, merge
 from launcher.errors import UserError
 from launcher.options.comments import origins_in
@@ -26,9 +27,12 @@ DEEPEST = 50  # nested tables; the configuration has six
 def read_file(path: Path, section: str | None = None) -> Layer:
     """The layer of `@ FILE`, or of `--SECTION @ FILE` with the file's keys below that section.
 
-    Raises UserError when the file is missing, unreadable or not TOML.
+    Raises UserError when the file is missing, unreadable, not TOML, or has lost the secrets of its arguments.
     """
-    return _layer(path, read_named, section)
+    layer = _layer(path, read_named, section)
+    if lost := masked_secrets(layer.values):
+        raise UserError(f"{path}: the secret in {lost[0]} is masked", "write the secret there, or a variable in `env`")
+    return layer
 
 
 def read_config_of_run(path: Path) -> Layer:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from launcher.errors import UserError
+from launcher.options.load import read_file
 from tests.commands.terminal import Terminal
 from tests.runs.test_choice import a_run
 
@@ -45,6 +47,13 @@ def test_what_is_shown_can_be_started_from(launch: Terminal, here: Path) -> None
 def test_the_value_of_a_secret_argument_is_masked(launch: Terminal) -> None:
     shown = launch("config", "train", "train.py", "--hf-token", "geheim")
     assert tomllib.loads(shown)["trainer"]["args"] == ["--hf-token", "***"]
+
+
+@pytest.mark.parametrize("words", [["--hf-token", "x"], ["--api-key=x"], ["API_KEY=x"], ["https://bob:x@host/"]])
+def test_an_argument_whose_secret_was_masked_does_not_start(launch: Terminal, here: Path, words: list[str]) -> None:
+    (here / "again.toml").write_text(launch("config", "train", "train.py", *words))
+    with pytest.raises(UserError, match=r"again\.toml: the secret in .*\*\*\*.* is masked"):
+        read_file(here / "again.toml")
 
 
 def test_only_what_was_set_can_be_shown(launch: Terminal, here: Path) -> None:
