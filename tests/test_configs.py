@@ -23,7 +23,7 @@ def _command(config: Path) -> list[str]:
 @pytest.fixture
 def others_programs(tmp_path: Path) -> Path:
     """A directory with the programs and modules that recipes call and this environment may lack; nobody runs them."""
-    for name in ("vllm", "transformers", "orchestrator", "inference"):
+    for name in ("vllm", "transformers", "orchestrator", "inference", "ray"):
         (tmp_path / name).write_text("#!/bin/false\n")
         (tmp_path / name).chmod(0o755)
     for module in ("prime_rl/trainer/rl/train.py", "sglang/launch_server.py"):
@@ -36,7 +36,7 @@ def others_programs(tmp_path: Path) -> Path:
 def test_its_own_command_line_makes_a_plan(config: Path, others_programs: Path) -> None:
     command, environment = [LAUNCH, *_command(config), "--dry-run"], dict(os.environ)
     environment["PATH"] = f"{others_programs}:{environment['PATH']}"
-    environment["PYTHONPATH"] = str(others_programs)
+    environment["PYTHONPATH"] = f"{others_programs}:{ROOT}"  # ours: of this tree, wherever launch is installed from
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

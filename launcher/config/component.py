@@ -157,4 +157,5 @@ class ServiceConfig(LastingConfig):
         0, ge=0, le=MOST_PORT, description="what {services.NAME.port} stands for; 0 takes a free port for each run"
     )
     gpus: SmallInt = Field(0, ge=0, description="GPUs for the service, after all others")
+    share_gpus: bool = Field(False, description="let the service use the trainer's GPUs: all, or as many as gpus says")
     may_exit: bool = Field(False, description="it may end with exit code 0 before the run does")

@@ -299,7 +299,7 @@ class _Planner:
             return Placement(0, inference=self.machine.gpus)
         asks_here = self.rl and self.rl.inference.enabled and self._is_here("inference")
         server = server_of(self.rl, self.engine) if self.rl and asks_here else None
-        services = {name: service.gpus for name, service in self.config.services.items() if self._is_here(name)}
+        services = {name: service for name, service in self.config.services.items() if self._is_here(name)}
         return place(self.machine.gpus, self.config.trainer.nproc, server, services, self.machine.cpus)
 
     def _rendezvous(self) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from launcher.config.component import NprocWord
+from launcher.config.component import NprocWord, ServiceConfig
 from launcher.errors import UserError
 from launcher.numbers import plural
 
@@ -33,10 +33,10 @@ def place(
     gpus: tuple[str, ...],
     nproc: int | NprocWord | None,
     server: Server | None,
-    services: Mapping[str, int],
+    services: Mapping[str, ServiceConfig],
     cpus: int = 1,
 ) -> Placement:
-    """Divide the visible GPUs. `services` maps a service's name to the number of GPUs it asks for.
+    """Divide the visible GPUs.
 
     Without GPUs any number of ranks runs on the CPU. Raises UserError when there are too few GPUs.
     """
@@ -45,20 +45,32 @@ def place(
     count = nproc if isinstance(nproc, int) else None
     if not gpus:
         return Placement(count or (1 if nproc is None else cpus))
-    wanted = (server.gpus if server else 0) + sum(services.values())
+    own = {name: service.gpus for name, service in services.items() if not service.share_gpus}
+    wanted = (server.gpus if server else 0) + sum(own.values())
     ranks = 0 if nproc == "cpu" else count or max(1, len(gpus) - wanted)
     if ranks > len(gpus):
         raise UserError(f"--nproc {ranks}: there {_are(gpus)}", f"--nproc can be 1 to {len(gpus)}")
     left = gpus[ranks:]
     inference, left, notes = _place_server(gpus, left, server)
     placed = []
-    for name, count in services.items():
-        if count > len(left):
-            what = f"services.{name}.gpus = {count}, and the others leave {len(left)} of {_count(gpus)}"
-            raise UserError(what, "lower --nproc")
-        placed.append((name, left[:count]))
-        left = left[count:]
+    for name, service in services.items():
+        if service.share_gpus:
+            placed.append((name, _shared(name, service.gpus, gpus[:ranks])))
+            continue
+        if service.gpus > len(left):
+            what = f"services.{name}.gpus = {service.gpus}, and the others leave {len(left)} of {_count(gpus)}"
+            raise UserError(what, f"lower --nproc, or let it use the trainer's with --services.{name}.share-gpus")
+        placed.append((name, left[: service.gpus]))
+        left = left[service.gpus :]
     return Placement(ranks or cpus, gpus[:ranks], inference, tuple(placed), notes)
+
+
+def _shared(name: str, count: int, trainer: tuple[str, ...]) -> tuple[str, ...]:
+    """The GPUs of a service that has none of its own."""
+    if count > len(trainer):
+        what = f"services.{name}.gpus = {count} with share_gpus, and the trainer has {_count(trainer)}"
+        raise UserError(what, f"leave services.{name}.gpus out: it then uses all of the trainer's")
+    return trainer[-count:]  # of a count of 0, all
 
 
 def _place_server(

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from launcher.config.component import ServiceConfig
 from launcher.errors import UserError
 from launcher.plan.placement import Placement, Server, place
 
@@ -17,7 +18,11 @@ def names(count: int) -> tuple[str, ...]:
 
 
 def placed(gpus: int, nproc: Any = None, server: Server | None = None, **services: int) -> Placement:
-    return place(names(gpus), nproc, server, services, cpus=4)
+    return place(names(gpus), nproc, server, {name: service(count) for name, count in services.items()}, cpus=4)
+
+
+def service(gpus: int = 0, share_gpus: bool = False) -> ServiceConfig:
+    return ServiceConfig(command=("serve",), gpus=gpus, share_gpus=share_gpus)
 
 
 @pytest.mark.parametrize(
@@ -130,3 +135,23 @@ def test_nobody_gets_a_gpu_twice_unless_a_note_says_so(gpus: int, wanted: int) -
     together = placement.trainer + placement.inference
     assert (len(set(together)) < len(together)) == bool(placement.notes)
     assert set(together) <= set(names(gpus))
+
+
+def test_a_service_may_use_the_trainers_gpus() -> None:
+    services = {"ray": service(share_gpus=True), "judge": service(2, share_gpus=True), "reward": service(1)}
+    placement = place(names(8), None, None, services)
+    assert placement.trainer == names(7)
+    assert placement.service("ray") == names(7)
+    assert placement.service("judge") == ("5", "6")
+    assert placement.service("reward") == ("7",)
+
+
+def test_a_service_cannot_share_more_gpus_than_the_trainer_has() -> None:
+    with pytest.raises(UserError, match=r"services.judge.gpus = 3 with share_gpus, and the trainer has 2 GPUs"):
+        place(names(8), 2, None, {"judge": service(3, share_gpus=True)})
+
+
+def test_a_service_that_is_refused_is_told_of_sharing() -> None:
+    with pytest.raises(UserError) as caught:
+        placed(4, 4, None, reward=2)
+    assert "--services.reward.share-gpus" in str(caught.value.hint)
