@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,6 +20,7 @@ from launcher.logger import get_logger, log_to
 from launcher.machine.limits import shortage
 from launcher.machine.provenance import provenance
 from launcher.nodes.meeting import SHARED_WITHIN, Meeting
+from launcher.nodes.messages import LookAt
 from launcher.nodes.peers import Links
 from launcher.notify.channels import check_channels
 from launcher.notify.notifier import Notifier
@@ -34,7 +35,8 @@ from launcher.runs.registry import register
 from launcher.runs.state import RunState, read_state
 from launcher.runs.state_file import StateFile, first_state
 from launcher.stacks.collectives import collective_lines
-from launcher.stacks.diagnosis import diagnose
+from launcher.stacks.diagnosis import diagnose, take_look
+from launcher.stacks.looks import Look
 from launcher.stacks.recorders import written_records
 from launcher.supervisor.listeners.evidence import Witness
 from launcher.supervisor.listeners.log_metrics import ProgressWatch
@@ -210,6 +212,7 @@ class _Session:
             next_attempt=self._next_attempt,
             setback=self._setback,
             watchdog=config.watchdog,
+            look=self._look,
             diagnose=self._diagnose,
             links=self.links,
             explain=self._failure,
@@ -272,8 +275,11 @@ class _Session:
         found = self.state.state.verdict
         return found.text if found else None
 
-    def _diagnose(self) -> Diagnosis:
-        return diagnose(self.plan.run, self.state.state)
+    def _look(self, at: LookAt) -> Look:
+        return take_look(self.plan.run, self.state.state, at)
+
+    def _diagnose(self, looks: Sequence[Look]) -> Diagnosis:
+        return diagnose(self.plan.run, self.state.state, looks)
 
     def _failure(self, policy: Policy) -> Failure | None:
         def facts(culprit: Culprit) -> list[str]:

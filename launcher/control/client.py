@@ -1,4 +1,4 @@
-"""The end of a command that asks the supervisor of a living run for something: `launch restart`."""
+"""The end of a command that asks the supervisor of a living run for something: `launch restart`, `launch stacks`."""
 
 import os
 import socket
@@ -6,7 +6,7 @@ import socket
 from launcher.borders.files import open_directory
 from launcher.borders.screen import quoted
 from launcher.control.inbox import peer
-from launcher.control.messages import LONGEST, Reply, Request
+from launcher.control.messages import LONGEST, LONGEST_LOOKS, Reply, Request
 from launcher.errors import UserError
 from launcher.processes.identity import identify
 from launcher.processes.proof import proves_to_be_of
@@ -16,18 +16,18 @@ from launcher.runs.state import RunState
 PATIENCE = 10.0  # seconds that the supervisor has for its answer
 
 
-def ask(run: RunDir, state: RunState, request: Request) -> Reply:
+def ask(run: RunDir, state: RunState, request: Request, patience: float = PATIENCE) -> Reply:
     """Ask the run's supervisor. It must prove to be the one that run.json names.
 
     Raises UserError when nobody answers, or when somebody else does.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(PATIENCE)
+        connection.settimeout(patience)
         try:
             _connect(connection, run)
             _check(connection, run, state)
             connection.sendall(request.model_dump_json().encode() + b"\n")
-            answer = _line(connection)
+            answer = _line(connection, LONGEST_LOOKS if request.look else LONGEST)
         except OSError as error:
             raise UserError(
                 f"{state.name}: its supervisor cannot be asked: {error.strerror or error}",
@@ -59,11 +59,11 @@ def _check(connection: socket.socket, run: RunDir, state: RunState) -> None:
         )
 
 
-def _line(connection: socket.socket) -> bytes:
-    text = b""
-    while b"\n" not in text and len(text) <= LONGEST:
-        block = connection.recv(LONGEST)
+def _line(connection: socket.socket, longest: int) -> bytes:
+    text = bytearray()
+    while not text.endswith(b"\n") and len(text) <= longest:
+        block = connection.recv(min(longest, 1 << 16))
         if not block:
             return b""
         text += block
-    return text.partition(b"\n")[0]
+    return bytes(text).partition(b"\n")[0]

@@ -9,14 +9,16 @@ import os
 import signal
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from pydantic import ValidationError
 
 from launcher.borders.files import open_directory
 from launcher.control.messages import LONGEST, Reply, Request
+from launcher.nodes.messages import LookAt
 from launcher.processes.guard import command_line
 from launcher.processes.sender import Sender, sender_text
 from launcher.rundir import RunDir
@@ -27,6 +29,13 @@ _CREDENTIALS = struct.Struct("iII")  # struct ucred: pid, uid, gid
 
 Asked = Callable[[int, str, str], None]
 """Called with the number of a request, the component to restart, and who asks."""
+
+Look = Callable[[LookAt], Coroutine[Any, Any, tuple[str, ...]]]
+"""Looks at the processes of the other nodes."""
+
+
+async def _no_looks(at: LookAt) -> tuple[str, ...]:
+    return ()
 
 
 @dataclass
@@ -39,8 +48,9 @@ class _Caller:
 class Inbox:
     """Calls `asked` in the loop for each request, which is answered later by its number."""
 
-    def __init__(self, run: RunDir, asked: Asked) -> None:
-        self._run, self._asked = run, asked
+    def __init__(self, run: RunDir, asked: Asked, look: Look = _no_looks) -> None:
+        self._run, self._asked, self._look = run, asked, look
+        self._looking: set[asyncio.Task[None]] = set()
         self._listener: socket.socket | None = None
         self._callers: dict[int, _Caller] = {}
         self._count = 0
@@ -73,6 +83,8 @@ class Inbox:
 
     def close(self) -> None:
         """The run has ended. What is not answered never will be."""
+        for task in self._looking:
+            task.cancel()
         for number in tuple(self._callers):
             self._hang_up(number)
         if self._listener is not None:
@@ -123,7 +135,19 @@ class Inbox:
         except ValidationError:
             self.answer(number, "this launch does not know this request")
             return
-        self._asked(number, request.restart, caller.by)
+        if request.restart is not None:
+            self._asked(number, request.restart, caller.by)
+        elif request.look is not None:
+            task = self._loop.create_task(self._answer_look(number, caller, request.look))
+            self._looking.add(task)
+            task.add_done_callback(self._looking.discard)
+
+    async def _answer_look(self, number: int, caller: _Caller, at: LookAt) -> None:
+        reply = Reply(looks=await self._look(at))
+        with suppress(OSError):  # it has gone away
+            await self._loop.sock_sendall(caller.connection, reply.model_dump_json().encode() + b"\n")
+        if number in self._callers:
+            self._hang_up(number)
 
     def _give_up(self, number: int) -> None:
         caller = self._callers.get(number)

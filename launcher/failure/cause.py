@@ -43,7 +43,8 @@ def find_cause(
     told = told or {}
     heard = told.get(0) or told.get(culprit.node or 0)
     if heard or culprit.node is not None:
-        return replace(heard or _without_words(plan, culprit), collateral=collateral)
+        failure = heard or _without_words(plan, culprit)
+        return replace(failure, log=_stacks_here(plan, culprit, failure.log), collateral=collateral)
     failure = _find_here(plan, culprit, collateral, facts)
     return replace(failure, node=plan.nodes.rank, host=platform.node()) if plan.nodes else failure
 
@@ -56,7 +57,13 @@ def _without_words(plan: Plan, culprit: Culprit) -> Failure:
     unsaid = f"{where} has sent nothing more: launch was killed there, or the machine or its network is down"
     is_told = culprit.component == "launch"  # it has said itself why it could not go on
     cause = culprit.words or ("" if is_told else unsaid)
-    return Failure(culprit.component, culprit.rank, culprit.what, cause, None, (), culprit.node, host)
+    return Failure(culprit.component, culprit.rank, culprit.what, cause, culprit.file, (), culprit.node, host)
+
+
+def _stacks_here(plan: Plan, culprit: Culprit, log: Path | None) -> Path | None:
+    """The stacks of a run that has stalled, if node 0 wrote them to a directory of its own: those of this node."""
+    own = plan.run.watchdog_stacks
+    return own if culprit.file and log and not log.exists() and own.exists() else log
 
 
 def _find_here(plan: Plan, culprit: Culprit, collateral: tuple[str, ...], facts: Facts) -> Failure:

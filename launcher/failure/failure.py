@@ -31,9 +31,10 @@ class Culprit:
 class Diagnosis:
     """What the processes were doing when the watchdog found a hang."""
 
-    rank: int | None = None  # local rank: the straggler, if there is exactly one
+    rank: int | None = None  # the straggler, if there is exactly one: its local rank, on another node the global one
     lines: tuple[str, ...] = ()
     file: AbsolutePath | None = None  # the stacks of all processes
+    node: int | None = None  # the straggler's, if it is another one
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,13 @@ from typing import Literal
 
 from pydantic import ConfigDict
 
-from launcher.borders.values import Attempt, EndingSignal, Phrase, Seconds
+from launcher.borders.values import Attempt, Count, EndingSignal, Phrase, Seconds
 from launcher.failure.failure import Culprit, Failure
 from launcher.failure.verdict import Verdict
 
 NodeState = Literal["running", "restarting", "finished", "failed", "stopped"]
+LookAt = Literal["all", "collectives"]
+"""What is looked at: stacks and collectives, or the collectives alone, which take milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -45,3 +47,26 @@ class Lost:
 
     node: int
     why: str
+
+
+@dataclass(frozen=True)
+class LookAsked:
+    """What are your processes doing? With `everywhere`, node 0 answers for all nodes but the one that asks."""
+
+    __pydantic_config__ = ConfigDict(defer_build=True)
+    number: Count  # of the question, in the answer as well
+    at: LookAt
+    everywhere: bool = False
+    keep: bool = False  # the run has stalled: write it down there too
+
+
+@dataclass(frozen=True)
+class LookPart:
+    """A part of the answer, which may be longer than a line: see launcher.stacks.looks."""
+
+    __pydantic_config__ = ConfigDict(defer_build=True)
+    number: Count
+    node: Count
+    part: Count  # from 0
+    parts: Count
+    text: str

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
-from launcher.nodes.messages import Lost, Report, Reported
+from launcher.nodes.messages import LookAsked, LookPart, Lost, Report, Reported
 from launcher.nodes.seal import LONGEST_LINE, Forged, Seal
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ _KEEPALIVE = {socket.TCP_KEEPIDLE: 10, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPC
 
 
 _REPORT = TypeAdapter(Report)
+_MESSAGE: TypeAdapter[Report | LookAsked | LookPart] = TypeAdapter(Report | LookAsked | LookPart)
 
 
 class Links:
@@ -35,9 +36,19 @@ class Links:
             each.settimeout(SEND_SECONDS)
             keep_alive(each)
 
-    def listen(self, loop: "asyncio.AbstractEventLoop", emit: Callable[[Reported | Lost], None]) -> None:
-        """Begin to read. `emit` is called in the loop."""
-        self._loop, self._emit = loop, emit
+    @property
+    def nodes(self) -> frozenset[int]:
+        """The nodes that this one is connected to now."""
+        return frozenset(self._sockets)
+
+    def listen(
+        self,
+        loop: "asyncio.AbstractEventLoop",
+        emit: Callable[[Reported | Lost], None],
+        hear: Callable[[int, LookAsked | LookPart], None] = lambda node, message: None,
+    ) -> None:
+        """Begin to read. `emit` and `hear` are called in the loop."""
+        self._loop, self._emit, self._hear = loop, emit, hear
         for node, each in self._sockets.items():
             loop.add_reader(each, self._read, node)
 
@@ -50,9 +61,14 @@ class Links:
 
     def send(self, body: bytes) -> None:
         """Send a line to all. A lost node is noticed when reading, not here."""
-        for node, each in self._sockets.items():
+        for node in self._sockets:
+            self.send_to(node, body)
+
+    def send_to(self, node: int, body: bytes) -> None:
+        """Send a line to one node, if it is still connected."""
+        if node in self._sockets:
             with suppress(OSError):
-                each.sendall(self._seals[node].seal(body))
+                self._sockets[node].sendall(self._seals[node].seal(body))
 
     def close(self) -> None:
         """Call it only after `listen`, while the loop runs."""
@@ -76,13 +92,19 @@ class Links:
             return
         for line in lines:
             try:
-                self._emit(Reported(node, _REPORT.validate_json(self._seals[node].open(line))))
+                self._take(node, _MESSAGE.validate_json(self._seals[node].open(line)))
             except ValidationError:
                 self._lose(node, "its launch sent an invalid message")
                 return
             except Forged:
                 self._lose(node, "somebody else sent a message in its name")
                 return
+
+    def _take(self, node: int, message: Report | LookAsked | LookPart) -> None:
+        if isinstance(message, Report):
+            self._emit(Reported(node, message))
+        else:
+            self._hear(node, message)
 
     def _lose(self, node: int, why: str) -> None:
         self._drop(node)

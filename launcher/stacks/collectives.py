@@ -143,7 +143,7 @@ def _sentence(finding: Finding, now: float) -> str:
     return f"{ranks_text(finding.waiting)} {wait}; every rank that could be read has enqueued it"
 
 
-def ranks_text(ranks: Iterable[int]) -> str:
+def ranks_text(ranks: Iterable[int], word: str = "rank") -> str:
     """For example "rank 1", "ranks 0 and 2" or "ranks 0-3, 5 and 7"."""
     ordered = sorted(ranks)
     spans = []
@@ -151,7 +151,7 @@ def ranks_text(ranks: Iterable[int]) -> str:
         numbers = [rank for _, rank in span]
         spans += [str(number) for number in numbers] if len(numbers) < 3 else [f"{numbers[0]}-{numbers[-1]}"]
     listed = spans[0] if len(spans) == 1 else f"{', '.join(spans[:-1])} and {spans[-1]}"
-    return f"rank{'s' if len(ordered) > 1 else ''} {listed}"
+    return f"{word}{'s' if len(ordered) > 1 else ''} {listed}"
 
 
 # --- from torch -------------------------------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ class PythonProcess:
     rank: int | None = None  # global rank; for a child, the rank that it belongs to
     is_child: bool = False  # below a component or a rank, for example a data loader's worker
     has_ranks: bool = False  # it is torchrun
+    node: int | None = None  # if several nodes are shown
 
 
 @dataclass(frozen=True)

@@ -31,12 +31,17 @@ FOREIGN = "its flight recorder was written by another user"
 UNREADABLE = "its flight recorder's answer is not valid"
 
 
-def read_recorders(run: RunDir, state: RunState, seconds: float = ANSWER_SECONDS) -> list[Recording]:
-    """The collectives that each rank of this node has enqueued. Empty if the run has fewer than two ranks."""
+def read_recorders(
+    run: RunDir, state: RunState, seconds: float = ANSWER_SECONDS, dumps: bool = True
+) -> list[Recording]:
+    """The collectives that each rank of this node has enqueued. Empty if the run has fewer than two ranks.
+
+    Without `dumps`, NCCL's ranks are not asked to write theirs to a file.
+    """
     ranks = [rank for process in state.processes for rank in process.ranks]
     if len(ranks) * state.nodes < 2:
         return []
-    asked = _ask_for_dumps(run, ranks)
+    asked = _ask_for_dumps(run, ranks) if dumps else 0.0
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return list(pool.map(lambda rank: _read(run, state, rank, asked, seconds), ranks))
 

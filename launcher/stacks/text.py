@@ -49,7 +49,8 @@ def _frames(thread: Thread) -> Iterator[str]:
 def _refused(stacks: Iterable[Stack]) -> Iterator[str]:
     for stack in stacks:
         if stack.trouble:
-            yield f"{who([stack.process])} (pid {stack.process.pid}): {stack.trouble}"
+            at = f"pid {stack.process.pid}" + ("" if stack.process.node is None else f" on node {stack.process.node}")
+            yield f"{_name([stack.process])} ({at}): {stack.trouble}"
 
 
 def _stragglers(groups: Sequence[StackGroup]) -> Iterator[str]:
@@ -62,7 +63,15 @@ def _stragglers(groups: Sequence[StackGroup]) -> Iterator[str]:
 
 
 def who(processes: Sequence[PythonProcess]) -> str:
-    """The processes of one group: "ranks 0-6", "orchestrator", "trainer (torchrun)" or "child 4242 of rank 3"."""
+    """The processes of one group: "ranks 0-6", "orchestrator", "trainer (torchrun)" or "child 4242 of rank 3".
+
+    In a run on several nodes, what is no rank has its node: "inference on nodes 1 and 2".
+    """
+    nodes = {process.node for process in processes if process.node is not None and process.rank is None}
+    return _name(processes) + (f" on {ranks_text(nodes, 'node')}" if nodes else "")
+
+
+def _name(processes: Sequence[PythonProcess]) -> str:
     first = processes[0]
     if first.is_child:
         return _children(processes)

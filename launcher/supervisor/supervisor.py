@@ -8,10 +8,9 @@ from typing import Any
 
 from launcher.control.inbox import Inbox
 from launcher.errors import UserError
-from launcher.failure.failure import Diagnosis, Failure
+from launcher.failure.failure import Failure
 from launcher.failure.verdict import Setback
 from launcher.logger import get_logger
-from launcher.nodes.messages import Lost, Reported
 from launcher.nodes.peers import Links
 from launcher.plan.spec import Plan, ProcessSpec, Role
 from launcher.processes.guard_fork import Guard
@@ -21,6 +20,8 @@ from launcher.processes.signals import SignalInbox
 from launcher.runs.liveness import HEARTBEAT
 from launcher.supervisor.components import Components
 from launcher.supervisor.deadline import Deadline
+from launcher.supervisor.looks import Diagnose as DiagnoseLooks
+from launcher.supervisor.looks import Looks, Take
 from launcher.supervisor.rules.actions import (
     Action,
     Answer,
@@ -66,7 +67,7 @@ from launcher.supervisor.rules.events import (
 from launcher.supervisor.rules.node_policy import NodePolicy
 from launcher.supervisor.rules.policy import Policy, State
 from launcher.supervisor.suspects import RecentLogs, find_suspects
-from launcher.supervisor.watchdog import Diagnoses, report_quiet, watched
+from launcher.supervisor.watchdog import report_quiet, watched
 
 NODES_MARGIN = 10.0  # seconds beyond the grace that other nodes have
 
@@ -82,7 +83,8 @@ class Conduct:
     next_attempt: Callable[[Policy], Plan] | None = None  # makes the next attempt's plan; needed for restarts
     setback: Callable[[Failure | None], Setback] | None = None  # how an attempt failed; needed for restarts
     watchdog: float | None = None  # seconds that a run may be silent
-    diagnose: Callable[[], Diagnosis] | None = None  # finds out what the processes are doing
+    look: Take | None = None  # finds out what the processes are doing
+    diagnose: DiagnoseLooks | None = None  # and why they have stalled
     links: Links | None = None  # to the other nodes
     explain: Callable[[Policy], Failure | None] | None = None  # the failure, when nothing of the attempt is alive
 
@@ -112,9 +114,11 @@ class _Supervisor:
         self.has_ended = False
         self.deadline = Deadline(self.post)
         self.tasks: set[asyncio.Task[None]] = set()
-        self.diagnoses = Diagnoses(conduct.diagnose, self.post)
+        self.looks = Looks(plan.nodes, conduct.links, conduct.look, conduct.diagnose, self.post, self._in_background)
         self.server_logs = RecentLogs()
-        self.requests = Inbox(plan.run, lambda number, name, by: self.post(RestartAsked(name, number, by)))
+        self.requests = Inbox(
+            plan.run, lambda number, name, by: self.post(RestartAsked(name, number, by)), self.looks.packed_others
+        )
         self.signals = SignalInbox(conduct.guard.signals if conduct.guard else None, self._hear)
 
     async def run(self) -> Policy:
@@ -136,7 +140,7 @@ class _Supervisor:
         for component, seconds in watched(self.plan, self.conduct.watchdog).items():
             self._in_background(report_quiet(component, seconds, self._running, self.post))
         if self.conduct.links:
-            self.conduct.links.listen(self.loop, self._hear_node)
+            self.conduct.links.listen(self.loop, self.post, self.looks.hear)
 
     def _take_requests(self) -> None:
         try:
@@ -233,15 +237,6 @@ class _Supervisor:
         else:
             self.post(Signalled(number, sender))
 
-    def _hear_node(self, event: Reported | Lost) -> None:
-        """An event of another node. If the run has stalled there, diagnose it here too before anything is ended."""
-        culprit = event.report.culprit if isinstance(event, Reported) else None
-        has_stalled = bool(culprit and culprit.words) and self.policy.state is State.RUNNING
-        if self.diagnoses.is_due(self.plan, has_stalled):
-            self._in_background(self.diagnoses.look_then_follow(event))
-        elif not self.diagnoses.holds_back(event, has_stalled):
-            self.post(event)
-
     def _above_died(self, life: int, event: Event) -> None:
         self.loop.remove_reader(life)
         self.post(event)
@@ -257,7 +252,7 @@ class _Supervisor:
         return self.plan, frozenset(spec.name for spec in self.components.living.values() if is_running)
 
     async def _diagnose(self, component: str, seconds: float) -> None:
-        plan, diagnosis = self.plan, await self.diagnoses.make()
+        plan, diagnosis = self.plan, await self.looks.diagnosis()
         if plan is self.plan:  # else the attempt that stalled is over
             self.post(Stalled(component, seconds, diagnosis))
 

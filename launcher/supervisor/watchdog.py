@@ -1,18 +1,12 @@
-"""Whether a run, or one component, is active: whether its logs, its ranks' logs or its metrics change.
-
-And what its processes were doing when it was not.
-"""
+"""Whether a run, or one component, is active: whether its logs, its ranks' logs or its metrics change."""
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-from launcher.failure.failure import Diagnosis
-from launcher.nodes.messages import Lost, Reported
 from launcher.plan.spec import Plan
-from launcher.supervisor.rules.events import Diagnosed, Event, Moving, Quiet
+from launcher.supervisor.rules.events import Moving, Quiet
 
 LOOKS = 20  # within the time that a run may be silent
 WHOLE_RUN = ""  # in place of a component's name
@@ -77,44 +71,3 @@ class Watchdog:
             yield from (spec.log, self.plan.run.metrics(spec.name), *spec.rank_logs)
             if spec.ranks:
                 yield from spec.ranks.directory.glob("attempt_*/*/std*.log")
-
-
-class Diagnoses:
-    """What the processes of this node are doing: once in an attempt that has stalled on another node."""
-
-    def __init__(self, diagnose: Callable[[], Diagnosis] | None, post: Callable[[Event], None]) -> None:
-        self._diagnose, self._post = diagnose, post
-        self._of: Plan | None = None  # the attempt that was diagnosed because another node has stalled
-        self._held: list[Reported | Lost] = []  # what waits for that diagnosis
-
-    async def make(self) -> Diagnosis:
-        if self._diagnose is None:
-            return Diagnosis()
-        try:
-            return await asyncio.to_thread(self._diagnose)
-        except Exception as error:
-            return Diagnosis(lines=(f"no stacks could be taken: {error}",))
-
-    def is_due(self, plan: Plan, has_stalled: bool) -> bool:
-        """Whether this attempt has stalled elsewhere, for the first time."""
-        is_first = has_stalled and self._of is not plan
-        self._of = plan if is_first else self._of
-        return is_first
-
-    def look_then_follow(self, event: Reported | Lost) -> Coroutine[Any, Any, None]:
-        """Hold the event back from now on. What is returned diagnoses, and then posts it and those behind it."""
-        self._held.append(event)
-        return self._look_then_follow()
-
-    async def _look_then_follow(self) -> None:
-        self._post(Diagnosed(await self.make()))
-        held, self._held = self._held, []
-        for each in held:
-            self._post(each)
-
-    def holds_back(self, event: Reported | Lost, has_stalled: bool) -> bool:
-        """Hold back another node's event while it is diagnosed; later ones of the same node too, to stay in order."""
-        if not self._held or not (has_stalled or any(each.node == event.node for each in self._held)):
-            return False
-        self._held.append(event)
-        return True

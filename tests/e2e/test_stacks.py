@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from tests.launching import LAUNCH, Launched, Launcher
+from tests.several_nodes import Nodes
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow  # many launches: CI runs them, and whoever asks for them
@@ -103,3 +104,46 @@ def test_the_watchdog_names_the_collective_that_a_rank_never_enqueued_and_the_fi
     errors = list(run.run.torchrun.glob("*/attempt_0/*/stderr.log"))
     assert len(errors) == 4
     assert not [path for path in errors if "Server listening" in path.read_text()]
+
+
+ACTIVE_UNTIL_TOLD = """
+import pathlib, threading, time
+def talk():
+    while not pathlib.Path("hang").exists():
+        print("active", flush=True)
+        time.sleep(0.2)
+threading.Thread(target=talk).start()
+"""
+
+
+def test_on_several_nodes_any_of_them_shows_the_stacks_of_all_and_the_watchdog_names_the_rank_of_another_node(
+    launch: Launcher,
+) -> None:
+    (launch.directory / "script.py").write_text(ACTIVE_UNTIL_TOLD + LAGGING)
+    nodes = Nodes(launch, "sft", "--nnodes", "2", "--trainer.script", "script.py", "--watchdog", "20s", shared=False)
+    nodes.launched[0].wait_for_output("three done")
+    never = re.compile(
+        r"^rank 1 (never|has not) enqueued all_reduce 4 of the default group; rank 0 waits in it", re.MULTILINE
+    )
+    for run in ("run_0", "run_1"):
+        until(lambda run=run: never.search(stacks(launch, run)[1]), 60)  # type: ignore[misc]
+        code, text = stacks(launch, run)
+        assert code == 0, text
+        assert "rank 0 waits in all_reduce, called by <module> (script.py:21)" in text
+        assert "rank 1 waits in <module> (script.py:20)" in text
+        assert "trainer (torchrun) on nodes 0 and 1 wait in" in text
+        assert text.endswith("straggler: rank 1\n")
+    code, text = stacks(launch, "run_0", "--rank", "1")
+    assert (code, "script.py:20" in text, "script.py:21" in text) == (0, True, False), text
+    code, text = stacks(launch, "run_1", "--rank", "2")
+    assert (code, "--rank 2: " in text) == (2, True)
+    (launch.directory / "hang").touch()
+    assert nodes.exit_codes(120) == [1, 1], nodes.outputs()
+    for node, launched in enumerate(nodes.launched):
+        block = launched.output.partition("FAILED  ")[2].splitlines()
+        assert block[0].startswith("trainer rank 1 on node 1 (")
+        assert block[0].endswith("): nothing has been logged and no step made for 20s")
+        assert never.match(block[2].strip())
+        assert "  log         run_0/logs/attempt_1/node_0/stacks.txt" in block
+        assert "rank 1 waits in" in nodes.run(node).watchdog_stacks.read_text()
+    until(lambda: not launch.alive())

@@ -1,21 +1,8 @@
 """What real processes cannot be made to do to the supervisor; all else is in tests/e2e."""
 
-import asyncio
-import signal
-import threading
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
-from launcher.failure.failure import Diagnosis
-from launcher.nodes.messages import Lost, Report, Reported
-from launcher.processes.signals import WAITED_FOR
-from launcher.supervisor.rules.events import Diagnosed, Event
-from launcher.supervisor.supervisor import Conduct, _Supervisor
 from tests.children import run_python
-from tests.supervisor.rules.test_node_policy import FAILED_ON_1, policy
 
 UNKILLABLE = """
 import os, signal, sys
@@ -82,54 +69,3 @@ def test_a_process_that_hangs_in_the_kernel_does_not_hold_the_end_up(tmp_path: P
 def test_a_run_that_is_stopped_as_its_attempt_ends_still_kills_what_ignores_sigterm(tmp_path: Path) -> None:
     done = run_python(DEAF, tmp_path, PYTHONPATH=str(Path(__file__).parents[2]))
     assert done.stdout == "{'trainer': 1, 'deaf': -9} stopped\n", done.stderr
-
-
-@pytest.fixture
-def signals_as_before() -> Iterator[None]:
-    """A supervisor in this process blocks the signals of whatever is tested after it."""
-    handlers = {number: signal.getsignal(number) for number in WAITED_FOR}
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    yield
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
-@pytest.mark.usefixtures("signals_as_before")
-def test_a_run_that_stalled_elsewhere_is_diagnosed_once_and_the_reports_stay_in_order() -> None:
-    stalled = Report("restarting", culprit=replace(FAILED_ON_1, words="rank 3 is in all_reduce"))
-    over, others, lost = replace(stalled, over=True), replace(stalled, done=True), Lost(1, "its launch is gone")
-    looks, may_end = [], threading.Event()
-
-    def look() -> Diagnosis:
-        looks.append(may_end.wait(10))
-        return Diagnosis()
-
-    async def history() -> list[Event]:
-        run = _Supervisor(policy(trainer=3).plan, [], Conduct(diagnose=look))
-        run.loop = asyncio.get_running_loop()
-        for event in (
-            Reported(1, stalled),
-            Reported(2, Report("running")),
-            Reported(1, over),
-            Reported(2, others),
-            lost,
-        ):
-            run._hear_node(event)
-        first = [await run.events.get()]
-        may_end.set()
-        then = [await run.events.get() for _ in range(5)]
-        run._hear_node(Reported(2, stalled))
-        return [*first, *then, await run.events.get()]
-
-    *before, last = asyncio.run(history())
-    assert before == [
-        Reported(2, Report("running")),
-        Diagnosed(Diagnosis()),
-        Reported(1, stalled),
-        Reported(1, over),
-        Reported(2, others),
-        lost,
-    ]
-    assert last == Reported(2, stalled)
-    assert looks == [True]

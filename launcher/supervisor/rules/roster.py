@@ -104,8 +104,9 @@ class Roster:
         """Who has made no progress, by the watchdog's finding; `component` is "" when it was the run as a whole."""
         name = component or self._silent(diagnosis.rank)
         spec = self.plan.process(name)
-        rank = diagnosis.rank if spec and spec.ranks else None
-        return Culprit(name, f"{STALLED} for {seconds:g}s", rank, words="\n".join(diagnosis.lines), file=diagnosis.file)
+        rank, node = (diagnosis.rank, diagnosis.node) if spec and spec.ranks else (None, None)
+        words, what = "\n".join(diagnosis.lines), f"{STALLED} for {seconds:g}s"
+        return Culprit(name, what, rank, node=node, words=words, file=diagnosis.file)
 
     def _silent(self, rank: int | None) -> str:
         """The component to blame for silence: the one with ranks, the only one that finishes, or else "launch"."""
