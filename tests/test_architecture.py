@@ -174,6 +174,7 @@ TESTED_ELSEWHERE = {
     "view/logs/reader.py": "view/logs/test_follow.py",
     "view/logs/request.py": "view/logs/test_follow.py",
     "view/logs/sources.py": "view/logs/test_follow.py",
+    "view/status/late.py": "e2e/test_stacks.py",
     "view/status/page.py": "view/status/test_model.py",
     "view/status/table.py": "view/status/test_model.py",
     "view/terminal.py": "view/status/test_model.py",

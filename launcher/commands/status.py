@@ -2,7 +2,7 @@
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated
 
 import typer
@@ -11,6 +11,7 @@ from launcher.commands.common import NAMED, typer_command
 from launcher.errors import UserError
 from launcher.runs.choice import find_run
 from launcher.timeline import read_timeline
+from launcher.view.status.late import late_ranks
 from launcher.view.status.model import all_runs, run_details
 from launcher.view.status.page import run_page
 from launcher.view.status.table import runs_screen, unreadable_lines
@@ -33,6 +34,8 @@ def status(
         raise UserError(f"--all shows every run, and {run} is one of them", "give only one of the two")
     found, state = find_run(run, "status")
     details = run_details(found, state)
+    if details.state == "running":
+        details = replace(details, late=late_ranks(found, state))
     print(json.dumps(asdict(details), indent=1) if as_json else run_page(state, details, shows_colours()))
     return 0
 

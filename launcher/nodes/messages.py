@@ -70,3 +70,5 @@ class LookPart:
     part: Count  # from 0
     parts: Count
     text: str
+    asked: float = 0.0  # when the node was asked, by its own clock; 0 if node 0 passes the answer on
+    sent: float = 0.0  # and when it sent this

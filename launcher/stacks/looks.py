@@ -25,15 +25,12 @@ class Look:
     recordings: tuple[Recording, ...] = ()
     waits: tuple[Wait, ...] = ()
     trouble: str = ""
-    asked: float = 0.0  # when the node was asked, by its own clock
-    answered: float = 0.0  # when it had its answer
-    ahead: float = 0.0  # seconds by which its clock is ahead of that of the node that asked
 
-    def by_our_clock(self) -> "Look":
-        """The same with times of the asking node's clock."""
-        recordings = tuple(_shifted(recording, -self.ahead) for recording in self.recordings)
-        waits = tuple(replace(wait, since=wait.since - self.ahead) for wait in self.waits)
-        return replace(self, recordings=recordings, waits=waits, ahead=0.0)
+    def by_clock(self, ahead: float) -> "Look":
+        """The same with times of our clock. `ahead` is the seconds by which the look's clock is ahead of it."""
+        recordings = tuple(_shifted(recording, -ahead) for recording in self.recordings)
+        waits = tuple(replace(wait, since=wait.since - ahead) for wait in self.waits)
+        return replace(self, recordings=recordings, waits=waits)
 
 
 def _shifted(recording: Recording, seconds: float) -> Recording:

@@ -41,6 +41,7 @@ class _Round:
     awaited: set[int]  # nodes
     looks: dict[int, Look] = field(default_factory=dict)
     parts: dict[int, dict[int, str]] = field(default_factory=dict)
+    ahead: dict[int, float] = field(default_factory=dict)  # the clocks of nodes, compared with ours
     is_complete: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -85,14 +86,17 @@ class Looks:
                 await asyncio.wait_for(turn.is_complete.wait(), seconds)
         del self._rounds[question.number]
         silent = f"has not answered within {seconds:g}s"
-        first = turn.looks.get(0)
-        base = first.ahead if first and self._here else 0.0  # the others' clocks were compared with node 0's
         found = [turn.looks.get(node) or Look(node, trouble=silent) for node in nodes]
-        return [replace(look, ahead=look.ahead + (base if look is not first else 0.0)).by_our_clock() for look in found]
+        return [look.by_clock(turn.ahead.get(look.node or 0, turn.ahead.get(0, 0.0))) for look in found]
 
     async def packed_others(self, at: LookAt) -> tuple[str, ...]:
         """The same as text, for a command that asks."""
-        return tuple(map(packed, await self.others(at)))
+        try:
+            found = await self.others(at)
+            return tuple(await asyncio.to_thread(lambda: [packed(look) for look in found]))
+        except Exception:  # a look must not end the run
+            get_logger().exception("the other nodes could not be asked what their processes are doing")
+            return ()
 
     def hear(self, node: int, message: LookAsked | LookPart) -> None:
         """A message of another node."""
@@ -120,26 +124,36 @@ class Looks:
             return Diagnosis(lines=(f"no stacks could be compared: {error}",))
 
     async def _answer(self, node: int, asked: LookAsked, at: float) -> None:
+        try:
+            await self._look_and_send(node, asked, at)
+        except Exception:  # a look must not end the run
+            get_logger().exception("node {} could not be told what the processes are doing", node)
+
+    async def _look_and_send(self, node: int, asked: LookAsked, at: float) -> None:
         others = self.others(asked.at, but=node) if asked.everywhere else _nothing()
         own, rest = await asyncio.gather(self._own(asked.at), others)
         if asked.keep:
             self._post(Diagnosed(await self._diagnosis_of([own])))
-        for look in (replace(own, asked=at, answered=time.time()), *rest):
+        await self._send(node, asked.number, own, at)
+        for look in rest:
             await self._send(node, asked.number, look)
 
-    async def _send(self, node: int, number: int, look: Look) -> None:
+    async def _send(self, node: int, number: int, look: Look, asked: float = 0.0) -> None:
         assert self._links is not None and look.node is not None
-        text = packed(look)
+        text = await asyncio.to_thread(packed, look)
         if len(text) > PART * MOST_PARTS:
-            text = packed(Look(look.node, trouble="its answer is too long", asked=look.asked, answered=look.answered))
+            text = packed(Look(look.node, trouble="its answer is too long"))
         parts = [text[start : start + PART] for start in range(0, len(text), PART)]
         for place, part in enumerate(parts):
-            self._links.send_to(node, _PART.dump_json(LookPart(number, look.node, place, len(parts), part)))
+            message = LookPart(number, look.node, place, len(parts), part, asked, time.time() if asked else 0.0)
+            self._links.send_to(node, _PART.dump_json(message))
             await asyncio.sleep(0)  # reports, which end a run, come first
 
     def _collect(self, sender: int, message: LookPart, turn: _Round) -> None:
         if message.node not in turn.awaited or sender not in (0, message.node):
             return
+        if message.sent and message.node not in turn.ahead:  # as NTP does it
+            turn.ahead[message.node] = (message.asked - turn.asked + message.sent - time.time()) / 2
         parts = turn.parts.setdefault(message.node, {})
         parts[message.part] = message.text
         if len(parts) < message.parts:
@@ -149,9 +163,6 @@ class Looks:
         except ValueError as error:
             get_logger().warning("node {}: {}", message.node, error)
             look = Look(message.node, trouble="its answer cannot be understood")
-        if look.answered:  # by the node itself
-            ahead = (look.asked - turn.asked + look.answered - time.time()) / 2
-            look = replace(look, asked=0.0, answered=0.0, ahead=ahead)
         turn.looks[message.node] = replace(look, node=message.node)
         if turn.looks.keys() >= turn.awaited:
             turn.is_complete.set()

@@ -133,9 +133,8 @@ def test_times_of_a_node_whose_clock_is_ahead_are_put_right(monkeypatch: pytest.
     async def ask(nodes: list[Node]) -> list[Look]:
         began = time.time()
         turn = module._Round(began, {1})
-        ahead = Look(1, recordings=look(1).recordings, asked=began + 60, answered=began + 60)
-        nodes[0].looks._collect(1, LookPart(1, 1, 0, 1, packed(ahead)), turn)
-        return [turn.looks[1].by_our_clock()]
+        nodes[0].looks._collect(1, LookPart(1, 1, 0, 1, packed(look(1)), began + 60, began + 60), turn)
+        return [turn.looks[1].by_clock(turn.ahead[1])]
 
     (found,) = of_all(ask)
     assert abs(found.recordings[0].positions["0"].calls[4].enqueued - (1001.0 - 60)) < 1
@@ -150,7 +149,7 @@ def test_nobody_answers_for_another_node_but_node_0() -> None:
     assert of_all(ask) == {}
 
 
-@pytest.mark.parametrize("text", ["", "x", "eJwDAAAAAAE=", packed(look(1))[:-8], packed(look(1)) + "="])
+@pytest.mark.parametrize("text", ["", "x", "eJwDAAAAAAE=", packed(look(1))[:-8]])
 def test_what_is_no_look_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         unpacked(text)

@@ -16,6 +16,7 @@ from launcher.runs.state import AttemptState, RunState, load_state, other_nodes,
 from launcher.runs.waits import Wait, read_waits
 from launcher.tracking.wandb_links import WandbLink, read_wandb_links
 from launcher.view.metric_curves import newest_values, read_newest, series
+from launcher.view.status.late import LateStatus
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ class RunDetails(RunStatus):
     checkpoint: int | None  # step of the newest checkpoint that launch knows
     failure: dict[str, Any] | None  # the failure block, as run.json keeps it
     verdict: dict[str, Any] | None  # what was decided after this attempt had failed
+    late: LateStatus | None = None  # ranks that the others wait for; only if they were looked for
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ def run_page(state: RunState, details: RunDetails, colours: bool) -> str:
     lines += [*(whereabouts(details) if details.state != "queued" else ()), *_times(details), ""]
     lines += [*_processes(details), ""]
     lines += [f"  {'' if number else 'now':<12} {waits_text([wait])}" for number, wait in enumerate(details.waits)]
+    lines += [f"  {'late':<12} {details.late.text}"] if details.late else []
     run = RunDir(Path(details.directory), details.attempt, state.node)
     lines += metrics_lines(run, [component.name for component in details.components], state.progress)
     lines += wandb_lines(run, state.foreign_wandb, details.is_over)
