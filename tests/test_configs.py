@@ -23,10 +23,12 @@ def _command(config: Path) -> list[str]:
 @pytest.fixture
 def others_programs(tmp_path: Path) -> Path:
     """A directory with the programs and modules that recipes call and this environment may lack; nobody runs them."""
-    for name in ("vllm", "transformers", "orchestrator", "inference", "ray"):
+    for name in ("vllm", "transformers", "orchestrator", "inference", "ray", "trl"):
         (tmp_path / name).write_text("#!/bin/false\n")
         (tmp_path / name).chmod(0o755)
-    for module in ("prime_rl/trainer/rl/train.py", "sglang/launch_server.py"):
+    (tmp_path / "train.py").touch()
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    for module in ("prime_rl/trainer/rl/train.py", "sglang/launch_server.py", "torchtitan/train.py"):
         (tmp_path / module).parent.mkdir(parents=True)
         (tmp_path / module).touch()
     return tmp_path
@@ -37,8 +39,33 @@ def test_its_own_command_line_makes_a_plan(config: Path, others_programs: Path) 
     command, environment = [LAUNCH, *_command(config), "--dry-run"], dict(os.environ)
     environment["PATH"] = f"{others_programs}:{environment['PATH']}"
     environment["PYTHONPATH"] = f"{others_programs}:{ROOT}"  # ours: of this tree, wherever launch is installed from
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=others_programs, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+# as torchtitan's run_train.sh gives it to torchrun
+TORCHTITAN = """--nproc_per_node=8 --rdzv_backend c10d --rdzv_endpoint=localhost:0 --local-ranks-filter 0 --role rank
+    --tee 3 -m torchtitan.train --module llama3 --config llama3_debugmodel"""
+
+
+def test_torchtitans_own_command_line_and_its_recipe_start_the_same(others_programs: Path) -> None:
+    recipe = ["@", str(ROOT / "configs" / "torchtitan.toml")]
+    typed, ours = (_torchrun(words, others_programs) for words in (TORCHTITAN.split(), recipe))
+    assert {"--nproc-per-node=8", "--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"} <= set(typed)
+    assert {"--local-ranks-filter=0", "--role=rank", "--tee=3"} <= set(typed)
+    assert typed[typed.index("-m") :] == ["-m", "--", *TORCHTITAN.split()[-5:]]
+    assert ours[: ours.index("--dump_folder")] == typed
+
+
+def _torchrun(words: list[str], directory: Path) -> list[str]:
+    """The words after torchrun that `launch train` would type on eight GPUs."""
+    command = [LAUNCH, "train", "--dry-run", "--name", "t", "--output-dir", str(directory / "out"), *words]
+    paths = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{directory}:{ROOT}", "HOME": str(directory)}
+    environment = {**paths, "CUDA_VISIBLE_DEVICES": "0,1,2,3,4,5,6,7"}
+    done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stdout.replace(" \\\n", " ").splitlines() if "torchtitan.train" in line]
+    return line[line.index("torch.distributed.run") :].split()
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.name)

@@ -1,5 +1,6 @@
 """What is generated is current, every link leads somewhere, and every command that is shown is one."""
 
+import json
 import re
 import runpy
 import shlex
@@ -29,6 +30,16 @@ def test_the_configuration_reference_is_current() -> None:
     made = runpy.run_path(str(ROOT / "docs" / "make_configuration.py"))["reference"]()
     current = (ROOT / "docs" / "configuration.md").read_text()
     assert current == made, "run: python docs/make_configuration.py"
+
+
+def test_the_table_of_what_was_run_is_what_the_tests_have_noted() -> None:
+    made = runpy.run_path(str(ROOT / "docs" / "make_what_was_run.py"))["page"]()
+    current = (ROOT / "docs" / "recipes.md").read_text()
+    assert current == made, "run: python docs/make_what_was_run.py"
+    for run in json.loads((ROOT / "docs" / "what-was-run.json").read_text()):
+        file, _, function = run["test"].partition("::")
+        assert f"def {function.partition('[')[0]}(" in (ROOT / file).read_text(), run["test"]
+        assert (ROOT / run["recipe"]).exists(), run["recipe"]
 
 
 def test_the_picture_of_the_architecture_is_current() -> None:

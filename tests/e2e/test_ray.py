@@ -38,6 +38,7 @@ def below(run: Launched) -> list[psutil.Process]:
     return psutil.Process(run.pid_of("guard")).children(recursive=True)
 
 
+@pytest.mark.runs("Ray, two nodes", "ray", "configs/ray.toml")
 def test_a_cluster_over_two_nodes_is_there_for_the_driver_and_ends_with_it(launch: Launcher) -> None:
     port = free_endpoint().rpartition(":")[2]
     driver = (str(CONFIGS / "ray_driver.py"), "--steps", "5")
@@ -52,6 +53,7 @@ def test_a_cluster_over_two_nodes_is_there_for_the_driver_and_ends_with_it(launc
     until(lambda: not [process for process in processes if process.is_running()])
 
 
+@pytest.mark.runs("Ray, one node", "ray", "configs/ray.toml")
 def test_a_head_that_is_killed_ends_the_run_with_all_that_ray_had_started(launch: Launcher) -> None:
     driver = (str(CONFIGS / "ray_driver.py"), "--steps", "1000000")
     run = launch(*recipe(*driver), "--nproc", "2", "--output-dir", "run", "--no-tmux")

@@ -57,7 +57,13 @@ def steps(run: Launched, component: str) -> int:
 
 
 @needs("trl", "transformers", "datasets")
-@pytest.mark.parametrize("recipe", ["trl_sft.toml", "trl_grpo.toml"])
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        pytest.param("trl_sft.toml", marks=pytest.mark.runs("TRL, SFT", "trl", "configs/trl_sft.toml")),
+        pytest.param("trl_grpo.toml", marks=pytest.mark.runs("TRL, GRPO", "trl", "configs/trl_grpo.toml")),
+    ],
+)
 def test_trl_trains_and_its_progress_is_read(launch: Launcher, tiny_model: Path, recipe: str) -> None:
     model = f"--model={tiny_model}"
     run = start(launch, "sft", recipe, model, more=(*ON_CPU, "--bf16", "False"))
@@ -65,6 +71,7 @@ def test_trl_trains_and_its_progress_is_read(launch: Launcher, tiny_model: Path,
     assert steps(run, "trainer") >= 3
 
 
+@pytest.mark.runs("transformers, Trainer", "transformers", "configs/hf_trainer.toml")
 @needs("transformers", "accelerate")
 def test_the_trainer_of_transformers_trains_and_its_progress_is_read(launch: Launcher, tiny_model: Path) -> None:
     run = start(launch, "sft", "hf_trainer.toml", f"--model={tiny_model}", more=ON_CPU)
@@ -72,6 +79,7 @@ def test_the_trainer_of_transformers_trains_and_its_progress_is_read(launch: Lau
     assert steps(run, "trainer") >= 3
 
 
+@pytest.mark.runs("Lightning, DDP", "lightning", "configs/lightning_ddp.toml")
 @needs("lightning")
 def test_lightning_trains_on_two_ranks_and_its_progress_is_read(launch: Launcher) -> None:
     run = start(launch, "sft", "lightning_ddp.toml")
@@ -79,6 +87,7 @@ def test_lightning_trains_on_two_ranks_and_its_progress_is_read(launch: Launcher
     assert steps(run, "trainer") == 20
 
 
+@pytest.mark.runs("transformers serve", "transformers", "configs/transformers_serve.toml")
 @needs("transformers", "fastapi", "openai")
 def test_transformers_serve_answers_once_it_is_ready(launch: Launcher, tiny_model: Path) -> None:
     asking = f"--orchestrator.script={CONFIGS / 'ask_server.py'}"

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from tests.launching import Launched, Launcher
-from tests.real_vllm import VLLM, needs_vllm
+from tests.real_vllm import VERSION, VLLM, needs_vllm
 from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, needs_vllm, pytest.mark.timeout(900)]
@@ -30,6 +30,7 @@ def engine_of(run: Launched) -> psutil.Process:
     return next(child for child in children if "EngineCore" in child.name() or "EngineCore" in str(child.cmdline()))
 
 
+@pytest.mark.runs("vLLM", VERSION, "configs/rl_tiny_vllm_cpu.toml")
 def test_trainer_and_vllm_agree_on_log_probabilities(launch: Launcher) -> None:
     run = launch(*COMMAND, "--max-steps", "6", "--max-async", "0", "--orchestrator.evaluation.prompts", "8")
     assert run.exit_code(PATIENCE) == 0, run.output[-3000:]
