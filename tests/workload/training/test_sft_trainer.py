@@ -50,7 +50,7 @@ def test_a_killed_run_that_is_continued_ends_with_the_same_bytes(tmp_path: Path,
     run_here(train, config(whole, max_steps=300))
     arguments = ("--max-steps", 300, "--checkpoint.interval", 50, *SMALL)
     with started("sft", "--output-dir", killed.root, *arguments) as process:
-        until(lambda: has_step(killed.metrics("trainer"), 70), deadline=30)
+        until(lambda: has_step(killed.metrics("trainer"), 70), deadline=120)
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=5)
     assert not killed.checkpoint(300).exists()
@@ -63,7 +63,7 @@ def test_a_killed_run_that_is_continued_ends_with_the_same_bytes(tmp_path: Path,
 def test_sigterm_ends_every_rank_with_a_checkpoint_of_the_step_in_hand(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     with started("sft", "--output-dir", tmp_path, "--max-steps", 100_000, *SMALL, ranks=2) as process:
-        until(lambda: has_step(run.metrics("trainer"), 5), deadline=30)
+        until(lambda: has_step(run.metrics("trainer"), 5), deadline=120)
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=10)
     last = metrics(run)[-1]["step"]
