@@ -94,6 +94,7 @@ def carry_out(
             _await_shared(plan.run, meeting.welcome.run_id)
         state = StateFile(plan.run, first_state(plan, provenance(), earlier, job_of_attempt(earlier)))
         state.state.tmux_socket, state.state.tmux_keep = config.tmux.socket_name, config.tmux.keep
+        state.state.tmux_each_rank = config.tmux.each_rank
         lock = prepare(plan, clean, resume=earlier is not None, say=notes.append, trust=trust)
         state.state.guard = identify(os.getpid())
         state.write_if_possible()

@@ -17,12 +17,13 @@ from launcher.view.tmux.session import ensure_panes
 def attach(
     run: RunArgument = None,
     window: Annotated[str | None, typer.Option(help="the window to show: logs, ranks, launcher, metrics")] = None,
+    each_rank: Annotated[bool, typer.Option("--each-rank", help="a pane for each rank, not one for all")] = False,
     trust: TrustOption = False,
 ) -> int:
     """Attach to a run's tmux panes. Closed panes are opened again, also for a run that has ended."""
     found, state = find_run(run, "attach")
     check_trusted(found, state.name, "attach", trust)
-    session = ensure_panes(layout_of(found, state), state.tmux_socket)
+    session = ensure_panes(layout_of(found, state, each_rank=each_rank), state.tmux_socket)
     show_status(found, state, session)
     closes = not state.tmux_keep and true_state(found, state) not in GOING_ON
     attach_to(session, call_name(found.root, state.name), state.tmux_socket, window, closes=closes)

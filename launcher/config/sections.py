@@ -15,6 +15,7 @@ from launcher.config.wandb import WandbSection
 
 class TmuxConfig(Switch):
     enabled: bool = Field(True, description="show the logs in tmux panes")
+    each_rank: bool = Field(False, description="a pane for each rank, instead of one that folds what they log alike")
     keep: bool = Field(False, description="keep the session after the run, even when nobody is attached")
     socket_name: SocketName | None = Field(None, description="tmux server, as in tmux -L; default: the user's own")
 

@@ -179,6 +179,7 @@ class RunState(_Record):
     tmux_socket: SocketName | None = None
     tmux_session: Label | None = None  # its first name; the user may have renamed it
     tmux_keep: bool = False  # whether the session stays after the run
+    tmux_each_rank: bool = False  # whether each rank has a pane of its own
     failure: FailureState | None = None
     verdict: VerdictState | None = None  # this attempt has failed, and there is another one or none
     reason: Phrase | None = None  # why it was stopped, if known: "time limit", "cancelled", "stopped by …"

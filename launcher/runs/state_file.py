@@ -64,7 +64,7 @@ class StateFile:
         kept = {process.name: process for process in old.processes}
         lasting = {spec.name for spec in plan.processes if spec.role is Role.SERVES}
         processes = [kept[process.name] if process.name in lasting else process for process in new.processes]
-        lasts = ("supervisor", "guard", "watcher", "tmux_socket", "tmux_session", "tmux_keep")
+        lasts = ("supervisor", "guard", "watcher", "tmux_socket", "tmux_session", "tmux_keep", "tmux_each_rank")
         same = {name: getattr(old, name) for name in lasts}
         self.run = plan.run
         self.state = new.model_copy(update={**same, "processes": processes, "state": "running"})

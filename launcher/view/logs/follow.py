@@ -25,8 +25,9 @@ from launcher.view.pager import paged
 from launcher.view.terminal import shows_colours
 
 LOOK_EVERY = 0.05  # seconds between two looks at the logs of a live run
+REST = 0.2  # seconds between two looks while it logs nothing
 ASK_EVERY = 10.0  # seconds between two questions about a job that waits
-LOOKS = 10  # between two looks for new files and for the run's end
+FIND_EVERY = 0.5  # seconds between two looks for new files and for the run's end
 
 _PALETTE = (b"36", b"35", b"34", b"32", b"33")  # of labels; all of one width, so that keys are in one column
 _BEFORE_MESSAGE = re.compile(rb".{%d}(?: \| [A-Z]+ *\| |%b| )" % (KEY_WIDTH, MARK))
@@ -52,8 +53,9 @@ def show_logs(
     life = _Life(selection.run)
     try:
         with paged(pager and not follow):
+            look_every = LOOK_EVERY
             while follow and life.goes_on():
-                _follow(view, newest)
+                look_every = LOOK_EVERY if _follow(view, newest, look_every) else REST
                 newest = None
             view.find_logs()
             _write(last_lines(view.new_lines(final=True), newest))
@@ -211,15 +213,20 @@ class _Life:
         return self._is_queued
 
 
-def _follow(view: LogView, newest: int | None) -> None:
-    """Show new lines, at first the newest ones, until it is time to look for new files and for the run's end."""
+def _follow(view: LogView, newest: int | None, look_every: float) -> bool:
+    """Show new lines, at first the newest ones, until it is time to look for new files and for the run's end.
+
+    Returns whether there were any.
+    """
     view.find_logs()
+    has_moved = False
     if newest is not None:
         _write(last_lines(view.lines_there(), newest))
-    for _ in range(LOOKS):
-        _write(view.new_lines(final=False))
+    for _ in range(round(FIND_EVERY / look_every)):
+        has_moved |= _write(view.new_lines(final=False)) > 0
         _tell(view)
-        _wait(LOOK_EVERY)
+        _wait(look_every)
+    return has_moved
 
 
 def _tell(view: LogView) -> None:
@@ -228,10 +235,11 @@ def _tell(view: LogView) -> None:
         print(in_one_line(f"launch: {trouble}"), file=sys.stderr, flush=True)
 
 
-def _write(blocks: Iterable[bytes]) -> None:
-    for block in blocks:
-        sys.stdout.buffer.write(block)
+def _write(blocks: Iterable[bytes]) -> int:
+    """The number of bytes."""
+    written = sum(sys.stdout.buffer.write(block) for block in blocks)
     sys.stdout.buffer.flush()
+    return written
 
 
 def _wait(seconds: float) -> None:

@@ -12,6 +12,7 @@ from launcher.borders.screen import printable
 
 PANES_PER_WINDOW = 8
 COLOURS = Path(__file__).with_name("pane.sed")
+RANK_LABELS = Path(__file__).with_name("ranks.sed")
 BUSY, QUIET = 5, 3  # shares of a window's height
 SCROLLBACK = 50_000  # lines
 # `prefix` is the user's own; the way out is on the topmost border alone. q/h doubles each `#` of a title, which
@@ -31,6 +32,14 @@ until [ -e "$1" ]; do sleep 0.2; done
 nice tail -n {_BACKLOG} -s 0.2 -F -- "$1" 2>/dev/null | LC_ALL=C nice sed -E -f "$2"
 """
 
+
+# What `launch logs` follows, it folds. When it has nothing more to follow, the pane stays for who wants to read.
+_FOLD = """trap '' INT
+labels=$1 colours=$2
+shift 2
+nice "$@" 2>&1 | LC_ALL=C nice sed -E -f "$labels" -f "$colours"
+exec tail -f /dev/null
+"""
 
 _SAY = """trap '' INT
 printf '%s\\n' "$1"
@@ -89,6 +98,17 @@ def follow(source: PaneSource) -> Pane:
     return Pane(source.title, ("/bin/sh", "-c", _FOLLOW, "follow", str(source.file), str(COLOURS)), share)
 
 
+def fold(run: Path, component: str, attempt: int, ranks: Sequence[int], python: str) -> Pane:
+    """The pane for all these ranks: what several log alike stands there once.
+
+    `run` is the directory that the run is called by, `python` an interpreter with launch.
+    """
+    logs = (python, "-P", "-m", "launcher", "logs", str(run), component, f"--attempt={attempt}")
+    words = (*logs, "--follow", f"--lines={_BACKLOG}", *(f"--rank={rank}" for rank in ranks))
+    command = ("/bin/sh", "-c", _FOLD, "fold", str(RANK_LABELS), str(COLOURS), *words)
+    return Pane(f"{component}: {len(ranks)} ranks", command)
+
+
 def charts(wandb: Path, python: str) -> tuple[str, ...]:
     """A program that draws W&B's charts in the terminal, when W&B has made its directory.
 
@@ -102,7 +122,7 @@ def run_layout(
     run: str,
     root: Path,
     components: Sequence[PaneSource],
-    ranks: Sequence[PaneSource],
+    ranks: Sequence[Pane],
     launcher_log: Path,
     metrics: tuple[str, ...] | None = None,
 ) -> Layout:
@@ -110,12 +130,12 @@ def run_layout(
 
     Args:
         components: one log for each component; with `--tee 0` the trainer's are its ranks' files.
-        ranks: one log for each rank of this node.
+        ranks: of this node, each in its pane or folded.
         metrics: argv of a program that draws the metrics, for a window of its own.
     """
     windows = (
         *_windows("logs", [follow(source) for source in components]),
-        *_windows("ranks", [follow(source) for source in ranks]),
+        *_windows("ranks", ranks),
         *_windows("launcher", [follow(PaneSource("launcher", launcher_log))]),
         *_windows("metrics", [Pane("metrics", metrics, takes_input=True)] if metrics else []),
     )

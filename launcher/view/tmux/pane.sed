@@ -43,4 +43,4 @@ t cleaned
 s/^((\[[^] ]*\]:)?)((Traceback \(most recent|[A-Za-z_.]*(Error|Exception)(:|$)).*)/\1\x1b[31m\3\x1b[0m/
 
 # Whose line it is, when torchrun has put several ranks into one file.
-s/^\[[^] ]*[^] 0-9]([0-9]+)\]:/\x1b[2mr\1\x1b[0m /
+s/^\[[^] ]*[^] 0-9,-]([0-9]+([,-][0-9]+)*)\]:/\x1b[2mr\1\x1b[0m /

@@ -14,7 +14,7 @@ from launcher.runs.state import ProcessState, ProgressState, RunState, other_nod
 from launcher.view.logs.bounds import trouble_with
 from launcher.view.metric_curves import MetricsReader, progress_text, read_newest
 from launcher.view.pace import Pace
-from launcher.view.tmux.layout import Layout, PaneSource, charts, run_layout
+from launcher.view.tmux.layout import Layout, Pane, PaneSource, charts, fold, follow, run_layout
 from launcher.view.tmux.server import PATIENCE
 from launcher.view.tmux.session import close_panes, renew_panes, set_status
 
@@ -23,8 +23,11 @@ STATUS_INTERVAL = 0.8  # seconds between two looks at the newest step: the statu
 _AT_WORK = ("trainer", "orchestrator")  # log every step; servers and services rarely say anything
 
 
-def layout_of(run: RunDir, state: RunState) -> Layout:
-    """`run` must be of the state's attempt, so that the panes show its own files."""
+def layout_of(run: RunDir, state: RunState, *, each_rank: bool = False) -> Layout:
+    """`run` must be of the state's attempt, so that the panes show its own files.
+
+    With `each_rank`, or if the run was started so, each rank has a pane of its own.
+    """
     components = [
         _source(process.name if len(process.panes) == 1 else f"{process.name} {number}", run, process, file)
         for process in state.processes
@@ -36,14 +39,17 @@ def layout_of(run: RunDir, state: RunState) -> Layout:
         for process in its.processes
     ]
     components += others[:PANES_OF_OTHERS]
-    ranks = [
-        _source(f"{process.name} {rank.rank}", run, process, rank.log)
-        for process in state.processes
-        for rank in process.ranks
-    ]
+    folds = not (each_rank or state.tmux_each_rank or run.node)  # only node 0's directory is what a run is called by
+    ranks = [pane for process in state.processes for pane in _rank_panes(run, process, folds)]
     metrics = charts(run.wandb, sys.executable) if state.wandb else None
     name = f"{state.name}-node_{run.node}" if run.node else state.name
     return run_layout(name, run.own, components, ranks, run.launcher_log, metrics)
+
+
+def _rank_panes(run: RunDir, process: ProcessState, folds: bool) -> list[Pane]:
+    if folds and len(process.ranks) > 1:
+        return [fold(run.root, process.name, run.attempt, [rank.rank for rank in process.ranks], sys.executable)]
+    return [follow(_source(f"{process.name} {rank.rank}", run, process, rank.log)) for rank in process.ranks]
 
 
 def _source(title: str, run: RunDir, process: ProcessState, file: Path) -> PaneSource:

@@ -17,7 +17,7 @@ def layout(ranks: int = 2, metrics: tuple[str, ...] | None = None) -> Layout:
         "otter",
         Path("/runs/otter"),
         [PaneSource(name, LOGS / f"{name}.log") for name in ("trainer", "orchestrator", "inference")],
-        [PaneSource(f"rank {rank}", LOGS / f"trainer/rank_{rank}.log") for rank in range(ranks)],
+        [follow(PaneSource(f"rank {rank}", LOGS / f"trainer/rank_{rank}.log")) for rank in range(ranks)],
         LOGS / "launcher.log",
         metrics,
     )

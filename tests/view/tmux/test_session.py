@@ -49,7 +49,7 @@ def layout_of(root: Path, run: str = "otter", attempt: int = 1, ranks: int = 2) 
         run,
         root,
         [PaneSource(name, logs / f"{name}.log") for name in COMPONENTS],
-        [PaneSource(f"rank {rank}", logs / "trainer" / f"rank_{rank}.log") for rank in range(ranks)],
+        [follow(PaneSource(f"rank {rank}", logs / "trainer" / f"rank_{rank}.log")) for rank in range(ranks)],
         logs / "launcher.log",
     )
 
