@@ -212,7 +212,7 @@ def _follow(rows: dict[str, Row], row: Row, end: float, chain: list[tuple[str, P
         for phase in reversed(row.phases):
             if phase.start >= end or (phase.waits_for and phase.end > end):  # what just begins to wait held nobody up
                 continue
-            until, other, key = min(phase.end, end), rows.get(phase.waits_for or ""), f"{row.component} {phase.name}"
+            until, other, key = min(phase.end, end), _awaited(rows, phase), f"{row.component} {phase.name}"
             if other and key not in seen and _was_at_work(other, phase.start, until):
                 seen.add(key)
                 row, end = other, until
@@ -221,6 +221,14 @@ def _follow(rows: dict[str, Row], row: Row, end: float, chain: list[tuple[str, P
                 chain.append((row.component, Phase(phase.name, phase.start, until, phase.waits_for, phase.rank)))
         else:
             return
+
+
+def _awaited(rows: dict[str, Row], phase: Phase) -> Row | None:
+    """The row of the component that was waited for; of the replicas of inference the one that took longest."""
+    if phase.waits_for is None or phase.waits_for in rows:
+        return rows.get(phase.waits_for or "")
+    replicas = [row for name, row in rows.items() if name.rpartition("-")[0] == phase.waits_for]
+    return max(replicas, key=lambda row: row.end, default=None)
 
 
 def _was_at_work(row: Row, start: float, end: float) -> bool:

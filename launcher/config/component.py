@@ -144,7 +144,9 @@ class TorchrunComponentConfig(ComponentConfig):
 
 class ServerConfig(ComponentConfig, LastingConfig):
     gpus: SmallInt | None = Field(
-        None, ge=0, description="GPUs for the server, after the trainer's; default: 1, or as many as its vLLM needs"
+        None,
+        ge=0,
+        description="GPUs for the servers, after the trainer's; default: 1 each, or as many as its vLLM needs",
     )
     share_gpus: bool = Field(False, description="let the server use the trainer's GPUs")
 

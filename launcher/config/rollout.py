@@ -11,8 +11,8 @@ from launcher.config.serving import EngineName
 from launcher.config.wandb import WandbSection
 from launcher.config.workload import Handed, ModelConfig, TaskConfig, TaskName
 
-_URL = re.compile(r"https?://([^\s/?#@]+@)?(\[[0-9A-Fa-f:.%]+\]|[^\s/?#@:\[\]]+)(:(?P<port>\d+|PORT))?(/[^\s?#]*)?")
-"""PORT: in a plan, the port of another node before that has joined."""
+_URL = re.compile(r"https?://([^\s/?#@]+@)?(\[[0-9A-Fa-f:.%]+\]|[^\s/?#@:\[\]]+)(:(?P<port>\d+|PORT(\+\d+)?))?(/[^\s?#]*)?")
+"""PORT: in a plan, the port of another node before that has joined; PORT+1 that of its next server."""
 
 Advantage = Literal["std", "mean"]
 
@@ -61,7 +61,7 @@ def _urls(text: str) -> str:
     for url in (url.strip() for url in text.split(",")):
         found = _URL.fullmatch(url)
         port = (found and found["port"]) or "PORT"
-        if found is None or (port != "PORT" and not whole_number(port, MOST_PORT)):
+        if found is None or (port[:4] != "PORT" and not whole_number(port, MOST_PORT)):
             raise ValueError(f"{url!r} is no server's URL; write http://HOST:PORT, and a comma between several")
     return text
 

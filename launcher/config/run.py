@@ -39,7 +39,7 @@ TAKEN = frozenset({"trainer", "orchestrator", "inference", "launcher", "launch"}
 
 
 def _service_name(name: str) -> str:
-    if name in TAKEN:
+    if name in TAKEN or re.fullmatch(r"inference-\d+", name):
         raise ValueError(f"{name} is a reserved name; choose another one")
     return _run_name(name)  # it becomes the name of a file
 

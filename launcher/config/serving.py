@@ -20,7 +20,12 @@ class InferenceSettings(Section):
     host: str | None = Field(
         None, description="address to listen on; default: 127.0.0.1, or all where other nodes must reach the server"
     )
-    port: int = Field(0, ge=0, le=65535, description="port the server listens on; 0 takes a free one")
+    port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="port the server listens on; 0 takes a free one; `replicas` take the next ones too",
+    )
     max_batch: SmallInt = Field(512, ge=1, description="sequences that the builtin engine generates together")
 
 

@@ -31,6 +31,8 @@ from launcher.plan.program import ranks_program
 from launcher.plan.spec import Machine, Plan, ProcessSpec
 from launcher.plan.vllm import INSTALL, VLLM
 
+TRIES = 200  # at ports that may have others free behind them
+
 
 def probe(
     config: Config,
@@ -45,10 +47,10 @@ def probe(
     processes = started_processes(config)
     port, wandb = 0, over_environment(WandbConfig(), os.environ)
     if isinstance(config, RLConfig) and config.inference.enabled and (nodes is None or nodes.runs("inference")):
-        if config.inference.port:
-            check_port(config.inference.host or LOOPBACK, config.inference.port)
-        else:
-            port = free_port(config.inference.host or LOOPBACK)
+        host, replicas = config.inference.host or LOOPBACK, config.inference.replicas
+        for taken in range(config.inference.port, config.inference.port + replicas) if config.inference.port else ():
+            check_port(host, taken)
+        port = 0 if config.inference.port else free_port(host, replicas)
     server = config.inference if isinstance(config, RLConfig) and config.inference.enabled else None
     is_ours = is_reference(config.trainer) or (server is not None and is_reference(server))
     name = config.starting_model
@@ -123,14 +125,30 @@ def visible_gpus(environment: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def free_port(host: str) -> int:
-    """A free port. Raises UserError if `host` is not an address of this machine."""
+def free_port(host: str, count: int = 1) -> int:
+    """The first of so many free ports in a row. Raises UserError if `host` is not an address of this machine."""
+    for _ in range(TRIES):
+        try:
+            with _listener(host) as listener:
+                listener.bind((host, 0))
+                first = int(listener.getsockname()[1])
+        except OSError as error:
+            what = f"--inference.host {host}: cannot listen there: {error.strerror}"
+            raise UserError(what, "try 127.0.0.1") from None
+        if all(_is_free(host, port) for port in range(first + 1, first + count)):
+            return first
+    raise UserError(
+        f"--inference.replicas {count}: found no {count} free ports in a row", "name them: --inference.port"
+    )
+
+
+def _is_free(host: str, port: int) -> bool:
     try:
         with _listener(host) as listener:
-            listener.bind((host, 0))
-            return int(listener.getsockname()[1])
-    except OSError as error:
-        raise UserError(f"--inference.host {host}: cannot listen there: {error.strerror}", "try 127.0.0.1") from None
+            listener.bind((host, port))
+    except (OSError, OverflowError):  # taken, or above the last one
+        return False
+    return True
 
 
 def service_ports(config: Config, nodes: Nodes | None) -> dict[str, int]:

@@ -25,7 +25,7 @@ def meet(plan: Plan, name: str | None, inference_port: int, timeout: float, say:
     Args:
         plan: this node's plan, without what the other nodes will tell.
         name: the run's name; None lets node 0 choose.
-        inference_port: the port of this node's server, if it has one.
+        inference_port: the port of this node's first server, if it has one.
         timeout: seconds.
         say: shows a line to the person who waits.
         secret: the run's secret, if this node has it.
@@ -49,6 +49,6 @@ def _asks(plan: Plan) -> dict[str, str | int]:
     assert plan.nodes is not None
     asks: dict[str, str | int] = {"launch": version("launch-rl"), "command": plan.kind}
     asks |= {"trainer nodes": plan.nodes.trainer, "inference nodes": plan.nodes.inference}
-    asks |= {"max restarts": plan.max_restarts}
+    asks |= {"inference replicas": plan.nodes.replicas, "max restarts": plan.max_restarts}
     ranks = [spec.ranks.count for spec in plan.processes if spec.ranks]
     return asks | ({"ranks per node": ranks[0]} if ranks else {})

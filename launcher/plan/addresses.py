@@ -1,10 +1,10 @@
 """Where the inference servers and services of a run are."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from launcher.config.run import Config, RLConfig
 from launcher.config.serving import LOOPBACK
-from launcher.plan.nodes import url_host
+from launcher.plan.nodes import Nodes, url_host
 from launcher.plan.spec import Machine
 
 ALL = "0.0.0.0"
@@ -12,10 +12,21 @@ ALL = "0.0.0.0"
 
 @dataclass(frozen=True)
 class Addresses:
-    """The servers of an RL run, seen from one of its nodes."""
+    """The servers of an RL run, seen from one of them, or else from the node that the first one is on."""
 
     config: RLConfig
     machine: Machine
+    number: int = 0  # of the server on its node
+
+    @property
+    def each(self) -> tuple["Addresses", ...]:
+        """Seen from each server of this node."""
+        return tuple(replace(self, number=number) for number in range(self.config.inference.replicas))
+
+    @property
+    def name(self) -> str:
+        """The component's name: inference, or with replicas inference-0, inference-1, …"""
+        return "inference" if self.config.inference.replicas == 1 else f"inference-{self.number}"
 
     @property
     def host(self) -> str:
@@ -26,7 +37,8 @@ class Addresses:
 
     @property
     def port(self) -> int:
-        return self.config.inference.port or self.machine.free_port
+        """Replicas listen on ports that follow each other."""
+        return (self.config.inference.port or self.machine.free_port) + self.number
 
     @property
     def own_url(self) -> str:
@@ -44,11 +56,15 @@ class Addresses:
         if not config.inference.enabled:
             return (config.orchestrator.inference_url or "",)
         if nodes is None or (nodes.runs("inference") and nodes.runs("orchestrator") and len(nodes.servers) == 1):
-            return (self.own_url,)
-        port = str(config.inference.port or "PORT")  # other nodes' ports are known once they have joined
-        if not nodes.hosts:
-            return tuple(f"http://node-{node}:{port}" for node in nodes.servers)
-        return tuple(f"http://{url_host(nodes.hosts[node])}:{nodes.inference_ports[node]}" for node in nodes.servers)
+            return tuple(server.own_url for server in self.each)
+        return tuple(f"http://{self._at(nodes, node, server.number)}" for node in nodes.servers for server in self.each)
+
+    def _at(self, nodes: Nodes, node: int, number: int) -> str:
+        """Other nodes' hosts and ports are known once they have joined."""
+        if nodes.hosts:
+            return f"{url_host(nodes.hosts[node])}:{nodes.inference_ports[node] + number}"
+        first = self.config.inference.port
+        return f"node-{node}:{first + number if first else f'PORT+{number}' if number else 'PORT'}"
 
 
 def of_services(config: Config, machine: Machine) -> dict[str, str | None]:

@@ -18,7 +18,7 @@ from launcher.plan.addresses import Addresses, of_services
 from launcher.plan.environment import additions, flight_recorder, foreign_torchrun, own_python, strays, threads
 from launcher.plan.memory import serving_text, training, training_memory
 from launcher.plan.placeholders import expand
-from launcher.plan.placement import Placement, place
+from launcher.plan.placement import Placement, place, place_servers_alone
 from launcher.plan.ready import check_alive, check_ready
 from launcher.plan.spec import Alive, ForeignRun, Machine, Plan, ProcessSpec, Progress, Role
 from launcher.plan.torchrun import between_nodes, plan_ranks, rank_files, rank_logs, torchrun_argv, warnings
@@ -49,6 +49,7 @@ class _Planner:
         self.config, self.machine, self.run, self.name = config, machine, run, name
         self.rl = config if isinstance(config, RLConfig) else None
         self.servers = Addresses(self.rl, machine) if self.rl else None
+        self.replicas = {server.name: server for server in self.servers.each} if self.servers else {}
         self.kind = config.kind
         self.engine, engine_notes = choose_engine(self.rl, machine) if self.rl else ("builtin", ())
         self.placement = self._place()
@@ -91,7 +92,7 @@ class _Planner:
         if self.servers and self.servers.config.orchestrator.enabled and self._is_here("orchestrator"):
             yield self._orchestrator(self.servers)
         if self.servers and self.servers.config.inference.enabled and self._is_here("inference"):
-            yield self._inference(self.servers)
+            yield from map(self._inference, self.servers.each)
         for name, service in self.config.services.items():
             if not self._is_here(name):
                 continue
@@ -116,7 +117,7 @@ class _Planner:
         log_dir = rank_files(settings, self.run, self.machine.cwd)
         ranks = plan_ranks(settings, nproc, log_dir, self._rendezvous(), self.run.node or 0)
         argv = torchrun_argv(self._python("trainer"), settings, ranks, argv[1:])
-        env = threads(self.machine, nproc + (1 if self.rl else 0)) | flight_recorder(self.machine, self.run)
+        env = threads(self.machine, nproc + len(self.replicas)) | flight_recorder(self.machine, self.run)
         logs = rank_logs(settings, ranks, self.run, trainer.is_reference)
         more = {"ranks": ranks, "rank_logs": logs, "memory": self._memory()}
         return self._spec("trainer", trainer, argv, Role.FINISHES, self.placement.trainer, env, **more)
@@ -144,31 +145,34 @@ class _Planner:
         return self._spec("orchestrator", config.orchestrator, argv, Role.FINISHES, env=self._inference_token(config))
 
     def _inference(self, servers: Addresses) -> ProcessSpec:
-        config = servers.config
+        config, name = servers.config, servers.name
         own = {"model": config.trainer.model, "host": servers.host, "port": servers.port}
-        self._hand_over("inference", InferenceConfig, config.inference, **own)
+        self._hand_over(name, InferenceConfig, config.inference, **own)
         if config.inference.is_reference and self.engine == "vllm":
             return self._vllm(servers)
-        argv = self._program("inference", config.inference, "launcher.workload.inference")
+        argv = self._program(name, config.inference, "launcher.workload.inference")
         ready = f"{servers.own_url}/health" if config.inference.is_reference else None
-        env = threads(self.machine, self.placement.nproc + 1) | self._inference_token(config)
-        gpus = self.placement.inference
-        return self._spec("inference", config.inference, argv, Role.SERVES, gpus, env, ready=ready)
+        return self._spec(name, config.inference, argv, Role.SERVES, *self._share(servers), ready=ready)
+
+    def _share(self, servers: Addresses) -> tuple[tuple[str, ...], dict[str, str]]:
+        """A server's GPUs, its threads and the token."""
+        gpus = self.placement.replica(servers.number, len(self.replicas))
+        shared = threads(self.machine, self.placement.nproc + len(self.replicas))
+        return gpus, shared | self._inference_token(servers.config)
 
     def _vllm(self, servers: Addresses) -> ProcessSpec:
         config = servers.config
         model = str(self.run.model) if config.trainer.model.name == TINY else self.machine.model_path
-        argv = (*vllm_argv(servers, model), *self._expand("inference", self._arguments(config.inference)))
-        env = threads(self.machine, self.placement.nproc + 1) | self._inference_token(config)
-        more = {"ready": f"{servers.own_url}/health"}
+        argv = (*vllm_argv(servers, model), *self._expand(servers.name, self._arguments(config.inference)))
+        more: dict[str, Any] = {"ready": f"{servers.own_url}/health"}
         if size := self.machine.model:
             more["memory"] = serving_text(size, config.inference.tensor_parallel)
-        return self._spec("inference", config.inference, argv, Role.SERVES, self.placement.inference, env, **more)
+        return self._spec(servers.name, config.inference, argv, Role.SERVES, *self._share(servers), **more)
 
     def _first(self) -> tuple[tuple[str, ...], ...]:
         if not (self.rl and self._is_here("inference") and needs_model_first(self.rl, self.engine)):
             return ()
-        handed = str(self.run.component_config("inference"))
+        handed = str(self.run.component_config(next(iter(self.replicas))))
         return ((self.machine.python, "-m", "launcher.workload.models.tiny", "@", handed),)
 
     def _inference_token(self, config: RLConfig) -> dict[str, str]:
@@ -220,8 +224,9 @@ class _Planner:
         env: dict[str, str] | None = None,
         **more: Any,
     ) -> ProcessSpec:
-        own = {key: self._expand(name, (value,))[0] for key, value in self._variables(name, settings)}
-        from_file = self.machine.env_files.get(name, {})
+        asked = self._asked_as(name)
+        own = {key: self._expand(name, (value,))[0] for key, value in self._variables(asked, settings)}
+        from_file = self.machine.env_files.get(asked, {})
         hidden = frozenset(from_file) - own.keys()
         own = {**from_file, **own}
         env = {**additions(name, self.config, self.machine, self.run, gpus), **(env or {})}
@@ -229,13 +234,13 @@ class _Planner:
             env |= wandb_variables(self.wandb_runs[name], self.run.root)
             self.foreign_wandb.append(foreign_run(name, self.wandb_runs[name], self.run.root, self.machine.cwd))
         env |= own
-        if self.engine == "vllm" and name == "inference" and is_reference(settings):
+        if self.engine == "vllm" and asked == "inference" and is_reference(settings):
             env |= vllm_environment(self.machine, own)
-        if name in self.machine.pythons:
+        if asked in self.machine.pythons:
             env |= own_python(self.machine, self._python(name), own)
             env |= foreign_torchrun(self.machine, own) if more.get("ranks") else {}
         if settings.ready:
-            more["ready"] = check_ready(name, self._expand(name, (settings.ready,))[0])
+            more["ready"] = check_ready(asked, self._expand(name, (settings.ready,))[0])
         if is_reference(settings) and name == ("orchestrator" if self.rl else "trainer"):
             more["tasks"] = self.config.tasks
         if isinstance(settings, LastingConfig):
@@ -251,7 +256,7 @@ class _Planner:
             hidden=hidden,
             unset=tuple(stray for stray in strays(self.machine.variables) if stray not in own),
             gpus=gpus,
-            after=tuple(other for other in settings.after if self._is_here(other)),
+            after=tuple(self._awaited(settings)),
             progress=settings.progress,
             ready_timeout=settings.ready_timeout,
             watchdog=settings.watchdog,
@@ -261,11 +266,20 @@ class _Planner:
     # --- values ---
 
     def _python(self, component: str) -> str:
-        return self.machine.pythons.get(component, self.machine.python)
+        return self.machine.pythons.get(self._asked_as(component), self.machine.python)
+
+    def _asked_as(self, name: str) -> str:
+        """A process's name in the configuration."""
+        return "inference" if name in self.replicas else name
+
+    def _awaited(self, settings: ProcessConfig) -> Iterator[str]:
+        """The processes of this node that one comes after; `inference` means all of its servers."""
+        for other in filter(self._is_here, settings.after):
+            yield from self.replicas if other == "inference" else (other,)
 
     def _alive(self, name: str, settings: LastingConfig, ready: str | None) -> Alive | None:
         own = None if settings.alive is None else self._expand(name, (settings.alive,))[0]
-        check = check_alive(name, own, ready)
+        check = check_alive(self._asked_as(name), own, ready)
         return Alive(check, settings.alive_interval, settings.alive_misses) if check else None
 
     def _variables(self, name: str, settings: ProcessConfig) -> Iterator[tuple[str, str]]:
@@ -274,7 +288,8 @@ class _Planner:
             if not is_masked(key, value):
                 yield key, value
             elif key in self.machine.variables:
-                self.notes.append(f"{name}.env.{key} is masked in the file: taken from the environment")
+                note = f"{name}.env.{key} is masked in the file: taken from the environment"
+                self.notes += [note] if note not in self.notes else []
             else:
                 raise UserError(f"{name}.env.{key} is masked in the file", f"set it: export {key}=...")
 
@@ -296,7 +311,7 @@ class _Planner:
 
     def _place(self) -> Placement:
         if not self._is_here("trainer"):
-            return Placement(0, inference=self.machine.gpus)
+            return place_servers_alone(self.machine.gpus, len(self.replicas))
         asks_here = self.rl and self.rl.inference.enabled and self._is_here("inference")
         server = server_of(self.rl, self.engine) if self.rl and asks_here else None
         services = {name: service for name, service in self.config.services.items() if self._is_here(name)}
@@ -307,7 +322,7 @@ class _Planner:
         return f"{self.config.trainer.torchrun.rdzv_id or self.name}-{self.run.attempt}"
 
     def _expand(self, component: str, words: tuple[str, ...]) -> tuple[str, ...]:
-        model, servers = self.config.starting_model, self.servers
+        model, servers = self.config.starting_model, self.replicas.get(component, self.servers)
         values = {
             "attempt": str(self.run.attempt),
             "config": str(self.run.component_config(component)) if self.kind != "train" else None,
@@ -321,7 +336,7 @@ class _Planner:
             "python": self._python(component),
             **of_services(self.config, self.machine),
         }
-        return tuple(expand(component, word, values) for word in words)
+        return tuple(expand(self._asked_as(component), word, values) for word in words)
 
 
 def _unused_steps(config: Config) -> Iterator[str]:

@@ -33,7 +33,8 @@ class Nodes:
     port: int  # torchrun's; the launches use the next one
     orchestrator: int = 0  # the node that it runs on
     hosts: tuple[str, ...] = ()  # where each node can be reached
-    inference_ports: tuple[int, ...] = ()  # for each node; 0 where no server runs
+    inference_ports: tuple[int, ...] = ()  # for each node that of its first server; 0 where none runs
+    replicas: int = 1  # servers on a node that has any
     from_slurm: bool = False  # the rank is SLURM_NODEID
 
     @property
@@ -142,7 +143,9 @@ def nodes_at(config: Config, rank: int, host: str, port: int) -> Nodes:
     trainer = node_count(config) - inference
     orchestrator = config.orchestrator if isinstance(config, RLConfig) and config.orchestrator.enabled else None
     beside_inference = orchestrator is not None and orchestrator.beside == "inference"
-    nodes = Nodes(rank, trainer, inference, host, port, trainer if beside_inference and inference else 0)
+    replicas = config.inference.replicas if isinstance(config, RLConfig) else 1
+    place = trainer if beside_inference and inference else 0
+    nodes = Nodes(rank, trainer, inference, host, port, place, replicas=replicas)
     _check(config, nodes)
     return nodes
 

@@ -10,23 +10,38 @@ from launcher.numbers import plural
 
 @dataclass(frozen=True)
 class Server:
-    """The inference server's request for GPUs."""
+    """The request of the inference servers for GPUs."""
 
-    gpus: int
+    gpus: int  # for all replicas together
     may_share: bool  # use the trainer's GPUs if there are too few
     is_reference: bool
+    replicas: int = 1
 
 
 @dataclass(frozen=True)
 class Placement:
     nproc: int  # trainer ranks on this node
     trainer: tuple[str, ...] = ()
-    inference: tuple[str, ...] = ()
+    inference: tuple[str, ...] = ()  # one replica's, then the next one's; several may share one
     services: tuple[tuple[str, tuple[str, ...]], ...] = ()
     notes: tuple[str, ...] = ()
 
     def service(self, name: str) -> tuple[str, ...]:
         return dict(self.services).get(name, ())
+
+    def replica(self, number: int, replicas: int) -> tuple[str, ...]:
+        """The GPUs of one inference server."""
+        each = len(self.inference) // replicas
+        return self.inference[number * each : (number + 1) * each]
+
+
+def place_servers_alone(gpus: tuple[str, ...], replicas: int) -> Placement:
+    """All GPUs of a node for inference only. Raises UserError if the servers cannot have equal shares."""
+    if len(gpus) % replicas:
+        divisors = [str(number) for number in range(1, len(gpus) + 1) if len(gpus) % number == 0]
+        what = f"--inference.replicas {replicas}: {_count(gpus)} cannot be divided among as many servers"
+        raise UserError(what, f"allowed here: {', '.join(divisors)}")
+    return Placement(0, inference=gpus)
 
 
 def place(
@@ -87,7 +102,9 @@ def _place_server(
             "lower --nproc, or let it use the trainer's GPUs with --inference.share-gpus",
         )
     shared = gpus[-min(server.gpus, len(gpus)) :]
-    return shared, (), (f"inference shares GPU {','.join(shared)} with the trainer: there {_are(gpus)}",)
+    size = min(server.gpus // server.replicas, len(shared)) * server.replicas
+    given = tuple(shared[at % len(shared)] for at in range(size))
+    return given, (), (f"inference shares GPU {','.join(shared)} with the trainer: there {_are(gpus)}",)
 
 
 def _are(gpus: tuple[str, ...]) -> str:

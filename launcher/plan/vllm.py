@@ -57,17 +57,18 @@ def _said(inference: Inference, machine: Machine, model: str, engine: EngineName
 
 
 def server_of(config: RLConfig, engine: EngineName) -> Server:
-    """What the inference server asks for."""
+    """What the inference servers of a node ask for."""
     inference = config.inference
     is_own = inference.is_reference and engine == "builtin"
-    return Server(_gpus_of(inference, engine), inference.share_gpus, is_own)
+    return Server(_gpus_of(inference, engine), inference.share_gpus, is_own, inference.replicas)
 
 
 def _gpus_of(inference: Inference, engine: EngineName) -> int:
-    """How many GPUs the server asks for."""
+    """How many GPUs the servers of a node ask for together."""
     if inference.gpus is not None:
         return inference.gpus
-    return inference.tensor_parallel * inference.data_parallel if engine == "vllm" and inference.is_reference else 1
+    is_vllm = engine == "vllm" and inference.is_reference
+    return (inference.tensor_parallel * inference.data_parallel if is_vllm else 1) * inference.replicas
 
 
 def vllm_argv(servers: Addresses, model: str) -> tuple[str, ...]:

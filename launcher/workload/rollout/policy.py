@@ -3,19 +3,18 @@
 import asyncio
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from launcher.errors import UserError
 from launcher.instrumentation.marks import mark
 from launcher.instrumentation.waiting import waiting_for
 from launcher.logger import get_logger
 from launcher.rundir import RunDir
-from launcher.workload.rollout.client import Completed, CompletionRequest, ServerLost
+from launcher.workload.rollout.client import Completed, CompletionRequest
 from launcher.workload.rollout.handover import newest_weights
 from launcher.workload.rollout.servers import InferenceServers
 
 POLL = 0.005  # seconds between looks at the directory of the weights
-RETRY = 0.5  # seconds before a server that was lost is asked once more
-LOSSES = 5  # of a server over one request, after which it is not asked again
 
 
 @dataclass
@@ -26,10 +25,16 @@ class Policy:
     client: InferenceServers
     inference_timeout: float
     weights_timeout: float
-    step: int = -1  # updates that the servers' weights have had; -1 before the first
-    load_seconds: float = 0.0  # that the servers took to load them
-    _losses: int = 0
+    load_seconds: float = 0.0  # that the servers took to load the newest weights
     _steady: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while the servers get other weights
+
+    def __post_init__(self) -> None:
+        self.client.published, self.client.patience = self._published, self.inference_timeout
+
+    @property
+    def step(self) -> int:
+        """Updates that the servers' weights have had; -1 before the first."""
+        return self.client.step
 
     async def wait_until_ready(self) -> None:
         with waiting_for(f"inference at {self.client.url} to be ready"):
@@ -51,49 +56,24 @@ class Policy:
             await self._load(step)
 
     async def ask(self, request: CompletionRequest) -> list[Completed]:
-        """The completions of one prompt. A server that is lost meanwhile is asked again for all of them."""
-        for _ in range(LOSSES):
-            async with self._steady:
-                losses = self._losses
-            try:
-                completed = await self.client.complete(request)
-            except ServerLost as error:
-                lost = error
-                async with self._steady:
-                    if losses == self._losses:  # no other request has noticed
-                        await self._recover(lost)
-            else:
-                mark("first rollout")
-                return completed
-        raise lost
+        """The completions of one prompt. If a server is lost meanwhile, all of them are asked for again."""
+        async with self._steady:
+            pass  # a request that begins now is sampled by the new weights
+        completed = await self.client.complete(request)
+        mark("first rollout")
+        return completed
 
     async def _load(self, step: int) -> None:
         async with self._steady:
             if step <= self.step:
                 return
             started = time.monotonic()
-            try:
-                with waiting_for(f"inference to load weights {step}"):
-                    await self.client.load_weights(self.run.weights(step), step)
-                self.step, self.load_seconds = step, time.monotonic() - started
-            except ServerLost as lost:
-                await self._recover(lost)
-
-    async def _recover(self, lost: ServerLost) -> None:
-        """Wait until the servers are back, and give them the newest weights before they are asked for anything."""
-        get_logger().warning("{}; waiting for it up to {:g} s", lost.message, self.inference_timeout)
-        deadline = time.monotonic() + self.inference_timeout
-        while True:
-            with waiting_for("inference to come back"):
-                await self.client.wait_until_ready(self.inference_timeout)
-            step = newest_weights(self.run, max(self.step, 0))
-            assert step is not None  # the trainer keeps those of the policy that sampled last
-            try:
+            with waiting_for(f"inference to load weights {step}"):
                 await self.client.load_weights(self.run.weights(step), step)
-                break
-            except ServerLost:
-                if time.monotonic() > deadline:
-                    raise
-                await asyncio.sleep(RETRY)  # it may be on its way down, and answer for a moment longer
-        self.step, self._losses = step, self._losses + 1
-        get_logger().info("inference at {} is back, with the weights of step {}", self.client.url, step)
+            self.load_seconds = time.monotonic() - started
+
+    def _published(self, step: int, or_newer: bool) -> tuple[int, Path]:
+        """Weights for a server that comes back: those of the others, or the newest where it is the only one."""
+        found = newest_weights(self.run, step, None if or_newer else step)
+        assert found is not None  # the trainer keeps those of the policy that sampled last
+        return found, self.run.weights(found)
