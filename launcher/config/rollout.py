@@ -11,7 +11,9 @@ from launcher.config.serving import EngineName
 from launcher.config.wandb import WandbSection
 from launcher.config.workload import Handed, ModelConfig, TaskConfig, TaskName
 
-_URL = re.compile(r"https?://([^\s/?#@]+@)?(\[[0-9A-Fa-f:.%]+\]|[^\s/?#@:\[\]]+)(:(?P<port>\d+|PORT(\+\d+)?))?(/[^\s?#]*)?")
+_URL = re.compile(
+    r"https?://([^\s/?#@]+@)?(\[[0-9A-Fa-f:.%]+\]|[^\s/?#@:\[\]]+)(:(?P<port>\d+|PORT(\+\d+)?))?(/[^\s?#]*)?"
+)
 """PORT: in a plan, the port of another node before that has joined; PORT+1 that of its next server."""
 
 Advantage = Literal["std", "mean"]
