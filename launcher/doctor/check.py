@@ -4,7 +4,7 @@ import subprocess
 from dataclasses import dataclass
 from typing import Literal
 
-Group = Literal["rl, sft", "rl", "W&B", "tmux", "Slurm", "detach", "stacks"]
+Group = Literal["rl, sft", "rl", "W&B", "tmux", "Slurm", "detach", "stacks", "nodes"]
 
 
 @dataclass(frozen=True)

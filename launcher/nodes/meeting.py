@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from launcher.borders.values import Attempt, Count, Host, Identity, Name, Phrase, Port
 from launcher.failure.failure import Culprit
+from launcher.nodes.channel import Channel
 from launcher.nodes.messages import Report
 from launcher.nodes.peers import Links
 from launcher.nodes.seal import Seal
@@ -83,6 +84,11 @@ class Meeting:
         if self.nodes.rank == 0:
             links.send(ANSWER.dump_json(self.welcome))
         return links
+
+    def channels(self) -> dict[int, Channel]:
+        """Begin to talk without a run."""
+        self.begin()
+        return {node: Channel(each, self._seals[node]) for node, each in self._sockets.items()}
 
     def call_off(self, why: str) -> None:
         """This node cannot take part: tell the others why."""

@@ -104,7 +104,7 @@ def plan_nodes(config: Config, step: Step | None = None) -> Nodes | None:
             f"--rdzv-endpoint HOST:{TORCHRUN_PORT}, where HOST is node 0; or submit it with --slurm or --k8s",
         )
     assert rank is not None
-    host, port = _host_and_port(settings.endpoint)
+    host, port = host_and_port(settings.endpoint)
     return replace(nodes_at(config, rank, host, port), from_slurm=settings.node_rank is None)
 
 
@@ -154,7 +154,8 @@ def _inference_nodes(config: Config) -> int:
     return config.inference.nodes if isinstance(config, RLConfig) and config.inference.enabled else 0
 
 
-def _host_and_port(endpoint: str) -> tuple[str, int]:
+def host_and_port(endpoint: str) -> tuple[str, int]:
+    """The two parts of `--rdzv-endpoint`. Raises UserError."""
     host, colon, port = endpoint.rpartition(":")
     if not colon or host.endswith(":"):
         host, port = endpoint, str(TORCHRUN_PORT)
