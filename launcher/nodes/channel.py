@@ -3,9 +3,12 @@
 import json
 import socket
 import time
+from contextlib import suppress
 from typing import Any
 
 from launcher.nodes.seal import LONGEST_LINE, Forged, Seal
+
+GONE = "its launch is gone"
 
 
 class Channel:
@@ -16,7 +19,10 @@ class Channel:
 
     def send(self, message: dict[str, Any]) -> None:
         """Raises OSError."""
-        self._connection.sendall(self._seal.seal(json.dumps(message).encode()))
+        try:
+            self._connection.sendall(self._seal.seal(json.dumps(message).encode()))
+        except ConnectionError:
+            raise OSError(GONE) from None
 
     def receive(self, seconds: float | None) -> dict[str, Any]:
         """The next message. Raises OSError when there is none in time, or none that the other side has sent."""
@@ -30,9 +36,11 @@ class Channel:
                 block = self._connection.recv(1 << 16)
             except TimeoutError:
                 raise OSError(f"no answer within {seconds:g}s") from None
+            except ConnectionError:
+                block = b""
             self._unread += block
             if not block or len(self._unread) > LONGEST_LINE:
-                raise OSError("its launch is gone")
+                raise OSError(GONE)
         line, _, self._unread = self._unread.partition(b"\n")
         try:
             message = json.loads(self._seal.open(line))
@@ -41,3 +49,8 @@ class Channel:
         if not isinstance(message, dict):
             raise OSError("an invalid message came")
         return message
+
+    def close(self) -> None:
+        """Also ends a `receive` in another thread."""
+        with suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)

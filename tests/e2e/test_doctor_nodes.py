@@ -36,6 +36,18 @@ def test_three_nodes_check_each_other_and_one_whose_directory_is_its_own_is_name
 
 
 @pytest.mark.slow
+def test_ctrl_c_on_node_0_ends_the_checks_on_all_nodes(launch: Launcher) -> None:
+    endpoint = free_endpoint()
+    first, other = doctor(launch, endpoint, 0, 2), doctor(launch, endpoint, 1, 2)
+    other.wait_for_output("node 1 is being checked")
+    first.process.send_signal(signal.SIGINT)
+    assert first.exit_code(30) != 0
+    assert other.exit_code(30) == 2
+    assert "node 0 has ended before the checks" in other.output
+    until(lambda: not launch.alive(), 60)
+
+
+@pytest.mark.slow
 def test_a_node_that_is_killed_meanwhile_is_named_and_nothing_is_left(launch: Launcher) -> None:
     endpoint = free_endpoint()
     first, other = doctor(launch, endpoint, 0, 2), doctor(launch, endpoint, 1, 2)

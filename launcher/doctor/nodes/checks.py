@@ -32,17 +32,25 @@ class Examination:
         self.gone: dict[int, str] = {}
 
     def checks(self) -> Iterator[Check]:
-        with ThreadPoolExecutor(self.nodes.count) as pool:
-            self.pool = pool
-            facts = self._ask_all({"ask": "facts"})
-            yield from _each(facts)
-            yield from _same(facts)
-            yield self._clocks()
-            yield self._directory(facts)
-            yield self._port()
-            backend = "nccl" if facts and all(fact.get("GPUs") for fact in facts.values()) else "gloo"
-            yield from self._all_reduces(backend)
-            yield from (Check("nodes", f"node {node}", "fail", why) for node, why in sorted(self.gone.items()))
+        with ThreadPoolExecutor(self.nodes.count) as self.pool:
+            try:
+                yield from self._all()
+            except BaseException:  # Ctrl-C: the pool would wait for the answers
+                self.own.close()
+                for channel in self.channels.values():
+                    channel.close()
+                raise
+
+    def _all(self) -> Iterator[Check]:
+        facts = self._ask_all({"ask": "facts"})
+        yield from _each(facts)
+        yield from _same(facts)
+        yield self._clocks()
+        yield self._directory()
+        yield self._port()
+        backend = "nccl" if facts and all(fact.get("GPUs") for fact in facts.values()) else "gloo"
+        yield from self._all_reduces(backend)
+        yield from (Check("nodes", f"node {node}", "fail", why) for node, why in sorted(self.gone.items()))
 
     def _ask(self, node: int, question: Answer, seconds: float = ANSWER_SECONDS) -> Answer:
         if node == 0:
@@ -76,7 +84,7 @@ class Examination:
         most = max(map(abs, ahead.values()), default=0.0)
         return Check("nodes", "clocks", "ok", f"at most {most * 1000:.1f} ms apart from node 0's")
 
-    def _directory(self, facts: Mapping[int, Answer]) -> Check:
+    def _directory(self) -> Check:
         where = self.own.directory
         try:
             file, token = write_token(where)
