@@ -165,7 +165,7 @@ def in_rank_1(name: str, code: str, cause: str, words: str = "") -> Fault:
 
 
 RANKS = [
-    in_rank_1("raises", "raise ValueError('on purpose')", "", "ValueError: on purpose"),
+    slow(in_rank_1("raises", "raise ValueError('on purpose')", "", "ValueError: on purpose")),
     slow(in_rank_1("segfaults", "import ctypes; ctypes.string_at(0)", "SIGSEGV")),
     slow(in_rank_1("exits at once", "os._exit(3)", "exit code 3")),
     slow(in_rank_1("is killed as if out of memory", "os.kill(os.getpid(), 9)", "SIGKILL")),

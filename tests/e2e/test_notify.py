@@ -10,7 +10,7 @@ from tests.notify.webhook import webhook
 FAILS = "raise ValueError('on purpose')"
 
 
-@pytest.mark.parametrize("status", [200, 500, 0])
+@pytest.mark.parametrize("status", [500, *(pytest.param(each, marks=pytest.mark.slow) for each in (200, 0))])
 def test_a_run_fails_as_it_would_without_notifications_whatever_the_server_does(launch: Launcher, status: int) -> None:
     with webhook(status) as server:
         run = launch.sft(FAILS, "--notify", LAUNCH_NOTIFY_WEBHOOK=server.url)

@@ -66,9 +66,8 @@ def test_a_rank_that_fails_at_once_has_its_exit_code_and_its_peers_have_one_too(
     assert others <= {"ended by launch", "ended by torchrun", "exit code 1"}  # who comes first
 
 
-@pytest.mark.parametrize(
-    "victim", ["guard", "rank 1", *(pytest.param(each, marks=pytest.mark.slow) for each in ("supervisor", "trainer"))]
-)
+@pytest.mark.slow  # test_faults.py kills the same processes one at a time, and looks for what they leave, too
+@pytest.mark.parametrize("victim", ["guard", "rank 1", "supervisor", "trainer"])
 def test_sigkill_of_any_single_process_leaves_nothing_behind(launch: Launcher, victim: str) -> None:
     run = launch.sft(STUBBORN, "--nproc", "2", "--grace", "1s")
     run.wait_for_ranks(2)

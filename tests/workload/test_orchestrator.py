@@ -34,7 +34,7 @@ def wait_for_batch(run: RunDir, step: int, process: "subprocess.Popen[str]") -> 
     assert has_batch(run, step)
 
 
-@pytest.mark.parametrize("max_async", [0, 1])
+@pytest.mark.parametrize("max_async", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_batch_is_sampled_by_a_policy_that_lags_at_most_max_async_updates(tmp_path: Path, max_async: int) -> None:
     run = RunDir(tmp_path)
     arguments = ("--output-dir", tmp_path, "--max-async", max_async, *SMALL)
