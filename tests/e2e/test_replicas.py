@@ -8,7 +8,7 @@ import pytest
 from tests.launching import Launcher
 from tests.waiting import until
 
-pytestmark = pytest.mark.slow  # real training with two servers
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # real training with two servers
 
 MANY = "--max-steps=100000"
 
