@@ -24,6 +24,7 @@ from launcher.nodes.messages import LookAt
 from launcher.nodes.peers import Links
 from launcher.notify.channels import check_channels
 from launcher.notify.notifier import Notifier
+from launcher.plan.nodes import Nodes
 from launcher.plan.spec import Plan, Role
 from launcher.processes.guard_fork import Guard, split
 from launcher.processes.identity import identify
@@ -44,6 +45,7 @@ from launcher.supervisor.listeners.marks import StartMarks
 from launcher.supervisor.listeners.state import StateListener
 from launcher.supervisor.rules.actions import Action, Listener
 from launcher.supervisor.rules.events import Event
+from launcher.supervisor.rules.node_policy import NodePolicy
 from launcher.supervisor.rules.policy import Policy, State
 from launcher.supervisor.supervisor import Conduct, supervise
 from launcher.view.console.acts import acts_for
@@ -57,8 +59,8 @@ from launcher.view.summary import summary
 if TYPE_CHECKING:
     from launcher.view.tmux.panes import StatusLine
 
-PlanAttempt = Callable[[int], Plan]
-"""Makes the plan of an attempt. The attempts of a run differ only in their paths."""
+PlanAttempt = Callable[[int, Nodes | None], Plan]
+"""Makes the plan of an attempt. The attempts of a run differ only in their paths, and in the nodes that they run on."""
 
 SHARED_POLL = 0.2  # seconds between two looks at a directory that nodes share
 
@@ -88,7 +90,7 @@ def carry_out(
     """
     notes: list[str] = []
     try:
-        plan = plan_attempt(attempt)
+        plan = plan_attempt(attempt, meeting.nodes if meeting else None)
         notes += check_channels(config.notify) if not plan.run.node else ()  # node 0 speaks for all
         if meeting and meeting.nodes.rank and plan.kind == "rl":
             _await_shared(plan.run, meeting.welcome.run_id)
@@ -257,7 +259,8 @@ class _Session:
         failure, verdict = self._failure(policy), self._verdict()
         if failure:
             get_logger().info("{}", failure_block(self.plan, failure, verdict))
-        plan = self.plan_attempt(self.plan.run.attempt + 1)
+        changed = policy.next_nodes if isinstance(policy, NodePolicy) else None
+        plan = self.plan_attempt(self.plan.run.attempt + 1, changed or self.plan.nodes)
         lasting = {spec.name: spec for spec in self.plan.processes if spec.role is Role.SERVES}
         failed, self.plan = (
             self.plan,

@@ -239,6 +239,7 @@ PRINTING = {"cli", "commands", "completion", "session", "view", "doctor", "__mai
 MAY_PRINT = {
     "options/entry.py",  # the command line of the workload's modules
     "jobs/submit.py",  # what the scheduler said
+    "slurm/outcome.py",  # a program of its own
     "slurm/time_limit.py",  # a program of its own
 }
 

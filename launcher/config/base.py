@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WrapValidator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WrapValidator
 
-from launcher.borders.values import MOST_COUNT, MOST_STEPS
+from launcher.borders.values import MOST_COUNT, MOST_STEPS, NAME
 
 S = TypeVar("S", bound="Section")
 
@@ -122,3 +122,25 @@ def _as_typed(value: Any) -> Any:
 
 ProgramPath = Annotated[str, BeforeValidator(_as_typed, json_schema_input_type=str)]
 """A program as it was typed: ./run.sh is a file, run.sh without Python is looked for on the PATH."""
+
+
+def _run_name(name: str) -> str:
+    if not re.fullmatch(NAME, name):
+        raise ValueError("a name has letters, digits, '-', '_' and '.', at most 63, and starts with a letter or digit")
+    if name == "latest":
+        raise ValueError("outputs/latest is the link to the newest run; choose another name")
+    return name
+
+
+RunName = Annotated[str, AfterValidator(_run_name)]
+
+TAKEN = frozenset({"trainer", "orchestrator", "inference", "launcher", "launch"})
+
+
+def _service_name(name: str) -> str:
+    if name in TAKEN or re.fullmatch(r"inference-\d+", name):
+        raise ValueError(f"{name} is a reserved name; choose another one")
+    return _run_name(name)  # it becomes the name of a file
+
+
+ServiceName = Annotated[str, AfterValidator(_service_name)]

@@ -1,14 +1,13 @@
 """The whole configuration of `launch rl`, `launch sft` and `launch train`."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from launcher.borders.values import MOST_STEPS, NAME
-from launcher.config.base import Directory, Duration, LargeInt, Section, Seed, SmallInt
+from launcher.borders.values import MOST_STEPS
+from launcher.config.base import Directory, Duration, LargeInt, RunName, Section, Seed, ServiceName, SmallInt
 from launcher.config.component import (
     ComponentConfig,
     ProcessConfig,
@@ -22,29 +21,7 @@ from launcher.config.sections import Inference, Orchestrator, RLTrainer, SFTTrai
 from launcher.config.wandb import WandbConfig
 from launcher.config.workload import TINY, Handed, LogConfig, TaskConfig
 
-
-def _run_name(name: str) -> str:
-    if not re.fullmatch(NAME, name):
-        raise ValueError("a name has letters, digits, '-', '_' and '.', at most 63, and starts with a letter or digit")
-    if name == "latest":
-        raise ValueError("outputs/latest is the link to the newest run; choose another name")
-    return name
-
-
 H = TypeVar("H", bound=Handed)
-
-RunName = Annotated[str, AfterValidator(_run_name)]
-
-TAKEN = frozenset({"trainer", "orchestrator", "inference", "launcher", "launch"})
-
-
-def _service_name(name: str) -> str:
-    if name in TAKEN or re.fullmatch(r"inference-\d+", name):
-        raise ValueError(f"{name} is a reserved name; choose another one")
-    return _run_name(name)  # it becomes the name of a file
-
-
-ServiceName = Annotated[str, AfterValidator(_service_name)]
 
 
 Kind = Literal["rl", "sft", "train"]
@@ -68,6 +45,14 @@ class RunConfig(Section):
     max_restarts: SmallInt = Field(0, ge=0, description="new attempts after trainer or orchestrator have failed")
     restart_backoff: Duration = Field(
         1.0, ge=0, description="pause before a new attempt, doubled each time without progress, up to 5 minutes"
+    )
+    spare_nodes: SmallInt = Field(
+        0, ge=0, description="further launches that wait, and take the place of nodes that are lost"
+    )
+    min_nodes: SmallInt | None = Field(
+        None,
+        ge=1,
+        description="continue on fewer nodes when one is lost and no spare waits; the trainer keeps this many",
     )
     on_exit: str | None = Field(None, description="command to run at the end, with the outcome in LAUNCH_* variables")
     log: LogConfig = Field(default_factory=LogConfig)

@@ -83,6 +83,7 @@ class Setback:
     likeness: tuple[str, ...]  # equal for failures that are the same but for their numbers
     step: int | None = None  # the newest step that had been made; None: unknown
     lasted: float = 0.0  # seconds, the attempt
+    instead: str | None = None  # how the run continues without the lost node, if it can
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,11 @@ def judge(earlier: Sequence[Setback], now: Setback, backoff: float) -> Verdict:
     what = f"{now.who}: {now.what}" if now.kind == "own error" else f"{now.kind}: {now.who}: {now.what}"
     if now.kind == "full disk":
         return Verdict(now.kind, False, f"{what}; another attempt would need space too")
+    if now.instead:
+        what = f"{what}; {now.instead}"
     if now.kind == "lost node":
-        return Verdict(now.kind, False, f"{what}; no other node can take its place")
+        why = what if now.instead else f"{what}; no other node can take its place"
+        return Verdict(now.kind, bool(now.instead), why)
     same = [each for each in earlier if each.likeness == now.likeness]
     if now.kind in REPEATS and same and not _has_moved(same[-1], now):
         return Verdict(

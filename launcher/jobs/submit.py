@@ -17,7 +17,7 @@ from launcher.machine.probe import probe
 from launcher.machine.provenance import provenance
 from launcher.options.comments import Asked
 from launcher.plan.build import make_plan
-from launcher.plan.nodes import node_count, nodes_at
+from launcher.plan.nodes import check_no_spares, launch_count, node_count, nodes_at
 from launcher.plan.spec import Machine, Plan
 from launcher.rundir import RunDir
 from launcher.runs.directory import PRIVATE, check_free, point_latest_at, prepare, remove_run
@@ -57,12 +57,14 @@ def submit(
     if config.output_dir is None and earlier is None:
         point_latest_at(run)
     register(run.root, name)
-    print(_submitted(scheduler, plan, job, node_count(config)), end="")
+    print(_submitted(scheduler, plan, job, launch_count(config)), end="")
     return 0
 
 
 def _node(scheduler: Scheduler, config: Config, earlier: RunState | None, asked: Asked | None) -> Machine:
     """A node of the job, as far as it is known: this machine's programs and the requested GPUs."""
+    if node_count(config) == 1:
+        check_no_spares(config, "one node")
     nodes = nodes_at(config, 0, "node-0", TORCHRUN_PORT) if node_count(config) > 1 else None
     asks = _on_any_port(config)
     asks = asks if scheduler.has_our_machine else _with_any_python(asks)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from launcher.config.run import Config
+from launcher.errors import UserError
 from launcher.k8s import client
 from launcher.k8s.client import JobSet
 from launcher.k8s.jobset import JOB_LABEL, jobset
@@ -46,7 +47,10 @@ class Kubernetes:
         return message, f"put it into a Secret, as the entry {entry}, and name that instead: --k8s.secrets SECRET"
 
     def check_plan(self, config: Config, plan: Plan) -> None:
-        pass  # the programs are in the image
+        for flag, value in {"--spare-nodes": config.spare_nodes, "--min-nodes": config.min_nodes}.items():
+            if value:
+                hint = "a JobSet replaces the pod of a lost node: leave it out, and add --k8s.max-restarts N"
+                raise UserError(f"{flag} {value} is not for Kubernetes", hint)
 
     def text(self, config: Config, machine: Machine, run: RunDir, name: str) -> str:
         written = to_yaml(jobset(config, machine, run, name, client.key(run)))

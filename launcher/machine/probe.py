@@ -46,7 +46,7 @@ def probe(
     """
     processes = started_processes(config)
     port, wandb = 0, over_environment(WandbConfig(), os.environ)
-    if isinstance(config, RLConfig) and config.inference.enabled and (nodes is None or nodes.runs("inference")):
+    if isinstance(config, RLConfig) and config.inference.enabled and (nodes is None or nodes.may_serve):
         host, replicas = config.inference.host or LOOPBACK, config.inference.replicas
         for taken in range(config.inference.port, config.inference.port + replicas) if config.inference.port else ():
             check_port(host, taken)

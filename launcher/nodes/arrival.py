@@ -22,10 +22,11 @@ from launcher.nodes.meeting import (
     Refusal,
     Say,
     Welcome,
+    read_line,
     with_welcome,
 )
 from launcher.nodes.peers import keep_alive
-from launcher.nodes.seal import LONGEST_LINE, Forged, Seal, fingerprint, key_of_session
+from launcher.nodes.seal import Forged, Seal, fingerprint, key_of_session
 from launcher.nodes.secret import JoinSecret
 from launcher.plan.nodes import Nodes
 
@@ -46,7 +47,7 @@ class Arrival:
             hello = replace(self.hello, nonce=secrets.token_hex(16))
             seal = Seal(key_of_session(key, (challenge.nonce, hello.nonce)) if key else None, is_node_0=False)
             connection.sendall(seal.seal(HELLO.dump_json(hello)))
-            self.say("connected to node 0" + (", which waits for the others" if self.nodes.count > 2 else ""))
+            self.say("connected to node 0" + (", which waits for the others" if self.nodes.launches > 2 else ""))
             connection.settimeout(None)  # node 0 has the timeout for all nodes
             welcome = self._answer(connection, seal)
         except UserError:
@@ -67,7 +68,7 @@ class Arrival:
                     timeout=min(max(RETRY, deadline - time.monotonic()), LONGEST_POLL),
                 )
                 try:
-                    return connection, CHALLENGE.validate_json(_line(connection))
+                    return connection, CHALLENGE.validate_json(read_line(connection))
                 except (OSError, ValidationError):
                     connection.close()
                     last = "another program listens there, or node 0 has too many connections"
@@ -104,7 +105,7 @@ class Arrival:
 
         A refusal needs no seal: whoever sent it, there is no run to join.
         """
-        line = _line(connection)
+        line = read_line(connection)
         try:
             answer = ANSWER.validate_json(seal.open(line))
         except Forged:
@@ -113,17 +114,8 @@ class Arrival:
                 raise UserError(f"the program at {self.where} does not know the run's secret", SAME_SECRET) from None
         if isinstance(answer, Refusal):
             raise (NotNow if answer.later else UserError)(answer.why)
-        if not len(answer.hosts) == len(answer.inference_ports) == self.nodes.count:
-            raise UserError(f"node 0 at {self.where} expects {len(answer.hosts)} nodes, this node {self.nodes.count}")
+        if not len(answer.hosts) == len(answer.inference_ports) == self.nodes.launches:
+            raise UserError(
+                f"node 0 at {self.where} expects {len(answer.hosts)} nodes, this node {self.nodes.launches}"
+            )
         return answer
-
-
-def _line(connection: socket.socket) -> bytes:
-    """Read one line and nothing after it; return it without its end. Raises OSError when there is none."""
-    line = b""
-    while not line.endswith(b"\n"):
-        there = connection.recv(LONGEST_LINE - len(line), socket.MSG_PEEK)
-        if not there:  # closed, or the line is too long
-            raise OSError("closed")
-        line += connection.recv(there.find(b"\n") + 1 or len(there))
-    return line[:-1]

@@ -13,7 +13,7 @@ from launcher.failure.failure import Culprit
 from launcher.nodes.channel import Channel
 from launcher.nodes.messages import Report
 from launcher.nodes.peers import Links
-from launcher.nodes.seal import Seal
+from launcher.nodes.seal import LONGEST_LINE, Seal
 from launcher.plan.nodes import Nodes
 
 RETRY = 0.2  # seconds between two attempts
@@ -90,6 +90,14 @@ class Meeting:
         self.begin()
         return {node: Channel(each, self._seals[node]) for node, each in self._sockets.items()}
 
+    def hear_node_0(self) -> bytes:
+        """Wait for node 0's next line. Raises OSError and Forged."""
+        return self._seals[0].open(read_line(self._sockets[0]))
+
+    def joined_late(self, nodes: Nodes, attempt: int) -> "Meeting":
+        """The same connection, for a spare that takes part from this attempt on."""
+        return replace(self, nodes=nodes, welcome=replace(self.welcome, attempt=attempt))
+
     def call_off(self, why: str) -> None:
         """This node cannot take part: tell the others why."""
         links = Links(self._sockets, self._seals)
@@ -112,6 +120,17 @@ def _close(connection: socket.socket) -> None:
             if not connection.recv(1 << 16):
                 break
     connection.close()
+
+
+def read_line(connection: socket.socket) -> bytes:
+    """Read one line and nothing after it; return it without its end. Raises OSError when there is none."""
+    line = b""
+    while not line.endswith(b"\n"):
+        there = connection.recv(LONGEST_LINE - len(line), socket.MSG_PEEK)
+        if not there:  # closed, or the line is too long
+            raise OSError("closed")
+        line += connection.recv(there.find(b"\n") + 1 or len(there))
+    return line[:-1]
 
 
 def with_welcome(nodes: Nodes, welcome: Welcome) -> Nodes:

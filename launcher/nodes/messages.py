@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, TypeAdapter
 
 from launcher.borders.values import Attempt, Count, EndingSignal, Phrase, Seconds
 from launcher.failure.failure import Culprit, Failure
@@ -30,7 +30,11 @@ class Report:
     attempt: Attempt = 1  # which attempt is meant by `culprit`, `done` and `over`
     over: bool = False  # restarting: nothing of the attempt that has failed is alive there
     verdict: Verdict | None = None  # restarting, failed: what node 0 has decided
+    places: tuple[Count, ...] = ()  # the node in each place, if node 0 has given a place to another one
     quiet: tuple[tuple[Phrase, Seconds], ...] = ()  # quiet component ("" for the whole run), and for how long
+
+
+REPORT = TypeAdapter(Report)
 
 
 @dataclass(frozen=True)

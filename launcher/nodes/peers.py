@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
-from launcher.nodes.messages import LookAsked, LookPart, Lost, Report, Reported
+from launcher.nodes.messages import REPORT, LookAsked, LookPart, Lost, Report, Reported
 from launcher.nodes.seal import LONGEST_LINE, Forged, Seal
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ SEND_SECONDS = 2.0  # a peer that reads nothing can block us for this long
 _KEEPALIVE = {socket.TCP_KEEPIDLE: 10, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3, socket.TCP_USER_TIMEOUT: 25_000}
 
 
-_REPORT = TypeAdapter(Report)
 _MESSAGE: TypeAdapter[Report | LookAsked | LookPart] = TypeAdapter(Report | LookAsked | LookPart)
 
 
@@ -119,10 +118,10 @@ class Links:
 
 def _dumped(report: Report) -> bytes:
     """The report as a line without its end. A failure's cause is cut if the line would be too long."""
-    body = _REPORT.dump_json(report)
+    body = REPORT.dump_json(report)
     if len(body) > LONGEST_LINE - 100 and report.failure:
         short = replace(report.failure, cause=report.failure.cause[: LONGEST_LINE // 16], collateral=())
-        body = _REPORT.dump_json(replace(report, failure=short))
+        body = REPORT.dump_json(replace(report, failure=short))
     return body
 
 

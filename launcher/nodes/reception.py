@@ -67,7 +67,7 @@ class Reception:
                 self.say(f"node 0 waits for {self._missing()} at {self.nodes.host}:{self.nodes.control_port}")
                 if self.secret is None and not _is_loopback(listener.getsockname()[0]):
                     self.say(NO_SECRET)
-                while len(self._known()) < self.nodes.count - 1:
+                while len(self._known()) < self.nodes.launches - 1:
                     self._take_in(listener)
             return self._meeting()
         except BaseException as error:
@@ -92,7 +92,7 @@ class Reception:
         now = time.monotonic()
         if now >= self.deadline:
             raise NotNow(
-                f"did not join within {self.timeout:g}s: {self._missing()} of {self.nodes.count}",
+                f"did not join within {self.timeout:g}s: {self._missing()} of {self.nodes.launches}",
                 "was launch started there with --node-rank, and can that node reach "
                 f"{self.nodes.host}:{self.nodes.control_port}? --join-timeout sets how long to wait",
             )
@@ -151,7 +151,8 @@ class Reception:
             _refuse(guest, why)
             return
         guest.hello = hello
-        self.say(f"node {hello.node} ({hello.host}) has joined")
+        spare = " as a spare" if hello.node >= self.nodes.count else ""
+        self.say(f"node {hello.node} ({hello.host}) has joined{spare}")
 
     def _believed(self, guest: _Guest) -> Hello:
         """The guest's hello. Raises ValidationError, and Forged if the guest does not know the secret."""
@@ -166,7 +167,7 @@ class Reception:
     def _objection(self, hello: Hello) -> str | None:
         """Why this cannot be a node of the run; None if it can."""
         expected = dict(self.own.asks)
-        if hello.node >= self.nodes.trainer:  # a node of inference has no ranks
+        if self.nodes.place_planned_by(hello.node) >= self.nodes.trainer:  # a node of inference has no ranks
             expected.pop("ranks per node", None)
         for what in sorted(expected.keys() | hello.asks.keys()):
             there, here = (asks.get(what, "nothing") for asks in (hello.asks, expected))
@@ -174,8 +175,8 @@ class Reception:
                 return f"{what}: {there} on node {hello.node}, {here} on node 0"
         if hello.name not in (None, self.plan.name):
             return f"--name {hello.name}: on node 0 the run is called {self.plan.name}"
-        if not 0 < hello.node < self.nodes.count:
-            return f"--node-rank {hello.node}: there are {self.nodes.count} nodes"
+        if not 0 < hello.node < self.nodes.launches:
+            return f"--node-rank {hello.node}: there are {self.nodes.launches} nodes"
         taken = next((known for _, known in self._known() if known.node == hello.node), None)
         return f"--node-rank {hello.node}: {taken.host} is node {hello.node} already" if taken else None
 
@@ -186,7 +187,7 @@ class Reception:
 
     def _missing(self) -> str:
         there = {hello.node for _, hello in self._known()}
-        missing = [str(node) for node in range(1, self.nodes.count) if node not in there]
+        missing = [str(node) for node in range(1, self.nodes.launches) if node not in there]
         return f"node{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
 
     def _meeting(self) -> Meeting:

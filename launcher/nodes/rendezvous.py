@@ -50,5 +50,6 @@ def _asks(plan: Plan) -> dict[str, str | int]:
     asks: dict[str, str | int] = {"launch": version("launch-rl"), "command": plan.kind}
     asks |= {"trainer nodes": plan.nodes.trainer, "inference nodes": plan.nodes.inference}
     asks |= {"inference replicas": plan.nodes.replicas, "max restarts": plan.max_restarts}
+    asks |= {"spare nodes": plan.nodes.spares, "min nodes": plan.nodes.fewest}
     ranks = [spec.ranks.count for spec in plan.processes if spec.ranks]
     return asks | ({"ranks per node": ranks[0]} if ranks else {})

@@ -115,7 +115,7 @@ class _Planner:
             return self._spec("trainer", trainer, argv, Role.FINISHES, self.placement.trainer)
         settings = between_nodes(trainer.torchrun, self.nodes)
         log_dir = rank_files(settings, self.run, self.machine.cwd)
-        ranks = plan_ranks(settings, nproc, log_dir, self._rendezvous(), self.run.node or 0)
+        ranks = plan_ranks(settings, nproc, log_dir, self._rendezvous(), self.nodes.place if self.nodes else 0)
         argv = torchrun_argv(self._python("trainer"), settings, ranks, argv[1:])
         env = threads(self.machine, nproc + len(self.replicas)) | flight_recorder(self.machine, self.run)
         logs = rank_logs(settings, ranks, self.run, trainer.is_reference)

@@ -1,5 +1,6 @@
 """A run on several nodes: which node runs which component, and where the nodes meet."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from launcher.borders.values import MOST_PORT, whole_number
@@ -7,6 +8,8 @@ from launcher.config.run import Config, RLConfig
 from launcher.config.torchrun import NOWHERE, STATIC, TORCHRUN_PORT
 from launcher.errors import UserError
 from launcher.numbers import plural
+
+MOST_SPARES = 2  # this many for each node are a mistake
 
 
 @dataclass(frozen=True)
@@ -20,10 +23,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Nodes:
-    """All nodes of a run, seen from one of them. The trainer's nodes come first, then those of inference.
+    """All nodes of a run, seen from one of them.
 
-    Every other node's launch is connected to the launch of node 0. `hosts` and `inference_ports` are empty until all
-    nodes have joined.
+    Every launch has a node rank, which also names its files. The run has `count` places: the trainer's come first, then
+    those of inference. Node N is in place N, until a spare has taken the place of a lost node. Node 0 is always in
+    place 0, and every other node's launch is connected to its launch. `hosts` and `inference_ports` are empty until all
+    have joined.
     """
 
     rank: int  # of this node
@@ -31,15 +36,71 @@ class Nodes:
     inference: int  # number of nodes for inference only; 0: it runs on node 0
     host: str  # of node 0, the meeting point
     port: int  # torchrun's; the launches use the next one
-    orchestrator: int = 0  # the node that it runs on
-    hosts: tuple[str, ...] = ()  # where each node can be reached
+    orchestrator: int = 0  # the place that it runs in
+    hosts: tuple[str, ...] = ()  # where each node can be reached, spares included
     inference_ports: tuple[int, ...] = ()  # for each node that of its first server; 0 where none runs
     replicas: int = 1  # servers on a node that has any
     from_slurm: bool = False  # the rank is SLURM_NODEID
+    spares: int = 0  # nodes that wait; their ranks come after those of all places
+    fewest: int = 0  # how few nodes of the trainer are enough; 0: none of them can be left out
+    held: tuple[int, ...] = ()  # the node in each place; empty: each in its own
 
     @property
     def count(self) -> int:
         return self.trainer + self.inference
+
+    @property
+    def launches(self) -> int:
+        """The number of launches that meet, spares included."""
+        return len(self.hosts) or self.count + self.spares
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """The node in each place."""
+        return self.held or tuple(range(self.count))
+
+    @property
+    def place(self) -> int:
+        """This node's place: torchrun's node rank."""
+        return self.places.index(self.rank)
+
+    @property
+    def text(self) -> str:
+        """ "node 0 of 2", "node 2 in place 1 of 2"."""
+        has_moved = self.held and self.place != self.rank
+        return f"node {self.rank} in place {self.place} of {self.count}" if has_moved else self._own_text
+
+    @property
+    def _own_text(self) -> str:
+        return f"node {self.rank} of {self.count}" + (f" and {plural(self.spares, 'spare')}" if self.spares else "")
+
+    @property
+    def is_spare(self) -> bool:
+        """At the start of a run: whether this node waits until another one is lost. It plans as if that were node 1."""
+        return self.rank >= self.count
+
+    def place_planned_by(self, node: int) -> int:
+        """At the start of a run: the place that a node makes its plan for."""
+        return node if node < self.count else 1
+
+    def with_places(self, places: tuple[int, ...]) -> "Nodes":
+        """The same nodes in other places. If there are fewer places, the trainer has lost them."""
+        fewer = self.count - len(places)
+        moved = self.orchestrator - fewer if self.orchestrator else 0
+        return replace(self, held=places, trainer=self.trainer - fewer, orchestrator=moved)
+
+    def without(self, lost: Collection[int], spares: Collection[int]) -> "Nodes | None":
+        """What the next attempt runs on: a spare in the place of each lost node, or fewer places. None: it cannot."""
+        places, free, trainer = list(self.places), sorted(spares), self.trainer
+        for node in (node for node in self.places if node in lost):
+            if free:
+                places[places.index(node)] = free.pop(0)
+            elif self.runs("trainer", node) and 0 < self.fewest < trainer:
+                places.remove(node)
+                trainer -= 1
+            else:
+                return None
+        return self.with_places(tuple(places)) if tuple(places) != self.places else self
 
     @property
     def control_port(self) -> int:
@@ -49,18 +110,26 @@ class Nodes:
     @property
     def peers(self) -> tuple[int, ...]:
         """The nodes to whose launch this node's launch is connected."""
-        return tuple(range(1, self.count)) if self.rank == 0 else (0,)
+        return self.places[1:] if self.rank == 0 else (0,)
 
     def runs(self, component: str, node: int | None = None) -> bool:
         """Whether the component runs on a node, by default this one. Services run on node 0."""
         node = self.rank if node is None else node
+        if node not in self.places:  # lost, or a spare
+            return False
+        place = self.places.index(node)
         if component == "trainer":
-            return node < self.trainer
+            return place < self.trainer
         if component == "orchestrator":
-            return node == self.orchestrator
+            return place == self.orchestrator
         if component == "inference" and self.inference:
-            return node >= self.trainer
-        return node == 0
+            return place >= self.trainer
+        return place == 0
+
+    @property
+    def may_serve(self) -> bool:
+        """At the start of a run: whether an inference server runs on this node, or may have to later."""
+        return self.runs("inference") or (self.is_spare and self.inference > 0)
 
     def finishes(self, node: int) -> bool:
         """Whether the node runs a component that must finish before the run does."""
@@ -69,13 +138,18 @@ class Nodes:
     @property
     def servers(self) -> tuple[int, ...]:
         """The nodes that run an inference server."""
-        return tuple(node for node in range(self.count) if self.runs("inference", node))
+        return tuple(node for node in self.places if self.runs("inference", node))
 
 
 def node_count(config: Config) -> int:
     """The number of nodes in the configuration, for trainer and inference. The upper end of a range counts."""
     typed = config.trainer.torchrun.nnodes
     return int(typed.rpartition(":")[2]) + _inference_nodes(config)
+
+
+def launch_count(config: Config) -> int:
+    """The number of launches that the configuration asks for: one on each node, and on each spare."""
+    return node_count(config) + config.spare_nodes
 
 
 def plan_nodes(config: Config, step: Step | None = None) -> Nodes | None:
@@ -85,8 +159,11 @@ def plan_nodes(config: Config, step: Step | None = None) -> Nodes | None:
     """
     count, settings = node_count(config), config.trainer.torchrun
     if count == 1 or ":" in settings.nnodes:
+        check_no_spares(config, "one node" if count == 1 else f"a range of nodes, --nnodes {settings.nnodes}")
         return None
-    rank = settings.node_rank if settings.node_rank is not None or step is None else _rank_in(step, count)
+    rank = (
+        settings.node_rank if settings.node_rank is not None or step is None else _rank_in(step, launch_count(config))
+    )
     where = None if settings.endpoint == NOWHERE else settings.endpoint
     if rank is None and where and numbered_by_torchrun(config):
         if config.max_restarts:
@@ -94,6 +171,7 @@ def plan_nodes(config: Config, step: Step | None = None) -> Nodes | None:
                 "--max-restarts needs --node-rank on several nodes",
                 "with it the launches of all nodes begin each attempt together",
             )
+        check_no_spares(config, "nodes that torchrun numbers: give each its --node-rank")
         _check_alone(config)
         return None
     missing = [flag for flag, value in {"--node-rank": rank, "--rdzv-endpoint": where}.items() if value is None]
@@ -144,10 +222,11 @@ def nodes_at(config: Config, rank: int, host: str, port: int) -> Nodes:
     orchestrator = config.orchestrator if isinstance(config, RLConfig) and config.orchestrator.enabled else None
     beside_inference = orchestrator is not None and orchestrator.beside == "inference"
     replicas = config.inference.replicas if isinstance(config, RLConfig) else 1
+    spares, fewest = config.spare_nodes, config.min_nodes or 0
     place = trainer if beside_inference and inference else 0
-    nodes = Nodes(rank, trainer, inference, host, port, place, replicas=replicas)
+    nodes = Nodes(rank, trainer, inference, host, port, place, replicas=replicas, spares=spares, fewest=fewest)
     _check(config, nodes)
-    return nodes
+    return nodes.with_places((0, rank, *range(2, nodes.count))) if nodes.is_spare else nodes
 
 
 def _inference_nodes(config: Config) -> int:
@@ -169,9 +248,32 @@ def host_and_port(endpoint: str) -> tuple[str, int]:
 
 
 def _check(config: Config, nodes: Nodes) -> None:
-    if nodes.rank >= nodes.count:
-        raise UserError(f"--node-rank {nodes.rank}: there are {nodes.count} nodes", f"allowed: 0 to {nodes.count - 1}")
+    if nodes.rank >= nodes.launches:
+        more = f" and {plural(nodes.spares, 'spare')}" if nodes.spares else ""
+        allowed = f"allowed: 0 to {nodes.launches - 1}"
+        raise UserError(f"--node-rank {nodes.rank}: there are {nodes.count} nodes{more}", allowed)
     _check_alone(config)
+    _check_spares(config, nodes)
+
+
+def check_no_spares(config: Config, what: str) -> None:
+    """Raises UserError if the run should outlive the loss of a node, and cannot."""
+    for flag, value in {"--spare-nodes": config.spare_nodes, "--min-nodes": config.min_nodes}.items():
+        if value:
+            raise UserError(f"{flag} {value}: the run has {what}", "it is for runs on several nodes, see docs/nodes.md")
+
+
+def _check_spares(config: Config, nodes: Nodes) -> None:
+    for flag, value in {"--spare-nodes": nodes.spares, "--min-nodes": nodes.fewest}.items():
+        if value and not config.max_restarts:
+            hint = "a lost node ends the attempt, and the next one is a restart: add --max-restarts N"
+            raise UserError(f"{flag} {value} needs --max-restarts", hint)
+    if nodes.spares >= MOST_SPARES * nodes.count:
+        hint = f"a spare takes the place of one lost node: allowed are fewer than {MOST_SPARES * nodes.count}"
+        raise UserError(f"--spare-nodes {nodes.spares} for {plural(nodes.count, 'node')}", hint)
+    if nodes.fewest > nodes.trainer:
+        trainers = plural(nodes.trainer, "node")
+        raise UserError(f"--min-nodes {nodes.fewest}: the trainer has {trainers}", f"allowed: 1 to {nodes.trainer}")
 
 
 def _check_alone(config: Config) -> None:

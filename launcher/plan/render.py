@@ -15,7 +15,7 @@ _WIDTH = 100  # columns
 
 def render(plan: Plan, cwd: Path, files_are_written: bool) -> str:
     """The output of `--dry-run`: comments, and one command line per component."""
-    node = f", node {plan.nodes.rank} of {plan.nodes.count}" if plan.nodes else ""
+    node = f", {plan.nodes.text}" if plan.nodes else ""
     lines = [_comment(f"{plan.kind} run {plan.name}, attempt {plan.run.attempt}{node}, in {plan.run.root}")]
     lines += [_comment(f"note: {note}") for note in plan.notes]
     if not files_are_written:

@@ -158,7 +158,7 @@ class Plan:
 
     @property
     def node_count(self) -> int:
-        return self.nodes.count if self.nodes else 1
+        return self.nodes.launches if self.nodes else 1
 
     def process(self, name: str) -> ProcessSpec | None:
         """The process of this name."""

@@ -50,7 +50,7 @@ def between_nodes(config: TorchrunConfig, nodes: Nodes | None) -> TorchrunConfig
     return config.model_copy(
         update={
             "nnodes": str(nodes.trainer),
-            "node_rank": nodes.rank,
+            "node_rank": nodes.place,
             "rdzv_backend": config.backend or STATIC,
             "rdzv_endpoint": endpoint,
         }
@@ -127,6 +127,8 @@ def warnings(settings: TorchrunConfig, nodes: Nodes | None, processes: Iterable[
         yield f"{settings.backend} numbers the nodes: each node's launch knows only its own processes"
     if nodes and nodes.from_slurm:
         yield f"node rank {nodes.rank} is SLURM_NODEID, as srun has set it"
+    if nodes and nodes.is_spare and not nodes.hosts:
+        yield f"node {nodes.rank} is a spare: it waits until a node is lost, and takes its place; this is node 1's plan"
     for spec in processes:
         if spec.ranks and spec.ranks.console_is_empty:
             if spec.ready and spec.ready.startswith(LOG):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from launcher.config.run import Config
-from launcher.plan.nodes import node_count
+from launcher.plan.nodes import launch_count
 from launcher.plan.spec import Machine
 from launcher.rundir import RunDir
 
@@ -24,7 +24,7 @@ def sbatch_script(config: Config, machine: Machine, run: RunDir, name: str, comm
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False
     )
     environment.filters["quote"] = shlex.quote
-    nodes = node_count(config)
+    nodes = launch_count(config)
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         kind=config.kind,
         name=name,
@@ -34,10 +34,16 @@ def sbatch_script(config: Config, machine: Machine, run: RunDir, name: str, comm
         cwd=str(machine.cwd),
         setup=config.slurm.setup,
         nodes=nodes,
+        outlives=outlives_nodes(config),
         lead=config.slurm.lead(config.grace),
         requeue=config.slurm.requeue,
         time_limit_code=TIME_LIMIT_CODE,
     )
+
+
+def outlives_nodes(config: Config) -> bool:
+    """Whether the job goes on when one of its nodes fails."""
+    return config.spare_nodes > 0 or config.min_nodes is not None
 
 
 def _directives(config: Config, nodes: int, name: str, comment: str) -> Iterator[str]:
@@ -55,4 +61,6 @@ def _directives(config: Config, nodes: int, name: str, comment: str) -> Iterator
     yield "--output=/dev/null"
     yield f"--signal=B:USR1@{slurm.lead(config.grace)}"
     yield "--requeue" if slurm.requeue else "--no-requeue"
+    if outlives_nodes(config):
+        yield "--no-kill"
     yield from slurm.extra

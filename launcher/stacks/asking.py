@@ -21,4 +21,5 @@ def ask_other_nodes(run: RunDir, state: RunState, at: LookAt) -> list[Look]:
     except (UserError, ValueError) as error:
         why = error.message if isinstance(error, UserError) else "the supervisor's answer cannot be understood"
         return [Look(node, trouble=why) for node in nodes]
-    return [looks.get(node) or Look(node, trouble="nothing is known of it") for node in nodes]
+    found = [looks[node] for node in nodes if node in looks]  # spares that wait and lost nodes have nothing to show
+    return found or [Look(node, trouble="nothing is known of it") for node in nodes]

@@ -58,7 +58,7 @@ class Looks:
         in_background: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
         self._here = nodes.rank if nodes else None
-        self._count, self._links = nodes.count if nodes else 1, links
+        self.places, self._links = nodes.places if nodes else (0,), links  # the nodes that the attempt runs on
         self._take, self._diagnose, self._post, self._in_background = take, diagnose, post, in_background
         self._rounds: dict[int, _Round] = {}
         self._number = 0
@@ -72,7 +72,7 @@ class Looks:
         """A look at every other node but one, by the clock of this one. Those without an answer say why."""
         if self._links is None or self._here is None:
             return []
-        nodes = [node for node in range(self._count) if node not in (self._here, but)]
+        nodes = [node for node in self.places if node not in (self._here, but)]
         ask = [node for node in (nodes if self._here == 0 else [0]) if node in self._links.nodes]
         self._number += 1
         turn = _Round(time.time(), set(ask if self._here == 0 else nodes))

@@ -342,4 +342,5 @@ class _Supervisor:
         except (OSError, UserError) as error:
             self.post(CannotContinue(f"another attempt cannot be made: {error}"))
             return
+        self.looks.places = self.plan.nodes.places if self.plan.nodes else (0,)
         self.post(NewAttempt(self.plan))

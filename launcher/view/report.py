@@ -16,7 +16,7 @@ from launcher.view.metric_curves import read_newest
 
 def header(plan: Plan, session: str | None, notes: Sequence[str] = ()) -> str:
     """The header of a new run: name, directory, components, and how to attach to it."""
-    node = f", node {plan.nodes.rank} of {plan.nodes.count}" if plan.nodes else ""
+    node = f", {plan.nodes.text}" if plan.nodes else ""
     rows = [("directory", shown(plan.run.root)), *((spec.name, _component(spec)) for spec in plan.processes)]
     if session:
         rows.append(("panes", f"launch attach {typed_name(plan)}"))

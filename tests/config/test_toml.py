@@ -146,6 +146,7 @@ def request(model: type[RunConfig], seed: int) -> list[str]:
         "master-addr",
         "master-port",
         "orchestrator",
+        "epochs",  # with it max_steps is not used, and is not written
     )
     fields = [field for field in config_fields(model) if field.option.rpartition(".")[2] not in excluded]
     chosen = chance.sample(fields, chance.choice([1, 3, 10, 40]))

@@ -5,7 +5,7 @@ from threading import Thread
 
 import pytest
 
-from launcher.nodes.arrival import _line
+from launcher.nodes.meeting import read_line
 from launcher.nodes.seal import LONGEST_LINE
 
 
@@ -33,7 +33,7 @@ def test_the_welcome_of_many_nodes_is_not_read_byte_by_byte(ends: tuple[socket.s
     there, here = ends
     with there, here:
         there.sendall(b"x" * 5000 + b"\n")
-        assert _line(here) == b"x" * 5000
+        assert read_line(here) == b"x" * 5000
         assert here.reads < 10
 
 
@@ -41,7 +41,7 @@ def test_what_follows_the_welcome_is_not_taken_away(ends: tuple[socket.socket, C
     there, here = ends
     with there, here:
         there.sendall(b"welcome\nreport\n")
-        assert _line(here) == b"welcome"
+        assert read_line(here) == b"welcome"
         assert here.recv(100) == b"report\n"
 
 
@@ -54,6 +54,6 @@ def test_what_has_no_end_is_an_error(ends: tuple[socket.socket, Counted], said: 
         sender = Thread(target=lambda: (there.sendall(said), there.shutdown(socket.SHUT_WR)))
         sender.start()
         with pytest.raises(OSError, match="closed"):
-            _line(here)
+            read_line(here)
         here.close()
         sender.join()

@@ -221,3 +221,56 @@ def test_other_nodes_find_a_service_by_node_0_and_its_port_must_be_named() -> No
     with pytest.raises(UserError, match="the nodes of a run must agree on the port") as caught:
         plan_on(sft(*words, "--node-rank", "1"))
     assert caught.value.hint == "name it with --services.db.port"
+
+
+# --- spares -----------------------------------------------------------------------------------------------------------
+
+SPARE = ("--nnodes", "3", "--spare-nodes", "2", "--max-restarts", "1", *HERE)
+
+
+def test_a_spare_plans_as_node_1_and_then_as_the_node_whose_place_it_takes() -> None:
+    config = sft(*SPARE, "--node-rank", "4")
+    plan = plan_on(config)
+    assert plan.nodes is not None and plan.nodes.is_spare
+    assert "--node-rank=1" in plan.processes[0].argv
+    assert any("node 4 is a spare" in note for note in plan.notes)
+    called = replace(plan.nodes, held=()).with_places((0, 1, 4))
+    there = make_plan(config, machine(nodes=called), RunDir(Path("/runs/otter")), "otter")
+    assert {"--node-rank=2", "--nnodes=3"} <= set(there.processes[0].argv)
+    assert [log.name for log in there.processes[0].rank_logs] == ["rank_2.log"]
+    assert there.run.own.name == "node_4", "its files are its own"
+
+
+def test_the_orchestrator_finds_the_server_of_a_spare() -> None:
+    config = rl("--inference.nodes", "1", *SPARE, "--node-rank", "0")
+    nodes = plan_nodes(config)
+    assert nodes is not None and nodes.count == 4 and nodes.launches == 6
+    hosts, ports = tuple(f"gpu{node}" for node in range(6)), tuple(range(8000, 8006))
+    nodes = replace(nodes, hosts=hosts, inference_ports=ports).with_places((0, 1, 2, 5))
+    plan = make_plan(config, machine(nodes=nodes), RunDir(Path("/runs/otter")), "otter")
+    assert handed(plan, "orchestrator")["inference_url"] == "http://gpu5:8005"
+
+
+def test_a_spare_that_may_have_to_serve_has_a_port() -> None:
+    spare = plan_nodes(rl("--inference.nodes", "1", *SPARE, "--node-rank", "4"))
+    other = plan_nodes(rl("--inference.nodes", "1", *SPARE, "--node-rank", "1"))
+    assert spare is not None and other is not None
+    assert (spare.may_serve, other.may_serve) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--spare-nodes", "1"), "--spare-nodes 1: the run has one node"),
+        (("--nnodes", "1:2", "--spare-nodes", "1", *HERE), "the run has a range of nodes"),
+        (("--nnodes", "2", "--spare-nodes", "1", "--node-rank", "0", *HERE), "--spare-nodes 1 needs --max-restarts"),
+        (("--nnodes", "2", "--min-nodes", "1", "--node-rank", "0", *HERE), "--min-nodes 1 needs --max-restarts"),
+        ((*SPARE, "--spare-nodes", "6", "--node-rank", "0"), "--spare-nodes 6 for 3 nodes"),
+        ((*SPARE, "--min-nodes", "4", "--node-rank", "0"), "--min-nodes 4: the trainer has 3 nodes"),
+        ((*SPARE, "--node-rank", "5"), "--node-rank 5: there are 3 nodes and 2 spares"),
+        (("--nnodes", "2", "--spare-nodes", "1", "--rdzv-backend", "c10d", *HERE), "nodes that torchrun numbers"),
+    ],
+)
+def test_spares_that_could_never_be_used_are_refused(options: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        plan_nodes(sft(*options))

@@ -112,3 +112,16 @@ def test_a_script_for_128_nodes_is_rendered_within_a_second() -> None:
     text = script(rl("--slurm.nodes", "128", "--slurm.gpus-per-node", "8"))
     assert time.monotonic() - begun < 1
     assert "--nodes=128 --ntasks=128" in text
+
+
+def test_spare_nodes_are_asked_for_and_the_job_outlives_a_dead_node_with_the_runs_exit_code() -> None:
+    config = sft("--slurm.nodes", "2", "--slurm.spare-nodes", "1", "--max-restarts", "1")
+    assert (config.spare_nodes, config.slurm.spare_nodes) == (1, None)
+    text = script(config)
+    bash(text)
+    assert "#SBATCH --nodes=3\n#" in text and "#SBATCH --no-kill\n" in text
+    assert "--nodes=3 --ntasks=3 --ntasks-per-node=1 --no-kill --kill-on-bad-exit=0" in text
+    assert 'launcher.slurm.outcome "$run" "$code"' in text
+    assert "outcome" not in script(sft("--slurm.nodes", "2"))
+    with pytest.raises(UserError, match=r"slurm\.spare_nodes is 1, but spare_nodes is 2"):
+        sft("--slurm.spare-nodes", "1", "--spare-nodes", "2")

@@ -13,7 +13,9 @@ from launcher.nodes.meeting import Meeting
 from launcher.nodes.rendezvous import meet
 from launcher.nodes.seal import inference_token
 from launcher.nodes.secret import join_secret
+from launcher.nodes.spare import wait_to_be_called
 from launcher.plan.build import make_plan
+from launcher.plan.nodes import Nodes
 from launcher.plan.spec import Machine, Plan
 from launcher.runs.directory import check_free, directory_of
 from launcher.runs.state import RunState
@@ -28,19 +30,27 @@ def carry_out(
     earlier: RunState | None = None,
     trust: bool = False,
 ) -> int:
-    """Run the plan. With several nodes, first wait for all of them, and take the run's name from node 0."""
+    """Run the plan. With several nodes, first wait for all of them, and take the run's name from node 0.
+
+    A spare waits further, until it is needed or the run has ended.
+    """
     run, name, attempt, meeting = plan.run, plan.name, plan.run.attempt, None
     if plan.nodes is None:
         machine = replace(machine, inference_token=os.environ.get(INFERENCE_TOKEN) or secrets.token_urlsafe())
     else:
         meeting = _meet(config, machine, plan, clean, earlier)
+        if plan.nodes.is_spare:
+            called = wait_to_be_called(replace(meeting, nodes=replace(meeting.nodes, held=())), _say)
+            if isinstance(called, int):
+                return called
+            meeting = meeting.joined_late(called.nodes, called.attempt)
         name, attempt = meeting.welcome.name, meeting.welcome.attempt
         token = inference_token(meeting.secret, meeting.welcome.run_id) if meeting.secret else ""
-        machine = replace(machine, nodes=meeting.nodes, run_id=meeting.welcome.run_id, inference_token=token)
+        machine = replace(machine, run_id=meeting.welcome.run_id, inference_token=token)
         run = run if earlier else directory_of(config.output_dir, name)
 
-    def plan_attempt(attempt: int) -> Plan:
-        return make_plan(config, machine, run.of(attempt), name)
+    def plan_attempt(attempt: int, nodes: Nodes | None) -> Plan:
+        return make_plan(config, replace(machine, nodes=nodes), run.of(attempt), name)
 
     return session.carry_out(plan_attempt, attempt, config, clean, detach, earlier, meeting, trust)
 
@@ -56,4 +66,8 @@ def _meet(config: Config, machine: Machine, plan: Plan, clean: bool, earlier: Ru
     secret = join_secret(config.join_secret_file, os.environ, plan.nodes, beside)
     name = config.name if earlier is None else plan.name
     port = (config.inference.port or machine.free_port) if isinstance(config, RLConfig) else 0
-    return meet(plan, name, port, config.join_timeout, lambda text: print(printable(text), flush=True), secret)
+    return meet(plan, name, port, config.join_timeout, _say, secret)
+
+
+def _say(text: str) -> None:
+    print(printable(text), flush=True)

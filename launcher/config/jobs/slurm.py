@@ -89,6 +89,7 @@ class SlurmConfig(Switch):
     nodes: SmallInt | None = Field(
         None, ge=1, description="number of nodes; trainer.torchrun.nnodes is this minus inference.nodes"
     )
+    spare_nodes: SmallInt | None = Field(None, ge=0, description="further nodes to wait as spares; sets spare_nodes")
     partition: Word | None = Field(None, description="partition to submit to; default: the cluster's")
     account: Word | None = Field(None, description="account to charge")
     qos: Word | None = Field(None, description="quality of service")
@@ -143,7 +144,11 @@ class SlurmConfig(Switch):
 
 
 def hand_over_nodes(values: Any) -> Any:
-    """Give `slurm.nodes` to the field that owns the number, the trainer's nodes. Raises ValueError if they differ."""
+    """Give `slurm.nodes` and `slurm.spare_nodes` to the fields that own these numbers.
+
+    Raises ValueError if they differ.
+    """
+    values = _hand_over_spares(values)
     slurm = values.get("slurm") if isinstance(values, dict) else None
     if not isinstance(slurm, dict) or slurm.get("nodes") is None:
         return values
@@ -165,3 +170,16 @@ def hand_over_nodes(values: Any) -> Any:
         raise ValueError(f"slurm.nodes leaves {nodes} nodes to the trainer")
     rest = {name: value for name, value in slurm.items() if name != "nodes"}
     return values | {"slurm": rest, "trainer": trainer | {"torchrun": torchrun | {"nnodes": str(nodes)}}}
+
+
+def _hand_over_spares(values: Any) -> Any:
+    slurm = values.get("slurm") if isinstance(values, dict) else None
+    if not isinstance(slurm, dict) or slurm.get("spare_nodes") is None:
+        return values
+    spares = whole_number(str(slurm["spare_nodes"]), MOST_COUNT)
+    if spares is None:
+        return values  # the field's own check refuses it
+    if str(values.get("spare_nodes", spares)) != str(spares):
+        raise ValueError(f"slurm.spare_nodes is {spares}, but spare_nodes is {values['spare_nodes']}")
+    rest = {name: value for name, value in slurm.items() if name != "spare_nodes"}
+    return values | {"slurm": rest, "spare_nodes": spares}

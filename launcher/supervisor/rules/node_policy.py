@@ -13,9 +13,11 @@ from dataclasses import dataclass, field, replace
 from launcher.failure.failure import Culprit, Failure
 from launcher.failure.verdict import Setback, judge
 from launcher.nodes.messages import Lost, Report, Reported
+from launcher.plan.nodes import Nodes
 from launcher.plan.spec import Plan
 from launcher.supervisor.rules.actions import Action, AwaitNodes, Decided, Kill, StartAttempt
 from launcher.supervisor.rules.events import Event, Explained, Moving, NewAttempt, NodesOverdue, PauseOver, Signalled
+from launcher.supervisor.rules.losses import Losses
 from launcher.supervisor.rules.policy import Policy, State
 
 
@@ -34,15 +36,23 @@ class NodePolicy(Policy):
     _failure: Failure | None = None  # how it failed, if the culprit was on this node
     _awaits_nodes: bool = False  # on node 0: the same is not yet true of all nodes
     _has_begun: bool = False  # the next attempt is being started
+    next_nodes: Nodes | None = None  # what it runs on, if not on the same as this one
+    _losses: Losses = field(default_factory=Losses)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         assert self.plan.nodes is not None
         self._here = self.plan.nodes.rank
         self._nodes |= set(self.plan.nodes.peers)
+        if self._here == 0:
+            self._losses.spares |= set(range(self.plan.nodes.count, self.plan.nodes.launches))
         self._busy_nodes |= {node for node in self._nodes if self.plan.nodes.finishes(node)}
 
     def _decide(self, event: Event) -> list[Action]:
+        actions = self._decide_here(event)
+        return self._begin_next(actions) if StartAttempt() in actions and self._here == 0 else actions
+
+    def _decide_here(self, event: Event) -> list[Action]:
         match event:
             case Moving(component):
                 self._quiet.pop(component, None)
@@ -60,8 +70,16 @@ class NodePolicy(Policy):
             case PauseOver() if self._here:
                 return []  # node 0's counts
             case NewAttempt():
-                return [*super()._decide(event), *self._follow_what_came_early()]
+                early, self._losses.lost = self._losses.lost, {}
+                actions = [*super()._decide(event), *self._follow_what_came_early()]
+                return [*actions, *(each for node, why in early.items() for each in self._on_loss(node, why))]
         return super()._decide(event)
+
+    @property
+    def _all(self) -> Nodes:
+        """The nodes that this attempt runs on."""
+        assert self.plan.nodes is not None
+        return self.plan.nodes
 
     def report(self) -> Report:
         """This node's state, for the others."""
@@ -76,6 +94,7 @@ class NodePolicy(Policy):
             ended=self._has_ended() and is_last_to_end,
             quiet=tuple(sorted(self._quiet.items())),
             attempt=self.plan.run.attempt,
+            places=() if self._here else self._all.held,
             over=self._is_explained and self.state is State.RESTARTING,
             verdict=None if self._here else self.verdict,
             failure=self._failure if self.state is State.RESTARTING else None,
@@ -151,6 +170,7 @@ class NodePolicy(Policy):
         if not (is_next and self._is_explained and self.state is State.RESTARTING) or self._has_begun:
             return []
         self._has_begun = True
+        self.next_nodes = self._all.with_places(report.places) if report.places else None
         return [StartAttempt()]
 
     def _follow_what_came_early(self) -> list[Action]:
@@ -158,16 +178,46 @@ class NodePolicy(Policy):
         return [action for node, report in self._newest.items() for action in self._follow(node, report)]
 
     def _on_loss(self, node: int, why: str) -> list[Action]:
+        self._losses.spares.discard(node)
         if node not in self._nodes:
             return []
-        self._nodes.discard(node)
+        if self._has_begun and self._here == 0 and self.state is State.RESTARTING:
+            self._losses.lost[node] = why  # the next attempt has its plan already: handled when it begins
+            return []
+        for known in self._nodes, self._busy_nodes:
+            known.discard(node)
+        for known_of in self._newest, self._quiet_nodes:
+            known_of.pop(node, None)
         if self._is_ending():
             return self._when_empty()
+        if self._here == 0 and self._losses.instead(self._all, also=[node]):
+            if self.restarts or self.state is State.RESTARTING:
+                return self._continue_without(node, why)
+            self.is_used_up = True
         if self.state is State.RESTARTING:
             return self._give_up(f"node {node}: {why}")
         self.culprit = Culprit(f"node {node}", why, node=node)
-        asked = [self._no_place_for(node, why)] if self.plan.max_restarts else []
+        asked = [self._no_place_for(node, why)] if self.plan.max_restarts and not self.is_used_up else []
         return [*asked, *self._stop(State.FAILED, self.culprit.text)]
+
+    def _continue_without(self, node: int, why: str) -> list[Action]:
+        """The next attempt has a spare in the node's place, or one place fewer."""
+        self._losses.lost[node] = why
+        lost = Culprit(f"node {node}", why, node=node)
+        if self.verdict is None:  # what failed elsewhere in this moment has failed because of it
+            self.culprit = lost
+        return self._restart(lost.text) if self.state is State.RUNNING else self._when_attempt_is_over()
+
+    def _begin_next(self, actions: list[Action]) -> list[Action]:
+        """On node 0: settle what the next attempt runs on. A spare may have left since."""
+        nodes = self._losses.instead(self._all)
+        if nodes is None:
+            node, why = next(iter(self._losses.lost.items()))
+            kept = [action for action in actions if action != StartAttempt()]
+            return [*kept, *self._give_up(f"node {node}: {why}; no spare is there any more")]
+        self.next_nodes, self._has_begun = nodes, True
+        self._nodes |= self._losses.settle(nodes)
+        return actions
 
     def _no_place_for(self, node: int, why: str) -> Decided:
         self.verdict = judge((), Setback("lost node", f"node {node}", why, ()), self.backoff)
@@ -179,6 +229,7 @@ class NodePolicy(Policy):
         super()._on_new_attempt(plan)
         assert plan.nodes is not None
         self._busy_nodes = {node for node in self._nodes if plan.nodes.finishes(node)}
+        self.next_nodes = None
         self._quiet.clear()
         self._quiet_nodes.clear()
         self.told.clear()
@@ -190,7 +241,8 @@ class NodePolicy(Policy):
         self._is_explained = True
         self._failure = event.failure
         if self._here == 0:
-            return super()._on_explained(event)
+            found = replace(event.setback, instead=self._losses.text(self._all))
+            return super()._on_explained(replace(event, setback=found))
         if event.failure and event.failure.node != self._here:
             self._failure = None  # node 0 knows more
         return []

@@ -103,7 +103,8 @@ def _happened(event: Event | Action) -> tuple[str, str] | None:
             where = [f"all stacks are in {diagnosis.file}"] if diagnosis.file else []
             return "ERROR", "\n".join(["what the processes are doing:", *diagnosis.lines, *where])
         case NewAttempt(plan):
-            return "INFO", f"attempt {plan.run.attempt} begins"
+            held = f" on nodes {', '.join(map(str, plan.nodes.held))}" if plan.nodes and plan.nodes.held else ""
+            return "INFO", f"attempt {plan.run.attempt} begins{held}"
         case GraceOver():
             return "WARNING", "the grace is over"
         case OneOverdue(name):

@@ -252,7 +252,9 @@ def restartable(node: int = 0, restarts: int = 2, trainer: int = 2) -> NodePolic
 
 
 def next_attempt(run: NodePolicy) -> NewAttempt:
-    return NewAttempt(replace(run.plan, run=run.plan.run.of(run.plan.run.attempt + 1)))
+    """What the supervisor posts after StartAttempt."""
+    nodes, attempt = run.next_nodes or run.plan.nodes, run.plan.run.of(run.plan.run.attempt + 1)
+    return NewAttempt(replace(run.plan, run=attempt, nodes=nodes))
 
 
 def test_node_0_decides_when_nothing_of_the_attempt_is_alive_on_any_node() -> None:

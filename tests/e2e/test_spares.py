@@ -1,0 +1,81 @@
+"""Runs that outlive the loss of a node: real launches that meet on loopback, one of which is killed."""
+
+import os
+import signal
+
+import pytest
+
+from tests.launching import Launcher
+from tests.several_nodes import Nodes
+from tests.waiting import until
+
+pytestmark = pytest.mark.slow
+
+PATIENT_AT_FIRST = """
+import os, signal
+print("rank", os.environ["RANK"], "of", os.environ["WORLD_SIZE"], "is there", flush=True)
+os.environ["LAUNCH_ATTEMPT"] == "1" and signal.pause()
+"""
+
+
+def lose(nodes: Nodes, node: int) -> None:
+    """Kill everything that the launch of a node has started, and itself, as when its machine dies."""
+    state = nodes.state(node)
+    own, components = state.own_processes(), state.component_processes()
+    pids = [found.pid for found in (own | components).values() if found]
+    assert len(pids) >= 4
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+
+
+def sft(launch: Launcher, *options: str, count: int, shared: bool = True) -> Nodes:
+    """A program that waits in its first attempt and ends in the next one, once both of its ranks are there."""
+    (launch.directory / "script.py").write_text(PATIENT_AT_FIRST)
+    program = ("--trainer.script", "script.py", "--max-restarts", "1")
+    nodes = Nodes(launch, "sft", "--nnodes", "2", *program, *options, count=count, shared=shared)
+    for rank in (0, 1):
+        nodes.launched[rank].wait_for_output(f"rank {rank} of 2 is there", 180)
+    return nodes
+
+
+def test_a_spare_takes_the_place_of_a_dead_node_from_the_newest_checkpoint(launch: Launcher) -> None:
+    steps = ("--max-steps", "20", "--trainer.checkpoint.interval", "3")
+    nodes = Nodes(launch, "sft", "--nnodes", "2", "--spare-nodes", "1", "--max-restarts", "1", *steps, count=3)
+    nodes.launched[0].wait_for_output("step 7/", 180)
+    assert "node 2 is a spare: it waits until a node of" in nodes.launched[2].output
+    lose(nodes, 1)
+    assert [nodes.launched[node].exit_code(180) for node in (0, 2)] == [0, 0], nodes.outputs()
+    first, spare = nodes.state(0), nodes.state(2)
+    assert (first.state, first.attempt, [each.state for each in first.earlier]) == ("finished", 2, ["failed"])
+    verdict = first.earlier[0].verdict
+    assert verdict is not None and verdict.kind == "lost node"
+    assert verdict.text.endswith("; node 2 takes its place")
+    assert (spare.state, spare.attempt, spare.node, spare.earlier) == ("finished", 2, 2, [])
+    assert [rank.rank for rank in spare.processes[0].ranks] == [1]
+    made = nodes.run(2).of(2).rank_log(1).read_text()
+    assert "step 20/20" in made and "step 3/20" not in made
+    nodes.launched[1].exit_code()
+    until(lambda: not launch.alive())
+
+
+def test_a_spare_needs_no_directory_that_it_shares_and_one_that_has_left_is_not_missed(launch: Launcher) -> None:
+    nodes = sft(launch, "--spare-nodes", "2", count=4, shared=False)
+    nodes.launched[3].wait_for_output("node 3 is a spare")
+    nodes.launched[3].process.send_signal(signal.SIGINT)
+    assert nodes.launched[3].exit_code() == 130
+    lose(nodes, 1)
+    assert [nodes.launched[node].exit_code(180) for node in (0, 2)] == [0, 0], nodes.outputs()
+    assert "rank 1 of 2 is there" in nodes.launched[2].output
+    assert not nodes.directory(3).exists(), "it has started nothing"
+    nodes.launched[1].exit_code()
+    until(lambda: not launch.alive())
+
+
+def test_a_run_continues_on_fewer_nodes(launch: Launcher) -> None:
+    nodes = sft(launch, "--min-nodes", "1", count=2)
+    lose(nodes, 1)
+    nodes.launched[0].wait_for_output("rank 0 of 1 is there", 180)
+    assert nodes.launched[0].exit_code() == 0, nodes.outputs()
+    assert nodes.state(0).attempt == 2
+    nodes.launched[1].exit_code()
+    until(lambda: not launch.alive())
