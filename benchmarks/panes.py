@@ -17,14 +17,14 @@ from uuid import uuid4
 
 from libtmux import Server
 
-from launcher.view.tmux.layout import Layout, PaneSource, run_layout
+from launcher.view.tmux.layout import Layout, PaneSource, follow, run_layout
 from launcher.view.tmux.session import open_panes, set_status
 
 
 def six_panes(directory: Path) -> Layout:
     """Three components, two ranks and launcher.log, on three windows."""
     sources = [PaneSource(name, directory / f"{name}.log") for name in ("trainer", "orchestrator", "inference")]
-    ranks = [PaneSource(f"rank {rank}", directory / f"rank_{rank}.log") for rank in range(2)]
+    ranks = [follow(PaneSource(f"rank {rank}", directory / f"rank_{rank}.log")) for rank in range(2)]
     return run_layout("benchmark", directory, sources, ranks, directory / "launcher.log")
 
 
