@@ -30,7 +30,7 @@ def wait_to_be_called(meeting: Meeting, say: Say) -> Called | int:
     say(f"node {nodes.rank} is a spare: it waits until a node of {meeting.welcome.name} is lost; Ctrl-C leaves the run")
     try:
         while not report.ended:
-            before, report = report, REPORT.validate_json(meeting.hear_node_0())
+            before, report = report, _heard(meeting, nodes)
             if nodes.rank in report.places:
                 lost = next(
                     node for node, there in zip(nodes.places, report.places, strict=False) if there == nodes.rank
@@ -45,6 +45,14 @@ def wait_to_be_called(meeting: Meeting, say: Say) -> Called | int:
             say(GONE)
             return 1
     return _exit_code(report)
+
+
+def _heard(meeting: Meeting, nodes: Nodes) -> Report:
+    """Node 0's next report. Raises OSError, ValidationError, and Forged for places that cannot be."""
+    report = REPORT.validate_json(meeting.hear_node_0())
+    if report.places and not nodes.can_be_in(report.places):
+        raise Forged
+    return report
 
 
 def _told(report: Report) -> str:

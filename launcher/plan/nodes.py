@@ -83,6 +83,11 @@ class Nodes:
         """At the start of a run: the place that a node makes its plan for."""
         return node if node < self.count else 1
 
+    def can_be_in(self, places: tuple[int, ...]) -> bool:
+        """Whether node 0 can have given these places: it is not believed when it names others."""
+        has_known = set(places) <= set(range(self.launches)) and places[:1] == (0,)
+        return has_known and len(set(places)) == len(places) and self.inference < len(places) <= self.count
+
     def with_places(self, places: tuple[int, ...]) -> "Nodes":
         """The same nodes in other places. If there are fewer places, the trainer has lost them."""
         fewer = self.count - len(places)

@@ -14,7 +14,8 @@ from launcher.nodes.seal import Seal
 from launcher.nodes.spare import GONE, Called, wait_to_be_called
 from launcher.plan.nodes import Nodes
 
-NODES = Nodes(2, 2, 0, "gpu01", 29500, spares=1, hosts=("gpu01", "gpu02", "gpu03"), inference_ports=(0, 0, 0))
+HOSTS = ("gpu01", "gpu02", "gpu03", "gpu04")
+NODES = Nodes(2, 2, 0, "gpu01", 29500, spares=2, hosts=HOSTS, inference_ports=(0, 0, 0, 0))
 RUNNING = Report("running", attempt=1)
 
 
@@ -75,6 +76,12 @@ def test_it_ends_with_the_run_and_with_its_exit_code(node_0: Node0, last: Report
 
 def test_a_place_given_to_another_spare_is_not_its_own(node_0: Node0) -> None:
     assert node_0.reports(Report("running", attempt=2, places=(0, 3)), Report("finished", attempt=2, ended=True)) == 0
+
+
+@pytest.mark.parametrize("places", [(2,), (2, 0), (0, 4), (0, 2, 1), (0, 2, 2)])
+def test_places_that_cannot_be_are_not_believed(node_0: Node0, places: tuple[int, ...]) -> None:
+    assert node_0.reports(RUNNING, Report("running", attempt=2, places=places)) == 1
+    assert "takes the place" not in "".join(node_0.said)
 
 
 def test_without_node_0_the_run_has_failed(node_0: Node0) -> None:

@@ -169,6 +169,8 @@ class NodePolicy(Policy):
         is_next = node == 0 and report.attempt > self.plan.run.attempt
         if not (is_next and self._is_explained and self.state is State.RESTARTING) or self._has_begun:
             return []
+        if report.places and not (self._all.can_be_in(report.places) and self._here in report.places):
+            return self._give_up(f"node {node}: its launch has named places that cannot be")
         self._has_begun = True
         self.next_nodes = self._all.with_places(report.places) if report.places else None
         return [StartAttempt()]

@@ -69,6 +69,14 @@ def test_the_other_nodes_learn_the_places_from_node_0() -> None:
     assert run.report().places == (), "node 0 alone says it"
 
 
+@pytest.mark.parametrize("places", [(0, 1), (2, 0, 1), (0, 9, 2), (0, 2, 2), (0, 1, 2, 3)])
+def test_places_that_cannot_be_begin_no_attempt(places: tuple[int, ...]) -> None:
+    run = outliving(node=2, trainer=3)
+    replay(run, Reported(0, RESTARTING), Exited("trainer", -15), Explained(KILLED))
+    actions = replay(run, Reported(0, Report("running", attempt=2, places=places)))
+    assert StartAttempt() not in actions and run.state is State.FAILED
+
+
 def test_each_spare_is_taken_once_and_the_last_loss_ends_the_run() -> None:
     run = outliving()
     replay(run, Lost(1, GONE), Exited("trainer", -15), Explained(LOST))
