@@ -96,7 +96,6 @@ TESTED_ELSEWHERE = {
     "control/client.py": "control/test_inbox.py",
     "control/messages.py": "control/test_inbox.py",
     "doctor/check.py": "doctor/test_doctor.py",
-    "doctor/nodes/checks.py": "e2e/test_doctor_nodes.py",
     "doctor/nodes/examine.py": "e2e/test_doctor_nodes.py",
     "doctor/nodes/node.py": "e2e/test_doctor_nodes.py",
     "doctor/nodes/pair.py": "e2e/test_doctor_nodes.py",

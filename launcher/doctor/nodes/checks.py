@@ -9,6 +9,9 @@ from itertools import combinations
 from statistics import median
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from launcher.borders.values import Count, Port
 from launcher.doctor.check import Check
 from launcher.doctor.nodes.node import Answer, Node, write_token
 from launcher.doctor.nodes.pair import SECONDS, SIZE, START_SECONDS
@@ -22,6 +25,24 @@ CLOCKS = 0.5  # seconds; logs of more would be merged in the wrong order
 SLOW = 0.5  # of the median rate of all pairs
 SHOWN = 15  # pairs; of more, the slowest
 SAME = ("launch", "Python", "torch", "CUDA", "GPUs")
+
+
+class _Heard(BaseModel):
+    """What any answer of another node may hold."""
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False, defer_build=True)
+    trouble: str = ""
+    host: str = ""
+    launch: str = ""
+    Python: str = ""
+    torch: str = ""
+    CUDA: str = ""
+    GPUs: Count = 0
+    failed: list[tuple[str, str, str]] = []
+    time: float = 0.0
+    seen: bool = False
+    port: Port = 0
+    seconds: float = 0.0
 
 
 class Examination:
@@ -59,7 +80,9 @@ class Examination:
             return {"trouble": self.gone[node]}
         try:
             self.channels[node].send(question)
-            return self.channels[node].receive(seconds)
+            return _Heard.model_validate(self.channels[node].receive(seconds)).model_dump(exclude_unset=True)
+        except ValidationError:
+            return {"trouble": "its answer is not valid"}
         except OSError as error:
             self.gone[node] = str(error)
             return {"trouble": str(error)}
@@ -178,8 +201,9 @@ def _each(facts: Mapping[int, Answer]) -> Iterator[Check]:
             found = "; ".join(f"{what}: {why}" for what, why, _ in failed) or fact["trouble"]
             yield Check("nodes", name, "fail", f"{fact.get('host', '')}: {found}", "there, type: launch doctor")
             continue
-        gpus = plural(int(fact["GPUs"]), "GPU") if fact["GPUs"] else "no GPU"
-        yield Check("nodes", name, "ok", f"{fact['host']}: Python {fact['Python']}, torch {fact['torch']}, {gpus}")
+        gpus = plural(fact["GPUs"], "GPU") if fact.get("GPUs") else "no GPU"
+        python, torch = (fact.get(what, "unknown") for what in ("Python", "torch"))
+        yield Check("nodes", name, "ok", f"{fact.get('host', '')}: Python {python}, torch {torch}, {gpus}")
 
 
 def _same(facts: Mapping[int, Answer]) -> Iterator[Check]:
