@@ -1,7 +1,7 @@
 """Masks secrets before they are shown or stored. Found by variable and option names, and in URLs and headers."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 MASK = "***"
@@ -121,22 +121,29 @@ def masked(values: Any) -> Any:
 
 def masked_secrets(values: Any) -> list[str]:
     """What is masked in the lists of nested `values`, as in ["--api-key ***"]."""
-    inner = values.values() if isinstance(values, dict) else values if isinstance(values, list) else ()
-    found = [one for value in inner for one in masked_secrets(value)]
-    if isinstance(values, list) and all(isinstance(value, str) for value in values):
-        for before, word in zip(["", *values], values, strict=False):
-            name, equals, value = word.partition("=")
-            if word == MASK and is_secret(before.lstrip("-")):
-                found.append(f"{before} {word}")
-            elif is_masked("", word) or (equals and value == MASK and is_secret(name.lstrip("-"))):
-                found.append(word)
+    found = []
+    for words in _word_lists(values):
+        again = masked_words(word.replace(MASK, "x") for word in words)
+        for before, word, shown in zip(["", *words], words, again, strict=False):
+            if MASK in word and word == shown:
+                found.append(f"{before} {word}".strip() if word == MASK else word)
     return found
 
 
 def secret_words(values: Any) -> set[str]:
     """The words in the lists of nested `values` that follow a secret's option, as in ["--api-key", "..."]."""
-    inner = values.values() if isinstance(values, dict) else values if isinstance(values, list) else ()
-    found = set[str]().union(*map(secret_words, inner))
+    return {
+        word
+        for words in _word_lists(values)
+        for word, shown in zip(words, masked_words(words), strict=True)
+        if shown == MASK
+    }
+
+
+def _word_lists(values: Any) -> Iterator[list[str]]:
+    """The lists of strings in nested `values`."""
     if isinstance(values, list) and all(isinstance(value, str) for value in values):
-        found |= {word for word, shown in zip(values, masked_words(values), strict=True) if shown == MASK}
-    return found
+        yield values
+        return
+    for inner in values.values() if isinstance(values, dict) else values if isinstance(values, list) else ():
+        yield from _word_lists(inner)

@@ -11,7 +11,6 @@ from launcher.commands.common import NAMED, typer_command
 from launcher.errors import UserError
 from launcher.runs.choice import find_run
 from launcher.timeline import read_timeline
-from launcher.view.status.late import late_ranks
 from launcher.view.status.model import all_runs, run_details
 from launcher.view.status.page import run_page
 from launcher.view.status.table import runs_screen, unreadable_lines
@@ -35,6 +34,8 @@ def status(
     found, state = find_run(run, "status")
     details = run_details(found, state)
     if details.state == "running":
+        from launcher.view.status.late import late_ranks  # takes long to import, and most runs have ended
+
         details = replace(details, late=late_ranks(found, state))
     print(json.dumps(asdict(details), indent=1) if as_json else run_page(state, details, shows_colours()))
     return 0

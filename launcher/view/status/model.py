@@ -8,15 +8,16 @@ from typing import Any
 from launcher.checkpoints import newest_checkpoint
 from launcher.jobs.jobs import ask_for, known_state
 from launcher.jobs.scheduler import Jobs
+from launcher.numbers import duration
 from launcher.rundir import RunDir
 from launcher.runs.inspection import ComponentStatus, ProcessStatus, inspect_processes
 from launcher.runs.liveness import GOING_ON, TrueState, is_local, last_seen, true_state
 from launcher.runs.registry import every_run, project_runs, recorded
 from launcher.runs.state import AttemptState, RunState, load_state, other_nodes, trouble_of
 from launcher.runs.waits import Wait, read_waits
+from launcher.stacks.collectives import ranks_text
 from launcher.tracking.wandb_links import WandbLink, read_wandb_links
 from launcher.view.metric_curves import newest_values, read_newest, series
-from launcher.view.status.late import LateStatus
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,23 @@ class NodeStatus:
     host: str
     state: TrueState
     components: tuple[ComponentStatus, ...]
+
+
+@dataclass(frozen=True)
+class LateStatus:
+    ranks: tuple[int, ...]  # global ranks
+    nodes: tuple[int, ...]  # where they are; empty in a run on one node
+    share: float  # of the time in which the others waited for them
+    seconds: float  # the time that was looked at, until now
+    collectives: int  # that were compared
+
+    @property
+    def text(self) -> str:
+        """ "rank 5 on node 1: the others waited for it 38% of the last 12s"."""
+        where = f" on {ranks_text(self.nodes, 'node')}" if self.nodes else ""
+        them = "them" if len(self.ranks) > 1 else "it"
+        waited = f"the others waited for {them} {self.share:.0%} of the last {duration(self.seconds)}"
+        return f"{ranks_text(self.ranks)}{where}: {waited} ({self.collectives} collectives)"
 
 
 @dataclass(frozen=True)
