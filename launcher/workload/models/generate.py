@@ -6,7 +6,8 @@ mean something else in every batch.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import overload
+from inspect import signature
+from typing import Any, overload
 
 import torch
 import torch.nn.functional as F
@@ -101,6 +102,8 @@ class _Passes:
     def __init__(self, model: PreTrainedModel, prompts: list[list[int]], steps: int) -> None:
         self.model, self.last = model, context_of(model) - 1
         self.cache = DynamicCache(config=model.config)
+        takes_cache = "cache" in signature(model.forward).parameters  # its name from transformers 5.24 on
+        self.keeping: dict[str, Any] = {"cache" if takes_cache else "past_key_values": self.cache}
         distinct = {tuple(prompt): row for row, prompt in enumerate(dict.fromkeys(map(tuple, prompts)))}
         longest = max(map(len, distinct))
         padding = torch.tensor([longest - len(prompt) for prompt in distinct])  # (P,)
@@ -132,8 +135,8 @@ class _Passes:
             input_ids=tokens,
             attention_mask=self.real[:, : self.used],
             position_ids=self.positions,
-            past_key_values=self.cache,
             use_cache=True,
+            **self.keeping,
             logits_to_keep=1,
         )
         logits: Tensor = out.logits[:, 0]
