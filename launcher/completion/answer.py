@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from launcher.completion.services import metavar, service_options
 from launcher.completion.shells import Items, show, typed
 
 VARIABLE = "_LAUNCH_COMPLETE"
@@ -78,29 +79,30 @@ def candidates(commands: Mapping[str, str], words: Sequence[str], incomplete: st
     options = table["options"]
     if before and before[-1] in ("--help", "-h"):
         return _sections(options)
-    if before and (metavar := _metavar(options, before[-1])):
-        return _values(before[-1], metavar)
-    given = _positional(options, before)
+    if before and (takes := _metavar(table, before[-1])):
+        return _values(before[-1], takes)
+    given = _positional(table, before)
     if "program" in table["arguments"] and given:  # what follows is its own
         raise WantsFiles
     if incomplete.startswith("-"):
-        return {name: text for name, (text, _) in options.items()}
+        items = {name: text for name, (text, _) in options.items()}
+        return items | service_options(table.get("services", {}), _sections(options), before, incomplete)
     return _arguments(command, table["arguments"], given, incomplete)
 
 
-def _metavar(options: Mapping[str, Sequence[str]], word: str) -> str:
-    """What the option takes; empty for a flag, or for what is no option. Services have free names."""
-    word = _LETTERS.get(word, word)
+def _metavar(table: Mapping[str, Any], word: str) -> str:
+    """What the option takes; empty for a flag, or for what is no option."""
+    word, options = _LETTERS.get(word, word), table["options"]
     if word.startswith("--services.") and "=" not in word:
-        return "" if word.replace("_", "-").endswith(".may-exit") else "TEXT"
-    return options[name][1] if (name := word.replace("_", "-")) in options else ""
+        return metavar(table.get("services", {}), word)
+    return str(options[name][1]) if (name := word.replace("_", "-")) in options else ""
 
 
-def _values(option: str, metavar: str) -> Items:
-    choices = _FIXED.get(option, metavar)
+def _values(option: str, takes: str) -> Items:
+    choices = _FIXED.get(option, takes)
     if "|" in choices:
         return dict.fromkeys(choices.split("|"), "")
-    if metavar in _FILES or option.endswith((".script", ".name", "--model", "--task", "-dir", ".dir", ".cwd")):
+    if takes in _FILES or option.endswith((".script", ".name", "--model", "--task", "-dir", ".dir", ".cwd")):
         raise WantsFiles
     return {}
 
@@ -110,13 +112,13 @@ def _sections(options: Mapping[str, Sequence[str]]) -> Items:
     return dict.fromkeys(sorted({name[:end] for name in dotted for end in range(len(name)) if name[end] == "."}), "")
 
 
-def _positional(options: Mapping[str, Sequence[str]], before: Sequence[str]) -> list[str]:
+def _positional(table: Mapping[str, Any], before: Sequence[str]) -> list[str]:
     """The words that are neither options nor their values."""
     found, takes = [], False
     for word in before:
         if not takes and not word.startswith(("-", "@")):
             found.append(word)
-        takes = word == "@" or bool(_metavar(options, word))
+        takes = word == "@" or bool(_metavar(table, word))
     return found
 
 

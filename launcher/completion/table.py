@@ -6,6 +6,7 @@ from typing import Any
 
 from typer.core import TyperArgument
 
+from launcher.config.component import ServiceConfig
 from launcher.options.command import ConfigCommand
 from launcher.options.fields import Form, config_fields
 from launcher.options.flags import negatives, option_names
@@ -23,7 +24,8 @@ def make_table(commands: Mapping[str, str]) -> dict[str, Any]:
         table[name] = _entry(import_module(f"{folder}.{name}").command)
     for name in ("resume", "config"):  # theirs depend on the run
         if name in table:
-            table[name] = {"arguments": ["run"], "options": {**table["rl"]["options"], **table[name]["options"]}}
+            options = {**table["rl"]["options"], **table[name]["options"]}
+            table[name] = {**table["rl"], "arguments": ["run"], "options": options}
     return table
 
 
@@ -45,7 +47,13 @@ def _entry(command: Any) -> dict[str, Any]:
     options |= {"--help-all": ("show every option", "")} if of_config else {}
     arguments = [_kind(each) for each in own if isinstance(each, TyperArgument)]
     arguments += ["program"] if of_config and command.takes_program else []
-    return {"arguments": arguments, "options": options}
+    has_services = of_config is not None and "services" in of_config.model_fields
+    return {"arguments": arguments, "options": options} | ({"services": _fields_of_services()} if has_services else {})
+
+
+def _fields_of_services() -> dict[str, tuple[str, str]]:
+    fields = config_fields(ServiceConfig)
+    return {field.option: (field.help, "" if field.shape is Form.FLAG else field.metavar) for field in fields}
 
 
 def _kind(argument: Any) -> str:
