@@ -254,7 +254,8 @@ def _our_sft(directory: Path, model: Path, data: Path) -> tuple[float, int]:
     argv = [sys.executable, "-m", "launcher.workload.sft", "--output-dir", "run", "--model.name", model]
     argv += ["--data.path", data, "--batch-size", BATCH, "--epochs", 1, "--data.validation-share", 0.003]
     argv += ["--max-tokens", BATCH * BLOCK, "--optimizer.lr", 1e-3, "--validation-interval", 100_000]
-    ended = run([*argv, "--checkpoint.interval", 0], directory)
+    # as many threads as `launch sft` gives its one trainer, and as the others take by themselves
+    ended = run([*argv, "--checkpoint.interval", 0], directory, OMP_NUM_THREADS=str(os.cpu_count()))
     return sum(row["perf/step_s"] for row in metrics(directory / "run", "trainer") if row["step"]), ended.peak
 
 

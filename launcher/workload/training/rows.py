@@ -16,6 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+PADDING = 1 / 16  # of a step's tokens, and
+PASS = 512  # tokens: so much padding is computed rather than a pass more
+
 
 @dataclass(frozen=True)
 class Sequences:
@@ -64,14 +67,33 @@ def micro_batches(
 ) -> list[MicroBatch]:
     """Those of one rank, none of more than `max_tokens` unless one sequence is longer. Each rank has as many.
 
-    No row is longer than `context`, the longest sequence that the model takes.
+    No row is longer than `context`, the longest sequence that the model takes. Rows that are much shorter than others
+    have micro-batches of their own, since padding costs as much as tokens.
     """
-    length = row_length(int(sequences.lengths.max()), context)
-    rows = pack(sequences.lengths.tolist(), length)
-    together = max(1, max_tokens // length)
-    count = ceil(ceil(len(rows) / ranks) / together)
-    mine = rows[rank::ranks]
-    return [_micro_batch(sequences, mine[index::count], length) for index in range(count)]
+    rows = pack(sequences.lengths.tolist(), row_length(int(sequences.lengths.max()), context))
+    lengths = [row_length(int(sequences.lengths[row].sum()), context) for row in rows]
+    order = sorted(range(len(rows)), key=lambda row: -lengths[row])
+    found = []
+    for part in alike(np.array([lengths[row] for row in order]), ranks):
+        length = lengths[order[part.start]]
+        count = ceil(ceil((part.stop - part.start) / ranks) / max(1, max_tokens // length))
+        mine = [rows[row] for row in order[part][rank::ranks]]
+        found += [_micro_batch(sequences, mine[index::count], length) for index in range(count)]
+    return found
+
+
+def alike(lengths: NDArray[np.int64], ranks: int, start: int = 0, least: float = 0.0) -> list[slice]:
+    """Parts of rows, the longest first, whose lengths (R,) are so alike that one more pass would not pay.
+
+    Each begins at a multiple of `ranks`, so that all ranks have rows of it.
+    """
+    least = least or max(PASS, lengths[0] * len(lengths) * PADDING)
+    cuts = np.arange(0, len(lengths), ranks)
+    saved = (lengths[0] - lengths[cuts]) * (len(lengths) - cuts)  # tokens of padding
+    at = int(cuts[saved.argmax()])
+    if saved.max() < least:
+        return [slice(start, start + len(lengths))]
+    return alike(lengths[:at], ranks, start, least) + alike(lengths[at:], ranks, start + at, least)
 
 
 def row_length(longest: int, context: int | None = None) -> int:

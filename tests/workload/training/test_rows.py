@@ -12,7 +12,15 @@ from transformers import (
     Qwen3Config,
 )
 
-from launcher.workload.training.rows import MicroBatch, Sequences, micro_batches, pack, row_length, sequences_of
+from launcher.workload.training.rows import (
+    MicroBatch,
+    Sequences,
+    alike,
+    micro_batches,
+    pack,
+    row_length,
+    sequences_of,
+)
 
 SMALL = {
     "vocab_size": 50,
@@ -63,7 +71,8 @@ def test_sequences_that_share_a_row_know_nothing_of_each_other(shape: str) -> No
 def test_every_learned_token_comes_once_over_all_ranks_and_micro_batches() -> None:
     luck = random.Random(0)
     for _ in range(50):
-        batch = some([luck.randint(1, 30) for _ in range(luck.randint(1, 40))])
+        longest = luck.choice([30, 300])
+        batch = some([luck.randint(1, longest) for _ in range(luck.randint(1, 40))])
         ranks, budget = luck.randint(1, 5), luck.randint(1, 100)
         shares = [micro_batches(batch, rank, ranks, budget) for rank in range(ranks)]
         assert len({len(share) for share in shares}) == 1
@@ -83,6 +92,23 @@ def test_positions_start_again_at_each_sequence_and_padding_is_one_of_its_own() 
 def test_sequences_that_need_a_row_each_are_a_plain_batch() -> None:
     (rows,) = micro_batches(some([8, 8, 7]), 0, 1, 1000)
     assert rows.positions is None and rows.tokens.shape == (3, 8)
+
+
+def test_rows_that_are_much_shorter_than_others_are_not_padded_to_their_length() -> None:
+    batch = some([16] * 100 + [9] * 300)
+    shares = [micro_batches(batch, rank, 2, 10_000) for rank in range(2)]
+    assert [[tuple(part.tokens.shape) for part in share] for share in shares] == [[(50, 16), (150, 9)]] * 2
+    learned = torch.cat([part.learned for share in shares for part in share])
+    assert sorted(learned.tolist()) == batch.weights.nonzero()[0].tolist()
+
+
+def test_a_pass_more_is_only_made_where_it_saves_more_than_it_costs() -> None:
+    few, many = np.array([16] * 8 + [9] * 8), np.array([640] * 500 + [320])
+    assert alike(few, 1) == [slice(0, 16)] and alike(many, 1) == [slice(0, 501)]
+    halves = np.array([1024] * 8 + [512] * 7 + [128])
+    assert alike(halves, 1) == [slice(0, 8), slice(8, 16)]
+    assert alike(halves, 3) == [slice(0, 9), slice(9, 16)]
+    assert alike(halves, 16) == [slice(0, 16)]
 
 
 def test_a_rank_without_a_sequence_learns_nothing_but_takes_part() -> None:
