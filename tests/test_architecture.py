@@ -159,6 +159,7 @@ TESTED_ELSEWHERE = {
     "tracking/wandb_init.py": "tracking/test_wandb_sink.py",
     "tracking/wandb_links.py": "tracking/test_wandb_sink.py",
     "tracking/wandb_tables.py": "tracking/test_wandb_sink.py",
+    "view/logs/pods.py": "k8s/test_pod_logs.py",
     "view/config.py": "commands/test_config.py",
     "view/status/export.py": "commands/test_export.py",
     "view/status/diff.py": "commands/test_diff.py",

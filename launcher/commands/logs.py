@@ -11,6 +11,7 @@ from launcher.rundir import RunDir
 from launcher.runs.choice import find_run, is_called
 from launcher.runs.state import RunState
 from launcher.view.logs.follow import show_logs
+from launcher.view.logs.pods import of_pods
 from launcher.view.logs.request import LogRequest, components_of, select
 
 
@@ -45,8 +46,18 @@ def logs(
     """The logs of all components and ranks, merged in time order; coloured on a terminal, plain in a pipe."""
     (found, state), component = find_logs(run, component)
     request = LogRequest(component, tuple(rank or ()), attempt, level, since, grep)
-    selection = select(found, state, request)
-    show_logs(selection, follow=follow, labels=labels, every_line=every_line, newest=newest, pager=pager)
+    with of_pods(found, state, request, follow) as pods:
+        selection = pods or select(found, state, request)
+        goes_on = pods.pods.go_on if pods else None
+        show_logs(
+            selection,
+            follow=follow,
+            labels=labels,
+            every_line=every_line,
+            newest=newest,
+            pager=pager,
+            goes_on=goes_on,
+        )
     return 0
 
 

@@ -125,13 +125,20 @@ def _ask(jobs: Sequence[K8sState]) -> Mapping[str, JobSet | None]:
     objects = _items(_output(argv))
     if objects is None:
         return dict.fromkeys(names, None)
-    sets = {_text(each, "metadata", "name"): each for each in objects if each.get("kind") == "JobSet"}
+    sets = {text_at(each, "metadata", "name"): each for each in objects if each.get("kind") == "JobSet"}
     pods = [each for each in objects if each.get("kind") == "Pod"]
     return {
-        name: _view(sets[name], [pod for pod in pods if _text(pod, "metadata", "labels", JOB_LABEL) == name])
+        name: _view(sets[name], [pod for pod in pods if text_at(pod, "metadata", "labels", JOB_LABEL) == name])
         for name in names
         if name in sets
     }
+
+
+def pods(job: K8sState, key: str) -> list[dict[str, Any]] | None:
+    """The pods of the run's JobSet: `key` proves that they are the run's. None if they cannot be asked for."""
+    wanted = f"{JOB_LABEL}={job.job},{RUN_LABEL}={key}"
+    argv = [*place(job), "get", "pods", "-l", wanted, "-o", "json", f"--request-timeout={PATIENCE:g}s"]
+    return _items(_output(argv))
 
 
 def _view(jobset: dict[str, Any], pods: list[dict[str, Any]]) -> JobSet:
@@ -147,23 +154,23 @@ def _view(jobset: dict[str, Any], pods: list[dict[str, Any]]) -> JobSet:
     if not pods:
         return JobSet("Pending", f"no pods yet, see why with: {_typed_describe(jobset)}")
     waiting = [pod for pod in pods if _get(pod, "status", "phase") == "Pending"]
-    reason = next((f"{_text(pod, 'metadata', 'name')}: {why}" for pod in waiting if (why := _why_pending(pod))), None)
+    reason = next((f"{text_at(pod, 'metadata', 'name')}: {why}" for pod in waiting if (why := _why_pending(pod))), None)
     return JobSet("Pending" if len(waiting) == len(pods) else "Running", reason)
 
 
 def _typed_describe(jobset: dict[str, Any]) -> str:
-    name, namespace = (_text(jobset, "metadata", field) for field in ("name", "namespace"))
+    name, namespace = (text_at(jobset, "metadata", field) for field in ("name", "namespace"))
     place = [f"--namespace={namespace}"] if namespace else []
     return " ".join(["kubectl", *place, "describe", "jobs", "-l", f"{JOB_LABEL}={name}"])
 
 
 def _queue(jobset: dict[str, Any]) -> str:
-    return _text(jobset, "metadata", "labels", "kueue.x-k8s.io/queue-name")
+    return text_at(jobset, "metadata", "labels", "kueue.x-k8s.io/queue-name")
 
 
 def _why_pending(pod: dict[str, Any]) -> str | None:
     for container in (*_list(pod, "status", "initContainerStatuses"), *_list(pod, "status", "containerStatuses")):
-        if reason := _text(container, "state", "waiting", "reason"):
+        if reason := text_at(container, "state", "waiting", "reason"):
             return _phrase(reason, _get(container, "state", "waiting", "message"))
     for condition in _list(pod, "status", "conditions"):
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
@@ -199,7 +206,7 @@ def delete(job: K8sState, run: RunDir, seconds: float, now: bool) -> bool:
 
 def _check_own(text: str, job: K8sState, run: RunDir) -> None:
     """Raises UserError unless the JobSet has the run's label. run.json proves nothing: anybody can write it."""
-    label = _text(_object(text), "metadata", "labels", RUN_LABEL)
+    label = text_at(_object(text), "metadata", "labels", RUN_LABEL)
     if label != key(run):
         raise UserError(
             f"JobSet {job.job} is not this run's: its label {RUN_LABEL} is {in_one_line(label) or 'missing'}",
@@ -269,7 +276,7 @@ def _get(value: Any, *path: str) -> Any:
     return value
 
 
-def _text(value: Any, *path: str) -> str:
+def text_at(value: Any, *path: str) -> str:
     found = _get(value, *path)
     return found if isinstance(found, str) else ""
 

@@ -19,6 +19,7 @@ from launcher.rundir import RunDir
 GRACE_MARGIN = 30  # seconds after the grace, for launch's own end
 FINAL_CODES = (2, 129, 130, 131)  # the request was wrong, or a person ended the run: the next attempt would not help
 RUN_LABEL, JOB_LABEL = "launch/run", "launch/job"  # the key of the run's directory; the JobSet's name, also of its pods
+FIRST_NODE = "launch/first-node"  # of a pod: the rank of the first node in its replicated job
 JOB_VARIABLE, RESTARTS_VARIABLE = "LAUNCH_K8S_JOB", "LAUNCH_K8S_RESTARTS"
 CONTAINER = "launch"
 _RESTARTS = "metadata.labels['jobset.sigs.k8s.io/restart-attempt']"
@@ -129,7 +130,8 @@ def _job(
     nodes: Nodes | None,
 ) -> Object:
     codes = {"containerName": CONTAINER, "operator": "In", "values": list(FINAL_CODES)}
-    template = {"metadata": {"labels": dict(labels)}, "spec": _pod(config, machine, run, job, group, nodes)}
+    ranks = {"annotations": {FIRST_NODE: str(group.first)}} if nodes else {}
+    template = {"metadata": {"labels": dict(labels), **ranks}, "spec": _pod(config, machine, run, job, group, nodes)}
     spec = {
         "completionMode": "Indexed",
         "completions": group.count,

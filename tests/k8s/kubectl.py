@@ -73,7 +73,14 @@ def start_pods(jobset: dict[str, Any]) -> list[dict[str, Any]]:
                     stderr=log,
                     start_new_session=True,
                 )
-            pods.append({"name": pod, "pid": process.pid, "code": str(code)})
+            group = {"jobset.sigs.k8s.io/replicatedjob-name": replicated["name"]}
+            its = job["template"]["metadata"]
+            metadata = {
+                "name": pod,
+                "labels": its["labels"] | group,
+                "annotations": its.get("annotations", {}) | {"batch.kubernetes.io/job-completion-index": str(index)},
+            }
+            pods.append({"name": pod, "pid": process.pid, "code": str(code), "metadata": metadata})
     return pods
 
 
@@ -96,10 +103,7 @@ def phase(pod: dict[str, Any]) -> str:
 def seen(kept: dict[str, Any]) -> list[dict[str, Any]]:
     """The JobSet and its pods, as the API server has them."""
     jobset, labels = kept["jobset"], kept["jobset"]["metadata"]["labels"]
-    pods = [
-        {"kind": "Pod", "metadata": {"name": pod["name"], "labels": labels}, "status": {"phase": phase(pod)}}
-        for pod in kept["pods"]
-    ]
+    pods = [{"kind": "Pod", "metadata": pod["metadata"], "status": {"phase": phase(pod)}} for pod in kept["pods"]]
     if not kept["pods"]:
         waiting = {"phase": "Pending", "conditions": [UNSCHEDULABLE]}
         name = f"{jobset['metadata']['name']}-trainer-0-0"
@@ -130,11 +134,20 @@ def create(arguments: list[str]) -> int:
     return 0
 
 
+def is_selected(item: dict[str, Any], selector: str) -> bool:
+    """As Kubernetes reads `KEY=VALUE,KEY in (A,B)`."""
+    for key, value, values in re.findall(r"([\w./-]+)(?:=([\w.-]+)| in \(([^)]*)\))", selector):
+        if item["metadata"]["labels"].get(key) not in ([value] if value else values.split(",")):
+            return False
+    return True
+
+
 def get(arguments: list[str]) -> int:
     selector = option(arguments, "-l")
     if selector:
-        names = re.findall(r"[^,()]+", selector.partition(" in ")[2])
-        items = [each for name, kept in kept_objects().items() if name in names for each in seen(kept)]
+        kinds = {"pods": ["Pod"]}.get(arguments[1], ["JobSet", "Pod"])
+        there = [each for kept in kept_objects().values() for each in seen(kept)]
+        items = [each for each in there if each["kind"] in kinds and is_selected(each, selector)]
         print(json.dumps({"kind": "List", "items": items}))
     elif (found := kept_objects().get(arguments[2])) is not None:
         print(json.dumps(seen(found)[0]))
@@ -155,6 +168,22 @@ def delete(arguments: list[str]) -> int:
     return 0
 
 
+def logs(arguments: list[str]) -> int:
+    """As kubectl does: with -f until the container has ended."""
+    pod = next((pod for kept in kept_objects().values() for pod in kept["pods"] if pod["name"] == arguments[1]), None)
+    if pod is None:
+        print(f'Error from server (NotFound): pods "{arguments[1]}" not found', file=sys.stderr)
+        return 1
+    with (STATE / f"{pod['name']}.log").open("rb") as log:
+        has_ended = False
+        while not has_ended:
+            has_ended = "-f" not in arguments or phase(pod) != "Running"
+            sys.stdout.buffer.write(log.read())
+            sys.stdout.buffer.flush()
+            time.sleep(0.05)
+    return 0
+
+
 def main() -> int:
     arguments = [word for word in sys.argv[1:] if not word.startswith(("--context=", "--namespace="))]
     with (STATE / "calls").open("a") as calls:
@@ -162,7 +191,7 @@ def main() -> int:
     if arguments == ["config", "current-context"]:
         print("lab")
         return 0
-    return {"create": create, "get": get, "delete": delete}[arguments[0]](arguments)
+    return {"create": create, "get": get, "delete": delete, "logs": logs}[arguments[0]](arguments)
 
 
 if __name__ == "__main__":

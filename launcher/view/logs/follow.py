@@ -6,7 +6,7 @@ import select
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from launcher.borders.screen import in_one_line
@@ -42,19 +42,21 @@ def show_logs(
     every_line: bool,
     newest: int | None = None,
     pager: bool = False,
+    goes_on: Callable[[], bool] | None = None,
 ) -> None:
     """Write the logs to stdout, with `follow` until the run ends. Returns early when stdout is closed.
 
     Args:
         newest: show this many of the lines that are there already.
         pager: on a terminal, show them in the user's pager, unless they are followed.
+        goes_on: whether more may come; by default, while the run lives.
     """
     view = LogView(selection, labels=labels, colours=shows_colours(), every_line=every_line)
-    life = _Life(selection.run)
+    goes_on = goes_on or _Life(selection.run).goes_on
     try:
         with paged(pager and not follow):
             look_every = LOOK_EVERY
-            while follow and life.goes_on():
+            while follow and goes_on():
                 look_every = LOOK_EVERY if _follow(view, newest, look_every) else REST
                 newest = None
             view.find_logs()
@@ -137,7 +139,7 @@ class LogView:
         found = {reader.source.path: reader.trouble for reader in self._readers.values() if reader.trouble}
         new = [f"{path} is not shown: {why}" for path, why in found.items() if path not in self._told]
         self._told |= found.keys()
-        return new
+        return new + self._selection.troubles()
 
     def _ordered(self, entries: list[bytes]) -> bytes:
         return self._block(in_time_order([entries], self._width))

@@ -45,6 +45,10 @@ class Selection:
         ranks = {source.label for source in self.sources() if source.rank is not None}
         return len(ranks) > 1 or any(len(process.ranks) > 1 for process in self.state.processes)
 
+    def troubles(self) -> list[str]:
+        """Why there are no more sources; each once."""
+        return []
+
     def sources(self) -> list[Source]:
         """The files that are there by now, and those that are sure to come."""
         return [
@@ -60,8 +64,12 @@ def select(run: RunDir, state: RunState, request: LogRequest) -> Selection:
     _check_component(state.name, processes, component)
     _check_ranks(state.name, processes, component, request.ranks)
     run = run.of(_attempt(run, state, request.attempt))
-    wanted = EntryFilter(_level(request.level), _since(request.since), _pattern(request.grep))
-    return Selection(run, state, component, request.ranks, wanted)
+    return Selection(run, state, component, request.ranks, entry_filter(request))
+
+
+def entry_filter(request: LogRequest) -> EntryFilter:
+    """Raises UserError when a filter cannot be understood."""
+    return EntryFilter(_level(request.level), _since(request.since), _pattern(request.grep))
 
 
 def _processes(run: RunDir, state: RunState) -> list[ProcessState]:

@@ -6,6 +6,7 @@ stdout is redirected, else the component's log for a rank that is shown there, e
 only what torchrun itself says is left.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -66,6 +67,11 @@ def sources(run: RunDir, state: RunState) -> list[Source]:
         for each, its in nodes
         for source in _of_node(each, its)
     ]
+
+
+def can_be_read(run: RunDir, state: RunState) -> bool:
+    """Whether any log of the newest attempt is there."""
+    return any(os.access(source.path, os.R_OK) for source in sources(run.of(state.attempt), state))
 
 
 def _begun(run: RunDir, state: RunState) -> float | None:
