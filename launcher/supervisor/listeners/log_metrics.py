@@ -25,8 +25,10 @@ class LoggedProgress:
     For a torchrun component, rank 0's log is read. Steps that a new attempt repeats replace the old ones.
     """
 
-    def __init__(self, spec: ProcessSpec, metrics: Path) -> None:
+    def __init__(self, spec: ProcessSpec, metrics: Path, may_be_silent: bool = False) -> None:
+        """`may_be_silent`: a pattern that matches nothing is no trouble."""
         assert spec.progress is not None
+        self._may_be_silent = may_be_silent
         self.spec, self.pattern, self.file = spec, re.compile(spec.progress), MetricsFile(metrics)
         self._tails: dict[Path, LogTail] = {}
         self._step = newest_step(metrics)
@@ -47,7 +49,7 @@ class LoggedProgress:
     @property
     def trouble(self) -> str | None:
         """Why there are no metrics; None when there are some."""
-        if self._has_metrics:
+        if self._has_metrics or (self._may_be_silent and not self._has_matched):
             return None
         if not self._newest:
             return "progress matched nothing: its log is empty"
@@ -126,9 +128,15 @@ class ProgressWatch:
         """Servers and services keep running in a new attempt, so their logs are read on from the same place."""
         wanted = {spec.log: spec for spec in plan.processes if spec.progress}
         self._followed = {
-            log: self._followed.get(log) or LoggedProgress(spec, plan.run.metrics(spec.name))
+            log: self._followed.get(log)
+            or LoggedProgress(spec, plan.run.metrics(spec.name), may_be_silent=_has_no_rank_0(spec, plan))
             for log, spec in wanted.items()
         }
+
+
+def _has_no_rank_0(spec: ProcessSpec, plan: Plan) -> bool:
+    """Whether this is a node of the trainer other than the first: most trainers log their steps on rank 0 alone."""
+    return spec.name == "trainer" and plan.nodes is not None and plan.nodes.rank != 0
 
 
 def newest_step(metrics: Path) -> int:

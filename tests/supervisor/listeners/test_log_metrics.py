@@ -10,7 +10,7 @@ from launcher.plan.spec import Plan, ProcessSpec, Ranks
 from launcher.rundir import RunDir
 from launcher.supervisor.listeners.log_metrics import LoggedProgress, ProgressWatch
 from launcher.supervisor.rules.events import NewAttempt
-from tests.plans import component, plan_of, sft
+from tests.plans import component, plan_of, plan_on_node, sft
 from tests.waiting import until
 
 STEPS = r"step (?P<step>\d+).*loss=(?P<loss>\S+)"
@@ -55,6 +55,31 @@ def test_a_pattern_that_matches_what_is_no_number_is_said(tmp_path: Path) -> Non
     (tmp_path / "log").write_text("loss=high\nhello\n")
     progress.look()
     assert progress.trouble == "progress matched, but found no number in 2 lines, such as 'loss=high'"
+
+
+@pytest.mark.parametrize(
+    ("node", "log", "trouble"),
+    [
+        (0, "hello\n", {"trainer": "progress matched nothing in 1 lines, such as 'hello'"}),
+        (1, "hello\n", {}),
+        (1, "", {}),
+        (
+            1,
+            "step 1 loss=?\n",
+            {"trainer": "progress matched, but found no number in 1 lines, such as 'step 1 loss=?'"},
+        ),
+    ],
+)
+def test_nodes_without_rank_0_may_log_no_step(tmp_path: Path, node: int, log: str, trouble: dict[str, str]) -> None:
+    nodes = ("--nnodes", "2", "--node-rank", str(node), "--rdzv-endpoint", "a:29500")
+    pattern = r"step \d+ loss=(?P<loss>\S+)"
+    plan = plan_on_node(sft("--trainer.script", "x.py", "--trainer.progress", pattern, *nodes), ("a", "b"), tmp_path)
+    spec = component(plan, "trainer")
+    spec.log.parent.mkdir(parents=True)
+    spec.log.write_text(log)
+    watch = ProgressWatch(plan)
+    watch.close()
+    assert watch.troubles() == trouble
 
 
 def test_a_progress_bar_that_repeats_itself_gives_each_step_once(tmp_path: Path) -> None:
