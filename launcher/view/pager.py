@@ -1,5 +1,6 @@
 """Long output in the user's pager, as git shows it."""
 
+import errno
 import os
 import shlex
 import shutil
@@ -23,7 +24,11 @@ def paged(wanted: bool) -> Iterator[None]:
         return
     environment = {"LESS": _LESS, **os.environ}
     before = signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is the pager's key; it must not inherit SIG_IGN
-    pager = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)
+    pager = _start(command, environment)
+    if pager is None:
+        signal.signal(signal.SIGINT, before)
+        yield
+        return
     assert pager.stdin is not None
     sys.stdout.flush()
     terminal = os.dup(sys.stdout.fileno())
@@ -39,6 +44,17 @@ def paged(wanted: bool) -> Iterator[None]:
         os.close(terminal)
         pager.wait()
         signal.signal(signal.SIGINT, before)
+
+
+def _start(command: list[str], environment: dict[str, str]) -> "subprocess.Popen[bytes] | None":
+    """As a shell would: a script without a shebang is one of sh. None if the system cannot start it at all."""
+    for words in (command, ["/bin/sh", shutil.which(command[0]) or command[0], *command[1:]]):
+        try:
+            return subprocess.Popen(words, stdin=subprocess.PIPE, env=environment)
+        except OSError as error:
+            if error.errno != errno.ENOEXEC:
+                return None
+    return None
 
 
 def _pager() -> list[str] | None:

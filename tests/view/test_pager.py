@@ -31,6 +31,21 @@ def test_on_a_terminal_the_output_goes_through_the_users_pager(tmux: TmuxServer,
     assert screen.split("\n")[:3] == ["paged: one", "paged: two", "after"]
 
 
+def test_a_pager_without_a_shebang_is_run_by_sh(tmux: TmuxServer, tmp_path: Path) -> None:
+    pager = tmp_path / "my pager"
+    pager.write_text('sed "s/^/$1: /"\n')
+    pager.chmod(0o755)
+    screen = tmux.wait_for_text(show(tmux, f"{shlex.quote(str(pager))} paged"), "after")
+    assert screen.split("\n")[:3] == ["paged: one", "paged: two", "after"]
+
+
+def test_a_pager_that_cannot_be_started_is_done_without(tmux: TmuxServer, tmp_path: Path) -> None:
+    pager = tmp_path / "pager"
+    pager.write_text("#!/no/such/interpreter\n")
+    pager.chmod(0o755)
+    assert tmux.wait_for_text(show(tmux, str(pager)), "after").split("\n")[:3] == ["one", "two", "after"]
+
+
 @pytest.mark.parametrize("pager", ["", "cat", "no-such-pager", "'"])
 def test_without_a_pager_the_output_is_shown_as_it_is(tmux: TmuxServer, pager: str) -> None:
     assert tmux.wait_for_text(show(tmux, pager), "after").split("\n")[:3] == ["one", "two", "after"]
