@@ -1,7 +1,6 @@
 """The JobSet: as a golden file, against the schemas of JobSet and Kubernetes, and with names that want to be more."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from launcher.k8s.jobset import job_name, jobset
 from launcher.k8s.yaml import to_yaml
 from launcher.rundir import RunDir
 from launcher.runs.state import K8sState
+from tests.goldens import RUNS, check_golden, run_of
 from tests.plans import machine, rl, sft
 
 GOLDEN = Path(__file__).parent / "jobset"
@@ -49,10 +49,12 @@ WISHES = (
     *("--k8s.tolerations", "nvidia.com/gpu:NoSchedule", "--k8s.tolerations", "team=a:NoExecute", "--k8s.ttl", "1h"),
     *("--k8s.volumes", "models=models:/models:ro", "--k8s.python", "/opt/venv/bin/python", "--k8s.max-restarts", "3"),
 )
+MORE = {
+    "sft_two_nodes": ("--grace", "90s", "--k8s.max-restarts", "2"),
+    **dict.fromkeys(("rl_three_nodes", "rl_replicas", "rl_replicas_three_nodes"), ("--k8s.gpus", "8")),
+}
 JOBSETS = {
-    "sft_one_node": sft(*COMMON),
-    "sft_two_nodes": sft(*COMMON, "--nnodes", "2", "--grace", "90s", "--k8s.max-restarts", "2"),
-    "rl_three_nodes": rl(*COMMON, "--nnodes", "2", "--inference.nodes", "1", "--k8s.gpus", "8"),
+    **{name: run_of(name, *COMMON, *MORE.get(name, ())) for name in RUNS},
     "rl_all_options": rl(*COMMON, *WISHES, "--inference.nodes", "2", "--orchestrator.beside", "inference"),
 }
 
@@ -67,11 +69,7 @@ def pods(found: dict[str, Any]) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("name", JOBSETS)
 def test_the_jobset_is_the_golden_one(name: str) -> None:
-    """Refresh the files, and look at what git says of them: REFRESH_GOLDEN=1 pytest tests/k8s/test_jobset.py"""
-    file, text = GOLDEN / f"{name}.yaml", to_yaml(made(JOBSETS[name]))
-    if os.environ.get("REFRESH_GOLDEN"):
-        file.write_text(text)
-    assert text == file.read_text(), "if that is meant: REFRESH_GOLDEN=1 pytest tests/k8s/test_jobset.py"
+    check_golden(GOLDEN / f"{name}.yaml", to_yaml(made(JOBSETS[name])))
 
 
 @pytest.mark.parametrize("name", JOBSETS)

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from launcher.borders.masking import MASK
+from launcher.plan.nodes import node_count
 from launcher.plan.render import _parts, render, shell_line
 from launcher.plan.spec import Plan
-from tests.plans import component, machine, plan_of, rl, sft, shower, shown
+from tests.goldens import RUNS, check_golden, run_of
+from tests.plans import component, machine, plan_of, plan_on_node, rl, sft, shower, shown
 
+GOLDEN = Path(__file__).parent / "dry_run"
 NASTY = [
     "",
     "plain",
@@ -123,6 +126,19 @@ def test_each_component_is_shown_with_its_gpus_log_and_readiness() -> None:
 def test_it_is_said_when_no_files_are_written(written: bool) -> None:
     text = render(plan_of(sft()), Path("/here"), files_are_written=written)
     assert ("nothing is written" in text) is not written
+
+
+def dry_run(name: str, node: int | None) -> str:
+    typed = () if node is None else ("--rdzv-endpoint", "gpu0:29500", "--node-rank", str(node))
+    hosts = () if node is None else tuple(f"gpu{rank}" for rank in range(node_count(run_of(name))))
+    return render(plan_on_node(run_of(name, *typed), hosts, gpus=8), Path("/here"), files_are_written=False)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_what_dry_run_prints_of_all_nodes_is_the_golden_text(name: str) -> None:
+    count = node_count(run_of(name))
+    texts = [dry_run(name, node) for node in (range(count) if count > 1 else (None,))]
+    check_golden(GOLDEN / f"{name}.sh", "\n\n".join(texts))
 
 
 def test_notes_are_shown() -> None:

@@ -1,6 +1,5 @@
 """The sbatch script: as a golden file, as bash sees it, and with names that want to be commands."""
 
-import os
 import subprocess
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ from launcher.plan.nodes import node_count
 from launcher.rundir import RunDir
 from launcher.slurm.client import comment_of
 from launcher.slurm.script import sbatch_script
+from tests.goldens import RUNS, check_golden, run_of
 from tests.plans import machine, rl, sft
 
 GOLDEN = Path(__file__).parent / "sbatch"
@@ -23,10 +23,12 @@ WISHES = (
     *("--slurm.gpus-per-node", "h100:8", "--slurm.constraint", "nvlink&ib", "--slurm.exclusive"),
     *("--slurm.extra", "--mem=64G", "--slurm.extra", "mail-type=END"),
 )
+MORE = {
+    "sft_two_nodes": ("--slurm.requeue", "--slurm.signal-lead", "3m", "--slurm.time", "60"),
+    **dict.fromkeys(("rl_three_nodes", "rl_replicas", "rl_replicas_three_nodes"), ("--slurm.gpus-per-node", "8")),
+}
 SCRIPTS = {
-    "sft_one_node": sft("--slurm"),
-    "sft_two_nodes": sft("--slurm.nodes", "2", "--slurm.requeue", "--slurm.signal-lead", "3m", "--slurm.time", "60"),
-    "rl_three_nodes": rl("--slurm", "--nnodes", "2", "--inference.nodes", "1", "--slurm.gpus-per-node", "8"),
+    **{name: run_of(name, "--slurm", *MORE.get(name, ())) for name in RUNS},
     "rl_all_options": rl("--grace", "90s", *WISHES, *SETUP),
 }
 
@@ -45,11 +47,7 @@ def bash(text: str, *more: str) -> None:
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_the_script_is_the_golden_one(name: str) -> None:
-    """Refresh the files, and look at what git says of them: REFRESH_GOLDEN=1 pytest tests/slurm/test_script.py"""
-    file, text = GOLDEN / f"{name}.sbatch", script(SCRIPTS[name])
-    if os.environ.get("REFRESH_GOLDEN"):
-        file.write_text(text)
-    assert text == file.read_text(), "if that is meant: REFRESH_GOLDEN=1 pytest tests/slurm/test_script.py"
+    check_golden(GOLDEN / f"{name}.sbatch", script(SCRIPTS[name]))
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
