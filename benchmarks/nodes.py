@@ -1,4 +1,6 @@
-"""How long after a rank on node 1 was killed the ranks of node 0 are dead; two launches that meet on loopback.
+"""How long after a rank of node 1, or all of node 1, was killed the ranks of node 0 are dead.
+
+Two launches meet on loopback.
 
 python benchmarks/nodes.py [REPETITIONS]
 """
@@ -9,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import count
 from pathlib import Path
 from statistics import median
 
@@ -30,13 +33,14 @@ def start(directory: Path, node: int, port: int) -> subprocess.Popen[bytes]:
     )
 
 
-def ranks(directory: Path, node: int) -> list[int]:
-    """The pids of the node's ranks, once all have started."""
+def processes(directory: Path, node: int) -> tuple[list[int], list[int]]:
+    """The pids of the node's ranks, once all have started, and those of its launch and torchrun."""
     while True:
         state = read_state(RunDir(directory / "run", node=node))
         found = [rank.process.pid for rank in state.processes[0].ranks if rank.process] if state else []
-        if len(found) == RANKS:
-            return found
+        if state and len(found) == RANKS:
+            every = state.own_processes() | state.component_processes()
+            return found, [process.pid for process in every.values() if process and process.pid not in found]
         time.sleep(0.01)
 
 
@@ -47,29 +51,32 @@ def is_dead(pid: int) -> bool:
         return True
 
 
-def milliseconds(directory: Path, port: int) -> tuple[float, float]:
-    """From the SIGKILL of a rank of node 1 until those of node 0 are dead, and until both launches have exited."""
+def milliseconds(directory: Path, port: int, whole_node: bool) -> tuple[float, float]:
+    """From the SIGKILL until the ranks of node 0 are dead, and until both launches have exited."""
     (directory / "script.py").write_text(SCRIPT)
     launches = [start(directory, node, port) for node in (0, 1)]
-    here, there = ranks(directory, 0), ranks(directory, 1)
+    (here, _), (there, others) = processes(directory, 0), processes(directory, 1)
     time.sleep(1.0)
     killed = time.perf_counter()
-    os.kill(there[-1], signal.SIGKILL)
+    for pid in (*others, *there) if whole_node else there[-1:]:
+        os.kill(pid, signal.SIGKILL)
     while not all(map(is_dead, here)):
         time.sleep(0.0002)
     dead = time.perf_counter()
-    for launch in launches:
-        assert launch.wait() == 1
+    assert [launch.wait() for launch in launches] == [1, -signal.SIGKILL if whole_node else 1]
     return (dead - killed) * 1000, (time.perf_counter() - killed) * 1000
 
 
 def main(repetitions: int = 5) -> None:
-    taken = []
-    for number in range(repetitions):
-        with tempfile.TemporaryDirectory() as directory:
-            taken.append(milliseconds(Path(directory), PORT + 2 * number))
-    for name, column in zip(("ranks of node 0 dead", "both launches ended"), zip(*taken, strict=True), strict=True):
-        print(f"{name:<22} {median(column):7.1f} ms ({min(column):.1f} to {max(column):.1f})")
+    ports = count(PORT, 2)
+    for whole_node in (False, True):
+        taken = []
+        for _ in range(repetitions):
+            with tempfile.TemporaryDirectory() as directory:
+                taken.append(milliseconds(Path(directory), next(ports), whole_node))
+        print("node 1 killed" if whole_node else "a rank of node 1 killed")
+        for name, column in zip(("ranks of node 0 dead", "both launches ended"), zip(*taken, strict=True), strict=True):
+            print(f"  {name:<22} {median(column):7.1f} ms ({min(column):.1f} to {max(column):.1f})")
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ class Report:
     over: bool = False  # restarting: nothing of the attempt that has failed is alive there
     verdict: Verdict | None = None  # restarting, failed: what node 0 has decided
     places: tuple[Count, ...] = ()  # the node in each place, if node 0 has given a place to another one
+    lost: tuple[Count, ...] = ()  # restarting, failed: nodes of the trainer that node 0 has lost in this attempt
     quiet: tuple[tuple[Phrase, Seconds], ...] = ()  # quiet component ("" for the whole run), and for how long
 
 

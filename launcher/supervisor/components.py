@@ -70,6 +70,13 @@ class Components:
         for watch in self._ranks.values():
             watch.hurry()
 
+    def kill_with_ranks(self, pids: list[int]) -> None:
+        """Kill components and their ranks, which torchrun starts in sessions of their own."""
+        self.send(pids, signal.SIGKILL)
+        for pid in pids:
+            if ranks := self._ranks.get(self.living[pid].name):
+                ranks.kill()
+
     def kill(self) -> None:
         """Kill everything. When this returns, every process that can be killed is gone."""
         self.send(self.pids(), signal.SIGKILL)

@@ -64,10 +64,17 @@ class RankWatch:
         if not self._is_hurried:
             self._ended_before = {rank for rank in self.living if self._exit_code(rank) is not None}
         self._is_hurried = True
+        self._send(signal.SIGCONT)  # a stopped rank would not act on SIGTERM
+        self._when_alone()
+
+    def kill(self) -> None:
+        """Kill the ranks. They would otherwise live until torchrun is gone."""
+        self._send(signal.SIGKILL)
+
+    def _send(self, number: signal.Signals) -> None:
         for descriptor in self._descriptors.values():
             with suppress(OSError):
-                signal.pidfd_send_signal(descriptor, signal.SIGCONT)  # a stopped rank would not act on SIGTERM
-        self._when_alone()
+                signal.pidfd_send_signal(descriptor, number)
 
     def _when_alone(self) -> None:
         if self._is_hurried and not self.living and self._last_second is None:

@@ -268,13 +268,11 @@ class _Supervisor:
             case Start(component) | StartAgain(component):
                 self._start(component)
             case Stop():
-                self.components.ask_to_end(self.components.pids())
-                self._expect_the_end()
+                self._ask_to_end(self.components.pids())
             case StopAttempt():
-                self.components.ask_to_end(self.components.pids(role=Role.FINISHES))
-                self._expect_the_end()
+                self._ask_to_end(self.components.pids(role=Role.FINISHES))
             case KillAttempt():
-                self.components.send(self.components.pids(role=Role.FINISHES), signal.SIGKILL)
+                self.components.kill_with_ranks(self.components.pids(role=Role.FINISHES))
                 self.deadline.set(SWEEP_SECONDS, GraceOver())
             case Explain():
                 self.loop.call_soon(self._explain)  # the other nodes hear of the failure first
@@ -286,7 +284,7 @@ class _Supervisor:
                 self.components.ask_to_end(self.components.pids(component))
                 self._post_if_it_lives(self.plan.grace, component)
             case KillOne(component):
-                self.components.send(self.components.pids(component), signal.SIGKILL)
+                self.components.kill_with_ranks(self.components.pids(component))
                 self._post_if_it_lives(SWEEP_SECONDS, component)
             case Kill():
                 self.components.kill()
@@ -310,8 +308,9 @@ class _Supervisor:
             self.server_logs.started(spec.log)
         self.components.start(spec)
 
-    def _expect_the_end(self) -> None:
-        self.components.hurry()
+    def _ask_to_end(self, pids: list[int]) -> None:
+        self.components.hurry()  # first: afterwards a rank may have ended because of it
+        self.components.ask_to_end(pids)
         self.deadline.set(self.plan.grace, GraceOver())
 
     def _post_if_it_lives(self, seconds: float, component: str) -> None:

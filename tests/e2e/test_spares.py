@@ -13,6 +13,7 @@ pytestmark = pytest.mark.slow
 
 PATIENT_AT_FIRST = """
 import os, signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print("rank", os.environ["RANK"], "of", os.environ["WORLD_SIZE"], "is there", flush=True)
 os.environ["LAUNCH_ATTEMPT"] == "1" and signal.pause()
 """
@@ -29,7 +30,7 @@ def lose(nodes: Nodes, node: int) -> None:
 
 
 def sft(launch: Launcher, *options: str, count: int, shared: bool = True) -> Nodes:
-    """A program that waits in its first attempt and ends in the next one, once both of its ranks are there."""
+    """A program that waits in its first attempt, whatever it is told, and ends in the next one."""
     (launch.directory / "script.py").write_text(PATIENT_AT_FIRST)
     program = ("--trainer.script", "script.py", "--max-restarts", "1")
     nodes = Nodes(launch, "sft", "--nnodes", "2", *program, *options, count=count, shared=shared)
@@ -71,8 +72,8 @@ def test_a_spare_needs_no_directory_that_it_shares_and_one_that_has_left_is_not_
     until(lambda: not launch.alive())
 
 
-def test_a_run_continues_on_fewer_nodes(launch: Launcher) -> None:
-    nodes = sft(launch, "--min-nodes", "1", count=2)
+def test_a_run_continues_on_fewer_nodes_and_its_ranks_have_no_grace_after_the_loss(launch: Launcher) -> None:
+    nodes = sft(launch, "--min-nodes", "1", "--grace", "1h", count=2)
     lose(nodes, 1)
     nodes.launched[0].wait_for_output("rank 0 of 1 is there", 180)
     assert nodes.launched[0].exit_code() == 0, nodes.outputs()

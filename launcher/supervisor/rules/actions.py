@@ -79,7 +79,7 @@ class EndOne:
 
 @dataclass(frozen=True)
 class KillOne:
-    """Kill a component that did not end in time, while others may keep running."""
+    """Kill a component that did not end in time, or has nothing to end in order. Others may keep running."""
 
     component: str
 

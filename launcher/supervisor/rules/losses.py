@@ -9,10 +9,11 @@ from launcher.plan.nodes import Nodes
 
 @dataclass
 class Losses:
-    """Node 0's account. On the other nodes it stays empty: they learn from node 0 what the next attempt runs on."""
+    """Node 0's account. The others learn from node 0 which nodes are gone, and what the next attempt runs on."""
 
     spares: set[int] = field(default_factory=set)
     lost: dict[int, str] = field(default_factory=dict)  # nodes that the next attempt runs without, and why
+    gone: set[int] = field(default_factory=set)  # nodes of the trainer that this attempt has lost
 
     def instead(self, nodes: Nodes, also: Iterable[int] = ()) -> Nodes | None:
         """What the next attempt can run on. None: it would need the lost nodes."""

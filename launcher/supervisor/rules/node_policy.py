@@ -8,6 +8,7 @@ begin theirs when node 0 reports that it runs the next attempt.
 """
 
 import signal
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 from launcher.failure.failure import Culprit, Failure
@@ -15,7 +16,7 @@ from launcher.failure.verdict import Setback, judge
 from launcher.nodes.messages import Lost, Report, Reported
 from launcher.plan.nodes import Nodes
 from launcher.plan.spec import Plan
-from launcher.supervisor.rules.actions import Action, AwaitNodes, Decided, Kill, StartAttempt
+from launcher.supervisor.rules.actions import Action, AwaitNodes, Decided, Kill, KillOne, StartAttempt
 from launcher.supervisor.rules.events import Event, Explained, Moving, NewAttempt, NodesOverdue, PauseOver, Signalled
 from launcher.supervisor.rules.losses import Losses
 from launcher.supervisor.rules.policy import Policy, State
@@ -95,6 +96,7 @@ class NodePolicy(Policy):
             quiet=tuple(sorted(self._quiet.items())),
             attempt=self.plan.run.attempt,
             places=() if self._here else self._all.held,
+            lost=() if self._here else tuple(sorted(self._losses.gone)),
             over=self._is_explained and self.state is State.RESTARTING,
             verdict=None if self._here else self.verdict,
             failure=self._failure if self.state is State.RESTARTING else None,
@@ -111,6 +113,8 @@ class NodePolicy(Policy):
         self._newest[node] = report
         self._quiet_nodes[node] = {} if is_old else dict(report.quiet)
         actions = self._follow(node, report) or self._when_all_are_quiet()
+        if node == 0 and report.attempt == self.plan.run.attempt:
+            actions = [*actions, *self._kill_ranks_without(report.lost)]
         if report.kill and not self._is_killing:
             self._is_killing = True
             actions.append(self._kill())
@@ -180,6 +184,20 @@ class NodePolicy(Policy):
         return [action for node, report in self._newest.items() for action in self._follow(node, report)]
 
     def _on_loss(self, node: int, why: str) -> list[Action]:
+        is_needed = node in self._nodes
+        actions = self._end_without(node, why)
+        return [*actions, *(self._kill_ranks_without([node]) if is_needed else ())]
+
+    def _kill_ranks_without(self, lost: Collection[int]) -> list[Action]:
+        """Kill the ranks here if a node of the trainer is lost: they wait for it in a collective, and cannot save."""
+        new = {node for node in lost if self._all.runs("trainer", node)} - self._losses.gone
+        if not new or self.state not in (State.RESTARTING, State.FAILED) or self._has_begun:
+            return []
+        self._losses.gone |= new
+        running = self._alive | self._starting
+        return [KillOne(spec.name) for spec in self.plan.processes if spec.ranks and spec.name in running]
+
+    def _end_without(self, node: int, why: str) -> list[Action]:
         self._losses.spares.discard(node)
         if node not in self._nodes:
             return []
@@ -234,6 +252,7 @@ class NodePolicy(Policy):
         self.next_nodes = None
         self._quiet.clear()
         self._quiet_nodes.clear()
+        self._losses.gone.clear()
         self.told.clear()
         self._failure = None
         self._is_explained = self._awaits_nodes = self._has_begun = False

@@ -11,7 +11,7 @@ from launcher.failure.failure import Culprit, Failure
 from launcher.failure.verdict import setback
 from launcher.nodes.messages import Lost, Report, Reported
 from launcher.plan.nodes import Nodes
-from launcher.supervisor.rules.actions import Decided, Explain, Start, StartAttempt, Stop, StopAttempt
+from launcher.supervisor.rules.actions import Decided, Explain, KillOne, Start, StartAttempt, Stop, StopAttempt
 from launcher.supervisor.rules.events import Exited, Explained, PauseOver, RankExited, Signalled, Started
 from launcher.supervisor.rules.losses import Losses
 from launcher.supervisor.rules.node_policy import NodePolicy
@@ -40,7 +40,7 @@ def why(actions: list[object]) -> str:
 
 def test_a_spare_takes_the_place_of_a_lost_node() -> None:
     run = outliving()
-    assert replay(run, Lost(1, GONE)) == [StopAttempt(f"node 1: {GONE}")]
+    assert replay(run, Lost(1, GONE)) == [StopAttempt(f"node 1: {GONE}"), KillOne("trainer")]
     assert replay(run, Exited("trainer", -15)) == [Explain()]
     actions = replay(run, Explained(LOST))
     assert why(actions) == f"restarts now: lost node: node 1: {GONE}; node 2 takes its place"
@@ -54,10 +54,40 @@ def test_a_spare_takes_the_place_of_a_lost_node() -> None:
 def test_a_lost_node_is_why_a_rank_elsewhere_has_lost_its_connection() -> None:
     run = outliving()
     assert replay(run, RankExited("trainer", 0, 1)) == [StopAttempt("trainer rank 0 on node 0: exit code 1")]
-    assert replay(run, Lost(1, GONE)) == []
+    assert replay(run, Lost(1, GONE)) == [KillOne("trainer")]
     assert run.culprit == Culprit("node 1", GONE, node=1)
     assert replay(run, Exited("trainer", 1)) == [Explain()]
     assert run.restarts == 1, "one loss is one restart"
+
+
+def test_ranks_that_wait_for_a_lost_node_of_the_trainer_are_killed_at_once_on_every_node() -> None:
+    first, other = outliving(trainer=3), outliving(node=2, trainer=3)
+    assert KillOne("trainer") in replay(first, Lost(1, GONE))
+    assert first.report().lost == (1,)
+    assert replay(other, Reported(0, first.report())) == [StopAttempt(f"node 1: {GONE}"), KillOne("trainer")]
+    assert replay(other, Reported(0, first.report())) == [], "once"
+    assert other.report().lost == (), "node 0 alone says it"
+    replay(first, Exited("trainer", -9), Explained(LOST), next_attempt(first))
+    assert first.report().lost == ()
+
+
+def test_they_are_killed_if_the_run_ends_with_the_node_too() -> None:
+    run = outliving(spares=0)
+    assert replay(run, Lost(1, GONE))[-2:] == [Stop(f"node 1: {GONE}"), KillOne("trainer")]
+    other = outliving(node=1, spares=0)
+    assert replay(other, Lost(0, GONE))[-2:] == [Stop(f"node 0: {GONE}"), KillOne("trainer")]
+
+
+def test_a_trainer_that_has_lost_no_node_of_its_own_has_its_grace() -> None:
+    run = outliving(trainer=1, inference=1)
+    assert replay(run, Lost(1, GONE)) == [StopAttempt(f"node 1: {GONE}")]
+    assert run.report().lost == ()
+
+
+def test_a_run_that_is_being_stopped_keeps_its_grace_when_a_node_is_lost() -> None:
+    run = outliving()
+    replay(run, Signalled(signal.SIGINT))
+    assert replay(run, Lost(1, GONE)) == []
 
 
 def test_the_other_nodes_learn_the_places_from_node_0() -> None:

@@ -179,7 +179,7 @@ def test_what_node_0_hears_last_does_not_change_who_was_first() -> None:
 
 def test_a_node_that_is_lost_is_the_culprit_by_its_name() -> None:
     run = policy()
-    assert replay(run, Lost(1, "its launch is gone")) == [Stop("node 1: its launch is gone")]
+    assert replay(run, Lost(1, "its launch is gone"))[0] == Stop("node 1: its launch is gone")
     assert run.culprit == Culprit("node 1", "its launch is gone", node=1)
     assert replay(run, Exited("trainer", -15)) == [End()]
 
