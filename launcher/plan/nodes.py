@@ -65,6 +65,11 @@ class Nodes:
         return self.places.index(self.rank)
 
     @property
+    def waiting(self) -> tuple[int, ...]:
+        """The spares that have taken no place."""
+        return tuple(node for node in range(self.launches - self.spares, self.launches) if node not in self.places)
+
+    @property
     def text(self) -> str:
         """ "node 0 of 2", "node 2 in place 1 of 2"."""
         has_moved = self.held and self.place != self.rank

@@ -45,6 +45,7 @@ TROUBLE = 300  # characters of the reason why run.json cannot be read
 Panes = Annotated[tuple[LocalPath, ...], Field(max_length=MOST_RANKS), FailFast()]
 Names = Annotated[tuple[Name, ...], Field(max_length=MOST_PROCESSES), FailFast()]
 Labels = Annotated[tuple[Label, ...], Field(max_length=MOST_PROCESSES), FailFast()]
+Spares = Annotated[tuple[Count, ...], Field(max_length=MOST_RANKS), FailFast()]
 LocalRanks = Annotated[tuple[Count, ...], Field(max_length=MOST_RANKS), FailFast()]
 ForeignRuns = Annotated[list[ForeignRun], Field(max_length=MOST_PROCESSES)]
 State = Literal["queued", "starting", "running", "stopping", "finished", "failed", "stopped"]
@@ -161,7 +162,9 @@ class RunState(_Record):
     attempt: Attempt
     state: State
     node: Count | None = None  # rank of this file's node; None: the run has one node
-    nodes: Annotated[Count, Field(ge=1)] = 1  # total
+    nodes: Annotated[Count, Field(ge=1)] = 1  # all launches, spares and lost ones included
+    places: Count = 0  # nodes that this attempt runs on; 0: an older launch, all
+    spares: Spares = ()  # nodes that wait
     host: Label
     boot_id: Identity
     started: Moment

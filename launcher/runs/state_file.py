@@ -66,8 +66,9 @@ class StateFile:
         processes = [kept[process.name] if process.name in lasting else process for process in new.processes]
         lasts = ("supervisor", "guard", "watcher", "tmux_socket", "tmux_session", "tmux_keep", "tmux_each_rank")
         same = {name: getattr(old, name) for name in lasts}
+        spares = tuple(node for node in new.spares if node in old.spares)  # the others have left
         self.run = plan.run
-        self.state = new.model_copy(update={**same, "processes": processes, "state": "running"})
+        self.state = new.model_copy(update={**same, "processes": processes, "spares": spares, "state": "running"})
         self.write_if_possible()
 
     def decide(self, verdict: Verdict) -> None:
@@ -109,6 +110,8 @@ def first_state(
         state="starting",
         node=plan.run.node,
         nodes=plan.node_count,
+        places=plan.nodes.count if plan.nodes else 1,
+        spares=plan.nodes.waiting if plan.nodes else (),
         host=platform.node(),
         boot_id=boot_id(),
         started=time.time(),

@@ -3,17 +3,19 @@
 import os
 import platform
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from launcher.errors import UserError
+from launcher.nodes.messages import Lost
 from launcher.plan.spec import Plan
 from launcher.runs.choice import find_run
 from launcher.runs.registry import every_run, register
 from launcher.runs.state import RunState, open_run, other_nodes
 from launcher.runs.state_file import StateFile, first_state
+from launcher.supervisor.listeners.state import StateListener
 from launcher.view.logs.follow import LogView
 from launcher.view.logs.request import LogRequest, select
 from launcher.view.status.model import run_details
@@ -49,6 +51,32 @@ def node(root: Path, rank: int, count: int = 2, **facts: object) -> tuple[Plan, 
         log.write_text(LINE.format(10 * rank + local, f"local rank {local}"))
     plan.run.launcher_log.write_text(LINE.format(10 * rank + 5, "it is over"))
     return plan, state
+
+
+def with_spares(root: Path) -> tuple[Plan, StateFile]:
+    """Node 0 of two nodes, with node 2 and node 3 as spares."""
+    plan, state = node(root, 0)
+    assert plan.nodes is not None
+    plan = replace(plan, nodes=replace(plan.nodes, spares=2, hosts=("gpu01", "gpu02", "gpu03", "gpu04")))
+    return plan, StateFile(plan.run, first_state(plan, state.provenance))
+
+
+def first_line(file: StateFile) -> str:
+    file.write()
+    return run_page(file.state, run_details(file.run, file.state), colours=False).splitlines()[0]
+
+
+def test_status_tells_nodes_from_spares(root: Path) -> None:
+    assert ", 2 nodes, 2 spares, here node 0" in first_line(with_spares(root)[1])
+
+
+def test_a_spare_that_has_left_is_none_for_status_nor_is_one_that_has_taken_a_place(root: Path) -> None:
+    plan, file = with_spares(root)
+    StateListener(file)(Lost(3, "its launch is gone"))
+    assert ", 2 nodes, 1 spare, here node 0" in first_line(file)
+    assert plan.nodes is not None
+    file.next_attempt(replace(plan, nodes=plan.nodes.with_places((0, 2))), None)
+    assert ", 2 nodes, here node 0" in first_line(file)
 
 
 def shown(root: Path, **request: object) -> list[str]:

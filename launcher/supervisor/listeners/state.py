@@ -3,7 +3,7 @@
 import signal
 from collections.abc import Callable
 
-from launcher.nodes.messages import Reported
+from launcher.nodes.messages import Lost, Reported
 from launcher.processes.identity import identify
 from launcher.runs.state_file import TIME_LIMIT, StateFile
 from launcher.supervisor.rules.actions import Action, Decided, Kill, StartAgain, Stop
@@ -63,6 +63,8 @@ class StateListener:
                 self.file.state.reason = TIME_LIMIT
             case Reported(_, report) if report.signal == signal.SIGUSR1 and self.file.state.state != "stopping":
                 self.file.state.reason = TIME_LIMIT
+            case Lost(node) if node in (spares := self.file.state.spares):
+                self.file.state.spares = tuple(spare for spare in spares if spare != node)
             case Stop() | Kill():
                 self.file.state.state = "stopping"
             case _:

@@ -104,7 +104,8 @@ class RunDetails(RunStatus):
     """One run in full."""
 
     node: int | None  # rank of the node described here; None: the run has one node
-    node_count: int
+    node_count: int  # that this attempt runs on
+    spares: tuple[int, ...]  # nodes that wait
     other_nodes: list[NodeStatus]  # those that share the directory
     earlier: list[AttemptStatus]
     launchers: tuple[ProcessStatus, ...]  # launch's own: supervisor and guard
@@ -190,7 +191,8 @@ def run_details(run: RunDir, state: RunState) -> RunDetails:
     return RunDetails(
         **vars(status),
         node=state.node,
-        node_count=state.nodes,
+        node_count=state.places or state.nodes,
+        spares=state.spares,
         other_nodes=[_node(other, its) for other, its in other_nodes(run, state)],
         earlier=[_attempt(earlier) for earlier in state.earlier],
         launchers=found.launchers,

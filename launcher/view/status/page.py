@@ -26,7 +26,7 @@ _FLUSH_RIGHT = ("PID", "CPU", "MEMORY")
 def run_page(state: RunState, details: RunDetails, colours: bool) -> str:
     why = reason_text(details.state, details.reason)
     words = [details.state + why, f"attempt {details.attempt}"]
-    words += [f"{details.node_count} nodes, here node {details.node or 0}"] if details.node_count > 1 else []
+    words += _nodes(details)
     words += [f"step {steps_text(details.step, details.max_steps)}"] if details.step is not None else []
     lines = [f"{details.kind} run {details.name}: {', '.join(words)}"]
     lines += [*(whereabouts(details) if details.state != "queued" else ()), *_times(details), ""]
@@ -49,6 +49,14 @@ def reason_text(state: str, reason: str | None) -> str:
     if reason and reason.startswith(f"{state} "):
         return reason.removeprefix(state)
     return f" ({reason})" if reason else ""
+
+
+def _nodes(details: RunDetails) -> list[str]:
+    """ "2 nodes", "1 spare", "here node 0"; nothing in a run that began on one node."""
+    if details.node is None and details.node_count == 1:
+        return []
+    spares = [plural(len(details.spares), "spare")] if details.spares else []
+    return [plural(details.node_count, "node"), *spares, f"here node {details.node or 0}"]
 
 
 def _times(details: RunDetails) -> Iterator[str]:
