@@ -27,7 +27,7 @@ class Called:
 def wait_to_be_called(meeting: Meeting, say: Say) -> Called | int:
     """Wait until node 0 needs this node, or the run ends: then return its exit code."""
     nodes, report = meeting.nodes, Report("running", attempt=meeting.welcome.attempt)
-    say(f"node {nodes.rank} is a spare: it waits until a node of {meeting.welcome.name} is lost; Ctrl-C leaves the run")
+    say(f"{waits_text(meeting)}; Ctrl-C leaves the run")
     try:
         while not report.ended:
             before, report = report, _heard(meeting, nodes)
@@ -45,6 +45,10 @@ def wait_to_be_called(meeting: Meeting, say: Say) -> Called | int:
             say(GONE)
             return 1
     return _exit_code(report)
+
+
+def waits_text(meeting: Meeting) -> str:
+    return f"node {meeting.nodes.rank} is a spare: it waits until a node of {meeting.welcome.name} is lost"
 
 
 def _heard(meeting: Meeting, nodes: Nodes) -> Report:

@@ -72,6 +72,22 @@ def test_a_spare_needs_no_directory_that_it_shares_and_one_that_has_left_is_not_
     until(lambda: not launch.alive())
 
 
+def test_a_detached_spare_returns_once_it_waits_and_takes_its_place_later(launch: Launcher) -> None:
+    (launch.directory / "script.py").write_text(PATIENT_AT_FIRST)
+    program = ("--trainer.script", "script.py", "--max-restarts", "1", "--spare-nodes", "1")
+    nodes = Nodes(launch, "sft", "--nnodes", "2", *program, count=2)
+    spare = nodes.type(2, *nodes.arguments, "--output-dir", "run", "--detach")
+    assert spare.exit_code(120) == 0, spare.output
+    assert "node 2 is a spare: it waits until a node of" in spare.output and "leaves the run with: kill" in spare.output
+    for rank in (0, 1):
+        nodes.launched[rank].wait_for_output(f"rank {rank} of 2 is there", 180)
+    lose(nodes, 1)
+    assert nodes.launched[0].exit_code(180) == 0, nodes.outputs()
+    nodes.launched[1].exit_code()
+    until(lambda: not launch.alive())
+    assert nodes.state(2).state == "finished"
+
+
 def test_a_run_continues_on_fewer_nodes_and_its_ranks_have_no_grace_after_the_loss(launch: Launcher) -> None:
     nodes = sft(launch, "--min-nodes", "1", "--grace", "1h", count=2)
     lose(nodes, 1)

@@ -13,12 +13,13 @@ from launcher.nodes.meeting import Meeting
 from launcher.nodes.rendezvous import meet
 from launcher.nodes.seal import inference_token
 from launcher.nodes.secret import join_secret
-from launcher.nodes.spare import wait_to_be_called
+from launcher.nodes.spare import wait_to_be_called, waits_text
 from launcher.plan.build import make_plan
 from launcher.plan.nodes import Nodes
 from launcher.plan.spec import Machine, Plan
 from launcher.runs.directory import check_free, directory_of
 from launcher.runs.state import RunState
+from launcher.view.console.detached import stay_behind
 
 
 def carry_out(
@@ -40,6 +41,8 @@ def carry_out(
     else:
         meeting = _meet(config, machine, plan, clean, earlier)
         if plan.nodes.is_spare:
+            if detach:
+                _leave_terminal(meeting)
             called = wait_to_be_called(replace(meeting, nodes=replace(meeting.nodes, held=())), _say)
             if isinstance(called, int):
                 return called
@@ -53,6 +56,14 @@ def carry_out(
         return make_plan(config, replace(machine, nodes=nodes), run.of(attempt), name)
 
     return session.carry_out(plan_attempt, attempt, config, clean, detach, earlier, meeting, trust)
+
+
+def _leave_terminal(meeting: Meeting) -> None:
+    """The command has done its part: the spare waits in the background."""
+    stay_behind(
+        meeting.welcome.name,
+        lambda pid: f"{waits_text(meeting)}, in the background as pid {pid}; it leaves the run with: kill {pid}\n",
+    )
 
 
 def _meet(config: Config, machine: Machine, plan: Plan, clean: bool, earlier: RunState | None) -> Meeting:

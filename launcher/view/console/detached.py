@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 
 from launcher.plan.spec import Plan
@@ -32,6 +33,12 @@ def leave_terminal(run: str) -> int:
     for stream in range(3):
         os.dup2(nothing, stream)
     return write_end
+
+
+def stay_behind(run: str, words: Callable[[int], str]) -> None:
+    """Leave the terminal at once. It shows `words`, made of the pid of the process that continues."""
+    with os.fdopen(leave_terminal(run), "wb") as stream:
+        stream.write(words(os.getpid()).encode(errors="surrogateescape") + _SEPARATOR + b"0")
 
 
 def _relay(read_end: int, run: str) -> None:
