@@ -68,6 +68,14 @@ class Terminal:
         self.wait_for(r"susp = \^Z")
         assert not re.search(r"-icanon|-echo\b", self.screen)
 
+    def shows_that_the_job_runs(self) -> bool:
+        self.type("jobs; echo asked=$?")
+        self.wait_for("^asked=0")
+        runs = re.search(r"^\[1\]\+ +Running", self.screen, re.MULTILINE) is not None
+        self.type("clear")
+        until(lambda: "asked=0" not in self.screen)
+        return runs
+
     def wait_for(self, pattern: str) -> None:
         until(lambda: re.search(pattern, self.screen, re.MULTILINE), 60)
 
@@ -77,7 +85,7 @@ def test_the_view_shows_the_run_and_leaves_the_screen_clean(launch: Launcher, tm
     terminal.wait_for(r"^sft run otter  running")
     terminal.wait_for(r"^  trainer  running, \ds +\d+ +\d+% +\d+ MB")
     terminal.wait_for(r"^  step 5\b.*\n  loss 0\.2\n +1 ┤")
-    assert "l full log  q leave it running  Ctrl-C stop" in terminal.screen
+    terminal.wait_for("l full log  q leave it running  Ctrl-C stop")
     terminal.press("C-c")
     terminal.wait_for(r"^code=130")
     assert "full log" not in terminal.everything
@@ -109,8 +117,7 @@ def test_q_gives_the_prompt_back_and_the_run_continues_without_a_console(launch:
     terminal.press("q")
     terminal.wait_for("^the run continues in the background\n  launch attach ")
     terminal.wait_for("Stopped")  # until then keys are the view's
-    terminal.type("jobs")
-    terminal.wait_for(r"^\[1\]\+ +Running")
+    until(terminal.shows_that_the_job_runs)  # it is continued a moment after the shell has said so
     terminal.check_settings()
     run = RunDir(terminal.directory / "run")
     until(lambda: "the console is gone (left with the key q); the run continues" in run.of(1).launcher_log.read_text())
@@ -132,13 +139,13 @@ def test_without_a_shell_above_it_ctrl_z_and_q_leave_the_view_as_it_is(launch: L
     until(lambda: has("q leave it running"), 60)
     for key, said in (("C-z", "q leave it running"), ("q", "nothing here takes the terminal back")):
         tmux.run("send-keys", "-t", pane, key)
-        until(lambda said=said: has(said), 10)  # type: ignore[misc]
+        until(lambda said=said: has(said))  # type: ignore[misc]
         tmux.run("send-keys", "-t", pane, "l")
-        until(lambda: has("the log; l shows the view again"), 10)
+        until(lambda: has("the log; l shows the view again"))
         tmux.run("send-keys", "-t", pane, "l")
-        until(lambda: has("q leave it running"), 10)
+        until(lambda: has("q leave it running"))
     (launch.directory / "finish").touch()
-    until(lambda: not launch.alive(), 30)
+    until(lambda: not launch.alive())
 
 
 def test_the_full_log_has_every_line_and_the_view_comes_back(launch: Launcher, tmux: TmuxServer) -> None:
@@ -160,7 +167,7 @@ def test_the_stacks_are_shown_above_the_view(launch: Launcher, tmux: TmuxServer)
     terminal = Terminal(launch, tmux)
     terminal.wait_for(r"^  step 5\b")
     terminal.press("s")
-    until(lambda: "script.py" in terminal.everything, 30)
+    until(lambda: "script.py" in terminal.everything)
     terminal.wait_for("full log")
     (terminal.directory / "finish").touch()
     terminal.wait_for("^code=0")
@@ -172,7 +179,7 @@ def test_a_terminal_that_becomes_narrower_has_one_view(launch: Launcher, tmux: T
     terminal.wait_for(r"^  step 5\b")
     tmux.run("resize-window", "-t", terminal.pane, "-x", str(width), "-y", "30")
     terminal.wait_for("full log")
-    until(lambda: terminal.screen.count("sft run otter  ") == 1, 10)
+    until(lambda: terminal.screen.count("sft run otter  ") == 1)
     (terminal.directory / "finish").touch()
     terminal.wait_for("^code=0")
     assert "full log" not in terminal.screen
