@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,13 @@ def option(arguments: list[str], *names: str) -> str | None:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """One that is free, as is the next one, which launch takes as well; the system gives neither to anybody else."""
+    for port in range(11000 + os.getpid() % 2500 * 2, 17000, 2):
+        with suppress(OSError), socket.socket() as one, socket.socket() as next_one:
+            one.bind(("127.0.0.1", port))
+            next_one.bind(("127.0.0.1", port + 1))
+            return port
+    raise AssertionError("no free ports")
 
 
 def file_of(name: str) -> Path:
@@ -89,7 +94,8 @@ def run_pod(code: str, command: list[str]) -> int:
     process = subprocess.Popen(command)
     signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGTERM))
     returned = process.wait()
-    Path(code).write_text(str(returned))
+    Path(f"{code}.draft").write_text(str(returned))
+    Path(f"{code}.draft").rename(code)  # who looks at it finds nothing, or all of it
     return returned
 
 

@@ -23,7 +23,7 @@ import signal, sys, time
 def end(*_):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     print("is ending", flush=True)
-    time.sleep(1)
+    time.sleep(3)
     print("has saved", flush=True)
     sys.exit()
 signal.signal(signal.SIGTERM, end)
@@ -134,7 +134,7 @@ def test_stop_ends_what_runs_in_the_pod(login: Login) -> None:
     assert "its processes have ended" in login.type("stop", "run")
     assert (login.state().state, login.state().exit_code) == ("stopped", 143)
     assert login.jobsets() == []
-    assert not login.alive()
+    until(lambda: not login.alive())  # the container itself ends after its command
 
 
 def test_a_sigterm_that_comes_twice_does_not_take_the_grace_from_a_pod(login: Login) -> None:
@@ -157,7 +157,7 @@ def test_the_pods_of_a_run_on_two_nodes_meet_and_end_together(login: Login) -> N
     assert login.status()["state"] == "running"
     assert list(login.run.root.glob(".join-*")) == []
     assert "its processes have ended" in login.type("stop", "run")
-    assert not login.alive()
+    until(lambda: not login.alive())
 
 
 def test_a_run_that_replaces_another_is_a_jobset_of_its_own(login: Login) -> None:
