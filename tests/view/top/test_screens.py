@@ -158,22 +158,25 @@ def test_rows_are_sorted_by_the_column_that_is_asked_for_and_the_cursor_stays_on
         make_run(name, steps=steps, started=time.time() - 4000 - steps)
 
     def names(top: Driver) -> list[str]:
-        return [row.split()[0] for row in top.rows[2:5]]
+        return ["".join(row.split()[:1]) for row in top.rows[2:5]]
+
+    async def wait_for_names(top: Driver, *expected: str) -> None:
+        await top.wait_until(lambda: names(top) == [*expected], f"not in the order {expected}")
 
     async def play(top: Driver) -> None:
         await top.wait_for("3 runs")
-        assert names(top) == ["a", "c", "b"]
+        await wait_for_names(top, "a", "c", "b")
         await top.press("down")  # to c
         for _ in range(5):
             await top.press("o")
         await top.wait_for("STEP ▼")
-        assert names(top) == ["b", "c", "a"]
+        await wait_for_names(top, "b", "c", "a")
         await top.press("O")
         await top.wait_for("STEP ▲")
-        assert names(top) == ["a", "c", "b"]
+        await wait_for_names(top, "a", "c", "b")
         await top.press("o", "o", "o", "o", "o")  # as they come, then NAME
         await top.wait_for("NAME ▼")
-        assert names(top) == ["c", "b", "a"]
+        await wait_for_names(top, "c", "b", "a")
         await top.press("enter")
         await top.wait_for("sft run c")
 
@@ -227,7 +230,7 @@ def test_runs_that_vanish_or_cannot_be_read_any_more_end_nothing(make_run: MakeR
         await top.press("q")
         await top.press("q")
         await top.wait_for("1 run below", "stays")
-        assert "otter" not in top.screen
+        await top.wait_until(lambda: "otter" not in top.screen)
 
     drive(play, opened=run.root)
 
@@ -245,13 +248,13 @@ def test_the_search_shows_entries_with_the_expression_and_says_what_is_wrong_wit
         await top.press("slash")
         await top.wait_for("a regular expression")
         await top.press(*"step 3.", "enter")
-        screen = await top.wait_for("with step 3.: 11 lines", "step 39")
-        assert "step 29" not in screen
+        await top.wait_for("with step 3.: 11 lines", "step 39")
+        await top.wait_until(lambda: "step 29" not in top.screen)
         await top.press("slash", "left_square_bracket", "enter")
         await top.wait_for("not a regular expression")
         await top.press("slash", *["backspace"] * 9, "enter", "w")
-        screen = await top.wait_for("warnings and worse: 1 lines", "not finite")
-        assert "step 39" not in screen
+        await top.wait_for("warnings and worse: 1 lines", "not finite")
+        await top.wait_until(lambda: "step 39" not in top.screen)
 
     drive(play, opened=run.root)
 
@@ -268,12 +271,13 @@ def test_of_a_warning_or_error_only_its_first_line_is_news_and_of_a_traceback_th
         log.write("".join(f"2026-11-27 02:03:0{number}.000 | {text}" for number, text in enumerate(said)))
 
     async def play(top: Driver) -> None:
-        await top.wait_for("sft run otter", "careful")
-        assert [row.strip() for row in top.rows if row.strip()][-4:-1] == [
+        await top.wait_for("sft run otter", "careful", "? help")
+        news = [
             "trainer ValueError: last",
             "02:03:01 trainer ERROR caught it",
             "02:03:02 trainer WARNING careful",
         ]
+        await top.wait_until(lambda: [row.strip() for row in top.rows if row.strip()][-4:-1] == news)
 
     drive(play, opened=run.root)
 
