@@ -12,6 +12,7 @@ from launcher.runs.state import RunState, read_state
 from tests.waiting import until
 
 LAUNCH = str(Path(sys.executable).with_name("launch"))
+PATIENCE = 120.0  # seconds, of a machine that does other things as well
 
 
 class Launched:
@@ -42,13 +43,13 @@ class Launched:
         assert state is not None, self.output
         return state
 
-    def wait_for_output(self, text: str, seconds: float = 60) -> None:
+    def wait_for_output(self, text: str, seconds: float = PATIENCE) -> None:
         until(lambda: text in self.output or self.process.poll() is not None, seconds)
         assert text in self.output, self._tail()
 
     def wait_for_ranks(self, count: int) -> None:
         """Until run.json knows the pid of so many ranks."""
-        until(lambda: len(self.rank_pids()) == count, 60)
+        until(lambda: len(self.rank_pids()) == count, PATIENCE)
 
     def rank_pids(self) -> list[int]:
         state = read_state(self.run)
@@ -73,7 +74,7 @@ class Launched:
         assert found is not None
         return found.pid
 
-    def exit_code(self, seconds: float = 60) -> int:
+    def exit_code(self, seconds: float = PATIENCE) -> int:
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -104,7 +105,7 @@ class Launcher:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
         )
 

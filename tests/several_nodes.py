@@ -7,7 +7,8 @@ from pathlib import Path
 
 from launcher.rundir import RunDir
 from launcher.runs.state import RunState, read_state
-from tests.launching import Launched, Launcher
+from tests.launching import PATIENCE, Launched, Launcher
+from tests.waiting import until
 
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _PORTS = count(21000 + os.getpid() % 100 * 100 + _WORKER % 10 * 10, 2)
@@ -58,7 +59,16 @@ class Nodes:
         assert state is not None, self.outputs()
         return state
 
-    def exit_codes(self, seconds: float = 60) -> list[int]:
+    def wait_for_rank(self, node: int) -> int:
+        """The pid of the first rank of a node, as soon as run.json knows it."""
+
+        def known() -> int:
+            ranks = [rank.process for process in self.state(node).processes for rank in process.ranks]
+            return ranks[0].pid if ranks and ranks[0] else 0
+
+        return until(known)
+
+    def exit_codes(self, seconds: float = PATIENCE) -> list[int]:
         return [launched.exit_code(seconds) for launched in self.launched]
 
     def outputs(self) -> str:

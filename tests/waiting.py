@@ -7,7 +7,7 @@ from typing import TypeVar
 Found = TypeVar("Found")
 
 
-def until(probe: Callable[[], Found], deadline: float = 10.0) -> Found:
+def until(probe: Callable[[], Found], deadline: float = 60.0) -> Found:
     """The first true answer of `probe`; an AssertionError with the last one after `deadline` seconds."""
     end = time.monotonic() + deadline
     while not (answer := probe()):

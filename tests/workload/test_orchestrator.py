@@ -30,7 +30,7 @@ def metrics(run: RunDir) -> list[dict[str, float]]:
 
 
 def wait_for_batch(run: RunDir, step: int, process: "subprocess.Popen[str]") -> None:
-    until(lambda: has_batch(run, step) or process.poll() is not None, deadline=60)
+    until(lambda: has_batch(run, step) or process.poll() is not None, deadline=120)
     assert has_batch(run, step)
 
 
@@ -46,7 +46,7 @@ def test_a_batch_is_sampled_by_a_policy_that_lags_at_most_max_async_updates(tmp_
             assert engine.step == policy_step and not run.rollout(newest + 1).exists()
             assert set(read_batch(run, newest).policy_steps) == {policy_step}
         publish(run, 3)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=120)
         assert process.returncode == 0, output
     assert engine.step == 3
     lines = metrics(run)
@@ -107,14 +107,14 @@ def test_a_server_that_comes_back_gets_the_newest_weights_before_it_is_asked_aga
             first_server.close()
             publish(run, 1)
             assert process.stdout
-            until(lambda: "went away" in process.stdout.readline(), deadline=60)
+            until(lambda: "went away" in process.stdout.readline(), deadline=120)
             publish(run, 2)
             with serving(port=int(url.rpartition(":")[2])) as (_, engine):
                 wait_for_batch(run, 2, process)
                 assert engine.step == 2 and set(read_batch(run, 2).policy_steps) == {2}
                 wait_for_batch(run, 3, process)
                 publish(run, 3)
-                output, _ = process.communicate(timeout=60)
+                output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
     assert f"inference at {url} is back, with the weights of step 2" in output
 
@@ -124,10 +124,10 @@ def test_a_server_that_does_not_come_back_is_given_up_after_its_time(tmp_path: P
         url, _ = server.enter_context(serving())
         arguments = ("--output-dir", tmp_path, "--inference-url", url, "--inference-timeout", "1s", *SMALL)
         with started("orchestrator", *arguments) as process:
-            until(lambda: process.stdout and "is ready" in process.stdout.readline(), deadline=60)
+            until(lambda: process.stdout and "is ready" in process.stdout.readline(), deadline=120)
             server.close()
             publish(RunDir(tmp_path), 0)
-            output, _ = process.communicate(timeout=60)
+            output, _ = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "was not ready after 1 s" in output and "Traceback" not in output
 
@@ -144,16 +144,16 @@ def test_a_later_attempt_goes_on_after_the_checkpoint_and_removes_stale_batches(
             wait_for_batch(run, 3, process)
             assert steps_in(run.rollouts) == [3]
             publish(run, 3)
-            output, _ = process.communicate(timeout=60)
+            output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
     assert [line["step"] for line in metrics(run)] == [3, 3]
 
 
 def test_sigterm_ends_it_at_once_without_a_traceback(tmp_path: Path) -> None:
     with serving() as (url, _), started("orchestrator", "--output-dir", tmp_path, "--inference-url", url) as process:
-        until(lambda: process.stdout and "is ready" in process.stdout.readline())
+        until(lambda: process.stdout and "is ready" in process.stdout.readline(), deadline=120)
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=5)
+        output, _ = process.communicate(timeout=120)
     assert process.returncode == 143
     assert "asked to end" in output and "Traceback" not in output
 

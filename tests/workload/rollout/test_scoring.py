@@ -78,9 +78,9 @@ def test_one_that_takes_too_long_counts_as_0_and_holds_nobody_up() -> None:
 
     started = time.monotonic()
     for function in (hangs, sleeps):
-        assert scores(Mine(function), "a", "hang", "b", timeout=0.2) == ([1.0, 0.0, 1.0], 1)
+        assert scores(Mine(function), "a", "hang", "b", timeout=1.0) == ([1.0, 0.0, 1.0], 1)
     release.set()
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 25
 
 
 def test_when_nothing_but_failures_comes_the_run_ends_with_the_reason() -> None:
@@ -100,7 +100,7 @@ def test_threads_that_never_return_are_bounded() -> None:
         return 1.0
 
     async def history() -> None:
-        scorer = Scorer(Mine(hangs), timeout=0.3)
+        scorer = Scorer(Mine(hangs), timeout=1.0)
         await scorer.score("abcde>", ["fine", *["hang"] * AT_ONCE])
         with pytest.raises(UserError, match=f"{AT_ONCE} rewards have not returned"):
             await scorer.score("abcde>", ["fine"])
