@@ -102,7 +102,8 @@ def test_a_process_whose_parent_has_ended_is_placed_by_its_environment(
     monkeypatch.setenv("LAUNCH_COMPONENT", "orchestrator")
     supervisor = start(SUPERVISOR)
     rank = int(first_line(supervisor))
-    assert PythonProcess(rank, "orchestrator", is_child=True) in python_processes(state_of(supervisor.pid))
+    placed = PythonProcess(rank, "orchestrator", is_child=True)
+    until(lambda: placed in python_processes(state_of(supervisor.pid)))
 
 
 def test_stacks_are_those_of_the_moment_children_included(

@@ -100,7 +100,7 @@ def test_a_try_that_nobody_answers_does_not_delay_the_end(tmp_path: Path) -> Non
     with socket.create_server(("127.0.0.1", 0)) as silent:
         started = time.monotonic()
         asyncio.run(give_up(f"http://127.0.0.1:{silent.getsockname()[1]}/"))
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 5  # of the ten that a try may take
 
 
 def test_a_log_is_ready_once_a_line_matches_wherever_in_it(tmp_path: Path) -> None:
