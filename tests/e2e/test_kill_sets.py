@@ -12,7 +12,7 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.slow  # it takes minutes in all; tests/e2e/test_supervision.py has the essence
 
-WITHIN = 5.0  # seconds from the kills until nothing lives
+WITHIN = 20.0  # seconds from the kills until nothing lives, also on a busy machine
 
 RANKS = """
 import os, signal, subprocess, sys

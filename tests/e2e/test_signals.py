@@ -25,9 +25,9 @@ UID = os.getuid()
 def start(launch: Launcher, *command: str) -> Launched:
     shutil.rmtree(launch.directory / "run", ignore_errors=True)
     words = [word for each in command for word in ("--trainer.command", each)]
-    options = ["--no-tmux", "--name", "calm-otter", "--on-exit", "sleep 0.2"]
+    options = ["--no-tmux", "--name", "calm-otter", "--on-exit", "sleep 0.5"]
     run = launch("sft", *words, "--output-dir", "run", *options)
-    until(lambda: "trainer: started" in log_of(run), 30)
+    until(lambda: "trainer: started" in log_of(run))
     return run
 
 
@@ -39,7 +39,7 @@ def hammer(run: Launched, words: str, seed: int) -> int:
     """Signals to guard and supervisor at random moments, from these words in the log on until launch has exited."""
     chance, sent = random.Random(seed), 0
     targets = [os.pidfd_open(run.pid_of(name)) for name in ("guard", "supervisor")]
-    until(lambda: words in log_of(run), 30)
+    until(lambda: words in log_of(run))
     while run.process.poll() is None:
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(chance.choice(targets), chance.choice([SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGUSR1]))
@@ -85,7 +85,7 @@ def test_a_process_that_signals_launch_by_its_pid_is_named(launch: Launcher, tar
 
 def test_whatever_arrives_while_a_run_finishes_its_exit_code_is_its_own(launch: Launcher) -> None:
     for seed in range(ROUNDS):
-        run = start(launch, "sh", "-c", "sleep 0.3")
+        run = start(launch, "sh", "-c", "sleep 1")
         assert hammer(run, "the run has finished", seed) > 3
         assert (run.process.returncode, run.state().state) == (0, "finished"), run.output
         assert "has been killed" not in run.output

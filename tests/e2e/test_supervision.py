@@ -73,7 +73,7 @@ def test_sigkill_of_any_single_process_leaves_nothing_behind(launch: Launcher, v
     run.wait_for_ranks(2)
     run.wait_for_output("[trainer0]:rank 0 is there")
     os.kill(run.pid_of(victim), signal.SIGKILL)
-    until(lambda: not launch.alive(), 20)
+    until(lambda: not launch.alive())
     assert run.exit_code() == (-9 if victim == "guard" else 1)
 
 
@@ -83,7 +83,7 @@ def test_a_second_interrupt_does_not_wait_for_the_grace(launch: Launcher) -> Non
     os.kill(run.process.pid, signal.SIGINT)
     run.wait_for_output("launch   stopping")
     os.kill(run.process.pid, signal.SIGINT)
-    assert run.exit_code(20) == 130
+    assert run.exit_code() == 130
     assert run.endings() == {"trainer": "ended by launch (SIGKILL)", "rank 0": "ended by launch (SIGKILL)"}
     assert "  trainer      ended by launch (SIGKILL)\n" in run.output
 
@@ -94,14 +94,14 @@ def test_what_ignores_sigterm_is_killed_after_the_grace(launch: Launcher) -> Non
     start = time.monotonic()
     os.kill(run.process.pid, signal.SIGTERM)
     assert run.exit_code() == 143
-    assert 1 <= time.monotonic() - start < 10
+    assert 1 <= time.monotonic() - start < 20  # of the 30 that it has by default
 
 
 def test_a_hang_up_does_not_end_a_run(launch: Launcher) -> None:
     run = launch.sft("import time, pathlib\nwhile not pathlib.Path('go').exists(): time.sleep(0.05)\nprint('went')")
     run.wait_for_ranks(1)
     os.kill(run.process.pid, signal.SIGHUP)
-    until(lambda: "the terminal has gone away" in run.run.launcher_log.read_text(), 10)
+    until(lambda: "the terminal has gone away" in run.run.launcher_log.read_text())
     (launch.directory / "go").touch()
     assert run.exit_code() == 0
 
