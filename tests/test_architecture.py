@@ -165,6 +165,7 @@ TESTED_ELSEWHERE = {
     "view/status/diff.py": "commands/test_diff.py",
     "view/console/detached.py": "e2e/test_life.py",
     "view/console/acts.py": "e2e/test_live_view.py",
+    "view/console/borrower.py": "e2e/test_attach.py",
     "view/console/keys.py": "e2e/test_live_view.py",
     "view/console/live_run.py": "view/console/test_live_frame.py",
     "view/console/live_screen.py": "e2e/test_live_view.py",

@@ -20,6 +20,7 @@ SWEEP_SECONDS = 5.0  # a process in uninterruptible sleep survives SIGKILL; do n
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_spared: dict[int, int | None] = {}  # pid and start time
 
 
 def become_subreaper() -> None:
@@ -170,8 +171,24 @@ def signal_group(pid: int, number: int) -> None:
         os.killpg(pid, number)
 
 
+@contextlib.contextmanager
+def spared(pid: int) -> Iterator[None]:
+    """In this block, nothing below kills this child: it is no process of the run, and has somebody who ends it."""
+    _spared[pid] = start_time(pid)
+    try:
+        yield
+    finally:
+        del _spared[pid]
+
+
+def _own_children() -> list[int]:
+    """The children of this process, without those that are spared."""
+    spared = dict(_spared)  # another thread may change it
+    return [pid for pid in children(os.getpid()) if pid not in spared or start_time(pid) != spared[pid]]
+
+
 def sweep(seconds: float = SWEEP_SECONDS) -> dict[int, int]:
-    """Kill and reap every descendant of this subreaper. Returns wait statuses by pid.
+    """Kill and reap every descendant of this subreaper, except those spared. Returns wait statuses by pid.
 
     Each round kills direct children only: their pids cannot be reused before we reap them. Their own children then
     become ours, and the next round kills those.
@@ -179,7 +196,8 @@ def sweep(seconds: float = SWEEP_SECONDS) -> dict[int, int]:
     reaped: dict[int, int] = {}
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        for child in children(os.getpid()):
+        found = _own_children()
+        for child in found:
             kill_quietly(child, signal.SIGKILL)
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -187,6 +205,8 @@ def sweep(seconds: float = SWEEP_SECONDS) -> dict[int, int]:
             break
         if pid:
             reaped[pid] = status
+        elif _spared and not found:
+            break
         else:
             signal.sigtimedwait({signal.SIGCHLD}, 0.01)
     return reaped
@@ -197,7 +217,7 @@ def kill_orphans_of(component: str, living: Collection[int]) -> None:
 
     `living` are the pids of the running components.
     """
-    for pid in children(os.getpid()):
+    for pid in _own_children():
         if pid not in living and variable(pid, "LAUNCH_COMPONENT") == component:
             kill_quietly(pid, signal.SIGKILL)
 
@@ -206,7 +226,7 @@ def end_orphans(living: Mapping[int, str]) -> None:
     """Kill and reap all orphans, and theirs in turn. `living` (pid -> name) are the running components, which stay."""
     deadline = time.monotonic() + SWEEP_SECONDS
     while time.monotonic() < deadline:
-        orphans = [pid for pid in children(os.getpid()) if pid not in living]
+        orphans = [pid for pid in _own_children() if pid not in living]
         left = [pid for pid in orphans if variable(pid, "LAUNCH_COMPONENT") not in living.values()]
         if not left:
             return

@@ -153,6 +153,22 @@ def test_a_sweep_leaves_no_descendant_not_even_one_in_a_session_of_its_own() -> 
     assert swept(ESCAPE) == ["2 2 [] []", "[-9]"]
 
 
+def test_a_child_that_is_spared_survives_a_sweep_which_does_not_wait_for_it() -> None:
+    code = """
+import os, subprocess, time
+from launcher.processes.process_tree import become_subreaper, end_orphans, spared, sweep
+become_subreaper()
+ours, theirs = (subprocess.Popen(["sleep", "300"]) for _ in range(2))
+began = time.monotonic()
+with spared(ours.pid):
+    print(list(sweep()) == [theirs.pid])
+    end_orphans({})
+    print(ours.poll(), time.monotonic() - began < 4)
+print(list(sweep()) == [ours.pid])
+"""
+    assert run_python(code, Path("/tmp")).stdout.splitlines() == ["True", "None True", "True"]
+
+
 def test_a_sweep_with_nobody_there_returns_at_once() -> None:
     assert swept("") == ["0 0 [] []", "[]"]
 

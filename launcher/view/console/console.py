@@ -9,7 +9,7 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from types import MappingProxyType
 
@@ -29,6 +29,7 @@ from launcher.supervisor.rules.events import (
     Ready,
     Started,
 )
+from launcher.view.console.acts import Acts
 from launcher.view.console.event_log import describe
 from launcher.view.console.screen import Screen
 from launcher.view.console.short_lines import LEVEL_COLOURS
@@ -56,7 +57,7 @@ class Console:
         lost: Callable[[OSError], None],
         plain: bool = True,
         guard: int = 0,
-        acts: Mapping[str, tuple[str, Callable[[], str]]] = MappingProxyType({}),
+        acts: Acts = MappingProxyType({}),
     ) -> None:
         self.plan, self.header, self.every_line, self.lost = plan, header, every_line, lost
         self._last_words = ""
@@ -177,7 +178,7 @@ class Console:
             self._screen.steps(steps)
         return bool(steps)
 
-    def _make_screen(self, plain: bool, guard: int, acts: Mapping[str, tuple[str, Callable[[], str]]]) -> Screen:
+    def _make_screen(self, plain: bool, guard: int, acts: Acts) -> Screen:
         """The screen for the present stdout."""
         if not shows_view(plain, guard):
             return Screen(self.plan)

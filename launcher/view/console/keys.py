@@ -8,6 +8,7 @@ import atexit
 import os
 import select
 import signal
+import subprocess
 import sys
 import termios
 import threading
@@ -17,6 +18,7 @@ from contextlib import suppress
 from typing import Any
 
 from launcher.processes.process_tree import terminal_of
+from launcher.view.console.borrower import LONGEST, Program, lend
 
 SHORTLY = 0.01  # seconds between two looks while the shell is taking it
 LOOK_EVERY = 0.2  # seconds between two looks at who has the terminal
@@ -33,6 +35,8 @@ class Keys:
         self._lock = threading.Lock()  # of the terminal's settings
         self._before: list[Any] | None = None  # the settings to restore; None while they are not ours
         self._closed = threading.Event()
+        self._lending = threading.Lock()  # held while a program has the terminal
+        self._wanted: tuple[Program, Callable[[str], None]] | None = None
         self._input = sys.stdin.fileno() if sys.stdin and sys.stdin.isatty() else None
         if self._input is not None and self.is_ours:
             self._begin()
@@ -51,8 +55,15 @@ class Keys:
         return terminal_of(self._guard).is_in_background
 
     def close(self) -> None:
+        """Restore the terminal. A program that has it gives it back before."""
         self._closed.set()
+        if self._lending.acquire(timeout=LONGEST):
+            self._lending.release()
         self.restore()
+
+    def lend(self, program: Program, say: Callable[[str], None]) -> None:
+        """Let the program have the terminal until it ends. Then BACK is heard, after what it has said of a failure."""
+        self._wanted = program, say
 
     def restore(self) -> None:
         """Give the terminal its settings back, unless the shell has done so."""
@@ -91,8 +102,8 @@ class Keys:
         with self._lock, suppress(termios.error):
             if self._closed.is_set() or self._input is None:
                 return
-            before = termios.tcgetattr(self._input)
-            ours = termios.tcgetattr(self._input)
+            before = self._before or termios.tcgetattr(self._input)
+            ours = [*before[:6], [*before[6]]]
             ours[3] &= ~(termios.ICANON | termios.ECHO)
             ours[6][termios.VSUSP] = b"\0"  # _POSIX_VDISABLE
             ours[6][termios.VMIN], ours[6][termios.VTIME] = 1, 0
@@ -110,10 +121,25 @@ class Keys:
                 with self._lock:
                     self._before = None  # the shell has set its own
             had_it = has_it
-            if has_it:
+            if self._wanted:
+                self._lend(*self._wanted)
+            elif has_it:
                 self._read()
             else:
                 self._closed.wait(LOOK_EVERY)
+
+    def _lend(self, program: Program, say: Callable[[str], None]) -> None:
+        assert self._input is not None
+        self._wanted = None
+        with self._lending:
+            try:
+                if words := lend(self._input, program, lambda: self.is_ours and not self._closed.is_set()):
+                    say(words)
+            except (OSError, subprocess.SubprocessError) as error:
+                say(f"launch: {program.argv[0]}: {error}")
+        if self.is_ours:
+            self._begin()  # it may have left other settings
+        self._pressed(BACK)
 
     def _read(self) -> None:
         assert self._input is not None

@@ -17,6 +17,8 @@ from launcher.runs.state import read_state
 from launcher.runs.waits import read_waits
 from launcher.supervisor.rules.actions import Action
 from launcher.supervisor.rules.events import Event
+from launcher.view.console.acts import Act, Acts
+from launcher.view.console.borrower import Program
 from launcher.view.console.keys import BACK, SUSPEND, Keys
 from launcher.view.console.live_frame import frame
 from launcher.view.console.live_run import LiveRun
@@ -36,9 +38,6 @@ KEYS = (("q", "leave it running"), ("Ctrl-C", "stop"))
 _CLEAR, _UP, _BEGIN, _END = "\x1b[J", "\x1b[{}A", "\x1b[?2026h", "\x1b[?2026l"  # the last two: draw it at once
 _ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 
-Act = Callable[[], str]
-"""What a key does. Returns text to show."""
-
 
 class Left(OSError):
     """The user wants no console any more, as if the terminal had gone."""
@@ -50,9 +49,7 @@ class LiveScreen(Screen):
     patience = LOOK_EVERY
     is_live = True
 
-    def __init__(
-        self, plan: Plan, guard: int, pressed: Callable[[str], None], acts: Mapping[str, tuple[str, Act]]
-    ) -> None:
+    def __init__(self, plan: Plan, guard: int, pressed: Callable[[str], None], acts: Acts) -> None:
         super().__init__(plan)
         self._run, self._acts = LiveRun(plan), acts
         self._drawn: list[str] = []
@@ -61,6 +58,7 @@ class LiveScreen(Screen):
         self._shows_log, self._is_suspended = False, False
         self._backlog: deque[str] = deque(maxlen=BACKLOG)
         self._above: deque[str] = deque(maxlen=MOST_ABOVE)  # to be written above the view, by any thread
+        self._program: Program | None = None  # gets the terminal next, by any thread
         self._keys = Keys(guard, pressed)
         self._closed = threading.Event()
         threading.Thread(target=self._measure, name="usage", daemon=True).start()
@@ -92,6 +90,8 @@ class LiveScreen(Screen):
         self._is_due = True
 
     def key(self, key: str) -> None:
+        if self._is_suspended and key != BACK:  # typed before somebody else got the terminal
+            return
         if key == SUSPEND:
             self._erase()
             self._is_suspended = self._keys.suspend()
@@ -121,16 +121,26 @@ class LiveScreen(Screen):
 
     def _act(self, act: Act) -> None:
         try:
-            text = act().rstrip("\n")
+            result = act()
         except Exception as error:  # a key must not end the view
-            text = f"launch: {error}"
-        if text:
+            result = f"launch: {error}"
+        if isinstance(result, Program):
+            self._program = result
+        elif text := result.rstrip("\n"):
             self._above.append(text)
+
+    def _lend(self, program: Program) -> None:
+        """The view goes away, and comes back when the program has ended."""
+        self._erase()
+        self._is_suspended, self._program = True, None
+        self._keys.lend(program, self._above.append)
 
     # --- drawing ---
 
     def flush(self) -> None:
         """Draw, if something is new and the last drawing is long enough ago."""
+        if self._program and not self._is_suspended and not self._keys.is_elsewhere:
+            self._lend(self._program)
         now, size = time.monotonic(), size_of_terminal()
         is_due = self._is_due or size != self._size or self._above or now - self._drawn_at >= LONGEST
         if not is_due or now - self._drawn_at < SHORTEST or self._is_suspended or self._keys.is_elsewhere:
@@ -173,13 +183,11 @@ class LiveScreen(Screen):
     def close(self) -> None:
         """Leave the screen as if there had been no view."""
         self._closed.set()
-        try:
-            if not self._keys.is_elsewhere:
-                self._erase()
-            sys.stdout.write("".join(f"{line}\n" for line in self._taken()))
-            super().close()
-        finally:
-            self._keys.close()
+        self._keys.close()  # a program that has the terminal leaves it first
+        if not self._keys.is_elsewhere:
+            self._erase()
+        sys.stdout.write("".join(f"{line}\n" for line in self._taken()))
+        super().close()
 
     # --- CPU, memory, and what is waited for ---
 

@@ -45,6 +45,11 @@ def switch(session: str, socket_name: str | None = None) -> bool:
     return True
 
 
+def client(session: str, socket_name: str | None = None) -> tuple[Command, dict[str, str]]:
+    """The command that attaches outside of tmux, and its environment. It starts no server."""
+    return _client_command(socket_name, f"={session}:", ()), _client_environment()
+
+
 def _target(server: Server, session: str, window: str | None) -> str:
     if window is None:
         return f"={session}:"
@@ -79,6 +84,13 @@ def _chained(command: Command) -> Command:
 
 
 def _become_tmux(socket_name: str | None, target: str, then: Command) -> NoReturn:
-    environment = {name: value for name, value in os.environ.items() if name not in ("TMUX", "TMUX_PANE")}
-    socket = [f"-L{socket_name}"] if socket_name else []
-    os.execvpe("tmux", ["tmux", *socket, "attach-session", "-t", target, *_chained(then)], environment)
+    os.execvpe("tmux", _client_command(socket_name, target, then), _client_environment())
+
+
+def _client_command(socket_name: str | None, target: str, then: Command) -> Command:
+    socket = (f"-L{socket_name}",) if socket_name else ()
+    return ("tmux", "-N", *socket, "attach-session", "-t", target, *_chained(then))
+
+
+def _client_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in ("TMUX", "TMUX_PANE")}

@@ -94,6 +94,15 @@ def ensure_panes(layout: Layout, socket_name: str | None = None) -> str:
     return open_panes(layout, socket_name)
 
 
+def session_of(root: Path, socket_name: str | None = None) -> str | None:
+    """The name of the session that has the panes of the run in this directory, whoever has renamed it. None if closed.
+
+    This never starts a server. Raises TmuxError.
+    """
+    found = (pane.session for pane in _live_panes(tmux_server(socket_name)) if pane.run == _run_mark(root))
+    return next(found, None)
+
+
 def renew_panes(layout: Layout, socket_name: str | None = None) -> None:
     """Replace the run's panes by those of another attempt, if they are open. This never starts a server."""
     with suppress(TmuxError):
