@@ -1,10 +1,9 @@
-"""Two nodes with a network between them, which is cut: network namespaces of this host."""
+"""Nodes with a network between them, which is cut: network namespaces of this host."""
 
 import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +13,7 @@ ENDPOINT = "10.213.0.1:29500"
 SCRIPT = """
 import os, signal
 print("rank", os.environ["RANK"], "is there", flush=True)
-signal.pause()
+os.environ["LAUNCH_ATTEMPT"] == "1" and signal.pause()
 """
 
 
@@ -26,14 +25,18 @@ def ip(*words: str) -> bool:
 
 
 @pytest.fixture
-def spaces(tmp_path: Path) -> Iterator[tuple[str, str]]:
-    """The names of two network namespaces with a cable between them, whose ends are called like those."""
-    names = (f"run{os.getpid()}a", f"run{os.getpid()}b")  # an interface has 15 characters
+def spaces() -> Iterator[tuple[str, ...]]:
+    """The names of three network namespaces, with a cable from each to a switch in the first one."""
+    names = tuple(f"run{os.getpid()}{letter}" for letter in "abc")  # an interface has 15 characters
     try:
         if not all(ip("netns", "add", name) for name in names):
             pytest.skip("no network namespaces: `ip` and root are needed")
-        cable = ("name", names[0], "netns", names[0], "type", "veth", "peer", "name", names[1], "netns", names[1])
-        assert ip("link", "add", *cable)
+        first = names[0]
+        assert ip("-n", first, "link", "add", "name", first, "type", "bridge")
+        for name in names[1:]:
+            cable = ("name", name, "netns", first, "type", "veth", "peer", "name", name, "netns", name)
+            assert ip("link", "add", *cable)
+            assert ip("-n", first, "link", "set", "dev", name, "up", "master", first)
         for number, name in enumerate(names, start=1):
             assert ip("-n", name, "addr", "add", f"10.213.0.{number}/24", "dev", name)
             assert ip("-n", name, "link", "set", "dev", "lo", "up")
@@ -45,14 +48,14 @@ def spaces(tmp_path: Path) -> Iterator[tuple[str, str]]:
 
 
 @pytest.fixture
-def start(launch: Launcher, spaces: tuple[str, str]) -> Callable[[int], Launched]:
+def start(launch: Launcher, spaces: tuple[str, ...]) -> Callable[..., Launched]:
     """Starts a node in its namespace."""
     (launch.directory / "script.py").write_text(SCRIPT)
 
-    def start_node(node: int) -> Launched:
+    def start_node(node: int, *more: str) -> Launched:
         meeting = ("--nnodes", "2", "--node-rank", str(node), "--rdzv-endpoint", ENDPOINT)
         program = ("--trainer.script", "script.py", "--output-dir", f"run_{node}", "--no-tmux", "--grace", "1s")
-        return launch("sft", *meeting, *program, wrapper=("ip", "netns", "exec", spaces[node]))
+        return launch("sft", *meeting, *program, *more, wrapper=("ip", "netns", "exec", spaces[node]))
 
     return start_node
 
@@ -60,7 +63,7 @@ def start(launch: Launcher, spaces: tuple[str, str]) -> Callable[[int], Launched
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_a_network_that_goes_away_without_a_word_ends_the_run_on_both_sides_within_half_a_minute(
-    start: Callable[[int], Launched], spaces: tuple[str, str]
+    start: Callable[..., Launched], spaces: tuple[str, ...]
 ) -> None:
     nodes = [start(0), start(1)]
     for rank, launched in enumerate(nodes):
@@ -71,3 +74,18 @@ def test_a_network_that_goes_away_without_a_word_ends_the_run_on_both_sides_with
     assert time.monotonic() - cut < 45  # the grace, and the margin for a node that does not answer, included
     for node, launched in enumerate(nodes):
         assert f"FAILED  node {1 - node}: its launch cannot be reached any more" in launched.output
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_spare_takes_the_place_of_a_node_that_no_packet_reaches(
+    start: Callable[..., Launched], spaces: tuple[str, ...]
+) -> None:
+    nodes = [start(node, "--spare-nodes", "1", "--max-restarts", "1") for node in range(3)]
+    for rank, launched in enumerate(nodes[:2]):
+        launched.wait_for_output(f"[trainer0]:rank {rank} is there", 120)
+    assert ip("-n", spaces[1], "link", "set", "dev", spaces[1], "down")
+    assert [nodes[node].exit_code(120) for node in (0, 2, 1)] == [0, 0, 1]
+    assert "node 2 takes its place" in nodes[0].output
+    assert "[trainer0]:rank 1 is there" in nodes[2].output
+    assert "FAILED  node 0: its launch cannot be reached any more" in nodes[1].output
