@@ -35,6 +35,7 @@ def sft(launch: Launcher, script: str, *arguments: str, shared: bool = True) -> 
     nodes = Nodes(launch, "sft", "--nnodes", "2", "--trainer.script", "script.py", *arguments, shared=shared)
     for rank, launched in enumerate(nodes.launched):
         launched.wait_for_output(f"[trainer0]:rank {rank} is there")
+        nodes.wait_for_rank(rank)
     return nodes
 
 
@@ -104,7 +105,7 @@ def test_a_node_that_is_killed_in_mid_run_ends_the_run_on_the_other(
         os.kill(pid, signal.SIGKILL)
     other = nodes.launched[1 - node]
     assert other.exit_code() == 1
-    assert time.monotonic() - killed < 5
+    assert time.monotonic() - killed < 20  # of the 30 that the grace may take
     assert f"node {node}" in other.output[other.output.index("FAILED") :].splitlines()[0]
     if len(victims) > 1:  # nobody is left there to clean up, as it is documented
         for pid in launch.alive():
@@ -118,9 +119,7 @@ def test_a_rank_that_is_killed_in_training_is_the_culprit_and_not_the_one_that_l
 ) -> None:
     nodes = Nodes(launch, "sft", "--nnodes", "2", "--max-steps", "100000")
     nodes.launched[0].wait_for_output("step 5/")
-    rank = nodes.state(1).processes[0].ranks[0].process
-    assert rank is not None
-    os.kill(rank.pid, signal.SIGKILL)
+    os.kill(nodes.wait_for_rank(1), signal.SIGKILL)
     assert nodes.exit_codes() == [1, 1]
     for launched in nodes.launched:
         assert f"FAILED  trainer rank 1 on node 1 ({os.uname().nodename}): SIGKILL" in launched.output
@@ -141,19 +140,17 @@ def test_a_second_ctrl_c_kills_what_ignores_the_first_on_all_nodes(launch: Launc
     nodes.launched[1].wait_for_output(f"stopping: stopped by pid {os.getpid()} ")
     assert f", uid {os.getuid()}) on node 0; grace " in nodes.launched[1].output
     nodes.launched[0].process.send_signal(signal.SIGINT)
-    assert nodes.exit_codes(20) == [130, 130]
+    assert nodes.exit_codes() == [130, 130]
 
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_a_rank_that_is_killed_on_another_node_makes_all_nodes_begin_the_next_attempt(
     launch: Launcher, shared: bool
 ) -> None:
-    steps = ("--max-steps", "20", "--trainer.checkpoint.interval", "3")
+    steps = ("--max-steps", "60", "--trainer.checkpoint.interval", "3")
     nodes = Nodes(launch, "sft", "--nnodes", "2", "--max-restarts", "2", *steps, shared=shared)
     nodes.launched[0].wait_for_output("step 7/")
-    rank = nodes.state(1).processes[0].ranks[0].process
-    assert rank is not None
-    os.kill(rank.pid, signal.SIGKILL)
+    os.kill(nodes.wait_for_rank(1), signal.SIGKILL)
     assert nodes.exit_codes(120) == [0, 0], nodes.outputs()
     for node in (0, 1):
         state = nodes.state(node)
@@ -163,7 +160,7 @@ def test_a_rank_that_is_killed_on_another_node_makes_all_nodes_begin_the_next_at
         log = (nodes.run(node).of(1).launcher_log).read_text()
         assert f"FAILED  trainer rank 1 on node 1 ({os.uname().nodename}): SIGKILL" in log
         made = nodes.run(node).of(2).rank_log(node).read_text()
-        assert "step 20/20" in made and "step 3/20" not in made
+        assert "step 60/60" in made and "step 3/60" not in made
     until(lambda: not launch.alive())
 
 
@@ -186,7 +183,7 @@ def test_ctrl_c_in_the_pause_between_two_attempts_ends_the_run_on_all_nodes(laun
     for launched in nodes.launched:
         launched.wait_for_output("restarts in 10m 00s")
     nodes.launched[node].process.send_signal(signal.SIGINT)
-    assert nodes.exit_codes(20) == [130, 130]
+    assert nodes.exit_codes() == [130, 130]
     assert [nodes.state(each).state for each in (0, 1)] == ["stopped", "stopped"]
     until(lambda: not launch.alive())
 
@@ -199,7 +196,7 @@ def test_a_node_whose_launch_dies_between_two_attempts_ends_the_run(launch: Laun
     guard = nodes.state(1).guard
     assert guard is not None
     os.kill(guard.pid, signal.SIGKILL)
-    assert nodes.launched[0].exit_code(20) == 1
+    assert nodes.launched[0].exit_code() == 1
     verdict = nodes.state(0).verdict
     assert nodes.state(0).state == "failed"
     assert verdict is not None and verdict.text.startswith("no restart: ") and " node 1: " in verdict.text
@@ -209,11 +206,13 @@ def test_a_node_whose_launch_dies_between_two_attempts_ends_the_run(launch: Laun
 
 
 def test_a_node_that_does_not_come_is_named_and_nothing_is_started(launch: Launcher) -> None:
-    nodes = Nodes(launch, "sft", "--nnodes", "3", "--join-timeout", "1s", count=0)
-    first, last = nodes.start(0), nodes.start(2)
+    nodes = Nodes(launch, "sft", "--nnodes", "3", count=0)
+    last = nodes.type(2, "sft", "--nnodes", "3", "--output-dir", "run")
+    last.wait_for_output("node 2 waits")
+    first = nodes.type(0, "sft", "--nnodes", "3", "--join-timeout", "2s", "--output-dir", "run")
     first.wait_for_output("node 2 ")
     assert (first.exit_code(), last.exit_code()) == (2, 2)
-    assert "did not join within 1s: node 1 of 3" in first.output
+    assert "did not join within 2s: node 1 of 3" in first.output
     assert "node 1 of 3" in last.output
     assert not nodes.directory(0).exists()
 

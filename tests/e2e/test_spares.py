@@ -21,6 +21,7 @@ os.environ["LAUNCH_ATTEMPT"] == "1" and signal.pause()
 
 def lose(nodes: Nodes, node: int) -> None:
     """Kill everything that the launch of a node has started, and itself, as when its machine dies."""
+    nodes.wait_for_rank(node)
     state = nodes.state(node)
     own, components = state.own_processes(), state.component_processes()
     pids = [found.pid for found in (own | components).values() if found]
@@ -40,10 +41,10 @@ def sft(launch: Launcher, *options: str, count: int, shared: bool = True) -> Nod
 
 
 def test_a_spare_takes_the_place_of_a_dead_node_from_the_newest_checkpoint(launch: Launcher) -> None:
-    steps = ("--max-steps", "20", "--trainer.checkpoint.interval", "3")
+    steps = ("--max-steps", "60", "--trainer.checkpoint.interval", "3")
     nodes = Nodes(launch, "sft", "--nnodes", "2", "--spare-nodes", "1", "--max-restarts", "1", *steps, count=3)
     nodes.launched[0].wait_for_output("step 7/", 180)
-    assert "node 2 is a spare: it waits until a node of" in nodes.launched[2].output
+    nodes.launched[2].wait_for_output("node 2 is a spare: it waits until a node of")
     lose(nodes, 1)
     assert [nodes.launched[node].exit_code(180) for node in (0, 2)] == [0, 0], nodes.outputs()
     first, spare = nodes.state(0), nodes.state(2)
@@ -54,7 +55,7 @@ def test_a_spare_takes_the_place_of_a_dead_node_from_the_newest_checkpoint(launc
     assert (spare.state, spare.attempt, spare.node, spare.earlier) == ("finished", 2, 2, [])
     assert [rank.rank for rank in spare.processes[0].ranks] == [1]
     made = nodes.run(2).of(2).rank_log(1).read_text()
-    assert "step 20/20" in made and "step 3/20" not in made
+    assert "step 60/60" in made and "step 3/60" not in made
     nodes.launched[1].exit_code()
     until(lambda: not launch.alive())
 
