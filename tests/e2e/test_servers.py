@@ -31,10 +31,10 @@ PORTS = ("--orchestrator.args={port}", "--inference.args={port}")
 
 
 def test_a_server_that_answers_404_says_so_when_it_is_not_ready_in_time(launch: Launcher) -> None:
-    options = (*PORTS, f"--inference.ready={URL}/healthz", "--inference.ready-timeout=1s")
+    options = (*PORTS, f"--inference.ready={URL}/healthz", "--inference.ready-timeout=5s")  # it answers by then
     faulty = start_rl(launch, *options, inference=SERVE + "server.serve_forever()")
     faulty.wait_until_there()
-    faulty.check(Ended(1, "failed", "inference", "/healthz answered 404 Not Found", within=4))
+    faulty.check(Ended(1, "failed", "inference", "/healthz answered 404 Not Found", within=15))
 
 
 def test_a_server_that_ends_before_it_was_ready_is_started_once(launch: Launcher) -> None:
@@ -55,7 +55,7 @@ def test_a_server_that_falls_silent_after_it_was_ready_is_named(launch: Launcher
     faulty.wait_until_there()
     faulty.run.wait_for_output("inference: ready after")
     faulty.send("inference", signal.SIGSTOP)
-    faulty.check(Ended(1, "failed", "inference", "no answer from /health for 1s", within=4))
+    faulty.check(Ended(1, "failed", "inference", "no answer from /health for 1s"))
 
 
 def test_a_server_that_falls_silent_is_killed_and_started_again_where_that_was_asked_for(launch: Launcher) -> None:
@@ -67,10 +67,10 @@ def test_a_server_that_falls_silent_is_killed_and_started_again_where_that_was_a
     first = faulty.run.pid_of("inference")
     faulty.send("inference", signal.SIGSTOP)
     faulty.run.wait_for_output("inference: no answer from /health for 1s; starting it again, 2 more times at most")
-    until(lambda: faulty.run.output.count("inference: ready after") == 2, 20)
+    until(lambda: faulty.run.output.count("inference: ready after") == 2)
     assert faulty.run.pid_of("inference") != first
     faulty.touch("finish")
-    until(faulty.has_ended, 20)
+    until(faulty.has_ended)
     assert faulty.run.exit_code() == 0, faulty.run.output
 
 
@@ -98,7 +98,7 @@ def test_a_server_whose_port_closes_two_seconds_before_it_ends_is_named_and_not_
     faulty.wait_until_there()
     faulty.run.wait_for_output("inference: ready after")
     faulty.touch("dying")
-    faulty.check(Ended(1, "failed", "inference", "was closed before orchestrator failed", within=5))
+    faulty.check(Ended(1, "failed", "inference", "was closed before orchestrator failed"))
     assert "  RuntimeError: the engine is dead\n" in faulty.run.state().failure.text
     first = faulty.run.state().failure.text.splitlines()[0]
     assert first.startswith("FAILED  inference: exit code 1; its port ")
@@ -117,12 +117,13 @@ def test_a_client_of_a_server_that_is_well_is_named_at_once(launch: Launcher) ->
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_the_reference_orchestrator_gives_a_server_that_comes_back_the_newest_weights(launch: Launcher) -> None:
     options = ("--inference.restart=on-failure", "--inference.alive-interval=2s", "--inference.alive-misses=2")
-    run = launch("rl", "--output-dir", "run", "--no-tmux", "--max-steps=20", *options)
-    run.wait_for_output("step 5/20", 120)
+    run = launch("rl", "--output-dir", "run", "--no-tmux", "--max-steps=60", *options)
+    run.wait_for_output("step 5/60")
     os.kill(run.pid_of("inference"), signal.SIGSTOP)
     assert run.exit_code(180) == 0, run.output
     assert "no answer from /health for 4s; starting it again, 2 more times at most" in run.output
-    assert re.search(r"is back, with the weights of step ([5-9]|1\d)\n", run.output)
-    assert "step 20/20" in run.output
+    assert re.search(r"is back, with the weights of step ([5-9]|[1-5]\d)\n", run.output)
+    assert "step 60/60" in run.output
