@@ -15,6 +15,7 @@ from itertools import count
 from pathlib import Path
 from statistics import median
 
+from launcher.processes.process_tree import kill_quietly
 from launcher.rundir import RunDir
 from launcher.runs.state import read_state
 
@@ -59,7 +60,7 @@ def milliseconds(directory: Path, port: int, whole_node: bool) -> tuple[float, f
     time.sleep(1.0)
     killed = time.perf_counter()
     for pid in (*others, *there) if whole_node else there[-1:]:
-        os.kill(pid, signal.SIGKILL)
+        kill_quietly(pid, signal.SIGKILL)  # a guard may have been quicker
     while not all(map(is_dead, here)):
         time.sleep(0.0002)
     dead = time.perf_counter()
