@@ -83,12 +83,12 @@ dist.all_reduce(torch.ones(1))
 
 
 def test_the_watchdog_names_the_collective_that_a_rank_never_enqueued_and_the_file_to_open(launch: Launcher) -> None:
-    run = launch.sft(LAGGING, "--nproc", "4", "--trainer.watchdog", "10s", "--grace", "3s")
+    run = launch.sft(LAGGING, "--nproc", "4", "--trainer.watchdog", "30s", "--grace", "3s")
     run.wait_for_ranks(4)
     until(lambda: "rank 1 " in (text := stacks(launch, "run")[1]) and "all_reduce 4 of the default group" in text, 60)
     assert run.exit_code(120) == 1
     block = run.output.partition("FAILED  ")[2].splitlines()
-    assert block[0] == "trainer rank 1: nothing has been logged and no step made for 10s"
+    assert block[0] == "trainer rank 1: nothing has been logged and no step made for 30s"
     assert re.fullmatch(
         r"  rank 1 never enqueued all_reduce 4 of the default group; ranks 0, 2 and 3 wait in it since \d\d:\d\d:\d\d",
         block[2],
