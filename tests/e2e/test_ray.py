@@ -3,6 +3,7 @@
 import importlib.util
 import re
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -38,6 +39,15 @@ def below(run: Launched) -> list[psutil.Process]:
     return psutil.Process(run.pid_of("guard")).children(recursive=True)
 
 
+def names(processes: list[psutil.Process]) -> list[str]:
+    """Those of the processes that are still there."""
+    found = []
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            found.append(process.name())
+    return found
+
+
 @pytest.mark.runs("Ray, two nodes", "ray", "configs/ray.toml")
 def test_a_cluster_over_two_nodes_is_there_for_the_driver_and_ends_with_it(launch: Launcher) -> None:
     port = free_endpoint().rpartition(":")[2]
@@ -45,7 +55,7 @@ def test_a_cluster_over_two_nodes_is_there_for_the_driver_and_ends_with_it(launc
     nodes = Nodes(launch, *recipe(*driver), "--services.ray.port", port, "--nnodes", "2")
     nodes.launched[0].wait_for_output("has 2 nodes: starting", PATIENCE)
     processes = [process for node in nodes.launched for process in below(node)]
-    assert sum("raylet" in process.name() for process in processes) == 2
+    assert sum("raylet" in name for name in names(processes)) == 2
     assert nodes.exit_codes(PATIENCE) == [0, 0], nodes.outputs()
     places = re.findall(r"worker \d is on .*, Ray node (\w+)", nodes.launched[0].output)
     assert len(places) == len(set(places)) == 2
@@ -59,7 +69,7 @@ def test_a_head_that_is_killed_ends_the_run_with_all_that_ray_had_started(launch
     run = launch(*recipe(*driver), "--nproc", "2", "--output-dir", "run", "--no-tmux")
     run.wait_for_output("step 5 total", PATIENCE)
     processes = below(run)
-    assert any("gcs_server" in process.name() for process in processes)
+    assert any("gcs_server" in name for name in names(processes))
     psutil.Process(run.pid_of("ray")).send_signal(signal.SIGKILL)
     assert run.exit_code(PATIENCE) == 1
     assert "FAILED  ray: SIGKILL" in run.output

@@ -82,7 +82,7 @@ def test_launch_stop_ends_a_running_job_and_leaves_nothing(login: Login) -> None
     assert words(login)["state"] == "running"
     assert "its processes have ended" in login.type("stop", "run")
     assert not login.alive()
-    assert login.cluster.job(run.job)["JobState"] == "CANCELLED"
+    login.cluster.wait_for(run.job, "CANCELLED")
 
 
 def test_a_queued_job_is_shown_with_slurms_reason_refused_a_resume_and_stopped(login: Login) -> None:
@@ -117,7 +117,7 @@ def test_a_run_json_that_names_another_runs_job_has_it_left_alone(login: Login) 
     assert login.cluster.job(precious.job)["JobState"] == "PENDING"
     forged.run.state.write_text(text)
     assert "its processes have ended" in login.type("stop", "forged")
-    assert login.cluster.job(forged.job)["JobState"] == "CANCELLED"
+    login.cluster.wait_for(forged.job, "CANCELLED")
 
 
 def test_the_logs_of_a_job_that_is_cancelled_in_the_queue_end(login: Login) -> None:

@@ -61,7 +61,7 @@ def test_what_a_client_asked_for_that_left_is_not_generated() -> None:
         until(lambda: engine._waiting > 1500)
         for connection in leaving:
             connection.close()
-        until(lambda: engine._waiting == 0, deadline=2)
+        until(lambda: engine._waiting == 0, deadline=10)
         assert not engine._requests and not engine._answers
         assert httpx.post(f"{url}/v1/completions", json=SMALL).status_code == 200
 
@@ -78,11 +78,11 @@ def test_a_generation_that_nobody_waits_for_ends_early() -> None:
 
 def test_requests_take_turns_so_that_a_small_one_does_not_wait_for_a_large_one() -> None:
     with serving(max_batch=8) as (url, engine), ThreadPoolExecutor(1) as pool:
-        large = pool.submit(httpx.post, f"{url}/v1/completions", json=LARGE | {"n": 64}, timeout=60)
+        large = pool.submit(httpx.post, f"{url}/v1/completions", json=LARGE | {"n": 512}, timeout=60)
         until(lambda: engine._waiting > 0)
         assert httpx.post(f"{url}/v1/completions", json=SMALL, timeout=60).status_code == 200
         assert not large.done() and engine._waiting > 0
-        assert len(large.result().json()["choices"]) == 64
+        assert len(large.result().json()["choices"]) == 512
 
 
 def test_a_client_that_leaves_is_no_traceback(caplog: pytest.LogCaptureFixture) -> None:
@@ -190,8 +190,8 @@ def test_a_body_that_does_not_come_is_answered_408() -> None:
 def test_a_request_that_takes_long_to_answer_is_not_cut_off() -> None:
     with serving(max_batch=1) as (url, _):
         started = time.monotonic()
-        answer = httpx.post(f"{url}/v1/completions", json=LARGE | {"n": 24}, timeout=60)
-        assert len(answer.json()["choices"]) == 24
+        answer = httpx.post(f"{url}/v1/completions", json=LARGE | {"n": 96}, timeout=60)
+        assert len(answer.json()["choices"]) == 96
         assert time.monotonic() - started > 0.3
 
 
@@ -368,7 +368,7 @@ def test_what_has_come_is_answered_after_the_request_to_end_and_nothing_new_is(
     with serving(max_batch=8) as (url, engine), ThreadPoolExecutor(1) as pool, ExitStack() as stack:
         slow = stack.enter_context(connect(url))
         slow.sendall(post(SMALL)[:-5])
-        large = pool.submit(httpx.post, f"{url}/v1/completions", json=LARGE | {"n": 32}, timeout=30)
+        large = pool.submit(httpx.post, f"{url}/v1/completions", json=LARGE | {"n": 256}, timeout=60)
         until(lambda: engine._waiting > 0)
         engine.close()
         assert httpx.post(f"{url}/v1/completions", json=SMALL).status_code == 503
