@@ -153,14 +153,14 @@ def logprobs_under(model: ParallelScorer, learner: Learner, sequences: Sequences
 
 
 def report(learner: Learner, batch: Batch, metrics: dict[str, float], waited: float, seconds: float) -> None:
-    """Log the step, on the console in one line."""
-    step, lag = learner.step, learner.step - 1 - oldest_policy(batch)
+    """Log the step, on the console in one line that fits into a pane of 80 columns."""
+    step = learner.step
     tokens = int(batch.loss_mask.sum())
     get_monitor().log(
         metrics
         | {
             "optimizer/lr": learner.learning_rate,
-            "policy/lag": lag,
+            "policy/lag": step - 1 - oldest_policy(batch),
             "perf/step_s": seconds,
             "perf/wait_for_batch_s": waited,
             "perf/tokens_per_s": tokens / seconds,
@@ -168,13 +168,11 @@ def report(learner: Learner, batch: Batch, metrics: dict[str, float], waited: fl
         step,
     )
     get_logger().info(
-        "step {} | loss {} | ratio {} | entropy {} | grad {} | lag {} | {:.2f} s, waited {:.2f} s",
+        "step {} | loss {} | entropy {} | grad {} | {} s, waited {:.1f} s",
         step,
         three_digits(metrics["loss"]),
-        three_digits(metrics["policy/ratio"]),
         three_digits(metrics["policy/entropy"]),
         three_digits(metrics["optimizer/grad_norm"]),
-        lag,
-        seconds,
+        three_digits(seconds),
         waited,
     )
