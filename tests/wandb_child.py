@@ -14,7 +14,7 @@ from launcher import setup_logger, setup_monitor
 from launcher.config.wandb import WandbConfig
 setup_logger()
 config = json.loads(sys.argv[1]) if len(sys.argv) > 1 else {}
-defaults = {"enabled": True, "name": "calm-otter", "id": "ab12", "init_timeout": 2, "finish_timeout": 2}
+defaults = {"enabled": True, "name": "calm-otter", "id": "ab12", "init_timeout": 60, "finish_timeout": 60}
 monitor = setup_monitor(wandb=WandbConfig(**defaults | config), config={"lr": 0.1, "hf_token": "s3cret"})
 
 def work(steps, samples=3):
@@ -30,6 +30,9 @@ TO_THE_END = WORK + "work(range(1, 6))\nmonitor.finish(0)"
 
 def child(root: Path, **more: str) -> dict[str, str]:
     return {"LAUNCH_RUN_DIR": str(root), "LAUNCH_COMPONENT": "trainer", **more}
+
+
+HURRIED = {"init_timeout": 5, "finish_timeout": 2}  # seconds, of a server that never answers
 
 
 def run(root: Path, code: str, env: dict[str, str] | None = None, **config: Any) -> subprocess.CompletedProcess[str]:
