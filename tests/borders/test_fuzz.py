@@ -24,7 +24,7 @@ from tests.hostile import ASKS, FAILURE, changed, dumped, is_clean, sizes, watch
 from tests.states import state_of
 
 REPORT = TypeAdapter(Report)
-WITHIN = 5.0  # seconds for one example, on a loaded machine
+WITHIN = 5.0  # seconds of the processor for one example
 few, many = sizes(100), sizes(3000)
 
 
@@ -49,7 +49,7 @@ def show_run(content: bytes, metrics: bytes) -> None:
     run.all_metrics.mkdir(parents=True, exist_ok=True)
     run.state.write_bytes(content)
     run.metrics("trainer").write_bytes(metrics)
-    began = time.monotonic()
+    began = time.process_time()
     shown = runs_screen(all_runs())
     try:
         state = load_state(run)
@@ -58,7 +58,7 @@ def show_run(content: bytes, metrics: bytes) -> None:
     else:
         shown += run_page(state, run_details(run, state), colours=False)
     assert is_clean(shown)
-    assert time.monotonic() - began < WITHIN
+    assert time.process_time() - began < WITHIN
 
 
 STEP = {"step": 1, "time": 1.0, "loss": 0.5, "reward/mean": 1.0}

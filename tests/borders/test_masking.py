@@ -159,9 +159,9 @@ def test_a_command_line_shows_no_secret(words: list[str], shown: list[str]) -> N
 )
 def test_a_long_word_takes_no_time(piece: str) -> None:
     """Another process's command line is shown, and may have been made for this."""
-    began = time.monotonic()
+    began = time.process_time()
     masked_words([piece * (20_000 // len(piece))])
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ def test_a_tree_is_dirty_clean_or_unknown_when_git_does_not_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(provenance, "GIT_SECONDS", 60.0)  # on a busy machine
     commit = [
         "git",
         "-c",

@@ -106,9 +106,9 @@ def test_what_slurm_would_not_understand_is_refused_here(options: tuple[str, ...
 
 
 def test_a_script_for_128_nodes_is_rendered_within_a_second() -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     text = script(rl("--slurm.nodes", "128", "--slurm.gpus-per-node", "8"))
-    assert time.monotonic() - begun < 1
+    assert time.process_time() - begun < 1
     assert "--nodes=128 --ntasks=128" in text
 
 

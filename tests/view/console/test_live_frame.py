@@ -60,7 +60,7 @@ def shown(run: LiveRun, size: tuple[int, int] = (80, 23)) -> str:
 
 def starting(run: LiveRun) -> None:
     start(run, ranks=5)
-    measure(run, Wait("orchestrator", "inference at http://127.0.0.1:46159 to be ready", time.time() - 27))
+    measure(run, Wait("orchestrator", "inference at http://127.0.0.1:46159 to be ready", time.time() - 21))
 
 
 def learning(run: LiveRun) -> None:
@@ -102,22 +102,23 @@ def test_a_terminal_of_any_size_gets_lines_that_fit(run: LiveRun, size: tuple[in
 
 
 def test_before_anything_has_started_each_component_says_so(run: LiveRun) -> None:
-    assert re.search(r"^rl run otter  starting  0s$", shown(run), re.MULTILINE)
+    assert re.search(r"^rl run otter  starting  \ds$", shown(run), re.MULTILINE)
     assert len(re.findall(r"^  \w+ +not started", shown(run), re.MULTILINE)) == 3
 
 
 def test_the_ranks_are_one_row_that_says_how_many_are_missing(run: LiveRun) -> None:
     start(run, ranks=5)
-    assert "  trainer       8 ranks, 3 still starting, 0s" in shown(run)
+    assert re.search(r"  trainer       8 ranks, 3 still starting, \ds", shown(run))
     start(run, ranks=8)
-    assert "  trainer       8 ranks, running, 0s" in shown(run)
+    assert re.search(r"  trainer       8 ranks, running, \ds", shown(run))
     run.hear(RankExited("trainer", 3, 0))
     assert "  trainer       8 ranks, 1 ended" in shown(run)
 
 
 def test_what_a_component_waits_for_is_said_with_its_length(run: LiveRun) -> None:
     starting(run)
-    assert "orchestrator  waiting for inference at http://127.0.0.1:46159 to be ready, 27s" in shown(run)
+    waits = r"orchestrator  waiting for inference at http://127\.0\.0\.1:46159 to be ready, 2[0-9]s"
+    assert re.search(waits, shown(run))
     assert "starting" in next(line for line in shown(run).splitlines() if "  inference" in line)
     run.hear(Ready("inference", 12.0))
     assert "  inference     ready " in shown(run)
@@ -127,7 +128,7 @@ def test_a_component_that_is_started_after_another_waits_for_it(tmp_path: Path) 
     plan = plan_of(rl(), root=tmp_path)
     after = replace(plan.process("orchestrator") or plan.followed, after=("inference",))
     run = LiveRun(replace(plan, processes=tuple(after if spec is plan.followed else spec for spec in plan.processes)))
-    assert "orchestrator  waiting for inference, 0s" in shown(run)
+    assert re.search(r"orchestrator  waiting for inference, \ds", shown(run))
     run.hear(NotStarted("inference", "no such file"))
     assert "inference     could not be started: no such file" in shown(run)
 

@@ -108,7 +108,7 @@ def test_sigterm_while_waiting_writes_a_checkpoint_that_the_next_attempt_continu
     with started("rl", "--output-dir", tmp_path, "--checkpoint.interval", 0, *TINY_MODEL) as process:
         until(lambda: has_step(run.metrics("trainer"), 3), deadline=120)
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=5)
+        output, _ = process.communicate(timeout=60)
     assert process.returncode == 143, output
     assert steps_in(run.checkpoints) == [3]
     write_rollouts(again, 4)
