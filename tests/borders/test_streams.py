@@ -26,7 +26,7 @@ def directory(tmp_path: Path) -> Path:
 
 
 def shell(directory: Path, line: str, **variables: str) -> subprocess.CompletedProcess[bytes]:
-    environment = clean_environment(directory, XDG_STATE_HOME=str(directory / "state"), **variables)
+    environment = clean_environment(directory, XDG_STATE_HOME=str(directory / "state"), COLUMNS="80", **variables)
     command = ["bash", "-c", line.replace("launch", f"'{LAUNCH}'")]
     return subprocess.run(command, cwd=directory, env=environment, capture_output=True, timeout=60, check=False)
 

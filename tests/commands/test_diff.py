@@ -13,7 +13,8 @@ pytestmark = pytest.mark.usefixtures("here")
 
 
 @pytest.fixture
-def launch(capsys: pytest.CaptureFixture[str]) -> Terminal:
+def launch(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    monkeypatch.setenv("COLUMNS", "80")
     return Terminal(capsys)
 
 

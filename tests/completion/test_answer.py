@@ -215,8 +215,9 @@ class Terminal:
     def __init__(self, home: Path) -> None:
         self._pid, self._file = pty.fork()
         if self._pid == 0:
+            own = {"PS1": "$ ", "HOME": str(home), "COLUMNS": "160", "TERM": "dumb"}  # a line that wraps is drawn anew
             path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-            os.execvpe("bash", ["bash", "--norc", "-i"], os.environ | {"PS1": "$ ", "PATH": path, "HOME": str(home)})
+            os.execvpe("bash", ["bash", "--norc", "-i"], os.environ | own | {"PATH": path})
         self.seen = ""
         self.type('eval "$(launch --show-completion bash)"; echo rea""dy\n')
         until(lambda: "ready" in self.read(), 60)
