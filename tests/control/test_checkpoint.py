@@ -32,7 +32,7 @@ def test_it_waits_until_the_trainer_has_written_one(tmp_path: Path) -> None:
     run = made(tmp_path)
 
     def train() -> None:
-        until(run.checkpoint_request.exists, 20)
+        until(run.checkpoint_request.exists)
         run.checkpoint(12).mkdir(parents=True)
         run.checkpoint_request.unlink()
 
@@ -47,7 +47,7 @@ def test_a_run_that_ends_first_has_none_and_nothing_is_left_to_be_asked(tmp_path
     run.checkpoint(3).mkdir(parents=True)
 
     def end() -> None:
-        until(run.checkpoint_request.exists, 20)
+        until(run.checkpoint_request.exists)
         StateFile(run, state_of(run, state="failed", ended=2.0)).write()
 
     ending = threading.Thread(target=end)

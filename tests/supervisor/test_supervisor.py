@@ -38,7 +38,7 @@ from launcher.supervisor.supervisor import Conduct, _Supervisor
 from tests.plans import plan_of, sft
 
 here = Path.cwd()
-deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('is deaf'); time.sleep(20)"
+deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('is deaf'); time.sleep(100)"
 server = ProcessSpec("deaf", (sys.executable, "-uc", deaf), Role.SERVES, here, here / "deaf.log", ready="log:is deaf")
 plan = plan_of(sft("--trainer.command=false", "--trainer.cwd=/", "--max-restarts=1", "--grace=0.2s"), root=here)
 [trainer] = plan.processes

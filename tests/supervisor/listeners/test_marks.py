@@ -37,10 +37,10 @@ def test_the_first_output_is_marked_when_it_comes(plan: Plan) -> None:
     listener(Started("trainer", 1))
     listener(Started("orchestrator", 2))
     plan.run.component_log("orchestrator").write_text("hello\n")
-    until(lambda: ("orchestrator", "first output", None) in marks(plan), 10)
+    until(lambda: ("orchestrator", "first output", None) in marks(plan))
     assert ("trainer", "first output", None) not in marks(plan)
     plan.run.component_log("trainer").write_text("hello\n")
-    until(lambda: ("trainer", "first output", None) in marks(plan), 10)
+    until(lambda: ("trainer", "first output", None) in marks(plan))
 
 
 def test_a_new_attempt_has_its_own_marks(plan: Plan, tmp_path: Path) -> None:

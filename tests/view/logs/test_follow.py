@@ -464,7 +464,7 @@ class Following:
             self.process = subprocess.Popen(words, stdout=output, stderr=output)
 
     def wait_for(self, text: str) -> None:
-        until(lambda: text in self.file.read_text(), 30)
+        until(lambda: text in self.file.read_text())
 
     def end(self) -> None:
         self.process.kill()
@@ -488,7 +488,7 @@ def test_following_shows_new_lines_and_new_files_and_ends_with_the_run(run: Run,
     following.wait_for("another rank")
     run.rank(1, "torn")
     run.write_state("finished")
-    assert following.process.wait(30) == 0
+    assert following.process.wait(60) == 0
     assert following.file.read_text().endswith("torn\n")
 
 
@@ -516,7 +516,7 @@ def test_a_traceback_that_comes_long_after_the_line_above_it_is_an_error_too(run
 
 def test_ctrl_c_ends_following_without_a_traceback(run: Run, following: Following) -> None:
     following.process.send_signal(signal.SIGINT)
-    assert following.process.wait(30) == 130
+    assert following.process.wait(60) == 130
     assert "Traceback" not in following.file.read_text()
 
 
@@ -529,7 +529,7 @@ def test_following_ends_as_soon_as_nobody_reads(run: Run) -> None:
     ) as process:
         assert process.stdout and "first" in process.stdout.readline()
         process.stdout.close()
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
         assert process.stderr and process.stderr.read() == ""
 
 

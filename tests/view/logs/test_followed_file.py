@@ -37,9 +37,9 @@ def test_what_several_shown_ranks_log_alike_within_a_second_is_shown_once(tmp_pa
 def test_lines_are_held_no_longer_than_a_second_and_what_comes_later_is_another(tmp_path: Path) -> None:
     log = FollowedLog(spec(tmp_path, 0, 1))
     write(tmp_path, "[trainer0]:saved\n")
-    assert until(lambda: log.new_lines(closing=False), 5) == ["[trainer0]:saved"]
+    assert until(lambda: log.new_lines(closing=False)) == ["[trainer0]:saved"]
     write(tmp_path, "[trainer1]:saved\n")
-    assert until(lambda: log.new_lines(closing=False), 5) == ["[trainer1]:saved"]
+    assert until(lambda: log.new_lines(closing=False)) == ["[trainer1]:saved"]
 
 
 def test_every_line_is_shown_at_once_when_asked_for_and_of_one_rank(tmp_path: Path) -> None:

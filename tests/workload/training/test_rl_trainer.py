@@ -48,6 +48,7 @@ def config(run: RunDir, **settings: Any) -> RLTrainerConfig:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_two_ranks_learn_what_one_learns(tmp_path: Path, run_here: Run) -> None:
     one, two = RunDir(tmp_path / "one"), RunDir(tmp_path / "two")
     for run in (one, two):

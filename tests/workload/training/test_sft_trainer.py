@@ -91,6 +91,7 @@ def test_two_ranks_that_are_killed_and_continued_end_with_the_same_bytes(tmp_pat
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("ranks", "settings"),
     [
