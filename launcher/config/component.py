@@ -149,6 +149,7 @@ class ServerConfig(ComponentConfig, LastingConfig):
         description="GPUs for the servers, after the trainer's; default: 1 each, or as many as its vLLM needs",
     )
     share_gpus: bool = Field(False, description="let the server use the trainer's GPUs")
+    gpus_first: bool = Field(False, description="the servers get the first GPUs, and the trainer those after them")
 
 
 class ServiceConfig(LastingConfig):

@@ -334,6 +334,7 @@ class _Planner:
             "output_dir": str(self.run.root),
             "port": str(servers.port) if servers else None,
             "python": self._python(component),
+            "run_id": self.machine.run_id,
             **of_services(self.config, self.machine),
         }
         return tuple(expand(self._asked_as(component), word, values) for word in words)

@@ -16,6 +16,7 @@ MEANING = {
     "output_dir": "the run's directory",
     "port": "the port that inference listens on",
     "python": "the component's Python, see `python`",
+    "run_id": "a random id of the run, the same for all its attempts; each node has its own",
     "services.NAME.port": "the port of a service: its `port`, or one that was free when the run began",
     "services.NAME.url": "where that service is reached: http://HOST:PORT",
 }

@@ -1,4 +1,4 @@
-"""Which component gets which GPUs: first the trainer, then inference, then the services."""
+"""Which component gets which GPUs: first the trainer, then inference (or the other way round), then the services."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ class Server:
     may_share: bool  # use the trainer's GPUs if there are too few
     is_reference: bool
     replicas: int = 1
+    comes_first: bool = False  # before the trainer, if there are enough for both
 
 
 @dataclass(frozen=True)
@@ -65,19 +66,20 @@ def place(
     ranks = 0 if nproc == "cpu" else count or max(1, len(gpus) - wanted)
     if ranks > len(gpus):
         raise UserError(f"--nproc {ranks}: there {_are(gpus)}", f"--nproc can be 1 to {len(gpus)}")
-    left = gpus[ranks:]
+    before = server.gpus if server and server.comes_first and server.gpus + ranks <= len(gpus) else 0
+    trainer, left = gpus[before : before + ranks], gpus[:before] + gpus[before + ranks :]
     inference, left, notes = _place_server(gpus, left, server)
     placed = []
     for name, service in services.items():
         if service.share_gpus:
-            placed.append((name, _shared(name, service.gpus, gpus[:ranks])))
+            placed.append((name, _shared(name, service.gpus, trainer)))
             continue
         if service.gpus > len(left):
             what = f"services.{name}.gpus = {service.gpus}, and the others leave {len(left)} of {_count(gpus)}"
             raise UserError(what, f"lower --nproc, or let it use the trainer's with --services.{name}.share-gpus")
         placed.append((name, left[: service.gpus]))
         left = left[service.gpus :]
-    return Placement(ranks or cpus, gpus[:ranks], inference, tuple(placed), notes)
+    return Placement(ranks or cpus, trainer, inference, tuple(placed), notes)
 
 
 def _shared(name: str, count: int, trainer: tuple[str, ...]) -> tuple[str, ...]:

@@ -60,7 +60,7 @@ def server_of(config: RLConfig, engine: EngineName) -> Server:
     """What the inference servers of a node ask for."""
     inference = config.inference
     is_own = inference.is_reference and engine == "builtin"
-    return Server(_gpus_of(inference, engine), inference.share_gpus, is_own, inference.replicas)
+    return Server(_gpus_of(inference, engine), inference.share_gpus, is_own, inference.replicas, inference.gpus_first)
 
 
 def _gpus_of(inference: Inference, engine: EngineName) -> int:

@@ -1,4 +1,4 @@
-"""Who gets which GPUs: the trainer first, inference after it, services last."""
+"""Who gets which GPUs: the trainer first, inference after it unless it asks for the first ones, services last."""
 
 from typing import Any
 
@@ -57,6 +57,24 @@ def test_the_trainer_comes_first_and_inference_after_it(
     assert " ".join(placement.trainer) == trainer
     assert " ".join(placement.inference) == inference
     assert placement.nproc == len(placement.trainer)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "nproc", "count", "trainer", "inference", "reward"),
+    [
+        (8, None, 2, "2 3 4 5 6", "0 1", "7"),
+        (8, 4, 2, "2 3 4 5", "0 1", "6"),
+        (2, None, 1, "1", "0", None),
+        (2, 2, 1, "0 1", "1", None),  # too few for both: shared, as without it
+    ],
+)
+def test_inference_gets_the_first_gpus_where_it_is_asked_for(
+    gpus: int, nproc: int | None, count: int, trainer: str, inference: str, reward: str | None
+) -> None:
+    server = Server(count, False, True, comes_first=True)
+    placement = placed(gpus, nproc, server, **({"reward": 1} if reward else {}))
+    assert [" ".join(given) for given in (placement.trainer, placement.inference)] == [trainer, inference]
+    assert placement.service("reward") == tuple((reward or "").split())
 
 
 @pytest.mark.parametrize(("nproc", "ranks"), [(None, 1), (1, 1), (8, 8)])
