@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.launching import LAUNCH, Launcher
+from tests.plans import machine, plan_of, rl
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted(ROOT.glob("configs/*.toml"))
@@ -23,7 +24,7 @@ def _command(config: Path) -> list[str]:
 @pytest.fixture
 def others_programs(tmp_path: Path) -> Path:
     """A directory with the programs and modules that recipes call and this environment may lack; nobody runs them."""
-    for name in ("vllm", "transformers", "orchestrator", "inference", "ray", "trl"):
+    for name in ("vllm", "transformers", "orchestrator", "inference", "rl", "env-server", "ray", "trl"):
         (tmp_path / name).write_text("#!/bin/false\n")
         (tmp_path / name).chmod(0o755)
     (tmp_path / "train.py").touch()
@@ -66,6 +67,35 @@ def _torchrun(words: list[str], directory: Path) -> list[str]:
     assert done.returncode == 0, done.stderr
     (line,) = [line for line in done.stdout.replace(" \\\n", " ").splitlines() if "torchtitan.train" in line]
     return line[line.index("torch.distributed.run") :].split()
+
+
+def test_prime_rls_programs_start_with_the_files_of_its_dry_run_and_inference_has_the_first_gpus() -> None:
+    here = machine(gpus=2, run_id="ab12", service_ports={"reverse-text": 5000})
+    plan = plan_of(rl("@", str(ROOT / "configs" / "prime_rl.toml")), here)
+    specs = {spec.name: spec for spec in plan.processes}
+    written, dry_run = "/runs/otter/prime-rl/configs", " ".join(specs["configs"].argv)
+    assert "--dry-run --output-dir /runs/otter --run.dir prime-rl --run.name otter" in dry_run
+    assert "--inference.server.port 8000 --orchestrator.model.client.base-url http://localhost:8000/v1" in dry_run
+    assert dry_run.endswith("--orchestrator.env-server-base-port 5000")
+    for name in ("trainer", "orchestrator", "inference"):
+        assert specs[name].argv[-2:] == ("@", f"{written}/{name}.json")
+    assert specs["reverse-text"].argv == ("env-server", "@", f"{written}/envs/train/reverse-text.json")
+    assert specs["reverse-text"].ready == "tcp://127.0.0.1:5000"
+    assert (specs["inference"].gpus, specs["trainer"].gpus) == (("0",), ("1",))
+
+
+def test_prime_rls_programs_share_one_run_of_wandb_and_have_its_variables() -> None:
+    here = machine(gpus=2, run_id="ab12", service_ports={"reverse-text": 5000})
+    plan = plan_of(rl("@", str(ROOT / "configs" / "prime_rl.toml")), here)
+    env = {spec.name: spec.env for spec in plan.processes if spec.name != "configs"}
+    common = {"PRL_RUN_ID": "ab12", "PRL_RUN_NAME": "otter", "CUDA_DEVICE_ORDER": "PCI_BUS_ID", "OMP_NUM_THREADS": "1"}
+    assert all(common.items() <= own.items() for own in env.values())
+    for name in ("trainer", "orchestrator"):
+        shared = {"WANDB_SHARED_MODE": "1", "WANDB_RUN_ID": "ab12", "WANDB_SHARED_LABEL": name}
+        assert shared.items() <= env[name].items()
+    assert env["trainer"]["PYTORCH_CUDA_ALLOC_CONF"] == "expandable_segments:True"
+    vllm = {"VLLM_WORKER_MULTIPROC_METHOD": "spawn", "VLLM_ENGINE_READY_TIMEOUT_S": "4200", "UCX_TLS": "all"}
+    assert vllm.items() <= env["inference"].items()
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.name)

@@ -5,7 +5,7 @@ from datetime import datetime
 import pytest
 
 from launcher.view.clocks import key_of_clock
-from launcher.view.logs.lines import clock_of, has_stamp, key_of
+from launcher.view.logs.lines import clean, clock_of, has_stamp, key_of, level_of, without_stamp
 
 
 def at(text: str) -> float:
@@ -27,6 +27,15 @@ def test_a_line_may_begin_with_a_clock_time_alone(line: bytes, clock: bytes | No
     assert clock_of(line) == clock
     assert has_stamp(line, 0) is (clock is not None)
     assert key_of(line, 2026) is None
+
+
+def test_a_line_of_prime_rl_has_its_clock_its_level_and_its_text() -> None:
+    coloured = (
+        b"\x1b[2m23:11:50\x1b[0m \x1b[32m\x1b[1mSUCCESS\x1b[0m \x1b[32m\x1b[1m\x1b[22mStep 3 |    1.2s\x1b[0m\x1b[0m\n"
+    )
+    line = clean(coloured)
+    assert clock_of(line) == b"23:11:50.000"
+    assert (level_of(line, default=0), without_stamp(line)) == (25, b" SUCCESS Step 3 |    1.2s\n")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Log lines become metrics."""
 
 import json
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +33,48 @@ def test_each_line_that_matches_is_a_step_and_the_others_are_nothing(tmp_path: P
     (tmp_path / "log").write_text("hello\n\x1b[32mstep 1\x1b[0m loss=0.5\nstep 2 loss=?\nstep 3 loss=1e-2\nstep 4 lo")
     progress.look()
     assert written(tmp_path / "metrics.jsonl") == [(1, 0.5), (2, None), (3, 0.01)]
+
+
+# as prime-rl 0.8's orchestrator and trainer write them, with the colours of its logger
+PRIME_RL = {
+    "orchestrator": (
+        "Evaluated reverse-text (Step 2) | Policy v1 |    1.2s | Reward 0.9000 | Turns 1.0 | Branches 1.0\n",
+        "Step 3 |    1.2s | Reward 0.1234 | Trainable 96/128 (75.0%) | Turns 1.5 | Branches 1.0 | Max Off-Policy 1 | "
+        "Error 0.8% | Cancelled 0.0% | Truncation 3.1%\n",
+        "╰─ reverse-text-a | Ratio 50.0% | Reward 0.9000 | Turns 1.0 | Branches 1.0\n",
+        "Step 4 |  1m 2s | Reward -0.5000 | Trainable 0/128 (0.0%)\n",
+        "Step 5 |   850ms | Reward nan | Trainable 0/0 (0.0%)\n",
+    ),
+    "trainer": (
+        "Micro Step 2/4 | Loss 9.0000 | Entropy 9.0000\n",
+        "Step 3 |    1.2s | Loss 0.0123 | Entropy 0.4567 | Mismatch KL 0.0010 | Grad. Norm 0.7500 | LR 3.00e-06 | "
+        "Throughput 1200 tokens/s | MFU 12.0% | Peak Mem. 9.0 GiB\n",
+        "Step 4 |   1h 2m | Loss -0.0100 | Entropy 0.4000 | LR 3.00e-06 | Throughput 1100 tokens/s | MFU 12.0%\n",
+    ),
+}
+PRIME_RL_STEPS = {
+    "orchestrator": [
+        {"step": 3, "reward": 0.1234, "turns": 1.5, "error": 0.8},
+        {"step": 4, "reward": -0.5},
+        {"step": 5, "reward": None},
+    ],
+    "trainer": [
+        {"step": 3, "loss": 0.0123, "entropy": 0.4567, "grad_norm": 0.75},
+        {"step": 4, "loss": -0.01, "entropy": 0.4},
+    ],
+}
+
+
+@pytest.mark.parametrize("name", PRIME_RL)
+def test_the_step_lines_of_prime_rl_are_metrics_and_its_other_lines_are_not(name: str, tmp_path: Path) -> None:
+    recipe = tomllib.loads((Path(__file__).parents[3] / "configs" / "prime_rl.toml").read_text())
+    progress = follow(tmp_path, recipe[name]["progress"])
+    stamp = "\x1b[2m23:11:50\x1b[0m \x1b[32m\x1b[1mSUCCESS\x1b[0m \x1b[32m\x1b[1m\x1b[22m"
+    (tmp_path / "log").write_text("".join(f"{stamp}{line[:-1]}\x1b[0m\x1b[0m\n" for line in PRIME_RL[name]))
+    progress.look()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    names = ("step", "reward", "turns", "error", "loss", "entropy", "grad_norm")
+    assert [{key: line[key] for key in names if key in line} for line in lines] == PRIME_RL_STEPS[name]
 
 
 @pytest.mark.parametrize(
