@@ -35,7 +35,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def tmux(monkeypatch: pytest.MonkeyPatch) -> Iterator[TmuxServer]:
     """A user's tmux, not yet running: whatever `tmux` this test or its children start is private, and ended with it."""
     home = Path(tempfile.mkdtemp(prefix="tmux-test-", dir="/tmp"))  # short: a socket's path has at most 107 characters
-    for name, value in {"TMUX_TMPDIR": str(home), "HOME": str(home), "TERM": "screen-256color"}.items():
+    user = {"TMUX_TMPDIR": str(home), "HOME": str(home), "TERM": "screen-256color", "LC_ALL": "C.UTF-8"}
+    for name, value in user.items():
         monkeypatch.setenv(name, value)
     for name in ("TMUX", "TMUX_PANE", "XDG_CONFIG_HOME"):
         monkeypatch.delenv(name, raising=False)
