@@ -20,7 +20,8 @@ from launcher.runs.state import K8sState
 
 LOOK_EVERY = 10.0  # seconds between two looks for new pods; sooner when no pod prints any more
 SOON = 1.0
-_POD = re.compile(r"[a-z0-9][a-z0-9.-]{0,252}")  # kubectl must not take it for an option
+_POD = re.compile(r"[a-z0-9][a-z0-9.-]{0,252}")  # kubectl must not take it for an option, nor a terminal for a command
+_RANK = re.compile(r"[0-9]{1,6}")
 _INDEX = "batch.kubernetes.io/job-completion-index"
 _GROUP = "jobset.sigs.k8s.io/replicatedjob-name"
 
@@ -110,10 +111,11 @@ class PodLogs:
 
 
 def _group(pod: Any) -> str:
-    return client.text_at(pod, "metadata", "labels", _GROUP) or "trainer"
+    group = client.text_at(pod, "metadata", "labels", _GROUP)
+    return group if _POD.fullmatch(group) else "trainer"
 
 
 def _node(pod: Any) -> int | None:
     """The pod's rank among the run's nodes."""
     first, index = (client.text_at(pod, "metadata", "annotations", name) for name in (FIRST_NODE, _INDEX))
-    return int(first) + int(index) if first.isdecimal() and index.isdecimal() else None
+    return int(first) + int(index) if _RANK.fullmatch(first) and _RANK.fullmatch(index) else None

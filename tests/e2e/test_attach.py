@@ -79,6 +79,11 @@ class Terminal:
         modes = "#{alternate_on}#{mouse_any_flag}#{keypad_cursor_flag}#{cursor_flag}"
         assert self.outer.run("display-message", "-p", "-t", self.pane, modes) == "0001"
 
+    def shows_the_view_and_ends(self) -> None:
+        self.wait_for("l full log")
+        self.finish()
+        self.wait_for("^code=0")
+
     def finish(self) -> None:
         (self.directory / "finish").touch()
 
@@ -110,9 +115,7 @@ def test_ctrl_c_in_the_panes_is_a_key_of_tmux(launch: Launcher, tmux: TmuxServer
     terminal = Terminal(launch, tmux)
     terminal.attach()
     terminal.press("C-c", "C-c", "C-z", "C-b", "d")
-    terminal.wait_for("l full log")
-    terminal.finish()
-    terminal.wait_for("^code=0")
+    terminal.shows_the_view_and_ends()
 
 
 def test_the_panes_follow_the_size_of_the_terminal(launch: Launcher, tmux: TmuxServer) -> None:
@@ -121,9 +124,7 @@ def test_the_panes_follow_the_size_of_the_terminal(launch: Launcher, tmux: TmuxS
     terminal.outer.run("resize-window", "-t", terminal.pane, "-x", "100", "-y", "30")
     until(lambda: terminal.clients() == ["100x30"])
     terminal.press("C-b", "d")
-    terminal.wait_for("l full log")
-    terminal.finish()
-    terminal.wait_for("^code=0")
+    terminal.shows_the_view_and_ends()
 
 
 def test_the_end_of_the_run_detaches_and_shows_the_summary(launch: Launcher, tmux: TmuxServer) -> None:
@@ -198,9 +199,7 @@ def test_a_tmux_server_that_ends_gives_the_view_back(
     terminal = Terminal(launch, tmux)
     terminal.attach()
     os.kill(int(tmux.run("display-message", "-p", "#{pid}")), number)
-    terminal.wait_for("l full log")
-    terminal.finish()
-    terminal.wait_for("^code=0")
+    terminal.shows_the_view_and_ends()
     terminal.check_settings()
 
 

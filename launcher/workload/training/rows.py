@@ -1,8 +1,8 @@
 """Sequences of tokens, packed into rows that fit together into micro-batches.
 
-A row is as long as the step's longest sequence, and shorter ones share it: positions start again at each, and a model
-of `transformers` that gets such positions, and no mask, attends to nothing beyond the border. Where every row has one
-sequence alone there is nothing to keep apart, and the model gets a plain batch.
+Sequences that are shorter than the step's longest one share a row of at most its length: positions start again at each,
+and a model of `transformers` that gets such positions, and no mask, attends to nothing beyond the border. Where every
+row has one sequence alone there is nothing to keep apart, and the model gets a plain batch.
 
 Which rank learns from which row follows from the lengths alone, so all ranks agree without a word.
 """
