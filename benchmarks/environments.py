@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from launcher.config.workload import TaskConfig, TinyConfig
-from launcher.machine.probe import free_port
+from launcher.machine.ports import free_ports
 from launcher.rundir import RunDir
 from launcher.workload.models.tiny import make_tiny
 from launcher.workload.rollout.client import CompletionRequest
@@ -33,7 +33,7 @@ GROUP, LONGEST, TIMES = 16, 8, 3
 
 @contextmanager
 def serving(run: RunDir) -> Iterator[str]:
-    port = free_port("127.0.0.1")
+    port = free_ports("127.0.0.1").start
     argv = [sys.executable, "-m", "launcher.workload.inference", "--output-dir", str(run.root), "--port", str(port)]
     server = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
     try:

@@ -14,7 +14,7 @@ from launcher.config.wandb import WandbConfig, over_environment
 from launcher.doctor.check import Check, ask
 from launcher.errors import UserError
 from launcher.machine.gpus import gpu_count
-from launcher.machine.probe import free_port
+from launcher.machine.ports import free_ports
 from launcher.machine.wandb_login import is_logged_in
 from launcher.plan.environment import strays
 from launcher.stacks.ptrace import NO_PTRACE_SCOPE, ptrace_scope
@@ -96,7 +96,7 @@ def check_environment() -> Iterator[Check]:
 def check_port() -> Iterator[Check]:
     """The inference server needs a free port."""
     try:
-        yield Check("rl", "port", "ok", f"127.0.0.1:{free_port('127.0.0.1')} is free")
+        yield Check("rl", "port", "ok", f"127.0.0.1:{free_ports('127.0.0.1').start} is free")
     except UserError as error:
         yield Check("rl", "port", "fail", error.message, "ip link set lo up")
 

@@ -3,10 +3,8 @@
 import os
 import secrets
 import shutil
-import socket
 import sys
 from collections.abc import Mapping
-from contextlib import ExitStack
 from pathlib import Path
 
 import launcher
@@ -22,6 +20,7 @@ from launcher.machine.env_file import read_env_file
 from launcher.machine.gpus import gpu_count, gpu_memory
 from launcher.machine.interpreters import check_torch, find_python, find_vllm
 from launcher.machine.model_size import model_size
+from launcher.machine.ports import check_port, free_ports, service_ports
 from launcher.machine.programs import check_code
 from launcher.machine.wandb_login import is_logged_in
 from launcher.options.comments import Asked
@@ -30,8 +29,6 @@ from launcher.plan.nodes import Nodes
 from launcher.plan.program import ranks_program
 from launcher.plan.spec import Machine, Plan, ProcessSpec
 from launcher.plan.vllm import INSTALL, VLLM
-
-TRIES = 200  # at ports that may have others free behind them
 
 
 def probe(
@@ -45,12 +42,12 @@ def probe(
     Raises UserError for a port in use, and for a missing interpreter, env file or model.
     """
     processes = started_processes(config)
-    port, wandb = 0, over_environment(WandbConfig(), os.environ)
+    ports, wandb = range(0), over_environment(WandbConfig(), os.environ)
     if isinstance(config, RLConfig) and config.inference.enabled and (nodes is None or nodes.may_serve):
         host, replicas = config.inference.host or LOOPBACK, config.inference.replicas
         for taken in range(config.inference.port, config.inference.port + replicas) if config.inference.port else ():
             check_port(host, taken)
-        port = 0 if config.inference.port else free_port(host, replicas)
+        ports = range(0) if config.inference.port else free_ports(host, replicas)
     server = config.inference if isinstance(config, RLConfig) and config.inference.enabled else None
     is_ours = is_reference(config.trainer) or (server is not None and is_reference(server))
     name = config.starting_model
@@ -68,8 +65,8 @@ def probe(
         chat_template=has_chat_template(model_path) if model_path else True,
         user=f"{os.geteuid()}:{os.getegid()}",
         variables=frozenset(os.environ),
-        free_port=port,
-        service_ports=service_ports(config, nodes),
+        free_port=ports.start,
+        service_ports=service_ports(config, nodes, besides=ports),
         search_paths={name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
         torchrun_logs=Path(launcher.__file__).parent / "torchrun_logs",
         pythons={name: find_python(name, own.python) for name, own in processes.items() if own.python},
@@ -123,62 +120,3 @@ def visible_gpus(environment: Mapping[str, str]) -> tuple[str, ...]:
             break
         names.append(name)
     return tuple(names)
-
-
-def free_port(host: str, count: int = 1) -> int:
-    """The first of so many free ports in a row. Raises UserError if `host` is not an address of this machine."""
-    for _ in range(TRIES):
-        try:
-            with _listener(host) as listener:
-                listener.bind((host, 0))
-                first = int(listener.getsockname()[1])
-        except OSError as error:
-            what = f"--inference.host {host}: cannot listen there: {error.strerror}"
-            raise UserError(what, "try 127.0.0.1") from None
-        if all(_is_free(host, port) for port in range(first + 1, first + count)):
-            return first
-    raise UserError(
-        f"--inference.replicas {count}: found no {count} free ports in a row", "name them: --inference.port"
-    )
-
-
-def _is_free(host: str, port: int) -> bool:
-    try:
-        with _listener(host) as listener:
-            listener.bind((host, port))
-    except (OSError, OverflowError):  # taken, or above the last one
-        return False
-    return True
-
-
-def service_ports(config: Config, nodes: Nodes | None) -> dict[str, int]:
-    """A free port for each service that names none, no two the same. Raises UserError for a named one in use."""
-    with ExitStack() as opened:
-        ports = {}
-        for name, service in config.services.items():
-            if service.port:
-                if nodes is None or nodes.runs(name):
-                    check_port(LOOPBACK, service.port, f"--services.{name}.port")
-                continue
-            listener = opened.enter_context(_listener(LOOPBACK))
-            listener.bind((LOOPBACK, 0))
-            ports[name] = int(listener.getsockname()[1])
-        return ports
-
-
-def check_port(host: str, port: int, option: str = "--inference.port") -> None:
-    """Raises UserError if this port cannot be used."""
-    try:
-        with _listener(host) as listener:
-            listener.bind((host, port))
-    except OSError as error:
-        raise UserError(
-            f"{option} {port}: {host}:{port} cannot be used: {error.strerror}",
-            "name another port, or leave the option out to get a free one",
-        ) from None
-
-
-def _listener(host: str) -> socket.socket:
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    return listener

@@ -1,9 +1,7 @@
 """Facts about the machine."""
 
 import os
-import socket
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +9,7 @@ import pytest
 
 from launcher.config.workload import TinyConfig
 from launcher.errors import UserError
-from launcher.machine.probe import check_port, check_programs, free_port, probe, visible_gpus
+from launcher.machine.probe import check_programs, probe, visible_gpus
 from launcher.workload.models.tiny import make_tiny
 from tests.plans import machine, plan_of, rl, sft
 
@@ -39,30 +37,6 @@ def test_a_machine_without_a_driver_has_no_gpus() -> None:
     assert visible_gpus({}) == ()
 
 
-@pytest.fixture
-def taken() -> Iterator[int]:
-    """A port that somebody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        yield listener.getsockname()[1]
-
-
-def test_a_port_that_is_taken_is_refused(taken: int) -> None:
-    with pytest.raises(UserError, match=f"--inference.port {taken}: 127.0.0.1:{taken} cannot be used: Address already"):
-        check_port("127.0.0.1", taken)
-
-
-def test_a_free_port_can_be_used() -> None:
-    check_port("127.0.0.1", free_port("127.0.0.1"))
-
-
-@pytest.mark.parametrize("host", ["192.0.2.1", "256.0.0.1", "nowhere.invalid"])
-def test_a_host_that_is_not_this_machine_is_refused(host: str) -> None:
-    with pytest.raises(UserError, match=f"--inference.host {host}: cannot listen there"):
-        free_port(host)
-    with pytest.raises(UserError, match=f"{host}:80 cannot be used"):
-        check_port(host, 80)
-
-
 def test_the_machine_is_where_we_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
@@ -81,11 +55,6 @@ def test_the_machine_is_where_we_are(tmp_path: Path, monkeypatch: pytest.MonkeyP
 )
 def test_a_free_port_is_looked_for_only_where_one_is_needed(config: object) -> None:
     assert probe(config).free_port == 0  # type: ignore[arg-type]
-
-
-def test_a_port_that_was_asked_for_is_tried(taken: int) -> None:
-    with pytest.raises(UserError, match="cannot be used"):
-        probe(rl("--inference.port", str(taken)))
 
 
 # --- programs ---------------------------------------------------------------------------------------------------------
@@ -160,11 +129,3 @@ def test_the_model_of_the_builtin_server_is_found_beside_a_trainer_of_the_users_
     own = ("--trainer.command=true", "--model", str(tmp_path / "mine"))
     assert probe(rl(*own)).model_path == str(tmp_path / "mine")
     assert probe(rl(*own, "--inference.command=true", "--inference.takes-weights")).model_path == ""
-
-
-def test_each_service_that_names_no_port_gets_a_free_one_of_its_own(taken: int) -> None:
-    names = [f"s{number}" for number in range(20)]
-    config = sft(*(word for name in names for word in (f"--services.{name}.command", "true")))
-    assert len(set(probe(config).service_ports.values())) == len(names)
-    with pytest.raises(UserError, match=f"--services.s0.port {taken}: 127.0.0.1:{taken} cannot be used"):
-        probe(sft("--services.s0.command", "true", "--services.s0.port", str(taken)))
