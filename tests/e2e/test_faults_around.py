@@ -69,8 +69,9 @@ def kill_at_random_moments(launch: Launcher, times: int) -> None:
             run.process.wait(moment)
         kill_one_of(launch)
         until(partial(is_gone_or_misses_its_watcher, launch, run))
-        if launch.alive():  # a run goes on without its watcher
-            os.kill(run.pid_of("supervisor"), signal.SIGKILL)
+        if launch.alive():  # a run goes on without its watcher, or is not quite gone
+            with suppress(ProcessLookupError):
+                os.kill(run.pid_of("supervisor"), signal.SIGKILL)
             until(lambda: not launch.alive())
         assert run.exit_code() != 0
         state = read_state(run.run)

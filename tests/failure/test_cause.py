@@ -1,6 +1,8 @@
 """Why a run failed, in its own words, from files that may hold anything."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,22 @@ def test_without_a_traceback_the_last_lines_are_shown(log: Path) -> None:
 def test_what_torch_puts_before_each_line_of_a_ranks_traceback_is_removed(log: Path) -> None:
     prefixed = "".join(f"[rank1]: {line}\n" for line in SIMPLE.splitlines())
     assert words(log, f"starting\n{prefixed}[rank1]:[W101 00:00:00 process group was not destroyed\n").startswith(SHOWN)
+
+
+def test_an_exception_that_torch_has_logged_is_found_although_each_of_its_lines_has_a_head(log: Path) -> None:
+    code = """
+from torch.distributed.elastic.utils.logging import get_logger
+try:
+    try:
+        raise OSError("first")
+    except OSError:
+        raise ValueError("no such thing")
+except ValueError:
+    get_logger("torch.distributed.elastic").exception("error in log tailer")
+"""
+    logged = subprocess.run([sys.executable, "-c", code], check=True, stderr=subprocess.PIPE).stderr
+    assert logged.count(b"] ") > 8  # the head is there
+    assert words(log, logged).splitlines()[0] == "ValueError: no such thing"
 
 
 @pytest.mark.parametrize(
