@@ -11,7 +11,9 @@ from launcher.config.training import TrainerSettings
 
 HALF, FULL = 2, 4  # bytes of a bfloat16 and of a float32
 MOMENTS = 2
-LOGITS = 3 * 2**22  # numbers of float32: logits of a few tokens at a time, their softmax, their gradient
+LOGITS = 2**22  # numbers that a small vocabulary has at once; of a large one those of a few tokens
+TOKENS_AT_ONCE = 512
+COPIES_OF_LOGITS = 3  # in float32: themselves, their softmax, their gradient
 GIGABYTE = 10**9
 RESIDUAL = 6  # inputs of the norms, the attention and the sums, in widths of the residual stream
 
@@ -114,7 +116,16 @@ def _activations(size: ModelSize, how: Training) -> int:
     layer = RESIDUAL * size.width + 2 * (size.queries + size.keys) + size.matrices * size.inner
     kept = size.layers * size.width + layer if how.recomputes else size.layers * layer
     head = 0 if how.adapter else size.width * size.vocabulary  # its gradient is summed in float32
-    return HALF * how.tokens * kept + FULL * (LOGITS + head)
+    logits = COPIES_OF_LOGITS * min(how.tokens, tokens_at_once(size.vocabulary)) * size.vocabulary
+    return HALF * how.tokens * kept + FULL * (logits + head)
+
+
+def tokens_at_once(vocabulary: int) -> int:
+    """Of how many tokens the logits are in memory at the same time.
+
+    Each such part adds to the gradient of the whole head. Fewer tokens would keep a GPU waiting for that memory.
+    """
+    return max(TOKENS_AT_ONCE, LOGITS // vocabulary)
 
 
 def serving_memory(size: ModelSize, ranks: int) -> int:

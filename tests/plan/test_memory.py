@@ -2,7 +2,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from launcher.plan.memory import ModelSize, Training, serving_memory, training_memory
+from launcher.plan.memory import ModelSize, Training, serving_memory, tokens_at_once, training_memory
 from launcher.plan.render import render
 from tests.plans import machine, plan_of, sft
 
@@ -42,6 +42,14 @@ def test_recomputed_layers_keep_one_residual_stream_each() -> None:
     recomputed = training_memory(QWEN3_8B, EIGHT).activations
     assert recomputed < kept / 4
     assert recomputed > 2 * 8192 * 36 * 4096
+
+
+def test_logits_are_never_whole_but_those_of_enough_tokens_for_each_pass_over_the_head() -> None:
+    assert tokens_at_once(259) == 16_194
+    assert tokens_at_once(QWEN3_8B.vocabulary) == 512
+    more = training_memory(QWEN3_8B, replace(EIGHT, tokens=16_384)).activations
+    layers = 2 * 8192 * (36 * 4096 + 6 * 4096 + 2 * (4096 + 1024) + 3 * 12288)
+    assert more - training_memory(QWEN3_8B, EIGHT).activations == layers  # nothing for the logits
 
 
 def test_a_server_keeps_its_weights_in_two_bytes_divided_by_its_gpus() -> None:

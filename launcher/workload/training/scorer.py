@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from launcher.errors import UserError
+from launcher.plan.memory import tokens_at_once
 from launcher.workload.training.rows import MicroBatch
-
-LOGITS_AT_ONCE = 2**22  # numbers of float32
 
 Terms = dict[str, Tensor]
 TokenTerms = Callable[[Tensor, Tensor], Terms]
@@ -121,7 +120,7 @@ class _InParts(torch.autograd.Function):
             torch.zeros_like(one, dtype=torch.float32) if want else None
             for one, want in zip(inputs, wanted, strict=True)
         ]
-        size = max(1, LOGITS_AT_ONCE // len(weight))
+        size = tokens_at_once(len(weight))
         # one part at least, so that every term is there
         for start in range(0, max(1, len(hidden)), size):
             part = slice(start, start + size)

@@ -29,11 +29,11 @@ def made(shape: Any) -> PreTrainedModel:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("at_once", [60, 10**9])
+@pytest.mark.parametrize("at_once", [1, 3, 10**9])
 def test_gradients_of_parts_are_those_of_all_logits_together(
     shape: str, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scorers, "LOGITS_AT_ONCE", at_once)
+    monkeypatch.setattr(scorers, "tokens_at_once", lambda vocabulary: at_once)
     (row,) = micro_batches(BATCH, 0, 1, 1000)
     ours, theirs = made(SHAPES[shape]), made(SHAPES[shape])
     loss, found = Scorer(ours)(row, Scoring(terms, WEIGHTS, temperature=0.7))
