@@ -28,7 +28,7 @@ from typing import Any
 PEERS = Path(__file__).parent / "peers"
 LAUNCH = Path(sys.executable).with_name("launch")
 GOAL = 0.95  # mean held-out reward
-BATCH, BLOCK = 16, 256  # sequences of a step, tokens of the longest one
+BATCH, BLOCK = 16, 256  # blocks of a step, tokens of the longest text
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def tiny(directory: Path, seed: int) -> Path:
 # --- SFT --------------------------------------------------------------------------------------------------------------
 
 SIZES = {"10M": (6, 384, 4096), "100M": (12, 768, 16384)}  # layers, width, vocabulary
-OURS = ("launch sft", "  in halves")
+OURS = ("launch sft", "  in halves")  # the second in micro-batches of half a step
 STEPS = {"10M": 6, "100M": 3}  # of full blocks
 
 
@@ -215,25 +215,25 @@ def sft(starts: int = 3) -> None:
     for name, shape in SIZES.items():
         for mixed in (False, True):
             with tempfile.TemporaryDirectory() as made:
-                model = model_of(Path(made, "model"), *shape)
-                data = Path(made, "data.jsonl")
+                model, data = model_of(Path(made, "model"), *shape), Path(made, "data.jsonl")
                 rows = list(texts(mixed, STEPS[name] * BATCH * BLOCK))
                 data.write_text("".join(json.dumps(row) + "\n" for row in rows))
                 tokens = sum(len(row["prompt"]) + len(row["completion"]) + 2 for row in rows)
-                _compare_sft(f"{name}, {'mixed lengths' if mixed else 'full blocks'}", model, data, tokens, starts)
+                title = f"{name}, {'mixed lengths' if mixed else 'full blocks'}"
+                _compare_sft(title, model, data, tokens, round(len(rows) / (tokens / BATCH / BLOCK)), starts)
 
 
-def _compare_sft(title: str, model: Path, data: Path, tokens: int, starts: int) -> None:
-    trl = [sys.executable, PEERS / "trl_sft.py", model, data, BATCH, BLOCK]
-    programs: dict[str, Callable[[Path], tuple[float, int]]] = {  # the second in two micro-batches: a batch is the same
-        "launch sft": lambda directory: _our_sft(directory, model, data, BATCH * BLOCK),
-        "  in halves": lambda directory: _our_sft(directory, model, data, BATCH * BLOCK // 2),
-        "TRL, wrapped": lambda directory: _their_sft([*trl, "wrapped"], directory),
-        "TRL, bfd": lambda directory: _their_sft([*trl, "bfd"], directory),
-        "TRL, padded": lambda directory: _their_sft([*trl, "none"], directory),
-        "HF Trainer": lambda directory: _their_sft(
-            [sys.executable, PEERS / "hf_trainer.py", model, data, BATCH, BLOCK], directory
-        ),
+def _compare_sft(title: str, model: Path, data: Path, tokens: int, texts: int, starts: int) -> None:
+    """A step learns from as many tokens everywhere: from so many texts, or where TRL packs from so many blocks."""
+    trl = [sys.executable, PEERS / "trl_sft.py", model, data]
+    hf = [sys.executable, PEERS / "hf_trainer.py", model, data, texts, BLOCK]
+    programs: dict[str, Callable[[Path], tuple[float, int]]] = {
+        OURS[0]: lambda directory: _our_sft(directory, model, data, texts, BATCH * BLOCK),
+        OURS[1]: lambda directory: _our_sft(directory, model, data, texts, BATCH * BLOCK // 2),
+        "TRL, wrapped": lambda directory: _their_sft([*trl, BATCH, BLOCK, "wrapped"], directory),
+        "TRL, bfd": lambda directory: _their_sft([*trl, BATCH, BLOCK, "bfd"], directory),
+        "TRL, padded": lambda directory: _their_sft([*trl, texts, BLOCK, "none"], directory),
+        "HF Trainer": lambda directory: _their_sft(hf, directory),
     }
     measured: dict[str, list[tuple[float, int]]] = {program: [] for program in programs}
     for _ in range(starts):
@@ -245,13 +245,13 @@ def _compare_sft(title: str, model: Path, data: Path, tokens: int, starts: int) 
     best = max(rate for program, rate in rates.items() if program not in OURS)
     for program, found in measured.items():
         peak = median(one[1] for one in found) / 1e6
-        print(f"  {program:<13} {rates[program]:7.0f} tokens/s  {peak:6.0f} MB")
-    print(f"  launch sft: {rates['launch sft'] / best:.2f} of the fastest other one")
+        print(f"  {program:<13} {rates[program]:7.0f} tokens/s  {peak:6.0f} MB", flush=True)
+    print(f"  launch sft: {rates[OURS[0]] / best:.2f} of the fastest other one", flush=True)
 
 
-def _our_sft(directory: Path, model: Path, data: Path, at_once: int) -> tuple[float, int]:
+def _our_sft(directory: Path, model: Path, data: Path, texts: int, at_once: int) -> tuple[float, int]:
     argv = [sys.executable, "-m", "launcher.workload.sft", "--output-dir", "run", "--model.name", model]
-    argv += ["--data.path", data, "--batch-size", BATCH, "--epochs", 1, "--data.validation-share", 0.003]
+    argv += ["--data.path", data, "--batch-size", texts, "--epochs", 1, "--data.validation-share", 0.003]
     argv += ["--max-tokens", at_once, "--optimizer.lr", 1e-3, "--validation-interval", 100_000]
     # as many threads as `launch sft` gives its one trainer, and as the others take by themselves
     ended = run([*argv, "--checkpoint.interval", 0], directory, OMP_NUM_THREADS=str(os.cpu_count()))
