@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from loguru import Logger, Record
 
 _TEXT = "<dim>{time:YYYY-MM-DD HH:mm:ss.SSS}</dim> | <level>{level: <7}</level> | {message}"
-_NOISY = ("httpx", "httpcore", "openai", "urllib3", "uvicorn.access")
+_NOISY = ("httpx", "httpx2", "httpcore", "openai", "urllib3", "uvicorn.access")
 
 _is_set_up = False
 

@@ -108,6 +108,7 @@ TESTED_ELSEWHERE = {
     "home.py": "runs/test_registry.py",
     "instrumentation/waiting.py": "runs/test_waits.py",
     "machine/gpus.py": "doctor/test_doctor.py",
+    "machine/hub_program.py": "machine/test_hub.py",
     "machine/limits.py": "e2e/test_hostile_user.py",
     "machine/wandb_login.py": "doctor/test_doctor.py",
     "nodes/channel.py": "e2e/test_doctor_nodes.py",
@@ -119,7 +120,6 @@ TESTED_ELSEWHERE = {
     "options/messages.py": "options/test_load.py",
     "options/flags.py": "options/test_fields.py",
     "plan/addresses.py": "plan/test_replicas.py",
-    "plan/program.py": "machine/test_programs.py",
     "plan/spec.py": "plan/test_build.py",
     "processes/guard.py": "e2e/test_signals.py",
     "processes/guard_fork.py": "e2e/test_supervision.py",
@@ -240,6 +240,7 @@ PRINTING = {"cli", "commands", "completion", "session", "view", "doctor", "__mai
 MAY_PRINT = {
     "options/entry.py",  # the command line of the workload's modules
     "jobs/submit.py",  # what the scheduler said
+    "machine/hub_program.py",  # a program of its own
     "slurm/outcome.py",  # a program of its own
     "slurm/time_limit.py",  # a program of its own
 }

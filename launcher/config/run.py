@@ -170,6 +170,8 @@ class SFTConfig(WorkloadRun):
                 f"the task {self.task.name} has rewards and no answers that could be learned: give data with "
                 "--trainer.data.path or --trainer.data.dataset, or use launch rl"
             )
+        if data.path is not None and data.dataset is not None:
+            raise ValueError("trainer.data has both a path and a dataset: name one of them")
         return self
 
 

@@ -7,12 +7,13 @@ from dataclasses import replace
 
 from launcher.borders.files import write_atomically
 from launcher.borders.masking import MASK
-from launcher.borders.screen import in_lines
+from launcher.borders.screen import in_lines, printable
 from launcher.config.notify import APPRISE, WEBHOOK
 from launcher.config.run import Config, RLConfig
 from launcher.config.torchrun import TORCHRUN_PORT
 from launcher.errors import UserError
 from launcher.jobs.scheduler import Scheduler
+from launcher.machine.hub import Unreachable
 from launcher.machine.probe import probe
 from launcher.machine.provenance import provenance
 from launcher.options.comments import Asked
@@ -44,7 +45,10 @@ def submit(
     config = _with_channels_of_the_environment(scheduler, config)
     machine = _node(scheduler, config, earlier, asked)
     plan = make_plan(config, machine, run, name)
-    scheduler.check_plan(config, plan)
+    try:
+        scheduler.check_plan(config, plan)
+    except Unreachable as unreachable:  # from here; the job's nodes may reach it
+        print(printable(f"launch: warning: {unreachable}"), file=sys.stderr)
     text = scheduler.text(config, machine, run, name)
     if dry_run:
         if earlier is None:

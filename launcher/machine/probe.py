@@ -5,6 +5,7 @@ import secrets
 import shutil
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import launcher
@@ -18,6 +19,7 @@ from launcher.errors import UserError
 from launcher.machine.chat_template import has_chat_template
 from launcher.machine.env_file import read_env_file
 from launcher.machine.gpus import gpu_count, gpu_memory
+from launcher.machine.hub import check_hub
 from launcher.machine.interpreters import check_torch, find_python, find_vllm
 from launcher.machine.model_size import model_size
 from launcher.machine.ports import check_port, free_ports, service_ports
@@ -27,7 +29,7 @@ from launcher.options.comments import Asked
 from launcher.plan.environment import child_environment
 from launcher.plan.nodes import Nodes
 from launcher.plan.program import ranks_program
-from launcher.plan.spec import Machine, Plan, ProcessSpec
+from launcher.plan.spec import Machine, OnHub, Plan, ProcessSpec
 from launcher.plan.vllm import INSTALL, VLLM
 
 
@@ -52,6 +54,12 @@ def probe(
     is_ours = is_reference(config.trainer) or (server is not None and is_reference(server))
     name = config.starting_model
     model_path = resolve_model(name) if is_ours and name != TINY else ""
+    env_files = {name: read_env_file(name, own.env_file) for name, own in processes.items() if own.env_file}
+    pythons = {name: find_python(name, own.python) for name, own in processes.items() if own.python}
+    if model_path and not Path(model_path).is_absolute():
+        variables = {**os.environ, **env_files.get("trainer", {}), **config.trainer.env}
+        with suppress(UserError):  # check_programs tells; here its small files are brought, for the plan
+            check_hub(OnHub("model", model_path), pythons.get("trainer", sys.executable), variables)
     return Machine(
         python=sys.executable,
         cwd=Path.cwd(),
@@ -69,8 +77,8 @@ def probe(
         service_ports=service_ports(config, nodes, besides=ports),
         search_paths={name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
         torchrun_logs=Path(launcher.__file__).parent / "torchrun_logs",
-        pythons={name: find_python(name, own.python) for name, own in processes.items() if own.python},
-        env_files={name: read_env_file(name, own.env_file) for name, own in processes.items() if own.env_file},
+        pythons=pythons,
+        env_files=env_files,
         run_id=run_id or secrets.token_hex(4),
         nodes=nodes,
         wandb=wandb,

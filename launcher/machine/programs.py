@@ -12,6 +12,7 @@ from launcher.borders.problems import check_problems
 from launcher.borders.screen import quoted
 from launcher.config.workload import BUILTIN_TASKS, VERIFIERS, TaskConfig
 from launcher.errors import UserError
+from launcher.machine.hub import check_hub
 from launcher.machine.interpreters import ANSWER_WITHIN
 from launcher.plan.program import python_code
 from launcher.plan.spec import Plan, ProcessSpec
@@ -80,6 +81,8 @@ def check_code(plan: Plan, spec: ProcessSpec, environment: Mapping[str, str]) ->
         _check_module(spec, environment, code.module)
     for name, task in spec.tasks.items():
         _check_task(spec, environment, name, task)
+    for wanted in spec.on_hub:
+        check_hub(wanted, spec.argv[0] if spec.ranks else sys.executable, environment)
 
 
 def _check_script(plan: Plan, spec: ProcessSpec, name: str) -> None:

@@ -19,6 +19,7 @@ from launcher.plan.environment import additions, flight_recorder, foreign_torchr
 from launcher.plan.memory import serving_text, training, training_memory
 from launcher.plan.placeholders import expand
 from launcher.plan.placement import Placement, place, place_servers_alone
+from launcher.plan.program import needed_of_hub
 from launcher.plan.ready import check_alive, check_ready
 from launcher.plan.spec import Alive, ForeignRun, Machine, Plan, ProcessSpec, Progress, Role
 from launcher.plan.torchrun import between_nodes, plan_ranks, rank_files, rank_logs, torchrun_argv, warnings
@@ -243,6 +244,7 @@ class _Planner:
             more["ready"] = check_ready(asked, self._expand(name, (settings.ready,))[0])
         if is_reference(settings) and name == ("orchestrator" if self.rl else "trainer"):
             more["tasks"] = self.config.tasks
+        more["on_hub"] = tuple(needed_of_hub(self.config, self.machine, asked, settings))
         if isinstance(settings, LastingConfig):
             more |= {"restarts": settings.restarts, "may_exit": getattr(settings, "may_exit", False)}
             more["alive"] = self._alive(name, settings, more.get("ready"))

@@ -1,11 +1,15 @@
-"""Which Python code a command line runs, if it is plain to see."""
+"""What a process needs before it can start: the Python code that its command line runs, and what is on the hub."""
 
+import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
-from launcher.plan.spec import ProcessSpec
+from launcher.config.component import ProcessConfig
+from launcher.config.run import Config, SFTConfig, is_reference
+from launcher.plan.spec import Machine, OnHub, ProcessSpec
 
 NO_PYTHON = "--no-python"  # torchrun's
 _PLAIN = ("-u", "-B", "-O", "-OO")  # flags that do not change what Python finds
@@ -44,3 +48,14 @@ def python_code(spec: ProcessSpec) -> PythonCode | None:
     if words[:1] == ["-m"]:
         return PythonCode(module=words[1]) if len(words) > 1 else None
     return PythonCode(script=words[0]) if words and not words[0].startswith("-") else None
+
+
+def needed_of_hub(config: Config, machine: Machine, component: str, settings: ProcessConfig) -> Iterator[OnHub]:
+    """What the reference workload reads from the Hugging Face hub: the model, unless it is a directory, and data."""
+    if not is_reference(settings):
+        return
+    if component in ("trainer", "inference") and machine.model_path and not machine.model_path.startswith("/"):
+        yield OnHub("model", machine.model_path)
+    if component == "trainer" and isinstance(config, SFTConfig) and config.trainer.data.dataset is not None:
+        data = config.trainer.data
+        yield OnHub("dataset", json.dumps([data.dataset, data.subset, data.split]))

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import Literal
 
 from launcher.borders.values import Label, Name, PathText
 from launcher.config.progress import headline
@@ -64,6 +65,14 @@ class Machine:
 
 
 @dataclass(frozen=True)
+class OnHub:
+    """Something on the Hugging Face hub."""
+
+    kind: Literal["model", "dataset"]
+    asked: str  # a model's id; a data set's id, subset and split in JSON
+
+
+@dataclass(frozen=True)
 class Ranks:
     """The ranks that torchrun starts on this node, and where their files are."""
 
@@ -107,6 +116,7 @@ class ProcessSpec:
     ranks: Ranks | None = None  # set for torchrun
     memory: str | None = None  # what it will take of each GPU, where that is known
     tasks: Mapping[str, TaskConfig] = field(default_factory=dict)  # that it loads, by the field that names each
+    on_hub: tuple[OnHub, ...] = ()  # what it reads from the Hugging Face hub
     restarts: int = 0  # how often the supervisor restarts it after a failure; for what SERVES
     may_exit: bool = False  # exit code 0 before the run's end is not a failure; for what SERVES
     watchdog: float | None = None  # seconds without a log line or step that count as a hang

@@ -69,13 +69,16 @@ def read_data(data: DataConfig) -> Iterator[Record]:
         return read_records(data.path, COLUMNS, FORM)
     try:
         from datasets import load_dataset
+        from datasets.utils.logging import disable_progress_bar
     except ImportError as error:
         message = f"the data set {data.dataset} needs the package datasets"
         raise UserError(message, "pip install 'launch-rl[data]'") from error
+    disable_progress_bar()  # a log is not a terminal
     try:
-        found = load_dataset(data.dataset, split=data.split)
-    except Exception as error:  # of the hub, of the network, of a script; there is no common class
-        raise UserError(f"cannot load the data set {data.dataset}: {error}") from error
+        found = load_dataset(data.dataset, data.subset, split=data.split)
+    except Exception as error:  # of the hub, of the network, of the data's own form; there is no common class
+        first_line = str(error).strip().partition("\n")[0]
+        raise UserError(f"cannot load the data set {data.dataset}: {first_line}") from error
     return ((f"{data.dataset}, {data.split} {number}", row) for number, row in enumerate(found, 1))
 
 
