@@ -226,6 +226,22 @@ class RLConfig(WorkloadRun):
         return self
 
     @model_validator(mode="after")
+    def _a_completion_fits(self) -> Self:
+        length, model, longest = self.orchestrator.sampling.max_tokens, self.trainer.model, self.inference.max_model_len
+        ours = self.orchestrator.enabled and self.orchestrator.is_reference
+        if ours and model.name == TINY and self.trainer.is_reference and length >= model.tiny.context:
+            raise ValueError(
+                f"orchestrator.sampling.max_tokens = {length} leaves no room for a prompt in the context of tiny: "
+                f"trainer.model.tiny.context = {model.tiny.context}"
+            )
+        if ours and longest is not None and length >= longest:
+            raise ValueError(
+                f"orchestrator.sampling.max_tokens = {length} leaves no room for a prompt in inference.max_model_len = "
+                f"{longest}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _somebody_samples(self) -> Self:
         if not self.orchestrator.enabled and self.trainer.is_reference:
             raise ValueError(

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 
+from launcher.borders.pairs import check_pairs
 from launcher.borders.problems import check_problems
 from launcher.borders.screen import quoted
 from launcher.config.workload import BUILTIN_TASKS, VERIFIERS, TaskConfig
@@ -81,6 +82,8 @@ def check_code(plan: Plan, spec: ProcessSpec, environment: Mapping[str, str]) ->
         _check_module(spec, environment, code.module)
     for name, task in spec.tasks.items():
         _check_task(spec, environment, name, task)
+    if spec.data is not None:
+        check_pairs(spec.cwd / spec.data, spec.chat_template)
     for wanted in spec.on_hub:
         check_hub(wanted, spec.argv[0] if spec.ranks else sys.executable, environment)
 
@@ -132,7 +135,7 @@ def _check_module(spec: ProcessSpec, environment: Mapping[str, str], module: str
 def _check_task(spec: ProcessSpec, environment: Mapping[str, str], field: str, task: TaskConfig) -> None:
     """Raises UserError for a task that is not there, a broken file, or a reward that is not there."""
     if task.file:
-        check_problems(spec.cwd / task.file, task.function is None)
+        check_problems(spec.cwd / task.file, task.function is None, spec.chat_template)
         if task.function:
             _check_attribute(spec, environment, "task.reward", task.reward)
         elif task.reward == "math" and _missing(spec, environment, "math_verify", "verify"):

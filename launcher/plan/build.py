@@ -19,7 +19,7 @@ from launcher.plan.environment import additions, flight_recorder, foreign_torchr
 from launcher.plan.memory import serving_text, training, training_memory
 from launcher.plan.placeholders import expand
 from launcher.plan.placement import Placement, place, place_servers_alone
-from launcher.plan.program import needed_of_hub
+from launcher.plan.program import check_batch, file_to_learn, needed_of_hub
 from launcher.plan.ready import check_alive, check_ready
 from launcher.plan.spec import Alive, ForeignRun, Machine, Plan, ProcessSpec, Progress, Role
 from launcher.plan.torchrun import between_nodes, plan_ranks, rank_files, rank_logs, torchrun_argv, warnings
@@ -120,16 +120,21 @@ class _Planner:
         argv = torchrun_argv(self._python("trainer"), settings, ranks, argv[1:])
         env = threads(self.machine, nproc + len(self.replicas)) | flight_recorder(self.machine, self.run)
         logs = rank_logs(settings, ranks, self.run, trainer.is_reference)
-        more = {"ranks": ranks, "rank_logs": logs, "memory": self._memory()}
+        more = {"ranks": ranks, "rank_logs": logs, "memory": self._memory(), "data": file_to_learn(self.config)}
+        check_batch(self.config, self._all_ranks)
         return self._spec("trainer", trainer, argv, Role.FINISHES, self.placement.trainer, env, **more)
+
+    @property
+    def _all_ranks(self) -> int:
+        """The trainer's, on all nodes; if a range of nodes may join, on the fewest."""
+        return self.placement.nproc * (self.nodes.trainer if self.nodes else 1)
 
     def _memory(self) -> str | None:
         """What each rank will take. None for a program of the user's, or a model that is not on this machine."""
         size = self.machine.model
         if size is None or isinstance(self.config, TrainConfig) or not self.config.trainer.is_reference:
             return None
-        count = self.placement.nproc * (self.nodes.trainer if self.nodes else 1)
-        memory = training_memory(size, training(self.config.trainer, count))
+        memory = training_memory(size, training(self.config.trainer, self._all_ranks))
         if too_much := memory.beyond(self.machine.gpu_memory):
             self.notes.append(too_much)
         return str(memory)
@@ -244,6 +249,7 @@ class _Planner:
             more["ready"] = check_ready(asked, self._expand(name, (settings.ready,))[0])
         if is_reference(settings) and name == ("orchestrator" if self.rl else "trainer"):
             more["tasks"] = self.config.tasks
+            more["chat_template"] = self.machine.chat_template
         more["on_hub"] = tuple(needed_of_hub(self.config, self.machine, asked, settings))
         if isinstance(settings, LastingConfig):
             more |= {"restarts": settings.restarts, "may_exit": getattr(settings, "may_exit", False)}

@@ -1,4 +1,4 @@
-"""What a process needs before it can start: the Python code that its command line runs, and what is on the hub."""
+"""What a process needs: the Python code that its command line runs, its data, its part of a batch."""
 
 import json
 import re
@@ -8,7 +8,8 @@ from itertools import takewhile
 from pathlib import Path
 
 from launcher.config.component import ProcessConfig
-from launcher.config.run import Config, SFTConfig, is_reference
+from launcher.config.run import Config, RLConfig, SFTConfig, is_reference
+from launcher.errors import UserError
 from launcher.plan.spec import Machine, OnHub, ProcessSpec
 
 NO_PYTHON = "--no-python"  # torchrun's
@@ -59,3 +60,25 @@ def needed_of_hub(config: Config, machine: Machine, component: str, settings: Pr
     if component == "trainer" and isinstance(config, SFTConfig) and config.trainer.data.dataset is not None:
         data = config.trainer.data
         yield OnHub("dataset", json.dumps([data.dataset, data.subset, data.split]))
+
+
+def file_to_learn(config: Config) -> Path | None:
+    """The file of the reference trainer for SFT."""
+    if not isinstance(config, SFTConfig) or not is_reference(config.trainer) or config.trainer.data.path is None:
+        return None
+    return config.trainer.data.path
+
+
+def check_batch(config: Config, ranks: int) -> None:
+    """Raises UserError when a step of the reference trainer has too little for each rank to learn from."""
+    if not is_reference(config.trainer):
+        return
+    if isinstance(config, SFTConfig) and config.trainer.batch_size < ranks:
+        what = f"--trainer.batch-size {config.trainer.batch_size} is too small for {ranks} ranks"
+        raise UserError(what, f"each takes a part of every batch: at least {ranks}, or a lower --nproc")
+    if isinstance(config, RLConfig) and config.orchestrator.enabled and is_reference(config.orchestrator):
+        asked = config.orchestrator
+        if asked.prompts_per_step * asked.samples_per_prompt < ranks:
+            samples = asked.prompts_per_step * asked.samples_per_prompt
+            what = f"a step has {samples} samples (orchestrator.prompts_per_step x samples_per_prompt), too few for"
+            raise UserError(f"{what} {ranks} ranks", f"at least {ranks}, or a lower --nproc")

@@ -49,3 +49,12 @@ def test_only_the_beginning_of_a_large_file_is_looked_at_before_the_start(tmp_pa
     check_problems(file, True)
     with pytest.raises(UserError, match="line 71"):
         list(read_problems(file, True))
+
+
+def test_chat_messages_need_a_chat_template(tmp_path: Path) -> None:
+    file = tmp_path / "chats.jsonl"
+    file.write_text(GOOD + '{"messages": [{"role": "user", "content": "2+3="}], "answer": 5}\n')
+    for may_have in (True, None):
+        check_problems(file, True, may_have)
+    with pytest.raises(UserError, match=r"chats.jsonl, line 2 has chat messages, but .* no chat template"):
+        check_problems(file, True, False)

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from launcher.config.rollout import EvaluationConfig
-from launcher.config.run import SFTConfig
+from launcher.config.run import RLConfig, SFTConfig
 from launcher.config.sections import SFTTrainer
 from launcher.config.workload import TaskConfig
 
@@ -44,3 +44,12 @@ def test_a_further_set_that_is_an_environment_is_read_by_the_same_renderer() -> 
     own = TaskConfig(name="verifiers:a", args={"renderer": {"name": "qwen3"}, "more": 1}, reward="exact")
     sets = EvaluationConfig(sets={"b": "verifiers:b", "c": "sums.jsonl"}).tasks(own)
     assert sets["b"].args == {"renderer": {"name": "qwen3"}} and sets["c"].args == {}
+
+
+@pytest.mark.parametrize(
+    "short", [{"trainer": {"model": {"tiny": {"context": 32}}}}, {"inference": {"max_model_len": 32, "engine": "vllm"}}]
+)
+def test_a_completion_leaves_room_for_its_prompt(short: dict[str, object]) -> None:
+    RLConfig.model_validate(short | {"orchestrator": {"sampling": {"max_tokens": 31}}})
+    with pytest.raises(ValidationError, match="max_tokens = 32 leaves no room for a prompt"):
+        RLConfig.model_validate(short | {"orchestrator": {"sampling": {"max_tokens": 32}}})

@@ -254,3 +254,10 @@ def test_without_verifiers_the_command_that_installs_it_is_named(here: Path) -> 
     with pytest.raises(UserError, match="needs the package verifiers") as caught:
         check(rl("--task", "verifiers:my-env"), here)
     assert "pip install 'launch-rl[verifiers]'" in str(caught.value)
+
+
+def test_a_broken_line_of_the_data_is_named_before_the_start(here: Path) -> None:
+    (here / "pairs.jsonl").write_text('{"prompt": "a", "completion": "b"}\n' * 811 + "{\n")
+    with pytest.raises(UserError, match=r"pairs.jsonl, line 812 is not JSON"):
+        check(sft("--trainer.data.path", "pairs.jsonl"), here)
+    check(sft("--trainer.script", "tasks.py", "--trainer.data.path", "pairs.jsonl"), here)

@@ -1,6 +1,9 @@
 import json
 from typing import Any
 
+import pytest
+
+from launcher.errors import UserError
 from launcher.plan.spec import Machine, OnHub
 from tests.plans import component, machine, plan_of, rl, sft
 
@@ -31,3 +34,13 @@ def test_the_trainer_reads_the_data_set_that_it_learns() -> None:
 def test_what_a_program_of_the_users_own_reads_is_its_own_matter() -> None:
     plan = plan_of(sft("--trainer.script", "train.py", "--trainer.data.dataset", "acme/pairs"), on("Qwen/Qwen3-0.6B"))
     assert component(plan, "trainer").on_hub == ()
+
+
+def test_a_batch_that_is_too_small_for_the_ranks_is_refused() -> None:
+    plan_of(sft("--nproc", "4", "--trainer.batch-size", "4"))
+    with pytest.raises(UserError, match=r"--trainer.batch-size 3 is too small for 4 ranks"):
+        plan_of(sft("--nproc", "4", "--trainer.batch-size", "3"))
+    step = ("--orchestrator.prompts-per-step", "1", "--orchestrator.samples-per-prompt")
+    plan_of(rl("--nproc", "4", *step, "4"))
+    with pytest.raises(UserError, match=r"a step has 3 samples .* too few for 4 ranks"):
+        plan_of(rl("--nproc", "4", *step, "3"))

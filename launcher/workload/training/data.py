@@ -11,7 +11,7 @@ where prompt and completion may be messages too. It is read and tokenized by the
 from collections.abc import Iterator
 from typing import Any
 
-from launcher.borders.problems import are_messages
+from launcher.borders.pairs import COLUMNS, FORM, trouble_of
 from launcher.borders.records import Record, read_records
 from launcher.config.training import DataConfig, SFTTrainerConfig
 from launcher.errors import UserError
@@ -20,9 +20,6 @@ from launcher.workload.models.tokenizer import Tokenizer
 from launcher.workload.tasks import load_task
 from launcher.workload.training.chat import chat_example, example_of
 from launcher.workload.training.examples import Example, split
-
-COLUMNS = ("messages", "prompt", "completion")
-FORM = 'such as {"prompt": "…", "completion": "…"}, or {"messages": [{"role": "user", "content": "…"}, …]}'
 
 
 def load_examples(config: SFTTrainerConfig, tokenizer: Tokenizer, context: int) -> tuple[list[Example], list[Example]]:
@@ -50,6 +47,14 @@ def load_examples(config: SFTTrainerConfig, tokenizer: Tokenizer, context: int) 
         source = data.path or data.dataset
         raise UserError(f"{source} has {len(examples)} records; at least 2 are needed: one to learn from, one held out")
     return split(examples, data, config.seed)
+
+
+def check_vocabulary(examples: list[Example], vocabulary: int) -> None:
+    """Raises UserError for a token that the model does not have."""
+    highest = max(int(example.tokens.max()) for example in examples)
+    if highest >= vocabulary:
+        what = f"the tokenizer makes token {highest}, but the model's vocabulary has {vocabulary}"
+        raise UserError(what, "the tokenizer's files are those of another model")
 
 
 def task_examples(config: SFTTrainerConfig, tokenizer: Tokenizer, context: int) -> tuple[list[Example], list[Example]]:
@@ -94,15 +99,8 @@ def _named(where: str, tokenizer: Tokenizer, record: Any) -> Example:
 
 
 def _example(tokenizer: Tokenizer, record: Any) -> Example:
-    if not isinstance(record, dict):
-        raise UserError("not an object", FORM)
+    if trouble := trouble_of(record):
+        raise UserError(trouble, FORM)
     if record.get("messages") is not None:
-        if not are_messages(record["messages"]):
-            raise UserError("messages is not a list of objects with role and content", FORM)
         return chat_example(tokenizer, record["messages"])
-    prompt, completion = record.get("prompt"), record.get("completion")
-    for name, value in (("prompt", prompt), ("completion", completion)):
-        if not (isinstance(value, str) or are_messages(value)):
-            raise UserError(f"{name} is missing, or neither text nor messages", FORM)
-    assert prompt is not None and completion is not None
-    return example_of(tokenizer, prompt, completion)
+    return example_of(tokenizer, record["prompt"], record["completion"])

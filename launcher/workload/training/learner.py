@@ -86,6 +86,11 @@ class Learner:
         """The longest sequence that the model takes, in tokens."""
         return context_of(self.model.scorer.model)
 
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens the model has."""
+        return int(self.model.scorer.model.config.get_text_config().vocab_size)
+
     def update(self, batch: Sequences, terms: TokenTerms, temperature: float = 1.0) -> Learned:
         """Take one step against the loss of a batch that every rank has; its metrics come back.
 

@@ -20,7 +20,7 @@ from launcher.monitor import get_monitor
 from launcher.numbers import three_digits
 from launcher.workload.entry import StopRequest, quick_imports
 from launcher.workload.ranks import join_ranks
-from launcher.workload.training.data import load_examples
+from launcher.workload.training.data import check_vocabulary, load_examples
 from launcher.workload.training.examples import Example, collate, rows_of_step
 from launcher.workload.training.learner import Learned, Learner
 from launcher.workload.training.rows import Sequences
@@ -43,6 +43,7 @@ def train(config: SFTTrainerConfig) -> int:
             learner = Learner(config, ranks)
         mark("model")
         examples, held_out = ranks.from_first(lambda: load_examples(config, learner.tokenizer, learner.context))
+        check_vocabulary(examples + held_out, learner.vocabulary)
         mark("data")
         if config.epochs is not None:
             learner.last_step = ceil(config.epochs * len(examples) / config.batch_size)

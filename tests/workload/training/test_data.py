@@ -8,7 +8,7 @@ import pytest
 from launcher.config.training import DataConfig, SFTTrainerConfig
 from launcher.errors import UserError
 from launcher.workload.models.tokenizer import Tokenizer
-from launcher.workload.training.data import load_examples
+from launcher.workload.training.data import check_vocabulary, load_examples
 from launcher.workload.training.examples import Example
 from tests.workload.training.templates import LLAMA, tokenizer_with
 
@@ -73,6 +73,14 @@ def test_records_that_are_too_long_are_dropped_on_request(tmp_path: Path, tokeni
     path = write(tmp_path / "data.jsonl", [GOOD, {"prompt": "x" * 99, "completion": "y"}, GOOD])
     train, held_out = loaded(tokenizer, path, too_long="drop")
     assert len(train) + len(held_out) == 2
+
+
+def test_a_token_that_the_model_does_not_have_is_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    train, held_out = loaded(tokenizer, write(tmp_path / "data.jsonl", [GOOD, GOOD]))
+    highest = int(max(train[0].tokens))
+    check_vocabulary(train + held_out, highest + 1)
+    with pytest.raises(UserError, match=f"makes token {highest}, but the model's vocabulary has {highest}"):
+        check_vocabulary(train + held_out, highest)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path, tokenizer: Tokenizer) -> None:
