@@ -3,6 +3,7 @@
 `tmux.sh` builds the same panes without Python; tests/test_tmux_sh.py holds it to this description.
 """
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,6 +46,14 @@ _SAY = """trap '' INT
 printf '%s\\n' "$1"
 exec tail -f /dev/null
 """
+
+# `wandb leet` sorts its charts by name, so that a reward would be many pages away. It keeps a filter beside the runs,
+# which is set here once: the user's own stays. `set -C` makes the file only if there is none.
+_CHARTS = """until [ -d "$1" ]; do sleep 1; done
+(set -C; printf '%s\\n' "$3" >"$1/.wandb-leet.json") 2>/dev/null
+exec "$2" -P -m wandb leet "$1"
+"""
+_CHARTS_AT_FIRST = json.dumps({"metrics_filter": {"query": "loss|reward(/mean)?$"}})
 
 
 @dataclass(frozen=True)
@@ -110,12 +119,11 @@ def fold(run: Path, component: str, attempt: int, ranks: Sequence[int], python: 
 
 
 def charts(wandb: Path, python: str) -> tuple[str, ...]:
-    """A program that draws W&B's charts in the terminal, when W&B has made its directory.
+    """A program that draws W&B's charts in the terminal, when W&B has made its directory: of loss and reward at first.
 
     `python` is an interpreter with wandb, because the tmux server's PATH may lack one.
     """
-    script = 'until [ -d "$1" ]; do sleep 1; done; exec "$2" -P -m wandb leet "$1"'
-    return ("/bin/sh", "-c", script, "charts", str(wandb), python)
+    return ("/bin/sh", "-c", _CHARTS, "charts", str(wandb), python, _CHARTS_AT_FIRST)
 
 
 def run_layout(

@@ -127,6 +127,16 @@ def test_plain_text_and_bytes_that_are_no_utf8_pass_unchanged() -> None:
     assert coloured(b"loss 0.1 \xff\xfe \r 50%\n") == b"loss 0.1 \xff\xfe \r 50%\n"
 
 
+def test_a_filter_that_the_user_has_set_in_the_charts_stays(tmp_path: Path) -> None:
+    (tmp_path / "charts").mkdir()
+    kept = tmp_path / "charts" / ".wandb-leet.json"
+    subprocess.run(charts(tmp_path / "charts", "true"), check=True)
+    assert "reward" in kept.read_text()
+    kept.write_text("mine")
+    subprocess.run(charts(tmp_path / "charts", "true"), check=True)
+    assert kept.read_text() == "mine"
+
+
 def test_the_charts_execute_nothing_that_lies_in_the_working_directory(tmp_path: Path) -> None:
     (tmp_path / "wandb.py").write_text("open('executed', 'w')")
     (tmp_path / "charts").mkdir()
