@@ -153,7 +153,7 @@ def _report(found: Sequence[_Found], going: Sequence[_Found], delete: bool) -> I
     verb = "would go" if not delete else "goes" if len(going) == 1 else "go"
     yield f"{plural(len(going), 'run')} of {len(found)} {verb}: {total}"
     if going and not delete:
-        yield "nothing was removed; the same with --delete does it"
+        yield "nothing was removed; add --delete to remove them"
 
 
 def _remove(going: Sequence[_Found]) -> int:

@@ -86,7 +86,7 @@ _RESUME = frozenset({"resume", "resume-from", "resume-from-checkpoint", "continu
 def usage_message(error: TyperException) -> str:
     """What is said of a command line that Typer has refused."""
     if not hasattr(error, "possibilities"):  # only of an option that does not exist
-        return _in_our_words(error.format_message())
+        return str(UserError(_in_our_words(error.format_message()), _usage_if_short_of_one(error)))
     context: Any = getattr(error, "ctx", None)
     options = _options_of(context.command) if context else ()
     option = in_one_line(str(getattr(error, "option_name", "")))
@@ -116,7 +116,21 @@ def _last(option: str) -> str:
 def _in_our_words(message: str) -> str:
     """Typer lets pydantic check a value and shows what it says."""
     message = re.sub("Input should be a valid integer[^\n]*", "must be a whole number", message)
+    message = re.sub(r"^Option '([^']+)' requires an argument\.$", r"\1 needs a value", message)
+    message = re.sub(r"^Option '([^']+)' does not take a value\.$", r"\1 takes no value", message)
+    message = re.sub(r"^Got unexpected extra arguments?(?:\(s\))? \((.*)\)$", r"too many arguments: \1", message)
+    message = re.sub(r"^Invalid value for (?:'-\w' / )?'([^']+)': ", r"\1: ", message)
+    message = re.sub(r"^Missing (?:argument|parameter) '?([^']+?)'?\.?$", r"\1 is missing", message)
     return message.replace("Input should be", "must be")
+
+
+def _usage_if_short_of_one(error: TyperException) -> str | None:
+    """What is to be typed, where an argument is missing."""
+    context: Any = getattr(error, "ctx", None)
+    if context is None or not error.format_message().startswith("Missing"):
+        return None
+    words = [word.strip("{}") for word in context.command.collect_usage_pieces(context) if word != "[OPTIONS]"]
+    return f"type it: {' '.join([context.command_path, *words])}"
 
 
 def _options_of(command: Any) -> list[str]:

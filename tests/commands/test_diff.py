@@ -98,7 +98,7 @@ def test_a_configuration_of_another_version_is_compared_as_it_is_written(launch:
     [
         (["otter", "nobody"], "there is no run 'nobody'"),
         (["otter", "otter"], "are the same run"),
-        (["otter"], "Missing argument 'B'"),
+        (["otter"], "B is missing\n  type it: launch diff A B"),
         (["otter", "broken"], "not valid TOML"),
         (["otter", "gone"], "config.toml: there is no such file"),
     ],

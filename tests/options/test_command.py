@@ -14,6 +14,7 @@ from launcher.errors import UserError
 from launcher.options.command import section_names, split_arguments
 from launcher.options.fields import config_fields
 from launcher.options.flags import option_names
+from launcher.options.meant import usage_message
 from tests.plans import rl, sft, train, typed
 
 SECTIONS = section_names(RLConfig)
@@ -23,7 +24,7 @@ def refused(*arguments: str) -> str:
     with pytest.raises((UserError, TyperException)) as caught:
         rl(*arguments)
     error = caught.value
-    return error.format_message() if isinstance(error, TyperException) else str(error)
+    return usage_message(error) if isinstance(error, TyperException) else str(error)
 
 
 # --- spellings --------------------------------------------------------------------------------------------------------
@@ -266,8 +267,8 @@ def test_an_unknown_option_names_the_nearest(arguments: tuple[str, ...], expecte
     ("arguments", "expected"),
     [
         (("@",), "@ must be followed by a file, as in: @ configs/rl.toml"),
-        (("--nproc",), "requires an argument"),
-        (("--wandb=yes",), "does not take a value"),
+        (("--nproc",), "--nproc needs a value"),
+        (("--wandb=yes",), "--wandb takes no value"),
         (("a.toml",), "unexpected argument: a.toml\n  did you mean @ a.toml? A file is given as @ FILE"),
         (("@", "missing.toml"), "missing.toml: there is no such file"),
     ],
