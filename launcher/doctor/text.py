@@ -1,12 +1,11 @@
 """The result of `launch doctor`, as text."""
 
-import textwrap
 from collections.abc import Iterable, Iterator
 from typing import get_args
 
 from launcher.borders.screen import in_lines
 from launcher.doctor.check import Check, Group
-from launcher.view.terminal import BOLD, GREEN, RED, YELLOW, painted
+from launcher.view.terminal import BOLD, GREEN, RED, YELLOW, painted, wrapped
 from launcher.view.tmux.server import TmuxError, ask_tmux, tmux_server
 
 WIDTH = 80  # columns
@@ -36,23 +35,11 @@ def _group(group: Group, checks: Iterable[Check], colours: bool) -> Iterator[str
     if own:
         yield painted(group, BOLD, colours)
     for check in own:
-        first, *rest = _wrapped(f"  {check.state:<5} {in_lines([check.name]):<14}", check.found)
+        first, *rest = wrapped(f"  {check.state:<5} {in_lines([check.name]):<14}", check.found, WIDTH)
         yield first.replace(check.state, painted(check.state, _COLOURS[check.state], colours), 1)
         yield from rest
         if check.fix:
-            yield from _wrapped(" " * 22 + "-> ", check.fix)
-
-
-def _wrapped(start: str, text: str) -> list[str]:
-    indent = " " * len(start)
-    return textwrap.wrap(
-        in_lines([text]),
-        WIDTH,
-        initial_indent=start,
-        subsequent_indent=indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    ) or [start.rstrip()]
+            yield from wrapped(" " * 22 + "-> ", check.fix, WIDTH)
 
 
 def _verdict(checks: Iterable[Check]) -> str:

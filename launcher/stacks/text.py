@@ -10,7 +10,7 @@ from launcher.stacks.frames import Frame, PythonProcess, Stack, Thread
 from launcher.stacks.groups import StackGroup, calling_frame, group_stacks, stragglers, telling_frame
 
 _LIBRARY = re.compile(r"^.*/lib(?:64)?/python3[^/]*/(?:(?:site|dist)-packages/)?")
-_FUNCTION_WIDTH = 28  # columns
+_FUNCTION_WIDTH, _WIDEST_FUNCTION = 28, 40  # columns
 
 
 def stacks_text(stacks: Sequence[Stack], collectives: Sequence[str] = (), *, every_thread: bool = False) -> str:
@@ -43,7 +43,9 @@ def _block(group: StackGroup, every_thread: bool) -> Iterator[str]:
 
 
 def _frames(thread: Thread) -> Iterator[str]:
-    return (f"    {_function(frame):<{_FUNCTION_WIDTH}} {_place(frame)}" for frame in thread.frames)
+    functions = [_function(frame) for frame in thread.frames]
+    width = min(_WIDEST_FUNCTION, max([_FUNCTION_WIDTH, *map(len, functions)]))
+    return (f"    {it:<{width}} {_place(frame)}" for it, frame in zip(functions, thread.frames, strict=True))
 
 
 def _refused(stacks: Iterable[Stack]) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """The text on the console before a run, and its failure block. It is plain, so that a pipe gets the same."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,17 +13,20 @@ from launcher.plan.spec import Plan, ProcessSpec
 from launcher.runs.registry import call_name
 from launcher.runs.state import FailureState
 from launcher.view.metric_curves import read_newest
+from launcher.view.terminal import size_of_terminal, wrapped
 
 
 def header(plan: Plan, session: str | None, notes: Sequence[str] = ()) -> str:
-    """The header of a new run: name, directory, components, and how to attach to it."""
+    """The header of a new run: name, directory, components, how to attach. On a terminal notes are wrapped."""
     node = f", {plan.nodes.text}" if plan.nodes else ""
     rows = [("directory", shown(plan.run.root)), *((spec.name, _component(spec)) for spec in plan.processes)]
     if session:
         rows.append(("panes", f"launch attach {typed_name(plan)}"))
-    rows += [("note", note) for note in (*plan.notes, *notes)]
     lines = [f"{plan.kind} run {plan.name}, attempt {plan.run.attempt}{node}"]
     lines += [f"  {label:<12} {text}" for label, text in rows]
+    for note in (*plan.notes, *notes):
+        title = f"  {'note':<12} "
+        lines += wrapped(title, note, size_of_terminal()[0]) if sys.stdout.isatty() else [f"{title}{note}"]
     return in_lines(lines) + "\n"
 
 

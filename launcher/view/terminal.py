@@ -2,9 +2,10 @@
 
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
 
-from launcher.borders.screen import in_one_line
+from launcher.borders.screen import in_lines, in_one_line
 
 GAP = 2  # columns between two cells
 
@@ -45,3 +46,15 @@ def aligned(cells: Sequence[str], right: bool = False) -> list[str]:
 def joined(cells: Sequence[str]) -> str:
     """A row."""
     return (" " * GAP).join(cells).rstrip()
+
+
+def wrapped(start: str, text: str, columns: int) -> list[str]:
+    """The text behind its title, in lines of this width that begin below each other. No word is broken."""
+    return textwrap.wrap(
+        in_lines([text]),
+        columns,
+        initial_indent=start,
+        subsequent_indent=" " * len(start),
+        break_long_words=False,
+        break_on_hyphens=False,
+    ) or [start.rstrip()]

@@ -30,10 +30,10 @@ ranks 0-6 wait in all_reduce, called by Trainer.step (train.py:12)
     <module>                     train.py:30
 
 rank 7 waits in _BaseDataLoaderIter.__next__, called by <module> (train.py:28)
-    Connection.poll              multiprocessing/connection.py:257
+    Connection.poll                          multiprocessing/connection.py:257
     _MultiProcessingDataLoaderIter._next_data torch/utils/data/dataloader.py:1409
-    _BaseDataLoaderIter.__next__ torch/utils/data/dataloader.py:701
-    <module>                     train.py:28
+    _BaseDataLoaderIter.__next__             torch/utils/data/dataloader.py:701
+    <module>                                 train.py:28
 
 straggler: rank 7
 """

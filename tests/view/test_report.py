@@ -1,6 +1,7 @@
 """What stands on the console before and after a run."""
 
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from launcher.failure.failure import Failure
 from launcher.numbers import duration
 from launcher.plan.spec import Plan
+from launcher.view import report
 from launcher.view.report import failure_block, failure_state, header, resume_note, shown
 from tests.plans import plan_of, sft, write_metrics
 
@@ -25,6 +27,20 @@ def test_the_header_names_run_directory_components_gpus_and_notes(plan: Plan) ->
         "  panes        launch attach otter",
         "  note         inference shares GPU 1 with the trainer: there are 2 GPUs",
         "  note         no panes",
+    ]
+
+
+def test_a_note_is_wrapped_below_its_beginning_where_a_terminal_would_break_it(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note = "not logged in to W&B: logging offline; log in with `wandb login`"
+    assert header(plan, None, [note]).splitlines()[-1].endswith(note)  # a pipe gets one line
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(report, "size_of_terminal", lambda: (60, 24))
+    lines = header(plan, None, [note]).splitlines()
+    assert lines[-2:] == [
+        "  note         not logged in to W&B: logging offline; log in",
+        "               with `wandb login`",
     ]
 
 

@@ -1,5 +1,6 @@
 """The live view as lines of text, for a terminal of any size: a pure function of what is known of the run."""
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -18,7 +19,10 @@ NARROWEST_CURVE = 20  # columns of the terminal
 WIDEST_CURVE = 60
 TALLEST_CURVE, SHORTEST_CURVE = 6, 3  # rows
 SHORTEST_STATE = 20  # columns
+LOWEST_WITH_TITLES = 16  # rows of the terminal
 LONG_WAIT = 30.0  # seconds after which a wait is worth a colour
+
+_ADDRESS = re.compile(r" at https?://\S+")
 
 Line = tuple[tuple[str, str | None], ...]
 """Pieces of text, each with its colour."""
@@ -27,7 +31,7 @@ Line = tuple[tuple[str, str | None], ...]
 def frame(run: LiveRun, keys: Sequence[tuple[str, str]], columns: int, rows: int, colours: bool) -> list[str]:
     """At most `rows` lines, none wider than `columns`. `keys` are shown at the bottom, each with what it does."""
     now = time.monotonic()
-    top = [*_news(run), _title(run, now), *_components(run, now, columns)]
+    top = [*_news(run), _title(run, now), *_components(run, now, columns, rows >= LOWEST_WITH_TITLES)]
     middle, bottom = [*_progress(run, columns), *_evaluations(run)], _keys(keys, columns)
     room = rows - len(top) - len(middle) - len(bottom)
     curve = _curve(run, columns, min(TALLEST_CURVE, room - 2))
@@ -80,30 +84,33 @@ def _title(run: LiveRun, now: float) -> Line:
 # --- components -------------------------------------------------------------------------------------------------------
 
 
-def _components(run: LiveRun, now: float, columns: int) -> Iterator[Line]:
-    """A row for each component. A state that is long takes the place of its numbers."""
+def _components(run: LiveRun, now: float, columns: int, with_titles: bool) -> Iterator[Line]:
+    """A row for each component, below the titles of its numbers. A state that is long takes the place of them."""
     components = list(run.components.values())
     names = _column([its.name for its in components])
     states = [_state(run, its, now) for its in components]
-    numbers = _numbers(run, components, columns - 2 - cell_len(names[0]) - 2 - SHORTEST_STATE)
-    room = columns - 2 - cell_len(names[0]) - 2 - cell_len(numbers[0])
+    titles, *numbers = _numbers(run, components, columns - 2 - cell_len(names[0]) - 2 - SHORTEST_STATE)
+    room = columns - 2 - cell_len(names[0]) - 2 - cell_len(titles)
     width = max((cell_len(text) for text, _ in states if cell_len(text) <= room), default=0)
+    if with_titles and titles:
+        yield ((" " * (2 + cell_len(names[0]) + 2 + width) + titles, DIM),)
     for name, (text, colour), its in zip(names, states, numbers, strict=True):
         more = "" if cell_len(text) > room else its
         yield (f"  {name}  ", CYAN), (text + " " * (width - cell_len(text)), colour), (more, DIM)
 
 
 def _numbers(run: LiveRun, components: Sequence[Component], room: int) -> list[str]:
-    """The numbers of each component. Those for which there is no room are left out, the least important ones first."""
+    """The titles, then the numbers of each component. What has no room is left out, the least important first."""
     found: dict[str, list[str]] = {}
     for title in ("cpu", "memory", "gpu", "pid"):
-        cells = _column([_NUMBERS[title](run, its) for its in components], right=title != "gpu")
+        texts = [_NUMBERS[title](run, its) for its in components]
+        cells = _column([title.upper(), *texts], right=title != "gpu")
         width = cell_len(cells[0])
-        if width and width + 2 <= room:
+        if any(texts) and width + 2 <= room:
             found[title] = cells
             room -= width + 2
     shown = [found[title] for title in ("pid", "cpu", "memory", "gpu") if title in found]
-    return ["".join(f"  {cells[place]}" for cells in shown) for place in range(len(components))]
+    return ["".join(f"  {cells[place]}" for cells in shown) for place in range(len(components) + 1)]
 
 
 def _column(cells: Sequence[str], right: bool = False) -> list[str]:
@@ -130,7 +137,8 @@ def _state(run: LiveRun, its: Component, now: float) -> tuple[str, str | None]:
         return f"starting, {since}", YELLOW
     if wait := run.waits.get(its.name):
         waited = max(0.0, time.time() - wait.since)
-        return f"waiting for {wait.what}, {duration(waited)}", YELLOW if waited > LONG_WAIT else None
+        what = _ADDRESS.sub("", wait.what)  # which would take the place of the numbers
+        return f"waiting for {what}, {duration(waited)}", YELLOW if waited > LONG_WAIT else None
     return ", ".join([*([_ranks(its)] if its.ranks else []), "ready" if its.is_ready else f"running, {since}"]), None
 
 
@@ -157,7 +165,7 @@ def _gpu(run: LiveRun, its: Component) -> str:
         return ""
     found = run.usage.get(its.name)
     memory = found.usage.gpu_memory if found and found.usage else None
-    return f"GPU {gpu_spans(its.gpus)}" + (f" {size(memory)}" if memory else "")
+    return gpu_spans(its.gpus) + (f" {size(memory)}" if memory else "")
 
 
 def gpu_spans(gpus: Sequence[str]) -> str:

@@ -65,7 +65,7 @@ class LiveRun:
     def __init__(self, plan: Plan) -> None:
         self.began = time.monotonic()
         self.news: deque[tuple[str, str | None]] = deque(maxlen=MOST_NEWS)  # warnings and errors, in colour
-        self.is_stopping = False
+        self.is_stopping = self.is_ending = False  # an attempt, or the run
         self.next_begins: float | None = None  # the next attempt, once it is decided that there is one
         self.usage: Mapping[str, ComponentStatus] = {}
         self.waits: Mapping[str, Wait] = {}
@@ -96,6 +96,7 @@ class LiveRun:
         match event:
             case Stop() | StopAttempt():
                 self.is_stopping, self.next_begins = True, None
+                self.is_ending = self.is_ending or isinstance(event, Stop)
             case Decided(verdict) if verdict.again:
                 self.next_begins = now + verdict.seconds
             case NewAttempt(plan):

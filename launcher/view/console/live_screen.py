@@ -34,7 +34,7 @@ MEASURE_EVERY = 1.0  # seconds between two measurements of CPU and memory
 COST = 200  # a measurement may take this part of the time
 MOST_ABOVE = 10_000  # lines that wait while launch is in the background
 BACKLOG = 200  # lines that `l` can show of what was logged before
-KEYS = (("q", "leave it running"), ("Ctrl-C", "stop"))
+LEAVE, STOP, KILL = ("q", "leave it running"), ("Ctrl-C", "stop"), ("Ctrl-C", "kill at once")
 _CLEAR, _UP, _BEGIN, _END = "\x1b[J", "\x1b[{}A", "\x1b[?2026h", "\x1b[?2026l"  # the last two: draw it at once
 _ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -151,7 +151,8 @@ class LiveScreen(Screen):
     def _draw(self, size: tuple[int, int]) -> None:
         above, lines = self._taken(), []
         if not self._shows_log:
-            keys = [*((key, what) for key, (what, _) in self._acts.items()), ("l", "full log"), *KEYS]
+            last = [KILL if self._run.is_ending else STOP]
+            keys = [*((key, what) for key, (what, _) in self._acts.items()), ("l", "full log"), LEAVE, *last]
             lines = frame(self._run, keys, size[0], max(1, size[1] - 1), self._colours)
         if above or lines != self._drawn or size != self._size:
             text = "".join(f"{line}\n" for line in (*above, *lines))
