@@ -94,12 +94,13 @@ def main(seconds: float, rate: float) -> None:
         before, wall = sum(supervisor.cpu_times()[:2]), time.time()
         watched.watch(wall + seconds)
         taken, wall = sum(supervisor.cpu_times()[:2]) - before, time.time() - wall
+        shown = dict(watched.seen)  # the summary shows a step again
         process.send_signal(signal.SIGINT)
         watched.watch(time.time() + 2)
         process.wait(30)
         log = (directory / "run" / "logs" / "latest" / "trainer.log").read_text()
         made = {int(step): float(at) for step, at, _ in re.findall(PROGRESS, log)}
-    delays = sorted(when - made[step] for step, when in watched.seen.items() if step in made)
+    delays = sorted(when - made[step] for step, when in shown.items() if step in made)
     print(f"first output             {1000 * (watched.first - began):6.0f} ms")
     print(f"a step is shown after    {1000 * statistics.median(delays):6.0f} ms, at most {1000 * delays[-1]:.0f} ms")
     print(f"CPU of one core          {100 * taken / wall:6.2f} %, at {rate:g} steps/s")

@@ -16,7 +16,7 @@ from launcher.supervisor.rules.actions import Action
 from launcher.supervisor.rules.events import Event, NewAttempt
 from launcher.tracking.sinks import MetricsFile, read_steps
 
-INTERVAL = 0.5  # seconds between two looks at the logs
+INTERVAL = 0.1  # seconds between two looks at the logs
 
 
 class LoggedProgress:
