@@ -31,7 +31,7 @@ from launcher.workload.ranks import World
 from launcher.workload.training.checkpoint import TrainingState, save_model
 from launcher.workload.training.lora import add_adapters
 from launcher.workload.training.parallel import ParallelScorer, read_model
-from launcher.workload.training.rows import Sequences, micro_batches
+from launcher.workload.training.rows import A_PASS, Sequences, micro_batches
 from launcher.workload.training.scorer import Scorer, Scoring, Terms, TokenTerms
 
 MOST_UNUSABLE = 5  # steps in a row whose gradients are not finite
@@ -136,7 +136,8 @@ class Learner:
         self, batch: Sequences, scoring: Scoring, model: ParallelScorer | None = None, learns: bool = False
     ) -> Learned:
         ranks, model = self.ranks, model or self.model
-        micro = micro_batches(batch, ranks.rank, ranks.count, self.config.max_tokens, self.context)
+        a_pass = A_PASS[ranks.device.type]
+        micro = micro_batches(batch, ranks.rank, ranks.count, self.config.max_tokens, self.context, a_pass)
         total, found = torch.zeros((), dtype=torch.float64), []
         for part in micro:
             with model.accumulating(is_last=part is micro[-1]):

@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-PADDING = 1 / 16  # of a step's tokens, and
-PASS = 512  # tokens: so much padding is computed rather than a pass more
+A_PASS = {"cpu": 64, "cuda": 1024}
+"""Tokens: so much padding is computed rather than a pass more. A pass on a GPU waits for its kernels to be launched, and
+for the weights of a model that is sharded."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,12 @@ class MicroBatch:
 
 
 def micro_batches(
-    sequences: Sequences, rank: int, ranks: int, max_tokens: int, context: int | None = None
+    sequences: Sequences,
+    rank: int,
+    ranks: int,
+    max_tokens: int,
+    context: int | None = None,
+    a_pass: int = A_PASS["cuda"],
 ) -> list[MicroBatch]:
     """Those of one rank, none of more than `max_tokens` unless one sequence is longer. Each rank has as many.
 
@@ -74,7 +80,7 @@ def micro_batches(
     lengths = [row_length(int(sequences.lengths[row].sum()), context) for row in rows]
     order = sorted(range(len(rows)), key=lambda row: -lengths[row])
     found = []
-    for part in alike(np.array([lengths[row] for row in order]), ranks):
+    for part in alike(np.array([lengths[row] for row in order]), ranks, a_pass):
         length = lengths[order[part.start]]
         count = ceil(ceil((part.stop - part.start) / ranks) / max(1, max_tokens // length))
         mine = [rows[row] for row in order[part][rank::ranks]]
@@ -82,18 +88,17 @@ def micro_batches(
     return found
 
 
-def alike(lengths: NDArray[np.int64], ranks: int, start: int = 0, least: float = 0.0) -> list[slice]:
+def alike(lengths: NDArray[np.int64], ranks: int, a_pass: int, start: int = 0) -> list[slice]:
     """Parts of rows, the longest first, whose lengths (R,) are so alike that one more pass would not pay.
 
     Each begins at a multiple of `ranks`, so that all ranks have rows of it.
     """
-    least = least or max(PASS, lengths[0] * len(lengths) * PADDING)
     cuts = np.arange(0, len(lengths), ranks)
     saved = (lengths[0] - lengths[cuts]) * (len(lengths) - cuts)  # tokens of padding
     at = int(cuts[saved.argmax()])
-    if saved.max() < least:
+    if saved.max() < a_pass:
         return [slice(start, start + len(lengths))]
-    return alike(lengths[:at], ranks, start, least) + alike(lengths[at:], ranks, start + at, least)
+    return alike(lengths[:at], ranks, a_pass, start) + alike(lengths[at:], ranks, a_pass, start + at)
 
 
 def row_length(longest: int, context: int | None = None) -> int:

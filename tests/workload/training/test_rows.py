@@ -103,12 +103,12 @@ def test_rows_that_are_much_shorter_than_others_are_not_padded_to_their_length()
 
 
 def test_a_pass_more_is_only_made_where_it_saves_more_than_it_costs() -> None:
-    few, many = np.array([16] * 8 + [9] * 8), np.array([640] * 500 + [320])
-    assert alike(few, 1) == [slice(0, 16)] and alike(many, 1) == [slice(0, 501)]
     halves = np.array([1024] * 8 + [512] * 7 + [128])
-    assert alike(halves, 1) == [slice(0, 8), slice(8, 16)]
-    assert alike(halves, 3) == [slice(0, 9), slice(9, 16)]
-    assert alike(halves, 16) == [slice(0, 16)]
+    assert alike(halves, 1, 1024) == [slice(0, 8), slice(8, 16)]
+    assert alike(halves, 1, 100) == [slice(0, 8), slice(8, 15), slice(15, 16)]
+    assert alike(halves, 1, 5000) == [slice(0, 16)]
+    assert alike(halves, 3, 1024) == [slice(0, 9), slice(9, 16)]  # each rank has as many rows
+    assert alike(halves, 16, 1024) == [slice(0, 16)]
 
 
 def test_a_rank_without_a_sequence_learns_nothing_but_takes_part() -> None:
