@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 A_PASS = {"cpu": 64, "cuda": 1024}
-"""Tokens: so much padding is computed rather than a pass more. A pass on a GPU waits for its kernels to be launched, and
-for the weights of a model that is sharded."""
+"""Tokens: so much padding is computed rather than a pass more. A pass on a GPU waits for its kernels to be launched,
+and for the weights of a model that is sharded."""
 
 
 @dataclass(frozen=True)
