@@ -11,6 +11,7 @@ from pathlib import Path
 from launcher.borders.pairs import check_pairs
 from launcher.borders.problems import check_problems
 from launcher.borders.screen import quoted
+from launcher.checkpoints import check_model_files
 from launcher.config.workload import BUILTIN_TASKS, VERIFIERS, TaskConfig
 from launcher.errors import UserError
 from launcher.machine.hub import check_hub
@@ -84,6 +85,8 @@ def check_code(plan: Plan, spec: ProcessSpec, environment: Mapping[str, str]) ->
         _check_task(spec, environment, name, task)
     if spec.data is not None:
         check_pairs(spec.cwd / spec.data, spec.chat_template)
+    if spec.model_directory is not None:
+        check_model_files(spec.model_directory)
     for wanted in spec.on_hub:
         check_hub(wanted, spec.argv[0] if spec.ranks else sys.executable, environment)
 

@@ -19,7 +19,7 @@ from launcher.plan.environment import additions, flight_recorder, foreign_torchr
 from launcher.plan.memory import serving_text, training, training_memory
 from launcher.plan.placeholders import expand
 from launcher.plan.placement import Placement, place, place_servers_alone
-from launcher.plan.program import check_batch, file_to_learn, needed_of_hub
+from launcher.plan.program import check_batch, directory_to_load, file_to_learn, needed_of_hub
 from launcher.plan.ready import check_alive, check_ready
 from launcher.plan.spec import Alive, ForeignRun, Machine, Plan, ProcessSpec, Progress, Role
 from launcher.plan.torchrun import between_nodes, plan_ranks, rank_files, rank_logs, torchrun_argv, warnings
@@ -250,6 +250,7 @@ class _Planner:
         if is_reference(settings) and name == ("orchestrator" if self.rl else "trainer"):
             more["tasks"] = self.config.tasks
             more["chat_template"] = self.machine.chat_template
+        more["model_directory"] = directory_to_load(self.machine, asked, settings)
         more["on_hub"] = tuple(needed_of_hub(self.config, self.machine, asked, settings))
         if isinstance(settings, LastingConfig):
             more |= {"restarts": settings.restarts, "may_exit": getattr(settings, "may_exit", False)}

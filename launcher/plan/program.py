@@ -51,6 +51,12 @@ def python_code(spec: ProcessSpec) -> PythonCode | None:
     return PythonCode(script=words[0]) if words and not words[0].startswith("-") else None
 
 
+def directory_to_load(machine: Machine, component: str, settings: ProcessConfig) -> Path | None:
+    """The model's, if the reference workload loads it from one."""
+    loads = is_reference(settings) and component in ("trainer", "inference")
+    return Path(machine.model_path) if loads and machine.model_path.startswith("/") else None
+
+
 def needed_of_hub(config: Config, machine: Machine, component: str, settings: ProcessConfig) -> Iterator[OnHub]:
     """What the reference workload reads from the Hugging Face hub: the model, unless it is a directory, and data."""
     if not is_reference(settings):

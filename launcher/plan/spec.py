@@ -118,6 +118,7 @@ class ProcessSpec:
     tasks: Mapping[str, TaskConfig] = field(default_factory=dict)  # that it loads, by the field that names each
     data: Path | None = None  # the file that it learns
     chat_template: bool | None = None  # whether the run's model has one; None if that is not known
+    model_directory: Path | None = None  # of the model that it loads
     on_hub: tuple[OnHub, ...] = ()  # what it reads from the Hugging Face hub
     restarts: int = 0  # how often the supervisor restarts it after a failure; for what SERVES
     may_exit: bool = False  # exit code 0 before the run's end is not a failure; for what SERVES

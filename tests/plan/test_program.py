@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ def test_trainer_and_server_read_a_model_of_the_hub_and_a_directory_is_none() ->
     }
     plan = plan_of(rl("--model", "mine"), on("/home/me/mine"))
     assert not any(spec.on_hub for spec in plan.processes)
+    assert [spec.model_directory for spec in plan.processes] == [Path("/home/me/mine"), None, Path("/home/me/mine")]
 
 
 def test_the_trainer_reads_the_data_set_that_it_learns() -> None:
