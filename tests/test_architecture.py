@@ -241,6 +241,7 @@ MAY_PRINT = {
     "options/entry.py",  # the command line of the workload's modules
     "jobs/submit.py",  # what the scheduler said
     "machine/hub_program.py",  # a program of its own
+    "slurm/lost_nodes.py",  # a program of its own
     "slurm/outcome.py",  # a program of its own
     "slurm/time_limit.py",  # a program of its own
 }

@@ -8,16 +8,21 @@ import sys
 from pathlib import Path
 
 from launcher.rundir import RunDir
-from launcher.runs.state import read_state
+from launcher.runs.state import RunState, read_state
+from launcher.slurm import client
 
 
 def outcome(run: RunDir, job: str, code: str) -> str:
     """The exit code with which the run has ended in this job; `code` if it has not ended."""
+    state = state_in_job(run, job)
+    return code if state is None or state.ended is None or state.exit_code is None else str(state.exit_code)
+
+
+def state_in_job(run: RunDir, job: str) -> RunState | None:
+    """What node 0 has written since Slurm started this job, or started it again."""
     state = read_state(run)
-    is_ours = state is not None and state.job is not None and state.job.job == job
-    if state is None or not is_ours or state.ended is None or state.exit_code is None:
-        return code
-    return str(state.exit_code)
+    found = state.slurm if state else None
+    return state if found and (found.job, found.restarts) == (job, client.restarts()) else None
 
 
 if __name__ == "__main__":

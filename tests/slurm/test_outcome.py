@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from launcher.rundir import RunDir
 from launcher.runs.state import SlurmState, state_json
 from launcher.slurm.outcome import outcome
@@ -29,3 +31,12 @@ def test_a_run_that_has_not_ended_in_this_job_leaves_sruns(tmp_path: Path) -> No
     assert outcome(run, "7", "137") == "137"
     write(run, exit_code=0)
     assert outcome(run, "8", "75") == "75"
+
+
+def test_the_end_before_a_requeue_is_not_that_of_the_job_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunDir(tmp_path)
+    write(run, state="stopped", exit_code=138)
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert outcome(run, "7", "2") == "2"

@@ -120,6 +120,7 @@ def test_spare_nodes_are_asked_for_and_the_job_outlives_a_dead_node_with_the_run
     assert "#SBATCH --nodes=3\n#" in text and "#SBATCH --no-kill\n" in text
     assert "--nodes=3 --ntasks=3 --ntasks-per-node=1 --no-kill --kill-on-bad-exit=0" in text
     assert 'launcher.slurm.outcome "$run" "$code"' in text
+    assert 'launcher.slurm.lost_nodes "$run" "$running"' in text
     assert "outcome" not in script(sft("--slurm.nodes", "2"))
     with pytest.raises(UserError, match=r"slurm\.spare_nodes is 1, but spare_nodes is 2"):
         sft("--slurm.spare-nodes", "1", "--spare-nodes", "2")

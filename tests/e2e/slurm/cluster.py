@@ -1,4 +1,4 @@
-"""A Slurm of the test's own: a controller and two nodes on this host, with everything below one directory."""
+"""A Slurm of the test's own: a controller and three nodes on this host, with everything below one directory."""
 
 import os
 import platform
@@ -11,7 +11,8 @@ from pathlib import Path
 
 from tests.waiting import until
 
-PROGRAMS = ("munged", "mungekey", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel")
+NODES = ("n1", "n2", "n3")
+PROGRAMS = ("munged", "mungekey", "slurmctld", "slurmd", "sbatch", "srun", "salloc", "squeue", "scontrol", "scancel")
 CONF = """
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -36,7 +37,7 @@ ReturnToService=2
 MpiDefault=none
 KillWait=60
 SlurmdTimeout=300
-NodeName=n[1-2] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{ports[1]}-{ports[2]}] CPUs=2
+NodeName=n[1-3] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{ports[1]}-{ports[3]}] CPUs=2
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 
@@ -51,13 +52,14 @@ def lacking() -> str | None:
 
 
 class Cluster:
-    """slurmctld and two slurmd, until `close`."""
+    """slurmctld and three slurmd, until `close`."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.environment = {**os.environ, "SLURM_CONF": str(root / "slurm.conf")}
         self.environment["PATH"] += ":/usr/sbin:/sbin"
         self._daemons: list[subprocess.Popen[bytes]] = []
+        self._slurmd: dict[str, subprocess.Popen[bytes]] = {}
         try:
             self._start()
         except BaseException:
@@ -68,14 +70,52 @@ class Cluster:
         ports = _free_ports()
         conf = CONF.format(host=platform.node().split(".")[0], root=self.root, user="root", ports=ports)
         (self.root / "slurm.conf").write_text(conf)
-        for name in ("state", "spool-n1", "spool-n2"):
+        for name in ("state", *(f"spool-{node}" for node in NODES)):
             (self.root / name).mkdir()
         self._start_munge()
         self._daemon("slurmctld", "-D")
         until(lambda: self._answers("ping"), 60)
-        for node in ("n1", "n2"):
-            self._daemon("slurmd", "-D", "-N", node)
+        for node in NODES:
+            self._start_node(node)
+        self._await_nodes()
+
+    def _start_node(self, node: str) -> None:
+        self._slurmd[node] = self._daemon("slurmd", "-D", "-N", node)
+
+    def _await_nodes(self) -> None:
         until(lambda: self.ask("sinfo", "-h", "-o", "%T").split() == ["idle"], 60)
+
+    def lose(self, node: str) -> None:
+        """Kill all that Slurm runs on a node, and its slurmd, as when the machine loses its power."""
+        self._slurmd[node].kill()
+        for pid in self._on_node(node):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._slurmd[node].wait()
+
+    def give_up(self, node: str) -> None:
+        """What Slurm does by itself after SlurmdTimeout."""
+        self.ask("scontrol", "update", f"nodename={node}", "state=down", "reason=dead")
+
+    def repair(self, node: str) -> None:
+        """The machine is back."""
+        self.give_up(node)
+        self._daemons.remove(self._slurmd[node])
+        self._start_node(node)
+        self.ask("scontrol", "update", f"nodename={node}", "state=resume")
+        self._await_nodes()
+
+    def _on_node(self, node: str) -> set[int]:
+        """The pids of the tasks that run there, and of the slurmstepd above each."""
+        marks = {f"SLURMD_NODENAME={node}".encode(), f"SLURM_CONF={self.root}/slurm.conf".encode()}
+        found = set()
+        for directory in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if marks <= set((directory / "environ").read_bytes().split(b"\0")):
+                    parent = Path("/proc", (directory / "stat").read_text().rpartition(")")[2].split()[1])
+                    is_under_slurm = (parent / "comm").read_text().strip() == "slurmstepd"
+                    found |= {int(directory.name), *([int(parent.name)] if is_under_slurm else ())}
+        return found
 
     def _start_munge(self) -> None:
         """munged refuses a key or a directory that others could write."""
@@ -89,12 +129,13 @@ class Cluster:
         self._daemon("munged", "-F", "--force", *options)
         until((self.root / "munge.socket").exists, 30)
 
-    def _daemon(self, *argv: str) -> None:
+    def _daemon(self, *argv: str) -> subprocess.Popen[bytes]:
         with (self.root / f"{'-'.join(argv).strip('-')[:40].replace('/', '_')}.out").open("wb") as output:
             daemon = subprocess.Popen(
                 argv, env=self.environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=self.root
             )
         self._daemons.append(daemon)
+        return daemon
 
     def _answers(self, *arguments: str) -> bool:
         return "is UP" in self.ask("scontrol", *arguments)
@@ -146,14 +187,15 @@ class Cluster:
                 daemon.wait()
 
 
-def _free_ports() -> tuple[int, int, int]:
-    """For the controller and, one after the other, for the two nodes."""
-    for first in range(17001 + os.getpid() % 500 * 4, 32000, 4):
+def _free_ports() -> tuple[int, ...]:
+    """For the controller and, one after the other, for the nodes."""
+    count = 1 + len(NODES)
+    for first in range(17001 + os.getpid() % 500 * 4, 32000, count):
         try:
-            for port in range(first, first + 3):
+            for port in range(first, first + count):
                 with socket.socket() as probe:
                     probe.bind(("127.0.0.1", port))
         except OSError:
             continue
-        return first, first + 1, first + 2
+        return tuple(range(first, first + count))
     raise AssertionError("no free ports")

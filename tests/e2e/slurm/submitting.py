@@ -97,7 +97,7 @@ class Submitted:
         log = self.run.slurm_log(self.job)
         return log.read_text(errors="replace")[-4000:] if log.exists() else "the job has logged nothing"
 
-    def ends_as(self, state: str, code: str) -> None:
+    def ends_as(self, state: str, code: str, seconds: float = 90) -> None:
         """Until Slurm has the job in its word for this end, with this exit code."""
-        found = self.login.cluster.wait_for(self.job, state)
+        found = self.login.cluster.wait_for(self.job, state, seconds)
         assert found["ExitCode"] == code, self.log()
