@@ -10,6 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
+from launcher.processes.process_tree import children
 from launcher.rundir import RunDir
 from launcher.runs.liveness import is_alive_here, is_local
 from launcher.runs.state import RunState
@@ -21,10 +22,12 @@ LINGER = 15.0  # seconds for the other nodes, once node 0's launch is gone
 
 def main() -> int:
     """Returns 0 when srun has ended by itself, and 1 if it had to be ended."""
-    run, job = RunDir(Path(sys.argv[1])), os.environ.get("SLURM_JOB_ID", "")
+    run, job, pid = RunDir(Path(sys.argv[1])), os.environ.get("SLURM_JOB_ID", ""), int(sys.argv[2])
     try:
-        srun = os.pidfd_open(int(sys.argv[2]))
+        srun = os.pidfd_open(pid)
     except ProcessLookupError:
+        return 0
+    if pid not in children(os.getppid()):  # srun has ended already, and another process has its pid
         return 0
     while not _has_ended(srun, LOOK):
         state = state_in_job(run, job)
