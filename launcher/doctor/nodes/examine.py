@@ -87,13 +87,21 @@ def _nodes(asked: Asked) -> Nodes:
 
 
 def _first_host() -> str | None:
-    """Node 0 of the job step."""
-    listed = os.environ.get("SLURM_STEP_NODELIST", "")
-    try:
-        done = subprocess.run(["scontrol", "show", "hostnames", listed], capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.SubprocessError):
+    """Where node 0 of the job step can be reached. Its name in Slurm may be none of the network's."""
+    names = _scontrol("hostnames", os.environ.get("SLURM_STEP_NODELIST", ""))
+    if not names:
         return None
-    return next(iter(done.stdout.split()), None)
+    facts = dict(fact.partition("=")[::2] for fact in _scontrol("node", names[0], "--oneliner"))
+    return facts.get("NodeAddr") or names[0]
+
+
+def _scontrol(*what: str) -> list[str]:
+    """The words that `scontrol show` prints; none if it fails."""
+    try:
+        done = subprocess.run(["scontrol", "show", *what], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return done.stdout.split()
 
 
 def _meet(asked: Asked, nodes: Nodes, say: Say) -> Meeting:
