@@ -155,7 +155,18 @@ def key_of(root: Path) -> str:
     return hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
 
 
+def spare_log(name: str, node: int) -> Path | None:
+    """The output of a spare in the background, which has no directory of a run yet. None without a home."""
+    state = _state()
+    return state / "spares" / f"{name}-node_{node}.log" if state else None
+
+
 def _directory() -> Path | None:
     """None for a user without a home, as in a container: they have to name runs by directory."""
+    state = _state()
+    return state / "runs" if state else None
+
+
+def _state() -> Path | None:
     state = in_home(os.environ.get("XDG_STATE_HOME") or "~/.local/state")
-    return state / "launch" / "runs" if state else None
+    return state / "launch" if state else None

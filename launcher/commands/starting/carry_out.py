@@ -18,6 +18,7 @@ from launcher.plan.build import make_plan
 from launcher.plan.nodes import Nodes
 from launcher.plan.spec import Machine, Plan
 from launcher.runs.directory import check_free, directory_of
+from launcher.runs.registry import spare_log
 from launcher.runs.state import RunState
 from launcher.view.console.detached import stay_behind
 
@@ -60,10 +61,13 @@ def carry_out(
 
 def _leave_terminal(meeting: Meeting) -> None:
     """The command has done its part: the spare waits in the background."""
-    stay_behind(
-        meeting.welcome.name,
-        lambda pid: f"{waits_text(meeting)}, in the background as pid {pid}; it leaves the run with: kill {pid}\n",
-    )
+    log = spare_log(meeting.welcome.name, meeting.nodes.rank)
+
+    def words(pid: int) -> str:
+        text = f"{waits_text(meeting)}, in the background as pid {pid}; it leaves the run with: kill {pid}\n"
+        return text + (f"  its output: {printable(str(log))}\n" if log else "")
+
+    stay_behind(meeting.welcome.name, words, log)
 
 
 def _meet(config: Config, machine: Machine, plan: Plan, clean: bool, earlier: RunState | None) -> Meeting:

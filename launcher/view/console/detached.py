@@ -5,7 +5,9 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
+from launcher.borders.files import appending
 from launcher.plan.spec import Plan
 from launcher.supervisor.rules.actions import Action, Stop
 from launcher.supervisor.rules.events import Event, Exited, RankStarted, Ready, Started
@@ -35,10 +37,29 @@ def leave_terminal(run: str) -> int:
     return write_end
 
 
-def stay_behind(run: str, words: Callable[[int], str]) -> None:
-    """Leave the terminal at once. It shows `words`, made of the pid of the process that continues."""
+def stay_behind(run: str, words: Callable[[int], str], log: Path | None) -> None:
+    """Leave the terminal at once. It shows `words`, made of the pid of the process that continues.
+
+    What that process says from then on is appended to the log.
+    """
     with os.fdopen(leave_terminal(run), "wb") as stream:
-        stream.write(words(os.getpid()).encode(errors="surrogateescape") + _SEPARATOR + b"0")
+        said = words(os.getpid()).encode(errors="surrogateescape")
+        if log and (trouble := _say_to(log, said)):
+            said += f"its output is not kept: {log}: {trouble}\n".encode(errors="surrogateescape")
+        stream.write(said + _SEPARATOR + b"0")
+
+
+def _say_to(log: Path, first: bytes) -> str | None:
+    """Send stdout and stderr to the log, after the first words. Returns why that is not possible, if so."""
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with appending(log) as file:
+            file.write(first)
+            for stream in (1, 2):
+                os.dup2(file.fileno(), stream)
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
 
 
 def _relay(read_end: int, run: str) -> None:
