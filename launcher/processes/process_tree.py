@@ -16,6 +16,7 @@ PR_SET_CHILD_SUBREAPER = 36
 _PIDFD_INFO = struct.Struct("Q 52x i")  # the mask, unused fields, the wait status
 _PIDFD_INFO_EXIT = 1 << 3
 _PIDFD_GET_INFO = 3 << 30 | _PIDFD_INFO.size << 16 | 0xFF << 8 | 11  # _IOWR(0xFF, 11, struct pidfd_info)
+_LOOKS = 5  # at the children of a process whose threads end meanwhile
 SWEEP_SECONDS = 5.0  # a process in uninterruptible sleep survives SIGKILL; do not wait for ever
 
 
@@ -39,11 +40,19 @@ def end_with(parent: int) -> None:
 def children(pid: int) -> list[int]:
     """The direct children of a process; empty when it is gone."""
     found: list[int] = []
-    try:
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            found += [int(child) for child in (task / "children").read_text().split()]
-    except OSError:
-        pass  # the process or one of its threads has just ended
+    for _ in range(_LOOKS):
+        found, has_changed = [], False
+        try:
+            tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        except OSError:  # the process has ended
+            return []
+        for task in tasks:
+            try:
+                found += [int(child) for child in (task / "children").read_text().split()]
+            except OSError:  # this thread has just ended, and another one has its children
+                has_changed = True
+        if not has_changed:
+            break
     return found
 
 

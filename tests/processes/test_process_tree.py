@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,6 +63,32 @@ print(children(os.getpid()) == [child.pid])
 child.kill(); child.wait(); go.set()
 """
     assert run_python(code, Path("/tmp")).stdout == "True\n"
+
+
+def test_children_are_found_while_another_thread_of_their_parent_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    over, go = threading.Event(), threading.Event()
+    ends = threading.Thread(target=over.wait)
+    parent = threading.Thread(target=lambda: (begun.append(subprocess.Popen(["sleep", "300"])), go.wait()))
+    begun: list[subprocess.Popen[bytes]] = []
+    for thread in (ends, parent):  # so that the one that ends is read before the other
+        thread.start()
+    until(lambda: begun)
+    listed = Path.iterdir
+
+    def list_and_end(path: Path) -> Iterator[Path]:
+        found = list(listed(path))
+        over.set()
+        until(lambda: not Path(f"/proc/self/task/{ends.native_id}").exists())
+        return iter(found)
+
+    monkeypatch.setattr(Path, "iterdir", list_and_end)
+    try:
+        assert begun[0].pid in children(os.getpid())
+    finally:
+        begun[0].kill()
+        begun[0].wait()
+        go.set()
+        parent.join()
 
 
 def test_a_process_that_is_gone_has_no_children_no_start_and_no_variables() -> None:
