@@ -1,11 +1,15 @@
 """The live view in a real terminal: what is on the screen, the keys, job control, and what is left behind."""
 
+import os
 import re
 import shlex
+import signal
 import subprocess
+import time
 
 import pytest
 
+from launcher.processes.process_tree import children
 from launcher.rundir import RunDir
 from launcher.runs.state import read_state
 from tests.launching import LAUNCH, Launcher
@@ -33,7 +37,7 @@ class Terminal:
     def __init__(self, launch: Launcher, tmux: TmuxServer, *options: str) -> None:
         self.tmux, self.directory = tmux, launch.directory
         (launch.directory / "script.py").write_text(SCRIPT)
-        self.pane = tmux.open_terminal("bash", "--norc", "-i")
+        self.pane = tmux.open_terminal("sh", "-c", "bash --norc -i; exit")  # tmux wakes its own children
         tmux.run("set-option", "-t", self.pane, "history-limit", "5000")
         own = {name: launch.environment[name] for name in ("HOME", "XDG_STATE_HOME", launch.mark.partition("=")[0])}
         self.settings = self.stty()
@@ -77,13 +81,13 @@ class Terminal:
         return runs
 
     def wait_for(self, pattern: str) -> None:
-        until(lambda: re.search(pattern, self.screen, re.MULTILINE), 60)
+        until(lambda: re.search(pattern, self.screen, re.MULTILINE))
 
 
 def test_the_view_shows_the_run_and_leaves_the_screen_clean(launch: Launcher, tmux: TmuxServer) -> None:
     terminal = Terminal(launch, tmux)
     terminal.wait_for(r"^sft run otter  running")
-    terminal.wait_for(r"^  trainer  running, \ds +\d+ +\d+% +\d+ MB")
+    terminal.wait_for(r"^  trainer  running, \d+s +\d+ +\d+% +\d+ MB")
     terminal.wait_for(r"^  step 5\b.*\n  loss 0\.2\n +1 ┤")
     terminal.wait_for("l full log  q leave it running  Ctrl-C stop")
     terminal.press("C-c")
@@ -127,6 +131,23 @@ def test_q_gives_the_prompt_back_and_the_run_continues_without_a_console(launch:
     assert "finished after" not in terminal.everything
 
 
+def test_q_waits_for_a_shell_that_takes_seconds_to_notice(launch: Launcher, tmux: TmuxServer) -> None:
+    terminal = Terminal(launch, tmux)
+    terminal.wait_for("q leave it running")
+    [shell] = children(int(tmux.run("display-message", "-p", "-t", terminal.pane, "#{pane_pid}")))
+    os.kill(shell, signal.SIGSTOP)
+    terminal.press("q")
+    terminal.wait_for("^the run continues in the background")
+    wakes_at = time.monotonic() + 2
+    until(lambda: time.monotonic() > wakes_at)
+    os.kill(shell, signal.SIGCONT)
+    terminal.wait_for("Stopped")
+    until(terminal.shows_that_the_job_runs)
+    (terminal.directory / "finish").touch()
+    until(lambda: not launch.alive())
+    assert "nothing here takes the terminal back" not in terminal.everything
+
+
 def test_without_a_shell_above_it_ctrl_z_and_q_leave_the_view_as_it_is(launch: Launcher, tmux: TmuxServer) -> None:
     (launch.directory / "script.py").write_text(SCRIPT)
     words = [LAUNCH, "sft", "--trainer.command", "python3", "--trainer.command", "script.py", "--output-dir", "run"]
@@ -136,7 +157,7 @@ def test_without_a_shell_above_it_ctrl_z_and_q_leave_the_view_as_it_is(launch: L
     def has(text: str) -> bool:
         return text in tmux.run("capture-pane", "-p", "-t", pane)
 
-    until(lambda: has("q leave it running"), 60)
+    until(lambda: has("q leave it running"))
     for key, said in (("C-z", "q leave it running"), ("q", "nothing here takes the terminal back")):
         tmux.run("send-keys", "-t", pane, key)
         until(lambda said=said: has(said))  # type: ignore[misc]

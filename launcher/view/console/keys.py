@@ -22,7 +22,8 @@ from launcher.view.console.borrower import LONGEST, Program, lend
 
 SHORTLY = 0.01  # seconds between two looks while the shell is taking it
 LOOK_EVERY = 0.2  # seconds between two looks at who has the terminal
-TAKEN_WITHIN = 1.0  # seconds that the shell may need to take the terminal back
+STOPPED_WITHIN = 1.0  # seconds until Ctrl-Z has stopped the shell's job, if anything is stopped by it
+TAKEN_WITHIN = 20.0  # seconds that the shell may need to take the terminal back then: the machine may be busy
 SUSPEND = "\x1a"  # Ctrl-Z
 BACK = ""  # what is heard when launch has the terminal again
 
@@ -77,14 +78,19 @@ class Keys:
         """What Ctrl-Z does to any program. False if no shell takes the terminal, which is then still ours."""
         self.restore()
         self._signal(signal.SIGTSTP)
-        deadline = time.monotonic() + TAKEN_WITHIN
-        while self.is_ours and time.monotonic() < deadline:
+        begun = time.monotonic()
+        while self._may_be_taken(time.monotonic() - begun):
             time.sleep(SHORTLY)
         if not self.is_ours:
             return True
         self._signal(signal.SIGCONT)
         self._begin()
         return False
+
+    def _may_be_taken(self, waited: float) -> bool:
+        """Whether the terminal is still ours, and a shell may take it. Without a shell, nothing is stopped."""
+        use = terminal_of(self._guard)
+        return use.is_in_foreground and waited < (TAKEN_WITHIN if use.is_stopped else STOPPED_WITHIN)
 
     def leave(self) -> bool:
         """Go on in the shell's background, as after Ctrl-Z and `bg`. False as for `suspend`."""
