@@ -12,7 +12,7 @@ def run_python(code: str, home: Path, /, **env: str) -> subprocess.CompletedProc
     """Run `code` in `home`, without what another launcher or W&B has left in the environment."""
     command = [sys.executable, "-c", code]
     clean = clean_environment(home, **env)
-    return subprocess.run(command, cwd=home, env=clean, capture_output=True, text=True, timeout=180, check=False)
+    return subprocess.run(command, cwd=home, env=clean, capture_output=True, text=True, timeout=240, check=False)
 
 
 def clean_environment(home: Path, /, **env: str) -> dict[str, str]:

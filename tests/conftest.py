@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.launching import Launcher
+from tests.launching import Launcher, launcher_in
 from tests.tmux_server import TmuxServer
 from tests.waiting import until
 
@@ -48,10 +47,5 @@ def tmux(monkeypatch: pytest.MonkeyPatch) -> Iterator[TmuxServer]:
 
 @pytest.fixture
 def launch(tmp_path: Path) -> Iterator[Launcher]:
-    """A launcher of the test's own; nothing that it has started may be left at the end."""
-    launcher = Launcher(tmp_path)
-    yield launcher
-    left = {pid: command for pid, command in launcher.alive().items() if "tmux" not in command.split(" ")[0]}
-    for pid in left:
-        os.kill(pid, signal.SIGKILL)
-    assert not left, f"left over: {left}"
+    with launcher_in(tmp_path) as launcher:
+        yield launcher

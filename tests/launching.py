@@ -1,9 +1,12 @@
 """Real runs: the `launch` script in a process of its own, found again in /proc whatever it does."""
 
 import os
+import signal
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from launcher.failure.failure import ending_text
@@ -12,7 +15,16 @@ from launcher.runs.state import RunState, read_state
 from tests.waiting import until
 
 LAUNCH = str(Path(sys.executable).with_name("launch"))
-PATIENCE = 120.0  # seconds, of a machine that does other things as well
+PATIENCE = 240.0  # seconds, of a slow machine that does other things as well
+LEAVING = 10.0  # seconds that the last processes of a run may take after launch itself
+
+
+def kill_at_once(pids: Iterable[int]) -> None:
+    """SIGKILL to all of them: none runs on to see the end of another. Parents come first: they wake their children."""
+    pids = list(pids)
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in pids:
+            os.kill(pid, number)
 
 
 class Launched:
@@ -80,6 +92,11 @@ class Launched:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"launch has not ended within {seconds}s:\n{self._tail()}") from None
 
+    def kill(self) -> None:
+        """End it, if a test that failed has left it, and wait for it: nobody else does."""
+        self.process.kill()
+        self.process.wait()
+
     def _tail(self) -> str:
         return self.output[-3000:]
 
@@ -93,9 +110,19 @@ class Launcher:
         name, _, value = self.mark.partition("=")
         home = {"HOME": str(directory), "XDG_STATE_HOME": str(directory / "state")}
         self.environment = {**os.environ, **home, name: value}
+        self._started: list[Launched] = []
+        self._others: list[Launcher] = []
 
     def __call__(self, *arguments: str, wrapper: tuple[str, ...] = (), **variables: str) -> Launched:
-        return Launched(list(arguments), self.directory, {**self.environment, **variables}, wrapper)
+        launched = Launched(list(arguments), self.directory, {**self.environment, **variables}, wrapper)
+        self._started.append(launched)
+        return launched
+
+    def other(self, directory: Path | None = None) -> "Launcher":
+        """Another launcher, with the environment of now; what it starts ends with this one."""
+        made = Launcher(directory or self.directory)
+        self._others.append(made)
+        return made
 
     def command(self, *words: str, cwd: str = ".") -> subprocess.CompletedProcess[str]:
         """A command of launch that returns by itself."""
@@ -127,3 +154,37 @@ class Launcher:
             except OSError:
                 continue
         return found
+
+    def kill_the_rest(self) -> dict[int, str]:
+        """Kill what is still alive when the runs have had time to end, and wait for each `launch`. Returns it."""
+        with suppress(AssertionError):
+            until(lambda: not self._left(), LEAVING)
+        left = self._left()
+        while living := self._left():
+            for pid in living:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        for launched in [*self._started, *(each for other in self._others for each in other._started)]:
+            launched.kill()
+        return left
+
+    def _left(self) -> dict[int, str]:
+        """What is alive, also of the other launchers, but for tmux servers, which their own fixture ends."""
+        alive = self.alive().items()
+        left = {pid: command for pid, command in alive if "tmux" not in command.split(" ")[0]}
+        for other in self._others:
+            left |= other._left()
+        return left
+
+
+@contextmanager
+def launcher_in(directory: Path) -> Iterator[Launcher]:
+    """A launcher of the test's own; nothing that it has started may be left at the end."""
+    launcher = Launcher(directory)
+    try:
+        yield launcher
+    except BaseException:
+        launcher.kill_the_rest()
+        raise
+    left = launcher.kill_the_rest()
+    assert not left, f"left over: {left}"

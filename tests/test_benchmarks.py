@@ -24,7 +24,7 @@ ONE_START = "import supervision as s; print(s.start_and_failure(s.Launcher('laun
 
 def run(*arguments: str | Path) -> str:
     done = subprocess.run(
-        [sys.executable, *arguments], cwd=BENCHMARKS, capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, *arguments], cwd=BENCHMARKS, capture_output=True, text=True, check=False, timeout=240
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -42,7 +42,7 @@ class Terminal:
             capture_output=True,
             encoding="utf-8",
             errors="surrogateescape",
-            timeout=120,
+            timeout=240,
             check=False,
         )
 
@@ -214,7 +214,7 @@ def test_a_reader_that_goes_away_is_no_error(terminal: Terminal) -> None:
     environment = clean_environment(terminal.home)
     piped = f"'{LAUNCH}' rl --help | head -1; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(
-        ["bash", "-c", piped], env=environment, capture_output=True, text=True, timeout=60, check=False
+        ["bash", "-c", piped], env=environment, capture_output=True, text=True, timeout=240, check=False
     )
     assert done.stderr == ""
     assert done.stdout.splitlines()[1] == "0"

@@ -104,7 +104,7 @@ def test_colour_is_for_terminals_and_not_under_no_color(tmp_path: Path, env: dic
     ours, theirs = pty.openpty()
     command = [sys.executable, "-c", SETUP + "log.info('one')"]
     full_env = clean_environment(tmp_path, **ranked(tmp_path, **env))
-    subprocess.run(command, env=full_env, stdout=theirs, timeout=60, check=True)
+    subprocess.run(command, env=full_env, stdout=theirs, timeout=240, check=True)
     out = os.read(ours, 4096).decode()
     os.close(ours)
     os.close(theirs)
@@ -212,7 +212,7 @@ def test_a_full_console_does_not_change_the_exit_code(tmp_path: Path) -> None:
     command = [sys.executable, "-c", SETUP + "log.info('one'); log.info('two')"]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            command, env=clean_environment(tmp_path), stdout=full, stderr=full, timeout=60, check=False
+            command, env=clean_environment(tmp_path), stdout=full, stderr=full, timeout=240, check=False
         )
     assert done.returncode == 0
 

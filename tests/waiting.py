@@ -5,9 +5,10 @@ from collections.abc import Callable
 from typing import TypeVar
 
 Found = TypeVar("Found")
+PATIENCE = 120.0  # seconds: what does not come in this time, on a machine that is slow and busy, never comes
 
 
-def until(probe: Callable[[], Found], deadline: float = 60.0) -> Found:
+def until(probe: Callable[[], Found], deadline: float = PATIENCE) -> Found:
     """The first true answer of `probe`; an AssertionError with the last one after `deadline` seconds."""
     end = time.monotonic() + deadline
     while not (answer := probe()):

@@ -18,7 +18,7 @@ def directory(tmp_path: Path) -> Path:
     """Where a run with a curve has finished."""
     request = ["sft", "--no-tmux", "--name", "otter", "--trainer.command", "true"]
     environment = clean_environment(tmp_path, XDG_STATE_HOME=str(tmp_path / "state"))
-    subprocess.run([LAUNCH, *request], cwd=tmp_path, env=environment, capture_output=True, timeout=60, check=True)
+    subprocess.run([LAUNCH, *request], cwd=tmp_path, env=environment, capture_output=True, timeout=240, check=True)
     metrics = tmp_path / "outputs" / "otter" / "metrics"
     metrics.mkdir()
     (metrics / "trainer.jsonl").write_text(STEPS)
@@ -28,7 +28,7 @@ def directory(tmp_path: Path) -> Path:
 def shell(directory: Path, line: str, **variables: str) -> subprocess.CompletedProcess[bytes]:
     environment = clean_environment(directory, XDG_STATE_HOME=str(directory / "state"), COLUMNS="80", **variables)
     command = ["bash", "-c", line.replace("launch", f"'{LAUNCH}'")]
-    return subprocess.run(command, cwd=directory, env=environment, capture_output=True, timeout=60, check=False)
+    return subprocess.run(command, cwd=directory, env=environment, capture_output=True, timeout=240, check=False)
 
 
 @pytest.mark.parametrize("unbuffered", ["", pytest.param("1", marks=pytest.mark.slow)])
@@ -88,6 +88,6 @@ def test_any_text_can_be_written_in_any_encoding(tmp_path: Path) -> None:
     ):
         environment = clean_environment(tmp_path, PYTHONIOENCODING=encoding)
         done = subprocess.run(
-            [sys.executable, "-c", code], env=environment, capture_output=True, timeout=60, check=False
+            [sys.executable, "-c", code], env=environment, capture_output=True, timeout=240, check=False
         )
         assert (done.stdout, done.stderr) == (text + b"\xff\n", b""), encoding

@@ -219,7 +219,7 @@ class Terminal:
             os.execvpe("bash", ["bash", "--norc", "-i"], os.environ | own | {"PATH": path})
         self.seen = ""
         self.type('eval "$(launch --show-completion bash)"; echo rea""dy\n')
-        until(lambda: "ready" in self.read(), 60)
+        until(lambda: "ready" in self.read())
 
     def type(self, text: str) -> None:
         os.write(self._file, text.encode())
@@ -232,7 +232,7 @@ class Terminal:
     def completed(self, line: str, expected: str) -> None:
         self.seen = ""
         self.type(f"{line}\t")
-        until(lambda: expected in self.read().replace("\x07", ""), 60)
+        until(lambda: expected in self.read().replace("\x07", ""))
         self.type("\x15\n")
 
     def close(self) -> None:

@@ -58,7 +58,7 @@ def supervisor(run: RunDir, answer: Callable[[str], str | None]) -> Iterator[lis
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    assert there.wait(10)
+    assert there.wait(60)
     try:
         yield asked
     finally:

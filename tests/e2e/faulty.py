@@ -61,7 +61,7 @@ class Faulty:
 
     def wait_until_there(self) -> None:
         """Every script has logged its lines, and run.json names every process."""
-        until(lambda: all((self.directory / f"{part}.there").exists() for part in self.parts) or self.has_ended(), 60)
+        until(lambda: all((self.directory / f"{part}.there").exists() for part in self.parts) or self.has_ended())
         assert not self.has_ended(), self.run.output
         until(lambda: all(self._is_known(part) for part in self.parts))
 

@@ -67,7 +67,7 @@ class Terminal:
 
     def wait_for(self, pattern: str) -> None:
         try:
-            until(lambda: re.search(pattern, self.screen, re.MULTILINE), 60)
+            until(lambda: re.search(pattern, self.screen, re.MULTILINE))
         except AssertionError:
             raise AssertionError(f"{pattern!r} is not on the screen:\n{self.screen}") from None
 
@@ -163,7 +163,7 @@ def test_whoever_is_attached_stays_so_when_an_attempt_fails(launch: Launcher, tm
     terminal.attach()
     first = terminal.pids()
     (terminal.directory / "fail").touch()
-    until(lambda: (state := read_state(terminal.run)) and state.attempt == 2 and terminal.pids() not in ([], first), 30)
+    until(lambda: (state := read_state(terminal.run)) and state.attempt == 2 and terminal.pids() not in ([], first))
     assert len(terminal.clients()) == 1
     terminal.press("C-b", "d")
     terminal.wait_for("attempt 2(.*\n)*.*l full log")

@@ -22,7 +22,7 @@ def test_three_nodes_check_each_other_and_one_whose_directory_is_its_own_is_name
     endpoint = free_endpoint()
     others = [doctor(launch, endpoint, 1, 3), doctor(launch, endpoint, 2, 3, "--output-dir", "own")]
     first = doctor(launch, endpoint, 0, 3, "--json")
-    assert first.exit_code(240) == 0, first.output
+    assert first.exit_code() == 0, first.output
     assert [other.exit_code() for other in others] == [0, 0]
     checks = json.loads(first.output[first.output.index("[\n") :])
     found = {check["name"]: check for check in checks}
@@ -41,10 +41,10 @@ def test_ctrl_c_on_node_0_ends_the_checks_on_all_nodes(launch: Launcher) -> None
     first, other = doctor(launch, endpoint, 0, 2), doctor(launch, endpoint, 1, 2)
     other.wait_for_output("node 1 is being checked")
     first.process.send_signal(signal.SIGINT)
-    assert first.exit_code(30) != 0
-    assert other.exit_code(30) == 2
+    assert first.exit_code() != 0
+    assert other.exit_code() == 2
     assert "node 0 has ended before the checks" in other.output
-    until(lambda: not launch.alive(), 60)
+    until(lambda: not launch.alive())
 
 
 @pytest.mark.slow
@@ -53,10 +53,10 @@ def test_a_node_that_is_killed_meanwhile_is_named_and_nothing_is_left(launch: La
     first, other = doctor(launch, endpoint, 0, 2), doctor(launch, endpoint, 1, 2)
     other.wait_for_output("node 1 is being checked")
     os.kill(other.process.pid, signal.SIGKILL)
-    assert first.exit_code(120) == 1
+    assert first.exit_code() == 1
     assert "fail  node 1        its launch is gone" in first.output
     other.exit_code()
-    until(lambda: not launch.alive(), 60)
+    until(lambda: not launch.alive())
 
 
 def test_a_node_that_does_not_come_is_named(launch: Launcher) -> None:

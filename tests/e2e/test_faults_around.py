@@ -131,7 +131,7 @@ def flood(launch: Launcher, megabytes: int) -> None:
     code = f"block = (b'y' * 99 + b'\\n') * 10_000\nfor _ in range({megabytes}): os.write(1, block)\n"
     faulty = start_rl(launch, orchestrator=code + "pathlib.Path('flooded').touch()")
     faulty.wait_until_there()
-    until(lambda: (launch.directory / "flooded").exists(), 120)
+    until(lambda: (launch.directory / "flooded").exists())
     supervisor = Path(f"/proc/{faulty.run.pid_of('supervisor')}/status").read_text()
     assert int(supervisor.partition("VmHWM:")[2].split()[0]) < 150_000  # KB
     finish(faulty)
@@ -190,8 +190,8 @@ def test_a_clock_that_jumps_ends_nothing_early_and_nothing_late(launch: Launcher
 
 
 def test_stopping_one_of_two_runs_leaves_the_other_alone(launch: Launcher) -> None:
-    neighbour = Launcher(launch.directory / "neighbour")
-    neighbour.directory.mkdir()
+    (launch.directory / "neighbour").mkdir()
+    neighbour = launch.other(launch.directory / "neighbour")
     other, faulty = start_rl(neighbour), start_rl(launch)
     other.wait_until_there()
     faulty.wait_until_there()

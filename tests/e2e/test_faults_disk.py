@@ -81,7 +81,7 @@ def test_before_the_start(launch: Launcher, disk: Path) -> None:
 @pytest.mark.slow
 def test_while_a_checkpoint_is_saved(launch: Launcher, disk: Path) -> None:
     run = launch("sft", "--output-dir", "run", "--no-tmux", "--max-steps", "2", "--trainer.model.tiny.dim", "256")
-    assert run.exit_code(120) == 1
+    assert run.exit_code() == 1
     failure = run.state().failure
     assert failure is not None
     assert (failure.component, failure.rank) == ("trainer", 0)

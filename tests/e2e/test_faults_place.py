@@ -11,7 +11,7 @@ import pytest
 from launcher.rundir import RunDir
 from launcher.runs.state import RunState, read_state
 from tests.e2e.faulty import RL, Ended, Faulty, rl_command, start_rl
-from tests.launching import LAUNCH, Launched, Launcher
+from tests.launching import LAUNCH, Launcher
 from tests.several_nodes import free_endpoint
 from tests.tmux_server import TmuxServer
 from tests.waiting import until
@@ -33,7 +33,7 @@ class Typed:
         own = {name: launch.environment[name] for name in ("HOME", "XDG_STATE_HOME", launch.mark.partition("=")[0])}
         words = ["env", "-C", str(launch.directory), *(f"{name}={value}" for name, value in own.items()), LAUNCH]
         self.type(shlex.join([*words, *rl_command(launch), "--output-dir", "run", "--no-tmux"]) + "; echo code=$?")
-        until(lambda: all((launch.directory / f"{part}.there").exists() for part in RL), 60)
+        until(lambda: all((launch.directory / f"{part}.there").exists() for part in RL))
 
     def type(self, text: str) -> None:
         self.tmux.run("send-keys", "-t", self.pane, "-l", text)
@@ -88,7 +88,7 @@ def test_a_closed_terminal_does_not_end_a_run(launch: Launcher, tmux: TmuxServer
 def test_a_tmux_server_that_goes_does_not_take_the_run_with_it(
     launch: Launcher, tmux: TmuxServer, number: signal.Signals
 ) -> None:
-    launch = Launcher(launch.directory)  # with the environment that leads to this tmux
+    launch = launch.other()  # with the environment that leads to this tmux
     faulty = start_rl(launch, "--tmux")
     faulty.wait_until_there()
     server = int(tmux.run("display-message", "-p", "#{pid}"))
@@ -100,7 +100,7 @@ def test_a_tmux_server_that_goes_does_not_take_the_run_with_it(
 
 def finished_with_panes(launch: Launcher, *options: str) -> str:
     """What the console says of a run that has panes, if there can be any."""
-    launch = Launcher(launch.directory)  # with the environment that leads to this tmux
+    launch = launch.other()  # with the environment that leads to this tmux
     run = launch("sft", "--trainer.command", "true", "--output-dir", "run", "--name", "calm-otter", *options)
     assert run.exit_code() == 0, run.output
     return run.output
@@ -144,7 +144,7 @@ def can(*command: str) -> bool:
 def under(wrapper: tuple[str, ...], launch: Launcher, *options: str, **codes: str) -> Faulty:
     """A run below another program, which is started in its place."""
     command = [*rl_command(launch, **codes), "--output-dir", "run", *options]
-    return Faulty(launch, Launched(command, launch.directory, launch.environment, wrapper), RL)
+    return Faulty(launch, launch(*command, wrapper=wrapper), RL)
 
 
 CONTAINER = ("unshare", "--pid", "--fork", "--mount-proc")
@@ -166,7 +166,7 @@ def test_launch_is_the_first_process_of_a_container(launch: Launcher) -> None:
 @pytest.mark.skipif(not can(*CONTAINER, "true"), reason="may not make a namespace of processes")
 def test_the_first_process_of_a_container_hears_sigterm_while_it_waits_for_other_nodes(launch: Launcher) -> None:
     command = ["sft", "--output-dir", "run", "--nnodes", "2", "--node-rank", "0", "--rdzv-endpoint", free_endpoint()]
-    launched = Launched(command, launch.directory, launch.environment, CONTAINER)
+    launched = launch(*command, wrapper=CONTAINER)
     launched.wait_for_output("node 0 waits for node 1")
     (waiting,) = [pid for pid, words in launch.alive().items() if "unshare" not in words]
     os.kill(waiting, signal.SIGTERM)
@@ -176,7 +176,7 @@ def test_the_first_process_of_a_container_hears_sigterm_while_it_waits_for_other
 
 @pytest.mark.skipif(not can(*WITHOUT_INOTIFY, "true"), reason="may not make a namespace of users")
 def test_panes_follow_their_logs_without_inotify(launch: Launcher, tmux: TmuxServer) -> None:
-    launch = Launcher(launch.directory)  # with the environment that leads to this tmux
+    launch = launch.other()  # with the environment that leads to this tmux
     late = "wait_for('go')\nprint('a late line', flush=True)\n"
     faulty = under(WITHOUT_INOTIFY, launch, orchestrator=late)
     faulty.wait_until_there()

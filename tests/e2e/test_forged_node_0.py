@@ -80,9 +80,11 @@ def looked_at(tmux: TmuxServer) -> Iterator[None]:
 
     looker = threading.Thread(target=look)
     looker.start()
-    yield
-    ended.set()
-    looker.join()
+    try:
+        yield
+    finally:
+        ended.set()
+        looker.join()
 
 
 def planted(launch: Launcher, tmux: TmuxServer) -> list[Path]:

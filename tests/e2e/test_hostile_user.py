@@ -37,7 +37,7 @@ def typed(tmp_path: Path) -> Type:
 
     def type_(*words: str, wrapper: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
         command = [*wrapper, LAUNCH, *words]
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
 
     return type_
 
@@ -112,7 +112,7 @@ def test_a_run_that_cannot_be_split_off_has_failed_and_does_not_look_as_if_it_ha
     words = (str(python), "-c", script, *TRUE, "--output-dir", "run")
     environment = {name: value for name, value in os.environ.items() if name != "HOME"}
     command = [*OTHER, "prlimit", "--nproc=1:1", *words]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 2
     assert done.stderr.startswith("launch: no further process or thread can be started: at most 1 for this user")
     state = until(lambda: read_state(RunDir(tmp_path / "run")))

@@ -3,11 +3,12 @@ starts beside it."""
 
 import os
 import signal
+from contextlib import suppress
 from signal import SIGKILL, SIGSTOP
 
 import pytest
 
-from tests.launching import Launched, Launcher
+from tests.launching import Launched, Launcher, kill_at_once
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow  # it takes minutes in all; tests/e2e/test_supervision.py has the essence
@@ -36,7 +37,8 @@ def send(run: Launched, signals: dict[str, signal.Signals]) -> None:
     """All of them within a millisecond or two, in this order."""
     pids = {name: run.pid_of(name) for name in signals}
     for name, number in signals.items():
-        os.kill(pids[name], number)
+        with suppress(ProcessLookupError):  # the end of the one before has ended this one
+            os.kill(pids[name], number)
 
 
 def start(launch: Launcher) -> Launched:
@@ -70,7 +72,10 @@ def test_whatever_is_killed_nothing_lives_after_seconds_and_the_run_can_be_resum
     run = start(launch)
     send(run, signals)
     until(lambda: not launch.alive(), WITHIN)
-    assert run.exit_code() == (-SIGKILL if signals.get("guard") == SIGKILL else 1)
+    codes = {-SIGKILL if signals.get("guard") == SIGKILL else 1}
+    if next(iter(signals.items())) == ("supervisor", SIGKILL):
+        codes.add(1)  # the guard has reported the end before its own
+    assert run.exit_code() in codes
     again = launch("resume", "run", "--no-tmux")
     assert again.exit_code() == 0, again.output
     assert "ended first" not in again.output
@@ -93,7 +98,7 @@ def test_what_has_outlived_guard_watcher_and_supervisor_is_ended_before_anything
 ) -> None:
     run = start(launch)
     ranks = run.rank_pids()
-    send(run, dict.fromkeys(("trainer", "guard", "watcher", "supervisor"), SIGKILL))
+    kill_at_once(map(run.pid_of, ("guard", "watcher", "supervisor", "trainer")))
     run.exit_code()
     survivors = launch.alive()
     assert set(ranks) < set(survivors)  # with them what they have started
@@ -114,5 +119,5 @@ def test_ranks_end_with_all_of_launch_though_nobody_is_left_to_end_them(launch: 
     ranks = run.rank_pids()
     send(run, dict.fromkeys(("guard", "watcher", "supervisor"), SIGKILL))
     until(lambda: not set(ranks) & set(launch.alive()), WITHIN)
-    until(lambda: not launch.alive(), 60)  # torchrun itself takes its time
+    until(lambda: not launch.alive())  # torchrun itself takes its time
     assert run.exit_code() == -SIGKILL

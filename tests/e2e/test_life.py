@@ -165,7 +165,7 @@ def test_stop_forces_a_run_after_the_grace_it_was_given(launch: Launcher) -> Non
 def test_resume_goes_on_from_the_newest_checkpoint_as_the_next_attempt(launch: Launcher) -> None:
     options = ["--output-dir", "run", "--no-tmux", "--trainer.checkpoint.interval", "5", "--max-steps", "10"]
     first = launch("sft", *options)
-    assert first.exit_code(120) == 0, first.output
+    assert first.exit_code() == 0, first.output
     log = first.run.component_log("trainer").read_bytes()
     resumed = launch.command("resume", "run", "--max-steps", "15")
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
@@ -182,7 +182,7 @@ def test_resume_goes_on_from_the_newest_checkpoint_as_the_next_attempt(launch: L
 
 def test_a_run_that_has_made_its_steps_is_not_resumed_without_more(launch: Launcher) -> None:
     first = launch("sft", "--output-dir", "run", "--no-tmux", "--max-steps", "2")
-    assert first.exit_code(120) == 0, first.output
+    assert first.exit_code() == 0, first.output
     resumed = launch.command("resume", "run")
     assert resumed.returncode == 2
     assert "--max-steps" in resumed.stderr
@@ -214,7 +214,7 @@ def test_restarts_make_new_attempts_and_keep_the_services_up(launch: Launcher) -
     config = launch.directory / "service.toml"
     config.write_text(SERVICE)
     run = launch.sft(FAILS_TWICE, "@", str(config), "--max-restarts", "2")
-    assert run.exit_code(120) == 0
+    assert run.exit_code() == 0
     assert [text in run.output for text in ("attempt 1", "attempt 2", "attempt 3")] == [True] * 3
     state = run.state()
     assert (state.attempt, [attempt.state for attempt in state.earlier]) == (3, ["failed", "failed"])
@@ -236,15 +236,15 @@ if os.environ["LAUNCH_ATTEMPT"] == "1":
     run.wait_for_output("[trainer0]:is there")
     run.wait_for_ranks(2)
     os.kill(run.pid_of("trainer"), signal.SIGKILL)
-    until(lambda: run.state().attempt == 2, 30)
+    until(lambda: run.state().attempt == 2)
     assert not [line for line in launch.alive().values() if "sleep 1000" in line]
-    assert run.exit_code(120) == 0, run.output
+    assert run.exit_code() == 0, run.output
     assert run.state().attempt == 2
 
 
 def test_when_the_restarts_are_used_up_the_last_failure_is_shown(launch: Launcher) -> None:
     run = launch.sft(FAILS_TWICE, "--max-restarts", "1")
-    assert run.exit_code(120) == 1
+    assert run.exit_code() == 1
     assert "ValueError: fails in attempt 2" in run.output
     assert (
         "  verdict     no restart: trainer rank 0: ValueError: fails in attempt 2; --max-restarts 1 is used up"
@@ -259,7 +259,7 @@ print("attempt", os.environ["LAUNCH_ATTEMPT"], flush=True)
 raise ValueError(f"item {os.getpid()} is empty")
 """
     run = launch.sft(script, "--max-restarts", "5", "--restart-backoff", "0s")
-    assert run.exit_code(120) == 1
+    assert run.exit_code() == 1
     assert run.state().attempt == 2
     assert "FAILED  trainer rank 0: exit code 1" in run.output
     assert "failed in the same way, and no step was made since" in run.output
@@ -278,7 +278,7 @@ if int(os.environ["LAUNCH_ATTEMPT"]) < 3:
     os.kill(os.getpid(), signal.SIGKILL)
 """
     run = launch.sft(script, "--max-restarts", "5", "--restart-backoff", "0.2s")
-    assert run.exit_code(120) == 0, run.output
+    assert run.exit_code() == 0, run.output
     assert run.state().attempt == 3
     assert "restarts in 0.2 s: signal: trainer rank 0: SIGKILL" in run.output
     assert "restarts in 0.4 s: signal: trainer rank 0: SIGKILL" in run.output
@@ -289,7 +289,7 @@ def test_the_pause_before_a_restart_is_shown_and_ends_at_ctrl_c(launch: Launcher
     run.wait_for_output("restarts in 10m 00s: trainer rank 0: ValueError: x")
     assert "  restart      attempt 2 begins at " in launch.command("status", "run").stdout
     run.process.send_signal(signal.SIGINT)
-    assert run.exit_code(20) == 130
+    assert run.exit_code() == 130
     assert (run.state().state, run.state().verdict) == ("stopped", None)
 
 
@@ -311,9 +311,9 @@ def waiting():
 print("is there", flush=True)
 stuck() if os.environ["RANK"] == "1" else waiting()
 """
-    run = launch.sft(script, "--nproc", "3", "--watchdog", "20s")
-    assert run.exit_code(120) == 1
-    assert "FAILED  trainer rank 1: nothing has been logged and no step made for 20s" in run.output
+    run = launch.sft(script, "--nproc", "3", "--watchdog", "40s")
+    assert run.exit_code() == 1
+    assert "FAILED  trainer rank 1: nothing has been logged and no step made for 40s" in run.output
     assert "stuck" in run.run.watchdog_stacks.read_text()
 
 

@@ -69,10 +69,10 @@ def test_it_trains_and_continues_from_its_own_checkpoint(launch: Launcher, check
     place = ("--output-dir", str(launch.directory / "run"), "--no-tmux", "--trainer.cwd", str(checkout))
     recipe = ("@", str(ROOT / "configs" / "nanogpt.toml"), "--trainer.script", str(checkout / "without_gpu.py"))
     run = launch("train", *recipe, *place, "--", *TINY, *QUICK, *ON_CPU, "--max_iters=20")
-    assert run.exit_code(240) == 0, run.output[-3000:]
+    assert run.exit_code() == 0, run.output[-3000:]
     assert iterations(run, 1) == list(range(21))
     assert len(run.run.metrics("trainer").read_text().splitlines()) == 21
     assert (run.run.root / "out" / "ckpt.pt").exists()
     resumed = launch("resume", "run", "--no-tmux", "--", "--max_iters=30")
-    assert resumed.exit_code(240) == 0, resumed.output[-3000:]
+    assert resumed.exit_code() == 0, resumed.output[-3000:]
     assert iterations(run, 2) == list(range(20, 31))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from launcher.runs.state import read_state
-from tests.launching import Launcher
+from tests.launching import Launcher, kill_at_once
 from tests.several_nodes import Nodes
 from tests.waiting import until
 from tests.workload.training.checking import training_state
@@ -101,15 +101,11 @@ def test_a_node_that_is_killed_in_mid_run_ends_the_run_on_the_other(
     pids = [found.pid for name in victims if (found := known[name])]
     assert len(pids) == len(victims)
     killed = time.monotonic()
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+    kill_at_once(pids)
     other = nodes.launched[1 - node]
     assert other.exit_code() == 1
     assert time.monotonic() - killed < 20  # of the 30 that the grace may take
     assert f"node {node}" in other.output[other.output.index("FAILED") :].splitlines()[0]
-    if len(victims) > 1:  # nobody is left there to clean up, as it is documented
-        for pid in launch.alive():
-            os.kill(pid, signal.SIGKILL)
     nodes.exit_codes()
     until(lambda: not launch.alive())
 
@@ -151,7 +147,7 @@ def test_a_rank_that_is_killed_on_another_node_makes_all_nodes_begin_the_next_at
     nodes = Nodes(launch, "sft", "--nnodes", "2", "--max-restarts", "2", *steps, shared=shared)
     nodes.launched[0].wait_for_output("step 7/")
     os.kill(nodes.wait_for_rank(1), signal.SIGKILL)
-    assert nodes.exit_codes(120) == [0, 0], nodes.outputs()
+    assert nodes.exit_codes() == [0, 0], nodes.outputs()
     for node in (0, 1):
         state = nodes.state(node)
         assert (state.state, state.attempt, [each.state for each in state.earlier]) == ("finished", 2, ["failed"])
@@ -167,7 +163,7 @@ def test_a_rank_that_is_killed_on_another_node_makes_all_nodes_begin_the_next_at
 def test_a_program_that_fails_in_the_same_way_on_two_nodes_ends_the_run_on_both(launch: Launcher) -> None:
     nodes = sft(launch, FAILS_ON_NODE_1, "--max-restarts", "5", "--restart-backoff", "0s")
     (launch.directory / "fail").touch()
-    assert nodes.exit_codes(120) == [1, 1], nodes.outputs()
+    assert nodes.exit_codes() == [1, 1], nodes.outputs()
     for node in (0, 1):
         assert nodes.state(node).attempt == 2
         output = nodes.launched[node].output
@@ -209,10 +205,10 @@ def test_a_node_that_does_not_come_is_named_and_nothing_is_started(launch: Launc
     nodes = Nodes(launch, "sft", "--nnodes", "3", count=0)
     last = nodes.type(2, "sft", "--nnodes", "3", "--output-dir", "run")
     last.wait_for_output("node 2 waits")
-    first = nodes.type(0, "sft", "--nnodes", "3", "--join-timeout", "2s", "--output-dir", "run")
+    first = nodes.type(0, "sft", "--nnodes", "3", "--join-timeout", "10s", "--output-dir", "run")
     first.wait_for_output("node 2 ")
     assert (first.exit_code(), last.exit_code()) == (2, 2)
-    assert "did not join within 2s: node 1 of 3" in first.output
+    assert "did not join within 10s: node 1 of 3" in first.output
     assert "node 1 of 3" in last.output
     assert not nodes.directory(0).exists()
 
@@ -254,13 +250,13 @@ def test_a_command_that_is_detached_returns_on_each_node_when_all_has_started(la
     supervisor = nodes.state(1).supervisor
     assert supervisor is not None
     os.kill(supervisor.pid, signal.SIGTERM)
-    until(lambda: not launch.alive(), 60)
+    until(lambda: not launch.alive())
     assert [nodes.state(node).exit_code for node in (0, 1)] == [143, 143]
 
 
 def test_inference_has_a_node_of_its_own(launch: Launcher) -> None:
     nodes = Nodes(launch, "rl", "--nnodes", "1", "--inference.nodes", "1", "--max-steps", "2")
-    assert nodes.exit_codes(120) == [0, 0], nodes.outputs()
+    assert nodes.exit_codes() == [0, 0], nodes.outputs()
     assert [process.name for process in nodes.state(0).processes] == ["trainer", "orchestrator"]
     assert [process.name for process in nodes.state(1).processes] == ["inference"]
 
@@ -268,7 +264,7 @@ def test_inference_has_a_node_of_its_own(launch: Launcher) -> None:
 def test_the_orchestrator_may_run_beside_the_servers_of_two_nodes(launch: Launcher) -> None:
     beside = ("--inference.nodes", "2", "--orchestrator.beside", "inference")
     nodes = Nodes(launch, "rl", "--nnodes", "1", *beside, "--max-steps", "2", count=3)
-    assert nodes.exit_codes(120) == [0, 0, 0], nodes.outputs()
+    assert nodes.exit_codes() == [0, 0, 0], nodes.outputs()
     assert [process.name for process in nodes.state(1).processes] == ["orchestrator", "inference"]
     state = read_state(nodes.run(2))
     assert state is not None
@@ -281,7 +277,7 @@ def test_an_rl_run_on_nodes_that_do_not_share_a_directory_is_refused(
 ) -> None:
     nodes = Nodes(launch, "rl", "--nnodes", "2", "--max-steps", "2", shared=False)
     nodes.launched[1].wait_for_output("connected to node 0")
-    assert nodes.launched[1].exit_code(90) == 2
+    assert nodes.launched[1].exit_code() == 2
     assert "is not the directory of node 0" in nodes.launched[1].output
     assert nodes.launched[0].exit_code() == 1
     assert "is not the directory of node 0" in nodes.launched[0].output

@@ -61,7 +61,6 @@ def start(launch: Launcher, spaces: tuple[str, ...]) -> Callable[..., Launched]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 def test_a_network_that_goes_away_without_a_word_ends_the_run_on_both_sides_within_half_a_minute(
     start: Callable[..., Launched], spaces: tuple[str, ...]
 ) -> None:
@@ -70,22 +69,21 @@ def test_a_network_that_goes_away_without_a_word_ends_the_run_on_both_sides_with
         launched.wait_for_output(f"[trainer0]:rank {rank} is there")
     assert ip("-n", spaces[1], "link", "set", "dev", spaces[1], "down")
     cut = time.monotonic()
-    assert [launched.exit_code(60) for launched in nodes] == [1, 1]
+    assert [launched.exit_code() for launched in nodes] == [1, 1]
     assert time.monotonic() - cut < 45  # the grace, and the margin for a node that does not answer, included
     for node, launched in enumerate(nodes):
         assert f"FAILED  node {1 - node}: its launch cannot be reached any more" in launched.output
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_a_spare_takes_the_place_of_a_node_that_no_packet_reaches(
     start: Callable[..., Launched], spaces: tuple[str, ...]
 ) -> None:
     nodes = [start(node, "--spare-nodes", "1", "--max-restarts", "1") for node in range(3)]
     for rank, launched in enumerate(nodes[:2]):
-        launched.wait_for_output(f"[trainer0]:rank {rank} is there", 120)
+        launched.wait_for_output(f"[trainer0]:rank {rank} is there")
     assert ip("-n", spaces[1], "link", "set", "dev", spaces[1], "down")
-    assert [nodes[node].exit_code(120) for node in (0, 2, 1)] == [0, 0, 1]
+    assert [nodes[node].exit_code() for node in (0, 2, 1)] == [0, 0, 1]
     assert "node 2 takes its place" in nodes[0].output
     assert "[trainer0]:rank 1 is there" in nodes[2].output
     assert "FAILED  node 0: its launch cannot be reached any more" in nodes[1].output

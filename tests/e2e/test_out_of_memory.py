@@ -2,11 +2,13 @@
 
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.launching import Launcher
+from tests.waiting import until
 
 LIMIT = 300_000_000  # bytes
 EATS = """
@@ -27,13 +29,21 @@ def cgroup(launch: Launcher) -> Iterator[Path]:
             directory.mkdir()
             if (directory / limit).exists():
                 (directory / limit).write_text(str(LIMIT))
-                yield directory
-                directory.rmdir()
-                return
+                break
             directory.rmdir()
         except OSError:
             continue
-    pytest.skip("may not make a cgroup with a limit of its memory")
+    else:
+        pytest.skip("may not make a cgroup with a limit of its memory")
+    yield directory
+    until(lambda: removed(directory))
+
+
+def removed(cgroup: Path) -> bool:
+    """Whether it has gone: it does not while a process in it ends."""
+    with suppress(OSError):
+        cgroup.rmdir()
+    return not cgroup.exists()
 
 
 def test_what_the_kernel_killed_for_memory_is_said_to_be_so(launch: Launcher, cgroup: Path) -> None:

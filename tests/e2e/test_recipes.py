@@ -13,7 +13,7 @@ CONFIGS = Path(__file__).parent.parent.parent / "configs"
 ON_CPU = ("--max_steps", "3", "--per_device_train_batch_size", "4", "--use_cpu", "True")  # the last one of two counts
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 
 def needs(*packages: str) -> pytest.MarkDecorator:
@@ -67,7 +67,7 @@ def steps(run: Launched, component: str) -> int:
 def test_trl_trains_and_its_progress_is_read(launch: Launcher, tiny_model: Path, recipe: str) -> None:
     model = f"--model={tiny_model}"
     run = start(launch, "sft", recipe, model, more=(*ON_CPU, "--bf16", "False"))
-    assert run.exit_code(240) == 0, run.output[-3000:]
+    assert run.exit_code() == 0, run.output[-3000:]
     assert steps(run, "trainer") >= 3
 
 
@@ -75,7 +75,7 @@ def test_trl_trains_and_its_progress_is_read(launch: Launcher, tiny_model: Path,
 @needs("transformers", "accelerate")
 def test_the_trainer_of_transformers_trains_and_its_progress_is_read(launch: Launcher, tiny_model: Path) -> None:
     run = start(launch, "sft", "hf_trainer.toml", f"--model={tiny_model}", more=ON_CPU)
-    assert run.exit_code(240) == 0, run.output[-3000:]
+    assert run.exit_code() == 0, run.output[-3000:]
     assert steps(run, "trainer") >= 3
 
 
@@ -83,7 +83,7 @@ def test_the_trainer_of_transformers_trains_and_its_progress_is_read(launch: Lau
 @needs("lightning")
 def test_lightning_trains_on_two_ranks_and_its_progress_is_read(launch: Launcher) -> None:
     run = start(launch, "sft", "lightning_ddp.toml")
-    assert run.exit_code(240) == 0, run.output[-3000:]
+    assert run.exit_code() == 0, run.output[-3000:]
     assert steps(run, "trainer") == 20
 
 
@@ -92,6 +92,6 @@ def test_lightning_trains_on_two_ranks_and_its_progress_is_read(launch: Launcher
 def test_transformers_serve_answers_once_it_is_ready(launch: Launcher, tiny_model: Path) -> None:
     asking = f"--orchestrator.script={CONFIGS / 'ask_server.py'}"
     run = start(launch, "rl", "transformers_serve.toml", f"--model={tiny_model}", asking)
-    assert run.exit_code(240) == 0, run.output[-3000:]
+    assert run.exit_code() == 0, run.output[-3000:]
     assert "inference: ready after" in run.output
     assert steps(run, "orchestrator") == 5

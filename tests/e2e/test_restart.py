@@ -61,19 +61,18 @@ def test_a_stopped_supervisor_cannot_be_asked_and_a_planted_one_is_not(launch: L
         until(run.control.is_socket)
         second = launch.command("restart", "run", "inference")
         assert second.returncode == 2 and "not proven to be its supervisor" in second.stderr
-        assert planted.communicate(timeout=60)[0] == "b''\n"
+        assert planted.communicate(timeout=240)[0] == "b''\n"
     os.kill(serving.run.process.pid, signal.SIGTERM)
     assert serving.run.exit_code() == 143
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
 def test_the_reference_orchestrator_gives_the_new_server_the_newest_weights(launch: Launcher) -> None:
     run = launch("rl", "--output-dir", "run", "--no-tmux", "--max-steps=60")
     run.wait_for_output("step 5/60")
     done = launch.command("restart", "run", "inference")
     assert done.returncode == 0, done.stderr
-    assert run.exit_code(180) == 0, run.output
+    assert run.exit_code() == 0, run.output
     assert "step 60/60" in run.output
     metrics = [json.loads(line) for line in run.run.metrics("trainer").read_text().splitlines()]
     assert [each["step"] for each in metrics] == list(range(1, 61))

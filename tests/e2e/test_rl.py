@@ -16,7 +16,7 @@ import pytest
 from launcher.timeline import read_timeline
 from launcher.tracking.samples import read_samples, samples_file
 from launcher.view.metric_curves import read_metrics, series
-from tests.launching import LAUNCH, Launched, Launcher
+from tests.launching import LAUNCH, Launched, Launcher, launcher_in
 from tests.waiting import until
 from tests.wandb_files import history
 
@@ -41,14 +41,16 @@ class Finished:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
     directory = tmp_path_factory.mktemp("a b") / "it's $(touch pwned) ü"
     directory.mkdir()
-    launcher = Launcher(directory)
-    tmux = ("--tmux.socket-name", SOCKET, "--tmux.keep")
-    launched = launcher("rl", "--output-dir", "run", "--name", "calm-otter", "--wandb", *tmux)
-    exit_code = launched.exit_code(300)
-    fields = "#{window_name} #{pane_title} #{pane_dead}"
-    listed = subprocess.run(["tmux", "-L", SOCKET, "list-panes", "-a", "-F", fields], capture_output=True, text=True)
-    yield Finished(launched, launcher, exit_code, listed.stdout)
-    subprocess.run(["tmux", "-L", SOCKET, "kill-server"], capture_output=True, check=False)
+    tmux, panes = ("--tmux.socket-name", SOCKET, "--tmux.keep"), ("tmux", "-L", SOCKET)
+    with launcher_in(directory) as launcher:
+        launched = launcher("rl", "--output-dir", "run", "--name", "calm-otter", "--wandb", *tmux)
+        try:
+            exit_code = launched.exit_code(300)
+            fields = "#{window_name} #{pane_title} #{pane_dead}"
+            listed = subprocess.run([*panes, "list-panes", "-a", "-F", fields], capture_output=True, text=True)
+            yield Finished(launched, launcher, exit_code, listed.stdout)
+        finally:
+            subprocess.run([*panes, "kill-server"], capture_output=True, check=False)
 
 
 def test_it_finishes(finished: Finished) -> None:
@@ -183,7 +185,7 @@ def test_nothing_is_left_running(finished: Finished) -> None:
 
 def test_status_says_what_a_run_waits_for_whose_trainer_is_stopped(launch: Launcher) -> None:
     run = launch("rl", "--output-dir", "run", "--no-tmux", "--max-steps", "1000", "--grace", "2s")
-    until(lambda: read_metrics(run.run.metrics("trainer")), 60)
+    until(lambda: read_metrics(run.run.metrics("trainer")))
     os.kill(run.pid_of("rank 0"), signal.SIGSTOP)
 
     def page() -> str:
@@ -192,6 +194,6 @@ def test_status_says_what_a_run_waits_for_whose_trainer_is_stopped(launch: Launc
             command, cwd=launch.directory, env=launch.environment, capture_output=True, text=True, check=True
         ).stdout
 
-    until(lambda: re.search(r"^  now +orchestrator has waited \d+ s for weights \d+$", page(), re.MULTILINE), 30)
+    until(lambda: re.search(r"^  now +orchestrator has waited \d+ s for weights \d+$", page(), re.MULTILINE))
     run.process.terminate()
     run.exit_code()

@@ -117,13 +117,12 @@ def test_a_client_of_a_server_that_is_well_is_named_at_once(launch: Launcher) ->
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
 def test_the_reference_orchestrator_gives_a_server_that_comes_back_the_newest_weights(launch: Launcher) -> None:
     options = ("--inference.restart=on-failure", "--inference.alive-interval=2s", "--inference.alive-misses=2")
     run = launch("rl", "--output-dir", "run", "--no-tmux", "--max-steps=60", *options)
     run.wait_for_output("step 5/60")
     os.kill(run.pid_of("inference"), signal.SIGSTOP)
-    assert run.exit_code(180) == 0, run.output
+    assert run.exit_code() == 0, run.output
     assert "no answer from /health for 4s; starting it again, 2 more times at most" in run.output
     assert re.search(r"is back, with the weights of step ([5-9]|[1-5]\d)\n", run.output)
     assert "step 60/60" in run.output

@@ -12,18 +12,17 @@ import pytest
 from launcher.rundir import RunDir
 from launcher.runs.state import read_state
 from launcher.view.metric_curves import read_metrics, series
-from tests.launching import Launched, Launcher
+from tests.launching import Launched, Launcher, launcher_in
 from tests.waiting import until
 from tests.wandb_files import history
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Launcher, Launched]]:
-    launcher = Launcher(tmp_path_factory.mktemp("sft"))
-    launched = launcher("sft", "--output-dir", "run", "--nproc", "2", "--wandb", "--no-tmux")
-    assert launched.exit_code(300) == 0, launched.output[-3000:]
-    yield launcher, launched
-    assert not launcher.alive()
+    with launcher_in(tmp_path_factory.mktemp("sft")) as launcher:
+        launched = launcher("sft", "--output-dir", "run", "--nproc", "2", "--wandb", "--no-tmux")
+        assert launched.exit_code(300) == 0, launched.output[-3000:]
+        yield launcher, launched
 
 
 def test_validation_loss_falls_and_held_out_prompts_are_answered_exactly(finished: tuple[Launcher, Launched]) -> None:
@@ -53,7 +52,7 @@ def test_only_rank_0_is_on_the_console_and_both_have_a_log(finished: tuple[Launc
 def test_rl_starts_from_its_checkpoint(finished: tuple[Launcher, Launched]) -> None:
     launcher = finished[0]
     rl = launcher("rl", "--output-dir", "rl", "--no-tmux", "--max-steps", "2", "--model", "run")
-    assert rl.exit_code(120) == 0, rl.output[-3000:]
+    assert rl.exit_code() == 0, rl.output[-3000:]
     steps = read_metrics(RunDir(launcher.directory / "rl").metrics("orchestrator"))
     assert series(steps, "evaluation/reward")[0] > 0.9
 
@@ -63,13 +62,13 @@ def test_a_dead_inference_server_fails_the_run_and_is_named(finished: tuple[Laun
     launcher = finished[0]
     rl = launcher("rl", "--output-dir", "killed", "--no-tmux")
     run = RunDir(launcher.directory / "killed")
-    until(lambda: read_metrics(run.metrics("orchestrator")), 60)
+    until(lambda: read_metrics(run.metrics("orchestrator")))
     state = read_state(run)
     assert state is not None
     inference = next(process for process in state.processes if process.name == "inference")
     assert inference.process is not None
     os.kill(inference.process.pid, 9)
-    assert rl.exit_code(60) == 1
+    assert rl.exit_code() == 1
     assert "FAILED  inference: SIGKILL" in rl.output
 
 
@@ -77,7 +76,7 @@ def test_a_dead_inference_server_fails_the_run_and_is_named(finished: tuple[Laun
 def test_eight_ranks_run_on_a_machine_without_gpus(finished: tuple[Launcher, Launched]) -> None:
     launcher = finished[0]
     rl = launcher("rl", "--output-dir", "eight", "--nproc", "8", "--no-tmux", "--max-steps", "2")
-    assert rl.exit_code(170) == 0, rl.output[-3000:]
+    assert rl.exit_code() == 0, rl.output[-3000:]
 
 
 @pytest.mark.slow
@@ -92,7 +91,7 @@ def test_the_trainer_starts_by_hand_as_the_documents_show(finished: tuple[Launch
         env=launcher.environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert RunDir(launcher.directory / "by-hand").checkpoint(2).is_dir()

@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from signal import SIGHUP, SIGINT, SIGQUIT, SIGSTOP, SIGTERM, SIGUSR1
 
 import pytest
@@ -19,13 +21,16 @@ pytestmark = pytest.mark.slow  # it takes minutes in all; tests/e2e/test_supervi
 
 ROUNDS = 3
 SHORTEST, LONGEST = 0.0005, 0.01  # seconds between two signals of a hammer
+ENOUGH = 20  # signals of a hammer, until the command of --on-exit ends
+WAITS = "while test ! -e {0}; do sleep 0.02; done; rm {0}"
+UNTIL_HAMMERED = f"sh -c '{WAITS.format('hammered')}'"
 UID = os.getuid()
 
 
-def start(launch: Launcher, *command: str) -> Launched:
+def start(launch: Launcher, *command: str, on_exit: str = "sleep 0.5") -> Launched:
     shutil.rmtree(launch.directory / "run", ignore_errors=True)
     words = [word for each in command for word in ("--trainer.command", each)]
-    options = ["--no-tmux", "--name", "calm-otter", "--on-exit", "sleep 0.5"]
+    options = ["--no-tmux", "--name", "calm-otter", "--on-exit", on_exit]
     run = launch("sft", *words, "--output-dir", "run", *options)
     until(lambda: "trainer: started" in log_of(run))
     return run
@@ -35,15 +40,18 @@ def log_of(run: Launched) -> str:
     return run.run.launcher_log.read_text() if run.run.launcher_log.exists() else ""
 
 
-def hammer(run: Launched, words: str, seed: int) -> int:
-    """Signals to guard and supervisor at random moments, from these words in the log on until launch has exited."""
+def hammer(run: Launched, begin: Callable[[], None], words: str, seed: int) -> int:
+    """Signals to guard and supervisor at random moments, after `begin` and these words in the log, until they end."""
     chance, sent = random.Random(seed), 0
     targets = [os.pidfd_open(run.pid_of(name)) for name in ("guard", "supervisor")]
+    begin()
     until(lambda: words in log_of(run))
     while run.process.poll() is None:
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(chance.choice(targets), chance.choice([SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGUSR1]))
         sent += 1
+        if sent == ENOUGH:
+            (run.run.root.parent / "hammered").touch()
         time.sleep(chance.uniform(SHORTEST, LONGEST))
     for target in targets:
         os.close(target)
@@ -85,17 +93,16 @@ def test_a_process_that_signals_launch_by_its_pid_is_named(launch: Launcher, tar
 
 def test_whatever_arrives_while_a_run_finishes_its_exit_code_is_its_own(launch: Launcher) -> None:
     for seed in range(ROUNDS):
-        run = start(launch, "sh", "-c", "sleep 1")
-        assert hammer(run, "the run has finished", seed) > 3
+        run = start(launch, "sh", "-c", WAITS.format("go"), on_exit=UNTIL_HAMMERED)
+        assert hammer(run, (launch.directory / "go").touch, "the run has finished", seed) >= ENOUGH
         assert (run.process.returncode, run.state().state) == (0, "finished"), run.output
         assert "has been killed" not in run.output
 
 
 def test_whatever_arrives_after_a_ctrl_c_the_run_is_stopped_by_that(launch: Launcher) -> None:
     for seed in range(ROUNDS):
-        run = start(launch, "sleep", "1000")
-        os.kill(run.process.pid, SIGINT)
-        assert hammer(run, "SIGINT from", seed) > 3
+        run = start(launch, "sleep", "1000", on_exit=UNTIL_HAMMERED)
+        assert hammer(run, partial(os.kill, run.process.pid, SIGINT), "SIGINT from", seed) >= ENOUGH
         assert (run.process.returncode, run.state().state) == (130, "stopped"), run.output
         assert f"stopped by pid {os.getpid()}" in (run.state().reason or "")
         assert "has been killed" not in run.output
@@ -124,8 +131,8 @@ def test_stop_wakes_a_launch_that_sigstop_has_stopped(
     for name in frozen:
         os.kill(run.pid_of(name), SIGSTOP)
     begun = time.monotonic()
-    assert launch("stop", "run", *how).exit_code(8) == 0
-    assert time.monotonic() - begun < 8
+    assert launch("stop", "run", *how).exit_code() == 0
+    assert time.monotonic() - begun < 20  # of the 30 of the grace
     assert run.exit_code() in (128 + SIGTERM, 128 + SIGQUIT)
     assert run.state().state == "stopped"
 
@@ -134,7 +141,7 @@ def test_a_signal_to_the_guard_wakes_a_supervisor_that_is_stopped(launch: Launch
     run = start(launch, "sleep", "1000")
     os.kill(run.pid_of("supervisor"), SIGSTOP)
     os.kill(run.process.pid, SIGTERM)
-    assert run.exit_code(8) == 143
+    assert run.exit_code() == 143
 
 
 # --- what children inherit --------------------------------------------------------------------------------------------

@@ -1,12 +1,11 @@
 """Runs that outlive the loss of a node: real launches that meet on loopback, one of which is killed."""
 
-import os
 import signal
 from pathlib import Path
 
 import pytest
 
-from tests.launching import Launcher
+from tests.launching import Launcher, kill_at_once
 from tests.several_nodes import Nodes
 from tests.waiting import until
 
@@ -26,11 +25,10 @@ def lose(nodes: Nodes, node: int) -> None:
     if nodes.state(node).processes[0].ranks:
         nodes.wait_for_rank(node)
     state = nodes.state(node)
-    own, components = state.own_processes(), state.component_processes()
-    pids = [found.pid for found in (own | components).values() if found]
+    own, components = [state.guard, state.watcher, state.supervisor], state.component_processes().values()
+    pids = [found.pid for found in (*own, *components) if found]
     assert len(pids) >= 4
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+    kill_at_once(pids)
 
 
 def log_of_spare(nodes: Nodes) -> Path:
@@ -43,17 +41,17 @@ def sft(launch: Launcher, *options: str, count: int, shared: bool = True) -> Nod
     program = ("--trainer.script", "script.py", "--max-restarts", "1")
     nodes = Nodes(launch, "sft", "--nnodes", "2", *program, *options, count=count, shared=shared)
     for rank in (0, 1):
-        nodes.launched[rank].wait_for_output(f"rank {rank} of 2 is there", 180)
+        nodes.launched[rank].wait_for_output(f"rank {rank} of 2 is there")
     return nodes
 
 
 def test_a_spare_takes_the_place_of_a_dead_node_from_the_newest_checkpoint(launch: Launcher) -> None:
     steps = ("--max-steps", "60", "--trainer.checkpoint.interval", "3")
     nodes = Nodes(launch, "sft", "--nnodes", "2", "--spare-nodes", "1", "--max-restarts", "1", *steps, count=3)
-    nodes.launched[0].wait_for_output("step 7/", 180)
+    nodes.launched[0].wait_for_output("step 7/")
     nodes.launched[2].wait_for_output("node 2 is a spare: it waits until a node of")
     lose(nodes, 1)
-    assert [nodes.launched[node].exit_code(180) for node in (0, 2)] == [0, 0], nodes.outputs()
+    assert [nodes.launched[node].exit_code() for node in (0, 2)] == [0, 0], nodes.outputs()
     first, spare = nodes.state(0), nodes.state(2)
     assert (first.state, first.attempt, [each.state for each in first.earlier]) == ("finished", 2, ["failed"])
     verdict = first.earlier[0].verdict
@@ -73,7 +71,7 @@ def test_a_spare_needs_no_directory_that_it_shares_and_one_that_has_left_is_not_
     nodes.launched[3].process.send_signal(signal.SIGINT)
     assert nodes.launched[3].exit_code() == 130
     lose(nodes, 1)
-    assert [nodes.launched[node].exit_code(180) for node in (0, 2)] == [0, 0], nodes.outputs()
+    assert [nodes.launched[node].exit_code() for node in (0, 2)] == [0, 0], nodes.outputs()
     assert "rank 1 of 2 is there" in nodes.launched[2].output
     assert not nodes.directory(3).exists(), "it has started nothing"
     nodes.launched[1].exit_code()
@@ -85,13 +83,13 @@ def test_a_detached_spare_returns_once_it_waits_and_takes_its_place_later(launch
     program = ("--trainer.script", "script.py", "--max-restarts", "1", "--spare-nodes", "1")
     nodes = Nodes(launch, "sft", "--nnodes", "2", *program, count=2)
     spare = nodes.type(2, *nodes.arguments, "--output-dir", "run", "--detach")
-    assert spare.exit_code(120) == 0, spare.output
+    assert spare.exit_code() == 0, spare.output
     assert "node 2 is a spare: it waits until a node of" in spare.output and "leaves the run with: kill" in spare.output
     assert f"its output: {log_of_spare(nodes)}" in spare.output
     for rank in (0, 1):
-        nodes.launched[rank].wait_for_output(f"rank {rank} of 2 is there", 180)
+        nodes.launched[rank].wait_for_output(f"rank {rank} of 2 is there")
     lose(nodes, 1)
-    assert nodes.launched[0].exit_code(180) == 0, nodes.outputs()
+    assert nodes.launched[0].exit_code() == 0, nodes.outputs()
     nodes.launched[1].exit_code()
     until(lambda: not launch.alive())
     assert nodes.state(2).state == "finished"
@@ -136,7 +134,7 @@ def test_a_spare_serves_in_the_place_of_a_dead_node_of_inference(launch: Launche
 def test_a_run_continues_on_fewer_nodes_and_its_ranks_have_no_grace_after_the_loss(launch: Launcher) -> None:
     nodes = sft(launch, "--min-nodes", "1", "--grace", "1h", count=2)
     lose(nodes, 1)
-    nodes.launched[0].wait_for_output("rank 0 of 1 is there", 180)
+    nodes.launched[0].wait_for_output("rank 0 of 1 is there")
     assert nodes.launched[0].exit_code() == 0, nodes.outputs()
     assert nodes.state(0).attempt == 2
     nodes.launched[1].exit_code()

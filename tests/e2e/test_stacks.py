@@ -35,7 +35,7 @@ def stacks(launch: Launcher, *arguments: str) -> tuple[int, str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     return done.returncode, done.stdout
@@ -49,7 +49,7 @@ def stop(run: Launched) -> None:
 def test_a_rank_that_the_others_wait_for_is_named(launch: Launcher) -> None:
     run = launch.sft(HUNG, "--nproc", "2")
     run.wait_for_ranks(2)
-    until(lambda: "waits in all_reduce" in (text := stacks(launch, "run")[1]) and "load_batch" in text, 60)
+    until(lambda: "waits in all_reduce" in (text := stacks(launch, "run")[1]) and "load_batch" in text)
     code, text = stacks(launch, "run")
     assert code == 0
     assert "rank 0 waits in all_reduce, called by <module> (script.py:12)" in text
@@ -83,12 +83,12 @@ dist.all_reduce(torch.ones(1))
 
 
 def test_the_watchdog_names_the_collective_that_a_rank_never_enqueued_and_the_file_to_open(launch: Launcher) -> None:
-    run = launch.sft(LAGGING, "--nproc", "4", "--trainer.watchdog", "30s", "--grace", "3s")
+    run = launch.sft(LAGGING, "--nproc", "4", "--trainer.watchdog", "60s", "--grace", "3s")
     run.wait_for_ranks(4)
-    until(lambda: "rank 1 " in (text := stacks(launch, "run")[1]) and "all_reduce 4 of the default group" in text, 60)
-    assert run.exit_code(120) == 1
+    until(lambda: "rank 1 " in (text := stacks(launch, "run")[1]) and "all_reduce 4 of the default group" in text)
+    assert run.exit_code() == 1
     block = run.output.partition("FAILED  ")[2].splitlines()
-    assert block[0] == "trainer rank 1: nothing has been logged and no step made for 30s"
+    assert block[0] == "trainer rank 1: nothing has been logged and no step made for 60s"
     assert re.fullmatch(
         r"  rank 1 never enqueued all_reduce 4 of the default group; ranks 0, 2 and 3 wait in it since \d\d:\d\d:\d\d",
         block[2],
@@ -131,15 +131,15 @@ def test_on_several_nodes_any_of_them_shows_all_and_the_watchdog_names_the_rank_
     launch: Launcher,
 ) -> None:
     (launch.directory / "script.py").write_text(LATE_THEN_HUNG)
-    nodes = Nodes(launch, "sft", "--nnodes", "2", "--trainer.script", "script.py", "--watchdog", "20s", shared=False)
+    nodes = Nodes(launch, "sft", "--nnodes", "2", "--trainer.script", "script.py", "--watchdog", "40s", shared=False)
     for run in ("run_0", "run_1"):
-        until(lambda run=run: LATE in launch.command("status", run).stdout, 90)  # type: ignore[misc]
+        until(lambda run=run: LATE in launch.command("status", run).stdout)  # type: ignore[misc]
     (launch.directory / "hang").touch()
     never = re.compile(
         r"^rank 1 (never|has not) enqueued all_reduce \d+ of the default group; rank 0 waits in it", re.MULTILINE
     )
     for run in ("run_0", "run_1"):
-        until(lambda run=run: never.search(stacks(launch, run)[1]), 60)  # type: ignore[misc]
+        until(lambda run=run: never.search(stacks(launch, run)[1]))  # type: ignore[misc]
         code, text = stacks(launch, run)
         assert code == 0, text
         assert "rank 0 waits in all_reduce, called by <module> (script.py:16)" in text
@@ -151,11 +151,11 @@ def test_on_several_nodes_any_of_them_shows_all_and_the_watchdog_names_the_rank_
     code, text = stacks(launch, "run_1", "--rank", "2")
     assert (code, "--rank 2: " in text) == (2, True)
     (launch.directory / "quiet").touch()
-    assert nodes.exit_codes(120) == [1, 1], nodes.outputs()
+    assert nodes.exit_codes() == [1, 1], nodes.outputs()
     for node, launched in enumerate(nodes.launched):
         block = launched.output.partition("FAILED  ")[2].splitlines()
         assert block[0].startswith("trainer rank 1 on node 1 (")
-        assert block[0].endswith("): nothing has been logged and no step made for 20s")
+        assert block[0].endswith("): nothing has been logged and no step made for 40s")
         assert never.match(block[2].strip())
         assert "  log         run_0/logs/attempt_1/node_0/stacks.txt" in block
         assert "rank 1 waits in" in nodes.run(node).watchdog_stacks.read_text()

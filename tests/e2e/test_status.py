@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.launching import LAUNCH, Launched, Launcher
+from tests.launching import LAUNCH, Launched, Launcher, kill_at_once
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow  # many launches: CI runs them, and whoever asks for them
@@ -26,7 +26,7 @@ def status(launch: Launcher, *arguments: str) -> str:
     """What `launch status` prints, in a pipe."""
     command = [LAUNCH, "status", *arguments]
     done = subprocess.run(
-        command, cwd=launch.directory, env=launch.environment, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=launch.directory, env=launch.environment, capture_output=True, text=True, timeout=240, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
@@ -79,10 +79,7 @@ def test_the_failure_block_is_shown_again(launch: Launcher) -> None:
 def test_a_run_whose_torchrun_was_killed_with_all_of_launch_has_died(launch: Launcher) -> None:
     run = launch.sft(PATIENT, "--nproc", "2")
     run.wait_for_ranks(2)
-    pids = [run.pid_of(name) for name in ("guard", "watcher", "supervisor", "trainer")]
-    for number in (signal.SIGSTOP, signal.SIGKILL):  # none of them sees the end of another
-        for pid in pids:
-            os.kill(pid, number)
+    kill_at_once(map(run.pid_of, ("guard", "watcher", "supervisor", "trainer")))
     until(lambda: in_full(launch)["state"] == "died")
     assert "some of its processes are still there" in status(launch, "run")
     for pid in run.rank_pids():

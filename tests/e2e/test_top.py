@@ -27,7 +27,7 @@ def test_it_opens_the_run_and_stops_it_after_the_question(launch: Launcher, tmux
     program = ["--trainer.command", "python3", "--trainer.command", "script.py", "--trainer.progress", PROGRESS]
     started = launch("sft", *program, "--output-dir", "outputs/otter", "--name", "otter", "--no-tmux")
     run = RunDir(launch.directory / "outputs" / "otter")
-    until(lambda: (state := read_state(run)) and state.state == "running", 60)
+    until(lambda: (state := read_state(run)) and state.state == "running")
     own = {name: launch.environment[name] for name in ("HOME", "XDG_STATE_HOME", launch.mark.partition("=")[0])}
     pane = tmux.open_terminal("bash", "--norc", "-i", columns=80, lines=24)
 
@@ -39,7 +39,7 @@ def test_it_opens_the_run_and_stops_it_after_the_question(launch: Launcher, tmux
         tmux.run("send-keys", "-t", pane, key)
 
     def wait_for(pattern: str) -> None:
-        until(lambda: re.search(pattern, tmux.run("capture-pane", "-p", "-t", pane), re.MULTILINE), 60)
+        until(lambda: re.search(pattern, tmux.run("capture-pane", "-p", "-t", pane), re.MULTILINE))
 
     type_(f"cd {shlex.quote(str(launch.directory))}; clear")
     type_(shlex.join(["env", *(f"{name}={value}" for name, value in own.items()), LAUNCH, "top"]) + "; echo code=$?")

@@ -26,7 +26,7 @@ def files_with_the_key(root: Path) -> list[Path]:
 
 def test_a_resume_goes_on_with_the_same_wandb_run(launch: Launcher) -> None:
     first = launch("sft", *SMALL)
-    assert first.exit_code(120) == 0, first.output
+    assert first.exit_code() == 0, first.output
     before = link(first)
     resumed = subprocess.run(
         [LAUNCH, "resume", "run", "--max-steps", "5"], cwd=launch.directory, env=launch.environment, capture_output=True
@@ -37,6 +37,14 @@ def test_a_resume_goes_on_with_the_same_wandb_run(launch: Launcher) -> None:
     assert after["directory"] != before["directory"]
 
 
+def command_line(pid: int) -> bytes:
+    """Empty when the process is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 @pytest.mark.parametrize("where", ["environment", "options"])
 def test_the_key_is_in_no_file_no_output_and_no_command_line(launch: Launcher, where: str) -> None:
     variables = {"WANDB_API_KEY": KEY} if where == "environment" else {}
@@ -45,10 +53,10 @@ def test_the_key_is_in_no_file_no_output_and_no_command_line(launch: Launcher, w
     run.wait_for_ranks(1)
     state = run.state()
     children = [process.process.pid for process in state.processes if process.process] + run.rank_pids()
-    titles = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children if Path(f"/proc/{pid}").exists()]
+    titles = [title for title in map(command_line, children) if title]
     assert titles
     assert not [title for title in titles if KEY.encode() in title]
-    assert run.exit_code(120) == 0, run.output
+    assert run.exit_code() == 0, run.output
     assert KEY not in run.output
     assert files_with_the_key(run.run.root) == []
     until(lambda: not launch.alive())

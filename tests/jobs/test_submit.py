@@ -24,7 +24,7 @@ def typed(here: Path, *words: str, **more: str) -> subprocess.CompletedProcess[s
     """With no program on the PATH but what a test has put there."""
     path = f"{here / 'bin'}:{Path(sys.executable).parent}"
     environment = {**os.environ, "PATH": path, "XDG_STATE_HOME": str(here / "state")} | more
-    return subprocess.run([LAUNCH, *words], cwd=here, env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run([LAUNCH, *words], cwd=here, env=environment, capture_output=True, text=True, timeout=240)
 
 
 def fake(here: Path, name: str, text: str) -> None:

@@ -51,7 +51,7 @@ class Login(Launcher):
     def type(self, *words: str, code: int = 0) -> str:
         argv = [LAUNCH, *words]
         done = subprocess.run(
-            argv, cwd=self.directory, env=self.environment, capture_output=True, text=True, timeout=150
+            argv, cwd=self.directory, env=self.environment, capture_output=True, text=True, timeout=240
         )
         assert done.returncode == code, (words, done.stdout, done.stderr, self.logs())
         return done.stdout + done.stderr
@@ -84,7 +84,7 @@ class Login(Launcher):
     def wait_for_line(self, text: str, node: int | None = None) -> None:
         log = self.run.on(node).component_log("trainer")
         try:
-            until(lambda: log.exists() and text in log.read_text(), 90)
+            until(lambda: log.exists() and text in log.read_text())
         except AssertionError as error:
             raise AssertionError(f"{error}: {self.logs()}") from None
 
@@ -97,7 +97,7 @@ def login(tmp_path: Path) -> Iterator[Login]:
         subprocess.run(
             [str(tmp_path / "bin" / "kubectl"), "delete", "jobset", name], env=login.environment, check=False
         )
-    until(lambda: not login.alive(), 60)
+    until(lambda: not login.alive())
 
 
 def test_a_run_waits_with_the_pods_reason_and_is_deleted_by_stop(login: Login) -> None:
@@ -119,7 +119,7 @@ def test_a_run_waits_with_the_pods_reason_and_is_deleted_by_stop(login: Login) -
 
 def test_a_run_finishes_in_its_pod(login: Login) -> None:
     login.submit("print('is there', flush=True)")
-    until(lambda: login.state().state in ("finished", "failed"), 90)
+    until(lambda: login.state().state in ("finished", "failed"))
     assert login.status()["state"] == "finished", login.logs()
     assert "is there" in login.type("logs", "run", "trainer")
     state = login.state()
@@ -146,7 +146,7 @@ def test_a_sigterm_that_comes_twice_does_not_take_the_grace_from_a_pod(login: Lo
     login.wait_for_line("is ending")
     os.kill(pod["pid"], signal.SIGTERM)
     login.wait_for_line("has saved")
-    until(lambda: login.state().exit_code == 143, 60)
+    until(lambda: login.state().exit_code == 143)
 
 
 @pytest.mark.slow
@@ -162,7 +162,7 @@ def test_the_pods_of_a_run_on_two_nodes_meet_and_end_together(login: Login) -> N
 
 def test_a_run_that_replaces_another_is_a_jobset_of_its_own(login: Login) -> None:
     login.submit("print('is there', flush=True)")
-    until(lambda: login.state().state == "finished", 90)
+    until(lambda: login.state().state == "finished")
     (login.cluster / "hold").touch()
     login.submit("print('is there', flush=True)", "--clean")
     assert len(login.jobsets()) == 2

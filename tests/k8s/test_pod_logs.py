@@ -41,7 +41,7 @@ def followed(login: Login) -> Iterator[tuple["subprocess.Popen[str]", Path]]:
             [LAUNCH, "logs", "run", "-f"], cwd=login.directory, env=login.environment, stdout=out, stderr=out, text=True
         )
     try:
-        until(lambda: "first" in seen.read_text(), 60)
+        until(lambda: "first" in seen.read_text())
         yield logs, seen
     finally:
         logs.kill()
@@ -50,7 +50,7 @@ def followed(login: Login) -> Iterator[tuple["subprocess.Popen[str]", Path]]:
 
 def test_why_a_pod_could_not_start_launch_is_shown_with_the_node(login: Login) -> None:
     login.submit(PATIENT, "--nnodes", "2", *image(login, WITHOUT_LAUNCH))
-    until(lambda: login.status()["state"] == "failed", 60)
+    until(lambda: login.status()["state"] == "failed")
     shown = login.type("logs", "run")
     for node in (0, 1):
         assert f"trainer@{node} | /usr/bin/python: No module named launcher" in shown
@@ -65,7 +65,7 @@ def test_following_shows_what_the_pods_print_until_they_end(login: Login) -> Non
     with followed(login) as (logs, seen):
         assert "second" not in seen.read_text()
         (login.directory / "go").touch()
-        assert logs.wait(60) == 0
+        assert logs.wait(240) == 0
         assert "trainer | second" in seen.read_text()
     assert files_left(login) == []
 
@@ -75,7 +75,7 @@ def test_logs_that_are_ended_leave_neither_files_nor_kubectl(login: Login, by: s
     login.submit(PATIENT, *image(login, SLOW))
     with followed(login) as (logs, _):
         os.kill(logs.pid, by)
-        assert logs.wait(60) in (128 + by, 130)
+        assert logs.wait(240) in (128 + by, 130)
     assert files_left(login) == []
     (login.directory / "go").touch()
 
@@ -91,6 +91,6 @@ def test_the_logs_of_another_runs_pods_are_not_shown(login: Login) -> None:
 def test_a_run_with_logs_here_is_shown_from_its_directory(login: Login) -> None:
     login.submit("print('is there', flush=True)")
     login.wait_for_line("is there")
-    until(lambda: login.state().state == "finished", 90)
+    until(lambda: login.state().state == "finished")
     assert "is there" in login.type("logs", "run", "trainer")
     assert " logs " not in (login.cluster / "calls").read_text()

@@ -160,7 +160,7 @@ def test_of_too_many_messages_the_oldest_are_dropped_and_the_end_is_told(plan: P
     goes, told = threading.Event(), list[str]()
 
     def slow(message: Message) -> None:
-        goes.wait(10)
+        goes.wait(60)
         told.append(message.happening)
 
     notifier = Notifier(plan, NotifyConfig(enabled=True), [Channel("slow", slow)])

@@ -40,7 +40,7 @@ def nasty_plan(text: str, root: Path, **facts: object) -> Plan:
 
 
 def in_shell(line: str, directory: Path) -> tuple[list[str], dict[str, str], str]:
-    done = subprocess.run(["sh"], input=line, cwd=directory, capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run(["sh"], input=line, cwd=directory, capture_output=True, text=True, timeout=240, check=True)
     return shown(done.stdout)
 
 

@@ -62,7 +62,10 @@ def test_a_server_that_does_not_answer_is_told_from_one_that_is_not_there(tmp_pa
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
         assert ready_probe(url, tmp_path / "log", within=0.1)() == "did not answer within 0.1s"
-    assert ready_probe(url, tmp_path / "log")() == "refused the connection"
+    with socket.socket() as nobody:  # has the port, and does not listen
+        nobody.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}/"
+        assert ready_probe(url, tmp_path / "log")() == "refused the connection"
     assert "could not be reached" in str(ready_probe("http://no.such.host.invalid/", tmp_path / "log")())
 
 

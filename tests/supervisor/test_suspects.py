@@ -1,6 +1,7 @@
 """Which server seems to be dying: real sockets and real logs."""
 
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,10 +26,11 @@ def server(directory: Path, ready: str | None, misses: int = 0, is_ready: bool =
 
 
 @pytest.fixture
-def closed() -> str:
-    """A check of a port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return f"http://127.0.0.1:{listener.getsockname()[1]}/health"
+def closed() -> Iterator[str]:
+    """A check of a port that is taken, and that nobody listens on."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{nobody.getsockname()[1]}/health"
 
 
 def test_a_server_whose_port_is_closed_is_suspect(tmp_path: Path, closed: str) -> None:

@@ -176,7 +176,7 @@ def test_the_sync_command_uploads_the_run(tmp_path: Path, mode: str) -> None:
     with serving() as server:
         env = clean_environment(tmp_path, WANDB_API_KEY=KEY, WANDB_BASE_URL=server.url)
         command = [Path(sys.executable).parent / "wandb", *shlex.split(link.sync_command or "")[1:]]
-        subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, timeout=60, check=True)
+        subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, timeout=240, check=True)
         assert [row["_step"] for row in server.history()][:4] == [1, 2, 3, 4]
     assert read_wandb_links(RunDir(tmp_path))[0].sync_command is None
 

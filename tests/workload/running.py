@@ -60,7 +60,7 @@ def started(module: str, *arguments: object, ranks: int | None = None) -> Iterat
 def finished(module: str, *arguments: object, ranks: int | None = None, exit_code: int = 0) -> str:
     """What a component has written, once it has ended with this exit code."""
     with started(module, *arguments, ranks=ranks) as process:
-        output, _ = process.communicate(timeout=170 if ranks is None else 300)
+        output, _ = process.communicate(timeout=300)
         assert process.returncode == exit_code, output
         return output
 

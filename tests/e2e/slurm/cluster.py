@@ -74,7 +74,7 @@ class Cluster:
             (self.root / name).mkdir()
         self._start_munge()
         self._daemon("slurmctld", "-D")
-        until(lambda: self._answers("ping"), 60)
+        until(lambda: self._answers("ping"))
         for node in NODES:
             self._start_node(node)
         self._await_nodes()
@@ -83,7 +83,7 @@ class Cluster:
         self._slurmd[node] = self._daemon("slurmd", "-D", "-N", node)
 
     def _await_nodes(self) -> None:
-        until(lambda: self.ask("sinfo", "-h", "-o", "%T").split() == ["idle"], 60)
+        until(lambda: self.ask("sinfo", "-h", "-o", "%T").split() == ["idle"])
 
     def lose(self, node: str) -> None:
         """Kill all that Slurm runs on a node, and its slurmd, as when the machine loses its power."""
@@ -127,7 +127,7 @@ class Cluster:
         files |= {"log-file": private / "log", "seed-file": private / "seed"}
         options = [f"--{name}={path}" for name, path in files.items()]
         self._daemon("munged", "-F", "--force", *options)
-        until((self.root / "munge.socket").exists, 30)
+        until((self.root / "munge.socket").exists)
 
     def _daemon(self, *argv: str) -> subprocess.Popen[bytes]:
         with (self.root / f"{'-'.join(argv).strip('-')[:40].replace('/', '_')}.out").open("wb") as output:
@@ -142,7 +142,7 @@ class Cluster:
 
     def ask(self, *argv: str) -> str:
         """What one of Slurm's tools prints, whether it fails or not."""
-        done = subprocess.run(argv, env=self.environment, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(argv, env=self.environment, capture_output=True, text=True, timeout=240)
         return done.stdout + done.stderr
 
     def job(self, job_id: str) -> dict[str, str]:
@@ -176,7 +176,7 @@ class Cluster:
                 self.ask("scancel", "--full", "--signal=KILL", "--user=root")
                 self.ask("scancel", "--user=root")
         with suppress(AssertionError):
-            until(lambda: len(self._daemons) < 3 or not self.ask("squeue", "-h").strip(), 30)
+            until(lambda: len(self._daemons) < 3 or not self.ask("squeue", "-h").strip())
         for daemon in reversed(self._daemons):
             daemon.terminate()
         for daemon in reversed(self._daemons):

@@ -51,7 +51,7 @@ class Login(Launcher):
         for job in self.jobs:
             self.cluster.ask("scancel", job)
         try:
-            until(lambda: not self.alive(), 60)
+            until(lambda: not self.alive())
         except AssertionError:
             left = self.alive()
             for pid in left:

@@ -55,7 +55,7 @@ def test_an_rl_job_runs_all_its_components_on_one_node(login: Login) -> None:
 def test_a_rank_that_is_killed_fails_the_job_with_its_block_in_the_logs(login: Login) -> None:
     run = login.script(PATIENT, "--nproc", "2", "--slurm.setup", "export SETUP_RAN=yes")
     run.wait_for_line("is there")
-    until(lambda: all(rank.process for rank in run.state().processes[0].ranks), 60)
+    until(lambda: all(rank.process for rank in run.state().processes[0].ranks))
     rank = run.state().processes[0].ranks[1].process
     assert rank is not None
     assert b"SETUP_RAN=yes" in (run.run.root / f"/proc/{rank.pid}/environ").read_bytes()
@@ -123,7 +123,7 @@ def test_a_run_json_that_names_another_runs_job_has_it_left_alone(login: Login) 
 def test_the_logs_of_a_job_that_is_cancelled_in_the_queue_end(login: Login) -> None:
     run = login.script(PATIENT, "--slurm.extra=--hold")
     following = login("logs", "run", "-f")
-    until(lambda: following.process.poll() is None and login.alive(), 30)
+    until(lambda: following.process.poll() is None and login.alive())
     login.cluster.ask("scancel", run.job)
     assert following.exit_code() == 0
     assert "1 run of 1 goes" in login.type("clean", "run", "--delete")

@@ -47,7 +47,7 @@ def test_a_rank_that_fails_on_the_other_node_fails_the_job_with_its_words(login:
 def test_a_rank_that_is_killed_on_the_first_node_ends_both(login: Login) -> None:
     run = login.script(PATIENT, "--slurm.nodes", "2")
     run.wait_for_line("is there")
-    until(lambda: run.state().processes[0].ranks[0].process, 60)
+    until(lambda: run.state().processes[0].ranks[0].process)
     rank = run.state().processes[0].ranks[0].process
     assert rank is not None
     os.kill(rank.pid, signal.SIGKILL)
@@ -59,7 +59,7 @@ def test_both_nodes_of_a_job_begin_the_next_attempt_when_a_rank_is_killed(login:
     first_waits = PATIENT.replace("signal.pause()", 'os.environ["LAUNCH_ATTEMPT"] == "1" and signal.pause()')
     run = login.script(f"import os\n{first_waits}", "--slurm.nodes", "2", "--max-restarts", "1")
     run.wait_for_line("is there")
-    until(lambda: run.of_node(1).processes[0].ranks[0].process, 60)
+    until(lambda: run.of_node(1).processes[0].ranks[0].process)
     rank = run.of_node(1).processes[0].ranks[0].process
     assert rank is not None
     os.kill(rank.pid, signal.SIGKILL)

@@ -11,7 +11,7 @@ from textual.pilot import Pilot
 from launcher.view.top.app import TopApp
 
 Play = Callable[["Driver"], Awaitable[None]]
-PATIENCE = 60.0  # seconds
+PATIENCE = 120.0  # seconds
 
 
 class Driver:

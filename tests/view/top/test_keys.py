@@ -40,17 +40,17 @@ def set_state(run: RunDir, state: str, **facts: Any) -> None:
 
 
 def test_a_read_that_hangs_delays_neither_keys_nor_the_way_out(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    began, hangs = time.monotonic(), threading.Event()
+    began, hangs, over = time.monotonic(), threading.Event(), threading.Event()
 
     def hang(_: RunReader) -> None:
         hangs.set()
-        threading.Event().wait(60)
+        over.wait(240)
 
     monkeypatch.setattr(RunReader, "__call__", hang)
 
     async def play(top: Driver) -> None:
         await top.wait_for("reading otter")
-        assert hangs.wait(5)
+        assert hangs.wait(60)
         await top.press("question_mark")
         await top.wait_for("All runs")
         await top.press("q", "q")
@@ -58,7 +58,8 @@ def test_a_read_that_hangs_delays_neither_keys_nor_the_way_out(run: RunDir, monk
         await top.press("q")
 
     drive(play, opened=run.root)
-    assert time.monotonic() - began < 30
+    over.set()
+    assert time.monotonic() - began < 120
 
 
 def test_any_error_of_a_read_is_shown_and_the_next_read_is_tried(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,7 +196,7 @@ def test_while_the_terminal_shows_the_panes_nothing_is_read(run: RunDir, monkeyp
         await top.press("a")
         await top.wait_for("launch attach", "has read on: False")
         await top.press("q")
-        assert await asyncio.to_thread(has_read_on.wait, 5)
+        assert await asyncio.to_thread(has_read_on.wait, 60)
 
     drive(play, opened=run.root)
 

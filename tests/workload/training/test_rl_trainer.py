@@ -107,9 +107,9 @@ def test_sigterm_while_waiting_writes_a_checkpoint_that_the_next_attempt_continu
     run, again = RunDir(tmp_path), RunDir(tmp_path, attempt=2)
     write_rollouts(run, 3)
     with started("rl", "--output-dir", tmp_path, "--checkpoint.interval", 0, *TINY_MODEL) as process:
-        until(lambda: has_step(run.metrics("trainer"), 3), deadline=120)
+        until(lambda: has_step(run.metrics("trainer"), 3))
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=240)
     assert process.returncode == 143, output
     assert steps_in(run.checkpoints) == [3]
     write_rollouts(again, 4)
