@@ -36,6 +36,14 @@ def open_regular(path: Path, flags: int = os.O_RDONLY, mode: int = 0o666, follow
     return descriptor
 
 
+def matching(directory: Path, pattern: str) -> list[Path]:
+    """The paths below a directory that match, sorted. Empty if it is not there, or is being removed."""
+    try:
+        return sorted(directory.glob(pattern))
+    except OSError:
+        return []
+
+
 def open_directory(path: Path) -> int:
     """A descriptor of a directory. Raises OSError, also for a symbolic link."""
     return _open(path, os.O_RDONLY | os.O_DIRECTORY)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from launcher.borders.files import read_bytes
+from launcher.borders.files import matching, read_bytes
 from launcher.borders.values import MOST_STEPS, whole_number
 from launcher.failure.failure import Culprit, exit_text
 from launcher.failure.log_end import clean, tail
@@ -49,7 +49,7 @@ def rank_directories(ranks: Ranks, rank: int) -> Iterator[Path]:
 
 def _restarts(ranks: Ranks) -> list[Path]:
     """torchrun's directories of its restarts, the newest first."""
-    found = [path for path in ranks.directory.glob("attempt_*") if path.name.removeprefix("attempt_").isdecimal()]
+    found = [path for path in matching(ranks.directory, "attempt_*") if path.name.removeprefix("attempt_").isdecimal()]
     return sorted(found, key=lambda path: int(path.name.removeprefix("attempt_")), reverse=True)
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from launcher.borders.files import matching
 from launcher.plan.spec import Plan
 from launcher.supervisor.rules.events import Moving, Quiet
 
@@ -70,4 +71,4 @@ class Watchdog:
                 continue
             yield from (spec.log, self.plan.run.metrics(spec.name), *spec.rank_logs)
             if spec.ranks:
-                yield from spec.ranks.directory.glob("attempt_*/*/std*.log")
+                yield from matching(spec.ranks.directory, "attempt_*/*/std*.log")

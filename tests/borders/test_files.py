@@ -12,6 +12,7 @@ import pytest
 from launcher.borders.files import (
     appending,
     make_directory,
+    matching,
     overwrite,
     read_bytes,
     read_named,
@@ -125,3 +126,21 @@ def test_a_file_that_the_user_has_named_may_be_a_pipe_and_is_bounded(tmp_path: P
     writer.join()
     with pytest.raises(OSError, match="longer than 100 bytes"):
         read_named(Path("/dev/zero"), 100)
+
+
+def test_a_directory_that_goes_while_it_is_looked_through_has_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user deletes the logs of a run that goes on."""
+    doomed, scan = tmp_path / "attempt_0" / "0", os.scandir
+    doomed.mkdir(parents=True)
+    assert matching(tmp_path, "attempt_*/*") == [doomed]
+
+    def remove_and_scan(path: Path) -> object:
+        if Path(path) == doomed.parent:
+            doomed.rmdir()
+            doomed.parent.rmdir()
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", remove_and_scan)
+    assert matching(tmp_path, "attempt_*/*") == []

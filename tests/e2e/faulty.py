@@ -46,7 +46,7 @@ class Ended:
     words: str = (
         ""  # a pattern of the block's third line, which says most; without one it has the cause, or the first does
     )
-    within: float = 10.0  # seconds from the fault until no process is left; the grace is 30
+    within: float = 20.0  # seconds from the fault until no process is left; the grace is 30
 
 
 class Faulty:

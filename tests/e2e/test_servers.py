@@ -34,7 +34,7 @@ def test_a_server_that_answers_404_says_so_when_it_is_not_ready_in_time(launch: 
     options = (*PORTS, f"--inference.ready={URL}/healthz", "--inference.ready-timeout=5s")  # it answers by then
     faulty = start_rl(launch, *options, inference=SERVE + "server.serve_forever()")
     faulty.wait_until_there()
-    faulty.check(Ended(1, "failed", "inference", "/healthz answered 404 Not Found", within=15))
+    faulty.check(Ended(1, "failed", "inference", "/healthz answered 404 Not Found", within=25))
 
 
 def test_a_server_that_ends_before_it_was_ready_is_started_once(launch: Launcher) -> None:

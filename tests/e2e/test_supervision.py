@@ -37,9 +37,12 @@ def test_a_run_that_finishes_exits_0_and_says_so(launch: Launcher) -> None:
 
 
 def test_a_failure_on_a_filtered_rank_is_shown_with_its_traceback(launch: Launcher) -> None:
-    fails = "time.sleep(0.5)\nif os.environ['RANK'] == '1': raise ValueError('on purpose')"
-    script = f"import os, signal, time\n{fails}\nsignal.pause()"
+    go = "import pathlib, time\nwhile not pathlib.Path('go').exists(): time.sleep(0.02)"
+    fails = "if os.environ['RANK'] == '1': raise ValueError('on purpose')"
+    script = f"import os, signal\n{go}\n{fails}\nsignal.pause()"
     run = launch.sft(script, "--nproc", "2", "--filter-rank", "0")
+    run.wait_for_ranks(2)
+    (launch.directory / "go").touch()
     assert run.exit_code() == 1
     assert "FAILED  trainer rank 1: exit code 1" in run.output
     assert "ValueError: on purpose" in run.output

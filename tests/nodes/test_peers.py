@@ -13,7 +13,7 @@ from launcher.nodes.messages import Lost, Report, Reported
 from launcher.nodes.peers import Links
 from launcher.nodes.seal import Seal
 
-SECONDS = 10.0
+SECONDS = 60.0
 FULL = Report(
     "failed",
     culprit=Culprit("trainer", "exit code 1", 3, 1, node=1),

@@ -25,7 +25,7 @@ from launcher.rundir import RunDir
 from tests.plans import machine, sft
 from tests.several_nodes import free_endpoint
 
-SECONDS = 20.0
+SECONDS = 60.0
 SECRET = JoinSecret(b"the secret of all nodes")
 
 

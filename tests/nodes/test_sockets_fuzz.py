@@ -36,7 +36,7 @@ from tests.hostile import ASKS, FAILURE, changed, dumped, is_clean, sizes, watch
 from tests.plans import machine, sft
 from tests.several_nodes import free_endpoint
 
-SECONDS = 10.0
+SECONDS = 60.0
 SECRET = b"the secret of all nodes"
 KEY = b"a key of a session"
 REPORT = TypeAdapter(Report)

@@ -8,6 +8,7 @@ import re
 import threading
 from pathlib import Path
 
+from launcher.borders.files import matching
 from launcher.borders.log_tail import LogTail
 from launcher.borders.screen import printable
 from launcher.borders.values import MOST_STEPS
@@ -58,7 +59,7 @@ class LoggedProgress:
 
     def _logs(self) -> list[Path]:
         ranks = self.spec.ranks
-        rank_0 = sorted(ranks.directory.glob("attempt_*/0/std*.log")) if ranks else []
+        rank_0 = matching(ranks.directory, "attempt_*/0/std*.log") if ranks else []
         return rank_0 or [self.spec.log]
 
     def _take(self, line: str) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from launcher.borders.files import Bounds
+from launcher.borders.files import Bounds, matching
 from launcher.borders.screen import in_one_line
 from launcher.rundir import RunDir
 from launcher.runs.state import ProcessState, RunState, TorchrunState, other_nodes
@@ -55,7 +55,7 @@ class Source:
 
 def attempts(run: RunDir) -> list[int]:
     """The attempts that have logs, in order."""
-    numbers = (path.name.removeprefix("attempt_") for path in run.all_logs.glob("attempt_*"))
+    numbers = (path.name.removeprefix("attempt_") for path in matching(run.all_logs, "attempt_*"))
     return sorted(int(number) for number in numbers if number.isdecimal())
 
 
@@ -97,7 +97,7 @@ def _of_ranks(run: RunDir, newest: int, process: ProcessState, torchrun: Torchru
     log = run.component_log(process.name)
     yield Source(log, process.name, bounds, part=Part(torchrun.role, torchrun.shown, None))
     for local, rank in enumerate(found.rank for found in process.ranks):
-        for path in sorted(directory.glob(f"attempt_*/{local}/std???.log")):
+        for path in matching(directory, f"attempt_*/{local}/std???.log"):
             yield Source(path, process.name, rank_files, rank)
         if local in torchrun.in_files:
             continue
