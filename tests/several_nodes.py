@@ -1,6 +1,7 @@
 """Runs on several nodes, all of them on this host: one `launch` for each, which meet on loopback."""
 
 import os
+import random
 import socket
 from itertools import count
 from pathlib import Path
@@ -10,13 +11,17 @@ from launcher.runs.state import RunState, read_state
 from tests.launching import PATIENCE, Launched, Launcher
 from tests.waiting import until
 
+PORTS = range(29_600, 32_700)  # above those that launch and torchrun choose from, below the kernel's ephemeral ones
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-_PORTS = count(21000 + os.getpid() % 100 * 100 + _WORKER % 10 * 10, 2)
+_EACH = len(PORTS) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) // 2 * 2
+_OWN = PORTS[_WORKER * _EACH : (_WORKER + 1) * _EACH : 2]  # no other worker of this pytest looks at them
+_next = count(random.randrange(len(_OWN)))
 
 
 def free_endpoint() -> str:
     """HOST:PORT on loopback, where this port and the next one are free, also for processes that start later."""
-    for port in _PORTS:
+    for _ in _OWN:
+        port = _OWN[next(_next) % len(_OWN)]
         try:
             for each in (port, port + 1):
                 with socket.socket() as probe:

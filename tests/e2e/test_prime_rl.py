@@ -10,7 +10,6 @@ import importlib.util
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.launching import Launched, Launcher
+from tests.several_nodes import free_endpoint
 
 ROOT = Path(__file__).parents[2]
 CHECKOUT = Path(os.environ.get("LAUNCH_TEST_PRIME_RL") or "prime-rl").resolve()
@@ -112,10 +112,8 @@ def start(launch: Launcher) -> Launcher:
 
 
 def recipe(launch: Launcher) -> Launched:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    trainer = ("--trainer.module", "stand_in_trainer", "--inference.port", str(port))
+    port = free_endpoint().rpartition(":")[2]
+    trainer = ("--trainer.module", "stand_in_trainer", "--inference.port", port)
     return launch("rl", "@", str(ROOT / "configs" / "prime_rl.toml"), "--output-dir", "run", "--no-tmux", *trainer)
 
 
