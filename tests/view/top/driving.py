@@ -14,6 +14,13 @@ Play = Callable[["Driver"], Awaitable[None]]
 PATIENCE = 120.0  # seconds
 
 
+class _Lasting(TopApp):
+    """Its messages stay long enough to be seen by a test that has to wait for the processor."""
+
+    def notify(self, message: str, **options: Any) -> None:
+        super().notify(message, **(options | {"timeout": PATIENCE}))
+
+
 class Driver:
     """The application in a terminal of a given size."""
 
@@ -48,7 +55,7 @@ def drive(play: Play, size: tuple[int, int] = (80, 24), opened: Path | None = No
     """Play in an application of its own; it has to be alive at the end, unless it was left."""
 
     async def run() -> TopApp:
-        app = TopApp(opened)
+        app = _Lasting(opened)
         async with app.run_test(size=size, notifications=True) as pilot:
             await play(Driver(app, pilot))
         return app
