@@ -143,7 +143,7 @@ def test_a_second_ctrl_c_kills_what_ignores_the_first_on_all_nodes(launch: Launc
 def test_a_rank_that_is_killed_on_another_node_makes_all_nodes_begin_the_next_attempt(
     launch: Launcher, shared: bool
 ) -> None:
-    steps = ("--max-steps", "200", "--trainer.checkpoint.interval", "3")
+    steps = ("--max-steps", "120", "--trainer.checkpoint.interval", "3")
     nodes = Nodes(launch, "sft", "--nnodes", "2", "--max-restarts", "2", *steps, shared=shared)
     nodes.launched[0].wait_for_output("step 7/")
     os.kill(nodes.wait_for_rank(1), signal.SIGKILL)
@@ -156,7 +156,7 @@ def test_a_rank_that_is_killed_on_another_node_makes_all_nodes_begin_the_next_at
         log = (nodes.run(node).of(1).launcher_log).read_text()
         assert f"FAILED  trainer rank 1 on node 1 ({os.uname().nodename}): SIGKILL" in log
         made = nodes.run(node).of(2).rank_log(node).read_text()
-        assert "step 200/200" in made and "step 3/200" not in made
+        assert "step 120/120" in made and "step 3/120" not in made
     until(lambda: not launch.alive())
 
 

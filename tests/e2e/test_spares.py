@@ -46,7 +46,7 @@ def sft(launch: Launcher, *options: str, count: int, shared: bool = True) -> Nod
 
 
 def test_a_spare_takes_the_place_of_a_dead_node_from_the_newest_checkpoint(launch: Launcher) -> None:
-    steps = ("--max-steps", "200", "--trainer.checkpoint.interval", "3")
+    steps = ("--max-steps", "120", "--trainer.checkpoint.interval", "3")
     nodes = Nodes(launch, "sft", "--nnodes", "2", "--spare-nodes", "1", "--max-restarts", "1", *steps, count=3)
     nodes.launched[0].wait_for_output("step 7/")
     nodes.launched[2].wait_for_output("node 2 is a spare: it waits until a node of")
@@ -60,7 +60,7 @@ def test_a_spare_takes_the_place_of_a_dead_node_from_the_newest_checkpoint(launc
     assert (spare.state, spare.attempt, spare.node, spare.earlier) == ("finished", 2, 2, [])
     assert [rank.rank for rank in spare.processes[0].ranks] == [1]
     made = nodes.run(2).of(2).rank_log(1).read_text()
-    assert "step 200/200" in made and "step 3/200" not in made
+    assert "step 120/120" in made and "step 3/120" not in made
     nodes.launched[1].exit_code()
     until(lambda: not launch.alive())
 
