@@ -26,7 +26,7 @@ from rich.text import Text
 
 Found = TypeVar("Found")
 
-SIZES = {"panes": (160, 40), "live-view": (100, 24), "failure": (100, 22)}  # columns, lines
+SIZES = {"panes": (160, 40), "live-view": (100, 26), "failure": (100, 22)}  # columns, lines
 FAILING = """import torch
 import torch.distributed as dist
 
@@ -121,10 +121,11 @@ def open_terminal(command: list[str], directory: Path, size: tuple[int, int]) ->
 def screen_of(command: list[str], directory: Path, size: tuple[int, int], step: int) -> str:
     """The console of a run that is typed in the terminal."""
     try:
-        open_terminal([*command, "--no-tmux"], directory, size)
+        open_terminal(["env", "-u", "TMUX", *command], directory, size)  # its panes are on a server of their own
         return wait_for(lambda: screen_at_step(step))
     finally:
         subprocess.run(["launch", "stop", NAME, "--now"], cwd=directory, capture_output=True, check=False)
+        tmux("kill-server")
         tmux("-L", TERMINAL, "kill-server")
 
 
@@ -161,8 +162,8 @@ def shown_step(screen: str) -> int:
 def drawn(screen: str, title: str, columns: int) -> str:
     with Path(os.devnull).open("w") as nowhere:
         console = Console(record=True, width=columns, file=nowhere, force_terminal=True, color_system="256")
-        for line in screen.splitlines():
-            console.print(Text.from_ansi(line), no_wrap=True, overflow="crop", crop=True)
+        for line in Text.from_ansi(screen.rstrip("\n")).split("\n", allow_blank=True):  # a colour may last over lines
+            console.print(line, no_wrap=True, overflow="crop", crop=True)
         return console.export_svg(title=title)
 
 

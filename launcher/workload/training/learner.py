@@ -77,7 +77,7 @@ class Learner:
         forget_metrics(self.run, self.step)
         if self.step:
             self.state.load(self.run.checkpoint(self.step))
-            get_logger().info("continuing from {}", self.run.checkpoint(self.step))
+            get_logger().info("continuing from the checkpoint of step {}", self.step)
         if ranks.is_first:
             clear_drafts(self.run.checkpoints)
 
@@ -186,7 +186,7 @@ class Learner:
         if self.ranks.is_first:
             for old in steps_in(self.run.checkpoints)[: -self.config.checkpoint.keep]:
                 remove(self.run.checkpoint(old))
-            get_logger().info("checkpoint {}", path)
+            get_logger().info("checkpoint of step {}", self.step)
         self._saved = self.step
 
     @contextmanager
