@@ -23,7 +23,7 @@ from launcher.plan.program import check_batch, directory_to_load, file_to_learn,
 from launcher.plan.ready import check_alive, check_ready
 from launcher.plan.spec import Alive, ForeignRun, Machine, Plan, ProcessSpec, Progress, Role
 from launcher.plan.torchrun import between_nodes, plan_ranks, rank_files, rank_logs, torchrun_argv, warnings
-from launcher.plan.vllm import choose_engine, needs_model_first, server_of, vllm_argv, vllm_environment
+from launcher.plan.vllm import VLLM_SHARE, choose_engine, needs_model_first, server_of, vllm_argv, vllm_environment
 from launcher.plan.wandb_runs import NOT_LOGGED_IN, foreign_run, wandb_run, wandb_variables
 from launcher.rundir import RunDir
 
@@ -135,9 +135,16 @@ class _Planner:
         if size is None or isinstance(self.config, TrainConfig) or not self.config.trainer.is_reference:
             return None
         memory = training_memory(size, training(self.config.trainer, self._all_ranks))
-        if too_much := memory.beyond(self.machine.gpu_memory):
+        if too_much := memory.beyond(self.machine.gpu_memory, self._served()):
             self.notes.append(too_much)
         return str(memory)
+
+    def _served(self) -> float:
+        """The share of the trainer's GPUs that vLLM takes, if it has some of them as well."""
+        shares = set(self.placement.trainer) & set(self.placement.inference)
+        if not (self.rl and shares and self.engine == "vllm" and self.rl.inference.is_reference):
+            return 0.0
+        return self.rl.inference.gpu_memory or VLLM_SHARE
 
     def _orchestrator(self, servers: Addresses) -> ProcessSpec:
         config = servers.config
@@ -172,7 +179,7 @@ class _Planner:
         argv = (*vllm_argv(servers, model), *self._expand(servers.name, self._arguments(config.inference)))
         more: dict[str, Any] = {"ready": f"{servers.own_url}/health"}
         if size := self.machine.model:
-            more["memory"] = serving_text(size, config.inference.tensor_parallel)
+            more["memory"] = serving_text(size, config.inference.tensor_parallel, config.trainer.model.dtype)
         return self._spec(servers.name, config.inference, argv, Role.SERVES, *self._share(servers), **more)
 
     def _first(self) -> tuple[tuple[str, ...], ...]:

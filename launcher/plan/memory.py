@@ -2,12 +2,14 @@
 
 AdamW with float32 master weights keeps 16 bytes a parameter: weights, gradients and two moments of 4 bytes each
 (Rajbhandari et al., 2020, section 3.1, with gradients in float32). Activations are counted as what a decoder layer
-keeps for its backward pass in bfloat16, with an attention that never builds its matrix (Dao et al., 2022).
+keeps for its backward pass in the type of the arithmetic, with an attention that never builds its matrix (Dao et al.,
+2022).
 """
 
 from dataclasses import dataclass
 
-from launcher.config.training import TrainerSettings
+from launcher.config.training import RLTrainerSettings, TrainerSettings
+from launcher.config.workload import DType
 
 HALF, FULL = 2, 4  # bytes of a bfloat16 and of a float32
 MOMENTS = 2
@@ -58,12 +60,27 @@ class Training:
     tokens: int  # of a micro-batch
     recomputes: bool  # activation checkpointing
     adapter: int = 0  # LoRA's rank; 0 trains all parameters
+    number: int = HALF  # bytes of a number in the arithmetic
+    has_reference: bool = False  # for the KL divergence, the model that the run starts from stays in memory
 
 
 def training(trainer: TrainerSettings, ranks: int) -> Training:
     """The configuration's way of training, on `ranks` ranks in all."""
     recomputes, adapter = trainer.activation_checkpointing, trainer.lora.rank
-    return Training(ranks, trainer.parallel == "fsdp", trainer.max_tokens, recomputes, adapter)
+    return Training(
+        ranks,
+        trainer.parallel == "fsdp",
+        trainer.max_tokens,
+        recomputes,
+        adapter,
+        bytes_of(trainer.model.dtype),
+        isinstance(trainer, RLTrainerSettings) and trainer.loss.kl > 0,
+    )
+
+
+def bytes_of(dtype: DType) -> int:
+    """Of a number of this type."""
+    return HALF if dtype == "bfloat16" else FULL
 
 
 @dataclass(frozen=True)
@@ -83,11 +100,15 @@ class Memory:
         parts = ", ".join(f"{name} {value / GIGABYTE:.1f}" for name, value in vars(self).items())
         return f"{self.total / GIGABYTE:.1f} GB a rank, by calculation: {parts}"
 
-    def beyond(self, gpu: int) -> str | None:
-        """What to tell the user if it does not fit on a GPU of so many bytes; 0 means an unknown number."""
-        if not gpu or self.total <= gpu:
+    def beyond(self, gpu: int, served: float = 0.0) -> str | None:
+        """What to tell the user if it does not fit on a GPU of so many bytes; 0 means an unknown number.
+
+        `served` is the share of it that a server on the same GPU takes.
+        """
+        if not gpu or self.total <= gpu * (1 - served):
             return None
         what = f"the trainer will take about {self.total / GIGABYTE:.0f} GB of each GPU, which has {gpu / GIGABYTE:.0f}"
+        what += f", and vLLM takes {served:.0%} of it (inference.gpu_memory)" if served else ""
         return f"{what}: try more ranks, --trainer.activation-checkpointing, a lower --trainer.max-tokens or LoRA"
 
 
@@ -95,9 +116,10 @@ def training_memory(size: ModelSize, how: Training) -> Memory:
     """What one rank of the trainer takes."""
     share = how.ranks if how.is_sharded else 1
     trained = size.parameters if not how.adapter else _adapter(size, how.adapter)
-    kept = size.parameters + (trained if how.adapter else 0)
-    # the embeddings and two layers, one at work and one on its way, are gathered in bfloat16; DDP casts all of them
-    gathered = HALF * (size.embeddings + 2 * size.layer if how.is_sharded else size.parameters)
+    kept = size.parameters * (2 if how.has_reference else 1) + (trained if how.adapter else 0)
+    # the embeddings and two layers, one at work and one on its way, are gathered; DDP casts all, unless to float32
+    whole = size.parameters if how.number != FULL else 0
+    gathered = how.number * (size.embeddings + 2 * size.layer if how.is_sharded else whole)
     return Memory(
         weights=FULL * kept // share + gathered,
         gradients=FULL * trained // share,
@@ -117,7 +139,7 @@ def _activations(size: ModelSize, how: Training) -> int:
     kept = size.layers * size.width + layer if how.recomputes else size.layers * layer
     head = 0 if how.adapter else size.width * size.vocabulary  # its gradient is summed in float32
     logits = COPIES_OF_LOGITS * min(how.tokens, tokens_at_once(size.vocabulary)) * size.vocabulary
-    return HALF * how.tokens * kept + FULL * (logits + head)
+    return how.number * how.tokens * kept + FULL * (logits + head)
 
 
 def tokens_at_once(vocabulary: int) -> int:
@@ -128,12 +150,12 @@ def tokens_at_once(vocabulary: int) -> int:
     return max(TOKENS_AT_ONCE, LOGITS // vocabulary)
 
 
-def serving_memory(size: ModelSize, ranks: int) -> int:
-    """The weights in bfloat16 on one of `ranks` GPUs, in bytes; the cache of keys and values takes what is left."""
-    return HALF * size.parameters // ranks
+def serving_memory(size: ModelSize, ranks: int, number: int = HALF) -> int:
+    """The weights on one of `ranks` GPUs, in bytes; the cache of keys and values takes what is left."""
+    return number * size.parameters // ranks
 
 
-def serving_text(size: ModelSize, ranks: int) -> str:
+def serving_text(size: ModelSize, ranks: int, dtype: DType) -> str:
     """What a server on so many GPUs takes of each, for users."""
-    weights = serving_memory(size, ranks) / GIGABYTE
+    weights = serving_memory(size, ranks, bytes_of(dtype)) / GIGABYTE
     return f"{weights:.1f} GB of weights a GPU; its cache of keys and values takes what is left"

@@ -15,6 +15,7 @@ from launcher.plan.spec import Machine
 MODEL_NAME = "policy"
 ACCESS = "launch_vllm_access.Access"  # the middleware in launcher/vllm_access
 VLLM = "vllm"  # the command
+VLLM_SHARE = 0.9  # of a GPU's memory, which vLLM takes unless it is told otherwise
 FOR_VLLM = ("tensor_parallel", "data_parallel", "max_model_len", "gpu_memory")
 INSTALL = "name its environment with --inference.python, or use --inference.engine builtin; see docs/workload.md"
 

@@ -2,9 +2,9 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from launcher.plan.memory import ModelSize, Training, serving_memory, tokens_at_once, training_memory
+from launcher.plan.memory import ModelSize, Training, serving_memory, tokens_at_once, training, training_memory
 from launcher.plan.render import render
-from tests.plans import machine, plan_of, sft
+from tests.plans import machine, plan_of, rl, sft
 
 QWEN3_8B = ModelSize(
     layers=36,
@@ -58,13 +58,40 @@ def test_a_server_keeps_its_weights_in_two_bytes_divided_by_its_gpus() -> None:
 
 
 def test_dry_run_says_what_each_rank_takes_and_warns_when_it_cannot_fit() -> None:
-    asked = sft("--nproc", "8", "--trainer.max-tokens", "8192", "--trainer.activation-checkpointing")
+    bfloat16 = ("--trainer.model.dtype", "bfloat16")
+    asked = sft("--nproc", "8", "--trainer.max-tokens", "8192", "--trainer.activation-checkpointing", *bfloat16)
     plan = plan_of(asked, machine(8, gpu_memory=80 * 10**9, model=QWEN3_8B))
     rendered = render(plan, Path("/"), files_are_written=False)
     assert f"#   memory {training_memory(QWEN3_8B, EIGHT)}" in rendered
     assert not plan.notes
     plan = plan_of(asked, machine(8, gpu_memory=20 * 10**9, model=QWEN3_8B))
     assert re.match(r"the trainer will take about \d\d GB of each GPU, which has 20: try more ranks, ", plan.notes[0])
+
+
+def test_float32_takes_twice_as_much_for_all_but_what_is_float32_anyway() -> None:
+    half, full = (training_memory(QWEN3_8B, replace(EIGHT, number=number)) for number in (2, 4))
+    assert (full.gradients, full.optimizer) == (half.gradients, half.optimizer)
+    logits_and_head = 4 * (3 * 512 + 4096) * QWEN3_8B.vocabulary
+    assert full.activations - logits_and_head == 2 * (half.activations - logits_and_head)
+    weights = 4 * QWEN3_8B.parameters // 8
+    assert full.weights - weights == 2 * (half.weights - weights)
+    assert training(sft().trainer, 8).number == 4
+
+
+def test_the_model_that_the_kl_divergence_is_to_stays_in_memory() -> None:
+    with_kl = training(rl("--trainer.loss.kl", "0.1").trainer, 8)
+    assert with_kl.has_reference and not training(rl().trainer, 8).has_reference
+    more = training_memory(QWEN3_8B, replace(EIGHT, has_reference=True)).weights
+    assert more - training_memory(QWEN3_8B, EIGHT).weights == 4 * QWEN3_8B.parameters // 8
+
+
+def test_on_a_gpu_that_vllm_shares_there_is_less_room() -> None:
+    words = ("--inference.engine", "vllm", "--inference.gpus", "8", "--inference.share-gpus", "--inference.gpu-memory")
+    facts = {"model": QWEN3_8B, "gpu_memory": 80 * 10**9, "vllm": "/vllm/bin/vllm", "model_path": "Qwen/Qwen3-8B"}
+    quick = ("--model", "Qwen/Qwen3-8B", "--nproc", "8", "--trainer.max-tokens", "1024")
+    for share, fits in (("0.2", True), ("0.8", False)):
+        notes = plan_of(rl(*quick, *words, share), machine(8, **facts)).notes
+        assert any("and vLLM takes 80% of it (inference.gpu_memory)" in note for note in notes) is not fits
 
 
 def test_what_is_not_known_is_not_said() -> None:
