@@ -18,6 +18,11 @@ _OWN = PORTS[_WORKER * _EACH : (_WORKER + 1) * _EACH : 2]  # no other worker of 
 _next = count(random.randrange(len(_OWN)))
 
 
+def free_port() -> int:
+    """For a server that comes back to it: nobody takes it meanwhile."""
+    return int(free_endpoint().rpartition(":")[2])
+
+
 def free_endpoint() -> str:
     """HOST:PORT on loopback, where this port and the next one are free, also for processes that start later."""
     for _ in _OWN:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.launching import Launched, Launcher
-from tests.several_nodes import free_endpoint
+from tests.several_nodes import free_port
 
 ROOT = Path(__file__).parents[2]
 CHECKOUT = Path(os.environ.get("LAUNCH_TEST_PRIME_RL") or "prime-rl").resolve()
@@ -112,7 +112,7 @@ def start(launch: Launcher) -> Launcher:
 
 
 def recipe(launch: Launcher) -> Launched:
-    port = free_endpoint().rpartition(":")[2]
+    port = str(free_port())
     trainer = ("--trainer.module", "stand_in_trainer", "--inference.port", port)
     return launch("rl", "@", str(ROOT / "configs" / "prime_rl.toml"), "--output-dir", "run", "--no-tmux", *trainer)
 

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from tests.launching import Launched, Launcher
-from tests.several_nodes import Nodes, free_endpoint
+from tests.several_nodes import Nodes, free_port
 from tests.waiting import until
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
@@ -50,7 +50,7 @@ def names(processes: list[psutil.Process]) -> list[str]:
 
 @pytest.mark.runs("Ray, two nodes", "ray", "configs/ray.toml")
 def test_a_cluster_over_two_nodes_is_there_for_the_driver_and_ends_with_it(launch: Launcher) -> None:
-    port = free_endpoint().rpartition(":")[2]
+    port = str(free_port())
     driver = (str(CONFIGS / "ray_driver.py"), "--steps", "5")
     nodes = Nodes(launch, *recipe(*driver), "--services.ray.port", port, "--nnodes", "2")
     nodes.launched[0].wait_for_output("has 2 nodes: starting", PATIENCE)

@@ -12,7 +12,7 @@ from launcher.tracking.samples import read_samples, samples_file
 from launcher.workload.files import appearing
 from launcher.workload.metric_names import ORCHESTRATOR
 from launcher.workload.rollout.handover import has_batch, make_batch, read_batch, sample_of, write_batch
-from tests.several_nodes import free_endpoint
+from tests.several_nodes import free_port
 from tests.waiting import until
 from tests.workload import running
 from tests.workload.running import TINY_MODEL, finished, serving, started, tiny
@@ -100,7 +100,7 @@ def test_a_prompt_that_leaves_no_room_for_its_completion_ends_the_run_at_the_sta
 def test_a_server_that_comes_back_gets_the_newest_weights_before_it_is_asked_again(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     with ExitStack() as first_server:
-        port = int(free_endpoint().rpartition(":")[2])  # nobody takes it while there is no server
+        port = free_port()
         url, _ = first_server.enter_context(serving(port=port))
         arguments = ("--output-dir", tmp_path, "--max-async", 0, "--inference-url", url, *SMALL)
         with started("orchestrator", *arguments) as process:

@@ -13,6 +13,7 @@ from launcher.workload.files import appearing
 from launcher.workload.rollout.client import Completed
 from launcher.workload.rollout.policy import Policy
 from launcher.workload.rollout.servers import InferenceServers
+from tests.several_nodes import free_port
 from tests.workload import running
 from tests.workload.rollout.test_client import ASKED
 from tests.workload.running import serving, tiny
@@ -37,8 +38,9 @@ def test_while_one_is_away_the_others_serve_and_get_weights_and_it_comes_back_wi
 
     async def story(stack: ExitStack) -> None:
         stays, other = stack.enter_context(serving())
+        port = free_port()
         with ExitStack() as dying:
-            lost, _ = dying.enter_context(serving())
+            lost, _ = dying.enter_context(serving(port=port))
             servers = InferenceServers(f"{lost},{stays}", "policy")
             policy = Policy(run, servers, SECONDS, SECONDS)
             publish(run, 0)
@@ -51,7 +53,7 @@ def test_while_one_is_away_the_others_serve_and_get_weights_and_it_comes_back_wi
         assert (policy.step, other.step) == (1, 1)
         assert await ask_eight(policy) == {1}
         publish(run, 2)  # which the others do not have yet
-        _, back = stack.enter_context(serving(port=int(lost.rpartition(":")[2])))
+        _, back = stack.enter_context(serving(port=port))
         returning = servers.servers[0].returning
         assert returning is not None
         await asyncio.wait_for(returning, SECONDS)
@@ -70,8 +72,9 @@ def test_when_all_are_lost_the_first_that_is_back_has_the_newest_weights_and_is_
     run = RunDir(tmp_path)
 
     async def story(stack: ExitStack) -> None:
+        ports = free_port(), free_port()
         with ExitStack() as dying:
-            urls = [dying.enter_context(serving())[0] for _ in range(2)]
+            urls = [dying.enter_context(serving(port=port))[0] for port in ports]
             servers = InferenceServers(",".join(urls), "policy")
             policy = Policy(run, servers, SECONDS, SECONDS)
             publish(run, 0)
@@ -80,7 +83,7 @@ def test_when_all_are_lost_the_first_that_is_back_has_the_newest_weights_and_is_
         asked = asyncio.ensure_future(ask_eight(policy))
         while not all(server.returning and not server.client.in_flight for server in servers.servers):
             await asyncio.sleep(0.01)  # what is still on its way may reach the new server before its weights do
-        _, back = stack.enter_context(serving(port=int(urls[1].rpartition(":")[2])))
+        _, back = stack.enter_context(serving(port=ports[1]))
         assert await asked == {3}
         assert (policy.step, back.step) == (3, 3)
         await servers.__aexit__(None, None, None)
