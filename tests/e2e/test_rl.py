@@ -45,7 +45,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
     with launcher_in(directory) as launcher:
         launched = launcher("rl", "--output-dir", "run", "--name", "calm-otter", "--wandb", *tmux)
         try:
-            exit_code = launched.exit_code(300)
+            exit_code = launched.exit_code(560)
             fields = "#{window_name} #{pane_title} #{pane_dead}"
             listed = subprocess.run([*panes, "list-panes", "-a", "-F", fields], capture_output=True, text=True)
             yield Finished(launched, launcher, exit_code, listed.stdout)
