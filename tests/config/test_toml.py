@@ -100,6 +100,7 @@ SPECIAL = {
     "k8s.tolerations": "a/b=c:NoSchedule",
     "k8s.user": "1000:100",
     "notify.on": "first-step",
+    "orchestrator.sampling.max-tokens": "8",  # leaves room for a prompt
     **{f"notify.{name}": MASK for name in ("webhook", "apprise")},  # any other value is a secret, and is masked
 }
 BY_NAME = {"id": "a1b2", "base-url": "https://wandb.example"}
@@ -147,6 +148,7 @@ def request(model: type[RunConfig], seed: int) -> list[str]:
         "master-port",
         "orchestrator",
         "epochs",  # with it max_steps is not used, and is not written
+        "dataset",  # in place of a path
     )
     fields = [field for field in config_fields(model) if field.option.rpartition(".")[2] not in excluded]
     chosen = chance.sample(fields, chance.choice([1, 3, 10, 40]))

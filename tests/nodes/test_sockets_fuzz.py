@@ -198,7 +198,8 @@ class Hall:
 
     def __init__(self) -> None:
         port = int(free_endpoint().rpartition(":")[2])
-        config = sft("--nnodes", "1000", "--node-rank", "0", "--rdzv-endpoint", f"127.0.0.1:{port}")
+        of_thousand = ("--nnodes", "1000", "--node-rank", "0", "--trainer.batch-size", "1000")
+        config = sft(*of_thousand, "--rdzv-endpoint", f"127.0.0.1:{port}")
         on = replace(machine(), nodes=plan_nodes(config), run_id="id")
         plan = make_plan(config, on, RunDir(Path("/runs/otter")), "otter")
         self.said: list[str] = []

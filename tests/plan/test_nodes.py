@@ -98,7 +98,8 @@ def test_nodes_that_torchrun_numbers_need_an_id_that_they_share(nodes: tuple[str
 
 
 def test_ranks_are_numbered_over_all_nodes() -> None:
-    spec = plan_on(sft("--nnodes", "128", "--node-rank", "127", "--nproc", "8", *HERE)).processes[0]
+    many = ("--nnodes", "128", "--node-rank", "127", "--nproc", "8", "--trainer.batch-size", "1024")
+    spec = plan_on(sft(*many, *HERE)).processes[0]
     assert [log.name for log in spec.rank_logs] == [f"rank_{rank}.log" for rank in range(1016, 1024)]
 
 
