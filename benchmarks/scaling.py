@@ -48,7 +48,8 @@ SECRET = JoinSecret(b"0123456789abcdef" * 4)
 
 def plan_on(node: int, nodes: int, root: Path) -> Plan:
     torchrun = {"nnodes": str(nodes), "node_rank": node, "rdzv_endpoint": f"127.0.0.1:{PORT}"}
-    config = load(SFTConfig, [Layer({"trainer": {"nproc": RANKS, "torchrun": torchrun}})])
+    trainer = {"nproc": RANKS, "batch_size": RANKS * nodes, "torchrun": torchrun}
+    config = load(SFTConfig, [Layer({"trainer": trainer})])
     machine = Machine(sys.executable, Path.cwd(), cpus=64, run_id="benchmark", nodes=plan_nodes(config))
     return make_plan(config, machine, RunDir(root), "benchmark")
 
