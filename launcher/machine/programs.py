@@ -53,7 +53,7 @@ def may_have(text, attribute):
     import ast
     names = set()
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             names.add(node.name)
         elif isinstance(node, ast.Name):
             names.add(node.id)
@@ -83,6 +83,8 @@ def check_code(plan: Plan, spec: ProcessSpec, environment: Mapping[str, str]) ->
         _check_module(spec, environment, code.module)
     for name, task in spec.tasks.items():
         _check_task(spec, environment, name, task)
+    if spec.loss is not None:
+        _check_attribute(spec, environment, "trainer.loss.target", spec.loss)
     if spec.data is not None:
         check_pairs(spec.cwd / spec.data, spec.chat_template)
     if spec.model_directory is not None:
@@ -168,6 +170,8 @@ def _check_environment(spec: ProcessSpec, environment: Mapping[str, str], name: 
 
 def _check_attribute(spec: ProcessSpec, environment: Mapping[str, str], option: str, name: str) -> None:
     module, _, attribute = name.partition(":")
+    if not attribute:
+        raise UserError(f"{option} = {name!r}: it is module:function")
     if trouble := _missing(spec, environment, module, attribute):
         raise UserError(f"{option} = {name!r}: {trouble}", f"the module must be importable from {spec.cwd}")
 

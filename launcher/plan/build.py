@@ -121,6 +121,7 @@ class _Planner:
         env = threads(self.machine, nproc + len(self.replicas)) | flight_recorder(self.machine, self.run)
         logs = rank_logs(settings, ranks, self.run, trainer.is_reference)
         more = {"ranks": ranks, "rank_logs": logs, "memory": self._memory(), "data": file_to_learn(self.config)}
+        more["loss"] = self.rl.trainer.loss.target if self.rl and trainer.is_reference else None
         check_batch(self.config, self._all_ranks)
         return self._spec("trainer", trainer, argv, Role.FINISHES, self.placement.trainer, env, **more)
 

@@ -116,6 +116,7 @@ class ProcessSpec:
     ranks: Ranks | None = None  # set for torchrun
     memory: str | None = None  # what it will take of each GPU, where that is known
     tasks: Mapping[str, TaskConfig] = field(default_factory=dict)  # that it loads, by the field that names each
+    loss: str | None = None  # of the user's, as module:function
     data: Path | None = None  # the file that it learns
     chat_template: bool | None = None  # whether the run's model has one; None if that is not known
     model_directory: Path | None = None  # of the model that it loads

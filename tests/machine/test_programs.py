@@ -261,3 +261,14 @@ def test_a_broken_line_of_the_data_is_named_before_the_start(here: Path) -> None
     with pytest.raises(UserError, match=r"pairs.jsonl, line 812 is not JSON"):
         check(sft("--trainer.data.path", "pairs.jsonl"), here)
     check(sft("--trainer.script", "tasks.py", "--trainer.data.path", "pairs.jsonl"), here)
+
+
+def test_a_reward_may_be_async_and_a_loss_must_be_there(here: Path) -> None:
+    (here / "sums.jsonl").write_text('{"prompt": "1+1=", "answer": "2"}\n')
+    (here / "mine.py").write_text(f"{BOMB}\nasync def score(prompt, completion, answer): ...\n")
+    words = ("--task", "sums.jsonl", "--task.reward", "mine:score", "--trainer.loss.target")
+    check(rl(*words, "mine:score"), here)
+    with pytest.raises(UserError, match=r"trainer.loss.target = 'mine:loss': the module mine has no loss"):
+        check(rl(*words, "mine:loss"), here)
+    with pytest.raises(UserError, match=r"trainer.loss.target = 'mine': it is module:function"):
+        check(rl(*words, "mine"), here)

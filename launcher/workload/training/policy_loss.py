@@ -22,7 +22,6 @@ The sum over tokens is weighted by 1 / tokens of the batch (DAPO, eq. 12), or wi
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import cast
 
 import numpy as np
 import torch
@@ -71,10 +70,24 @@ def find_loss(config: PolicyLossConfig) -> PolicyLoss:
         return truncated if config.truncate else clipped
     module, _, name = config.target.partition(":")
     try:
-        return cast(PolicyLoss, getattr(import_module(module), name))
+        return _checked(getattr(import_module(module), name), config.target)
     except (ImportError, AttributeError, ValueError, TypeError) as error:  # TypeError: a relative module
         hint = "it is module:function, and the module must be importable from the working directory"
         raise UserError(f"there is no loss {config.target!r}: {error}", hint) from error
+
+
+def _checked(loss: PolicyLoss, name: str) -> PolicyLoss:
+    """A loss of the user's, whose result is looked at: one number would count as often as there are tokens."""
+
+    def checked(tokens: PolicyTokens, config: PolicyLossConfig) -> Tensor:
+        found = loss(tokens, config)
+        if not isinstance(found, Tensor) or found.shape != tokens.logprobs.shape:
+            what = f"a tensor of shape {[*found.shape]}" if isinstance(found, Tensor) else repr(type(found).__name__)
+            hint = f"it must give one value a token: a tensor of shape {[*tokens.logprobs.shape]}"
+            raise UserError(f"the loss {name} has given {what}", hint)
+        return found
+
+    return checked
 
 
 # --- a batch ----------------------------------------------------------------------------------------------------------

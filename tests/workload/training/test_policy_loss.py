@@ -3,6 +3,7 @@
 import math
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -161,6 +162,16 @@ def test_every_token_has_its_samples_advantage_and_its_own_log_probability() -> 
     assert seen[0].advantages.tolist() == [1.0, -1.0, -1.0]
     assert seen[0].sampled.tolist() == pytest.approx([-0.5, -0.1, -0.3])
     assert found.tolist() == pytest.approx([-math.log(10)] * 3)
+
+
+def test_a_loss_of_the_users_gives_one_value_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(
+        sys.modules, "loss_of_this_test", SimpleNamespace(mine=lambda tokens, _: tokens.logprobs.mean())
+    )
+    config = PolicyLossConfig(target="loss_of_this_test:mine", **ONLY_RATIO)
+    terms = policy_terms(batch(), sequences_in(batch(), config).owners, config, torch.device("cpu"), None)
+    with pytest.raises(UserError, match=r"loss_of_this_test:mine has given a tensor of shape \[\]\n.* shape \[3\]"):
+        terms(torch.zeros(3, 10), torch.tensor([2, 4, 6]))
 
 
 @pytest.mark.parametrize("target", ["nothing", ".losses:mine", "no_such_module:loss", "math:no_such_loss"])
