@@ -17,6 +17,7 @@ ARGUMENTS = {
     "nodes": ["1"],
     "panes": ["1"],
     "scaling": ["1", "2"],
+    "spares": ["1"],
     "status": ["2", "1"],
 }
 ONE_START = "import supervision as s; print(s.start_and_failure(s.Launcher('launch', s.launch)))"  # all take minutes
