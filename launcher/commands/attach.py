@@ -10,6 +10,7 @@ from launcher.runs.liveness import GOING_ON, true_state
 from launcher.runs.registry import call_name
 from launcher.runs.trust import check_trusted
 from launcher.view.tmux.attach import attach as attach_to
+from launcher.view.tmux.in_pod import attach_in_pod
 from launcher.view.tmux.panes import layout_of, show_status
 from launcher.view.tmux.session import ensure_panes
 
@@ -23,6 +24,7 @@ def attach(
     """Attach to a run's tmux panes. Closed panes are opened again, also for a run that has ended."""
     found, state = find_run(run, "attach")
     check_trusted(found, state.name, "attach", trust)
+    attach_in_pod(found, state, [*(("--window", window) if window else ()), *(("--each-rank",) if each_rank else ())])
     session = ensure_panes(layout_of(found, state, each_rank=each_rank), state.tmux_socket)
     show_status(found, state, session)
     closes = not state.tmux_keep and true_state(found, state) not in GOING_ON

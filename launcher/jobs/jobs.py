@@ -39,7 +39,7 @@ class Known:
 def ask_for(states: Iterable[RunState]) -> Jobs:
     """The schedulers' view of the runs' jobs, if they may know more than run.json. One query for all."""
     asked = [state for state in states if state.job and state.job.job and _may_change(state)]
-    found: dict[str, Job | None] = {}
+    found: dict[str, Job | str] = {}
     for scheduler in SCHEDULERS:
         if jobs := [state.job for state in asked if state.job and scheduler.has(state)]:
             found |= scheduler.ask(jobs)
@@ -57,10 +57,11 @@ def known_state(run: RunDir, state: RunState, jobs: Jobs | None) -> Known:
     truth, scheduler = _in_schedulers_words(state, true_state(run, state)), scheduler_of(state)
     if scheduler is None or not state.job or not state.job.job or not _may_change(state):
         return Known(truth, _why(state, truth))
-    if jobs is None or (state.job.job in jobs and jobs[state.job.job] is None):
-        silent = f"{scheduler.name} cannot be asked about it from here" if truth == "queued" else None
-        return Known(truth, _why(state, truth) or silent)
-    return _combined(state, truth, jobs.get(state.job.job), scheduler.name)
+    job = jobs.get(state.job.job) if jobs is not None else ""
+    if isinstance(job, str):
+        why = f"{scheduler.name} cannot be asked about it from here" + (f": {job}" if job else "")
+        return Known(truth, _why(state, truth) or (why if truth == "queued" else None))
+    return _combined(state, truth, job, scheduler.name)
 
 
 def _why(state: RunState, truth: TrueState) -> str | None:
@@ -132,7 +133,9 @@ def stop_job(run: RunDir, state: RunState, grace: float | None, now: bool) -> Ru
     after = read_state(run) or state
     if is_local(after) and living_processes(after):
         return stop_processes(run, grace, now)
-    if there is None or not there.is_living:  # nothing was cancelled: it may be another cluster that was asked
+    if (
+        there is None or isinstance(there, str) or not there.is_living
+    ):  # nothing was cancelled: it may be another cluster that was asked
         after = _once_silent(run, after, scheduler.name)
     is_lost = after.state in GOING_ON and not is_local(after)
     return _end_unseen(run, after, "cancelled") if after.state == "queued" or is_lost else after
@@ -174,7 +177,7 @@ def _check_not_restarted(run: RunDir, state: RunState) -> None:
     if scheduler is None or state.job is None or not scheduler.may_restart(state):
         return
     job = ask_for([state]).get(state.job.job)
-    if job and job.is_living:
+    if job and not isinstance(job, str) and job.is_living:
         words, look = scheduler.look_at(state.job)
         raise UserError(
             f"{state.name} is {state.reason or state.state}, but {words} may start it again: {job.state}",

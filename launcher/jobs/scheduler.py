@@ -36,8 +36,8 @@ class Job(Protocol):
         ...
 
 
-Jobs = Mapping[str, Job | None]
-"""By id. A job that the scheduler no longer knows is missing; None: the scheduler does not answer."""
+Jobs = Mapping[str, Job | str]
+"""By id. A job that the scheduler no longer knows is missing. Text: it does not answer, and why, if that is known."""
 
 
 class Scheduler(Protocol):

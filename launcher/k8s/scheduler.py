@@ -78,7 +78,7 @@ class Kubernetes:
         assert isinstance(job, K8sState)
         return (client.typed(job, "logs", "-f", "--prefix", "-l", f"{JOB_LABEL}={job.job}"),)
 
-    def ask(self, jobs: Sequence[JobState]) -> Mapping[str, JobSet | None]:
+    def ask(self, jobs: Sequence[JobState]) -> Mapping[str, JobSet | str]:
         return client.ask([job for job in jobs if isinstance(job, K8sState)])
 
     def may_restart(self, state: RunState) -> bool:

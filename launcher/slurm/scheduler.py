@@ -76,13 +76,13 @@ class Slurm:
     def more_commands(self, job: JobState) -> Sequence[str]:
         return ()
 
-    def ask(self, jobs: Sequence[JobState]) -> Mapping[str, Job | None]:
+    def ask(self, jobs: Sequence[JobState]) -> Mapping[str, Job | str]:
         known = [job for job in jobs if isinstance(job, SlurmState)]
-        answers: dict[str, Job | None] = {}
+        answers: dict[str, Job | str] = {}
         for cluster in {job.cluster for job in known}:
             ids = [job.job for job in known if job.cluster == cluster]
             found = client.ask(ids, cluster)
-            answers |= dict.fromkeys(ids, None) if found is None else found
+            answers |= dict.fromkeys(ids, "") if found is None else found
         return answers
 
     def may_restart(self, state: RunState) -> bool:

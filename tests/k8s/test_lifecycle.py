@@ -2,22 +2,16 @@
 
 import json
 import os
-import shlex
 import signal
-import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from launcher.rundir import RunDir
-from launcher.runs.state import RunState, read_state
-from tests.launching import LAUNCH, Launcher
+from tests.k8s.login import PATIENT, Login
+from tests.tmux_server import TmuxServer
 from tests.waiting import until
 
-STAND_IN = Path(__file__).with_name("kubectl.py")
 TARDY = """
 import signal, sys, time
 def end(*_):
@@ -31,73 +25,29 @@ print("is there", flush=True)
 while True:
     signal.pause()
 """
-PATIENT = "import signal\nprint('is there', flush=True)\nsignal.pause()"
-
-
-class Login(Launcher):
-    """`launch` on a machine with kubectl and the volume."""
-
-    def __init__(self, directory: Path) -> None:
-        super().__init__(directory)
-        self.cluster, programs = directory / "cluster", directory / "bin"
-        for made in (self.cluster, programs):
-            made.mkdir()
-        script = f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(STAND_IN))} "$@"\n'
-        (programs / "kubectl").write_text(script)
-        (programs / "kubectl").chmod(0o755)
-        self.environment |= {"PATH": f"{programs}:{os.environ['PATH']}", "KUBECTL_STATE": str(self.cluster)}
-        self.run = RunDir(directory / "run")
-
-    def type(self, *words: str, code: int = 0) -> str:
-        argv = [LAUNCH, *words]
-        done = subprocess.run(
-            argv, cwd=self.directory, env=self.environment, capture_output=True, text=True, timeout=240
-        )
-        assert done.returncode == code, (words, done.stdout, done.stderr, self.logs())
-        return done.stdout + done.stderr
-
-    def submit(self, script: str, *more: str, code: int = 0) -> str:
-        (self.directory / "script.py").write_text(script)
-        program = ("sft", "--trainer.script", "script.py", "--output-dir", "run", "--name", "otter")
-        request = ("--k8s.image", "launch:1", "--k8s.volumes", f"data=claim:{self.directory}")
-        return self.type(*program, *request, "--k8s.python", sys.executable, *more, code=code)
-
-    def status(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.type("status", "run", "--json"))
-        return found
-
-    def state(self) -> RunState:
-        state = read_state(self.run)
-        assert state is not None
-        return state
-
-    def jobsets(self) -> list[str]:
-        return sorted(file.stem for file in self.cluster.glob("*.json"))
-
-    def pods(self) -> list[dict[str, Any]]:
-        kept = [json.loads(file.read_text()) for file in self.cluster.glob("*.json")]
-        return [pod for each in kept for pod in each["pods"]]
-
-    def logs(self) -> str:
-        return "\n".join(file.read_text() for file in self.cluster.glob("*.log"))
-
-    def wait_for_line(self, text: str, node: int | None = None) -> None:
-        log = self.run.on(node).component_log("trainer")
-        try:
-            until(lambda: log.exists() and text in log.read_text())
-        except AssertionError as error:
-            raise AssertionError(f"{error}: {self.logs()}") from None
-
-
-@pytest.fixture
-def login(tmp_path: Path) -> Iterator[Login]:
-    login = Login(tmp_path)
-    yield login
-    for name in login.jobsets():
-        subprocess.run(
-            [str(tmp_path / "bin" / "kubectl"), "delete", "jobset", name], env=login.environment, check=False
-        )
-    until(lambda: not login.alive())
+STUBBORN = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("is there", flush=True)
+while True:
+    time.sleep(60)
+"""
+SERVER = f"{sys.executable} -u -m http.server {{port}}"
+OWN = ("--trainer.command", f"{sys.executable} script.py")  # without torchrun, which takes seconds to start
+MORE_OF = {
+    "train": OWN,
+    "sft": OWN,
+    "rl": ("--no-orchestrator", "--inference.command", SERVER, "--inference.nodes", "1"),
+}
+REFUSALS = {  # what kubectl prints, and what launch advises
+    "no JobSet": (
+        'error: resource mapping not found: no matches for kind "JobSet" in version "jobset.x-k8s.io/v1alpha2"',
+        "the cluster has no JobSet",
+    ),
+    "no namespace": ('Error from server (NotFound): namespaces "lab" not found', "kubectl get namespaces"),
+    "no context": ('error: context "lab" does not exist', "kubectl config get-contexts"),
+    "forbidden": ("Error from server (Forbidden): jobsets.jobset.x-k8s.io is forbidden", "kubectl auth can-i --list"),
+}
 
 
 def test_a_run_waits_with_the_pods_reason_and_is_deleted_by_stop(login: Login) -> None:
@@ -160,6 +110,43 @@ def test_the_pods_of_a_run_on_two_nodes_meet_and_end_together(login: Login) -> N
     until(lambda: not login.alive())
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("kind", ["train", "sft", "rl"])
+def test_every_kind_of_run_is_shown_attached_to_stopped_resumed_and_killed(
+    kind: str, outer: TmuxServer, login: Login
+) -> None:
+    login.submit(STUBBORN, *MORE_OF[kind], "--grace", "3s", kind=kind)
+    first = 0 if kind == "rl" else None  # its inference has a pod of its own, node 1
+    login.wait_for_line("is there", node=first)
+    if kind == "rl":
+        login.wait_for_line("Serving HTTP", node=1, component="inference")
+        assert "inference@1 | Serving HTTP" in login.type("logs", "run", "inference")
+    assert login.status()["state"] == "running"
+    assert "is there" in login.type("logs", "run", "trainer")
+    outer.wait_for_text(login.attach(outer), "is there")
+    assert "its processes have ended" in login.type("stop", "run")
+    assert login.state().state == "stopped"
+    assert login.jobsets() == []
+    login.type("resume", "run", "--grace", "1h")
+    login.wait_for_line("is there", node=first, attempt=2)
+    assert len(login.jobsets()) == 1
+    assert "its processes have ended" in login.type("stop", "run", "--now")
+    assert login.jobsets() == []
+
+
+@pytest.mark.parametrize("verb", ["get", "delete"])
+def test_what_the_cluster_forbids_is_said_with_its_own_words(login: Login, verb: str) -> None:
+    (login.cluster / "hold").touch()
+    login.submit(PATIENT)
+    (login.cluster / f"refuse-{verb}").write_text('Error from server (Forbidden): jobsets "x" is forbidden')
+    assert 'Error from server (Forbidden): jobsets "x" is forbidden' in login.type("stop", "run", code=2)
+    if verb == "get":
+        assert 'from here: Error from server (Forbidden): jobsets "x" is forbidden' in login.status()["reason"]
+        assert "cannot be asked for: Error from server (Forbidden)" in login.type("logs", "run")
+    (login.cluster / f"refuse-{verb}").unlink()
+
+
 def test_a_run_that_replaces_another_is_a_jobset_of_its_own(login: Login) -> None:
     login.submit("print('is there', flush=True)")
     until(lambda: login.state().state == "finished")
@@ -194,12 +181,12 @@ def test_a_jobset_that_is_not_the_runs_is_not_deleted(login: Login) -> None:
     assert file.exists()
 
 
-def test_what_kubectl_refuses_leaves_no_run(login: Login) -> None:
-    said = 'error: resource mapping not found: no matches for kind "JobSet" in version "jobset.x-k8s.io/v1alpha2"'
-    (login.cluster / "refuse").write_text(said)
+@pytest.mark.parametrize(("said", "advice"), REFUSALS.values(), ids=list(REFUSALS))
+def test_what_kubectl_refuses_leaves_no_run(login: Login, said: str, advice: str) -> None:
+    (login.cluster / "refuse-create").write_text(said)
     refused = login.submit(PATIENT, code=2)
-    assert "kubectl has refused the JobSet: resource mapping not found" in refused
-    assert "the cluster has no JobSet" in refused
+    assert f"kubectl has refused the JobSet: {said.removeprefix('error: ')}" in refused
+    assert advice in refused
     assert not login.run.root.exists()
 
 
@@ -215,7 +202,8 @@ def test_a_cluster_that_cannot_be_asked_is_said_so(login: Login) -> None:
     login.submit(PATIENT)
     login.environment["PATH"] = str(Path(sys.executable).parent)
     status = login.status()
-    assert (status["state"], status["reason"]) == ("queued", "Kubernetes cannot be asked about it from here")
+    assert status["state"] == "queued"
+    assert status["reason"] == "Kubernetes cannot be asked about it from here: there is no kubectl on this machine"
     assert "kubectl --context=lab --namespace=default delete jobset" in login.type("stop", "run", code=2)
 
 

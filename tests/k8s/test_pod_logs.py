@@ -9,20 +9,26 @@ from pathlib import Path
 
 import pytest
 
-from tests.k8s.test_lifecycle import PATIENT, Login, login
+from tests.k8s.login import PATIENT, Login
 from tests.launching import LAUNCH
+from tests.tmux_server import TmuxServer
 from tests.waiting import until
 
-__all__ = ["login"]
-
 WITHOUT_LAUNCH = "#!/bin/sh\necho '/usr/bin/python: No module named launcher'\nexit 1\n"
+IN_STREAMS = """#!/bin/sh
+for stream in 0 1 2; do
+    until test $(grep -c "logs .* -f" {calls}) -ge $stream; do sleep 0.1; done
+    for line in $(seq 80); do echo number $((80 * stream + line)); sleep 0.05; done
+done
+printf 'number 241'
+"""
 SLOW = "#!/bin/sh\necho first\nuntil test -e {go}; do sleep 0.1; done\necho second\n"
 
 
 def image(login: Login, script: str) -> tuple[str, ...]:
     """An image whose Python is this script, so that the pods write no logs of a run."""
     python = login.directory / "python"
-    python.write_text(script.format(go=login.directory / "go"))
+    python.write_text(script.format(go=login.directory / "go", calls=login.cluster / "calls"))
     python.chmod(0o755)
     (login.directory / "tmp").mkdir()
     login.environment |= {"TMPDIR": str(login.directory / "tmp")}
@@ -68,6 +74,38 @@ def test_following_shows_what_the_pods_print_until_they_end(login: Login) -> Non
         assert logs.wait(240) == 0
         assert "trainer | second" in seen.read_text()
     assert files_left(login) == []
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_stream_that_ends_while_the_pod_prints_is_continued_without_a_line_lost_or_twice(
+    login: Login, code: int
+) -> None:
+    """As when an API server, or a proxy before it, closes streams after some hours."""
+    (login.cluster / "cut").write_text(f"3000 {code}")
+    login.submit(PATIENT, *image(login, IN_STREAMS))
+    until(lambda: "number" in login.logs())
+    shown = login.type("logs", "run", "-f")
+    numbers = [line for line in shown.splitlines() if "number" in line]
+    assert numbers == [f"trainer | number {number}" for number in range(1, 242)]
+    assert "EOF" not in shown
+    assert files_left(login) == []
+
+
+def test_why_the_logs_of_a_pod_are_not_given_is_said_once(login: Login) -> None:
+    (login.cluster / "refuse-logs").write_text('Error from server (Forbidden): pods "x" is forbidden')
+    login.submit(PATIENT, *image(login, SLOW))
+    until(lambda: "first" in login.logs())
+    assert login.type("logs", "run").count("kubectl logs otter-") == 1
+    assert login.type("logs", "run").count('Error from server (Forbidden): pods "x" is forbidden') == 1
+    (login.directory / "go").touch()
+
+
+def test_attach_goes_into_the_first_pod_if_the_logs_cannot_be_read_here(outer: TmuxServer, login: Login) -> None:
+    python = '#!/bin/sh\ncase "$*" in *resume*) echo first; sleep 60 ;; *) echo "in the pod: $*" ;; esac\n'
+    login.submit(PATIENT, *image(login, python))
+    until(lambda: "first" in login.logs())
+    outer.wait_for_text(login.attach(outer), f"in the pod: -P -m launcher attach {login.run.root}")
+    assert "there is no terminal to attach to" in login.type("attach", "run", code=2)
 
 
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])

@@ -48,6 +48,9 @@ def of_pods(run: RunDir, state: RunState, request: LogRequest, follow: bool) -> 
     with _ended_by_exit(), PodLogs(run, state.k8s, follow) as pods:
         logs = pods.look()
         if not logs:
+            if pods.trouble:
+                where = f"{run.logs} has no logs that can be read here, and its pods cannot be asked for"
+                print(in_one_line(f"launch: {where}: {pods.trouble}"), file=sys.stderr, flush=True)
             yield None
             return
         _check(state.name, request, sorted({log.component for log in logs}))
