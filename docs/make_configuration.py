@@ -16,8 +16,9 @@ Made from the models by `python docs/make_configuration.py`; a test fails when i
 
 Set a field in a TOML file (`launch rl @ FILE`) in its section, or on the command line with the option in the second
 column. Later files override earlier ones, and the command line overrides files. A service is a table
-`[services.NAME]` with a name of your choice, or on the command line `--services.NAME.FIELD`. There `command` is split
-as a shell would: `--services.redis.command "redis-server --port {services.redis.port}"`.
+`[services.NAME]` with a name of your choice, or on the command line `--services.NAME.FIELD`. There every `command` is
+split as a shell would: `--services.redis.command "redis-server --port {services.redis.port}"`. So are
+`--trainer.command`, `--orchestrator.command` and `--inference.command`; given several times, each of them is a word.
 
 An optional section (`wandb`, `tmux`, `inference`, `log_extras`) is also an option: `--wandb`, `--no-wandb`, or
 `wandb = false` in a file. Setting a field in it to anything but false switches it on.

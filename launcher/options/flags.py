@@ -1,6 +1,7 @@
 """Typer options for a configuration model, and the typed options as a layer of configuration."""
 
 import inspect
+import shlex
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
@@ -107,7 +108,17 @@ def _value(field: ConfigField, typed: Any) -> Any:
         return dict(pair(f"--{field.option}", text) for text in typed)
     if field.metavar == "RANK[,RANK]":
         return ",".join(typed)
+    if field.path[-1] == "command" and len(typed) == 1:  # several times: a word each
+        return command_words(f"--{field.option}", typed[0]) or typed
     return typed
+
+
+def command_words(option: str, text: str) -> list[str]:
+    """The text, split as a shell would. Raises UserError."""
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise UserError(f"{option} {text}: {error}", "quote it as for a shell") from None
 
 
 def pair(option: str, text: str) -> tuple[str, str]:

@@ -1,6 +1,5 @@
 """`--services.NAME.FIELD`: a service on the command line. NAME is free, so Typer cannot know these options."""
 
-import shlex
 from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from launcher.config.component import ServiceConfig
 from launcher.errors import UserError
 from launcher.options.fields import ConfigField, Form, config_fields
-from launcher.options.flags import pair
+from launcher.options.flags import command_words, pair
 from launcher.options.layer import Values
 
 _BEGINNINGS = ("--services.", "--no-services.")
@@ -65,10 +64,7 @@ def _field(option: str) -> tuple[str, ConfigField]:
 def _added(option: str, field: ConfigField, before: Any, text: str) -> Any:
     """The field's value with `text` added; a command is split as a shell would."""
     if field.option == "command":
-        try:
-            return shlex.split(text)
-        except ValueError as error:
-            raise UserError(f"{option} {text}: {error}", "quote it as for a shell") from None
+        return command_words(option, text)
     if field.shape is Form.MANY:
         return [*(before or ()), text]
     if field.shape is Form.PAIRS:

@@ -1,6 +1,7 @@
 """Facts about the machine."""
 
 import os
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -70,7 +71,7 @@ def programs(tmp_path: Path) -> Path:
 
 
 def checked(where: Path, program: str, *arguments: str, path: str = "/usr/bin:/bin") -> None:
-    config = sft(f"--trainer.command={program}", *arguments)
+    config = sft(f"--trainer.command={shlex.quote(program)}", *arguments)
     check_programs(plan_of(config, machine(cwd=where)), {"PATH": path})
 
 

@@ -117,6 +117,13 @@ def test_repeated_options_collect_their_values() -> None:
     assert config.wandb.tags == ("a", "b,c")
 
 
+@pytest.mark.parametrize("component", ["trainer", "orchestrator", "inference"])
+def test_a_command_is_one_text_split_as_a_shell_would_or_a_word_each_time(component: str) -> None:
+    option = f"--{component}.command"
+    for words in ((option, "serve 'a b' {port}"), (option, "serve", option, "a b", option, "{port}")):
+        assert getattr(rl(*words, "--inference.takes-weights"), component).command == ("serve", "a b", "{port}")
+
+
 def test_a_pair_may_have_an_equals_sign_in_its_value() -> None:
     assert rl("--trainer.env", "A=b=c", "--trainer.env", "D=").trainer.env == {"A": "b=c", "D": ""}
 
@@ -266,6 +273,7 @@ def test_an_unknown_option_names_the_nearest(arguments: tuple[str, ...], expecte
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
+        (("--trainer.command", "a 'b"), "No closing quotation"),
         (("@",), "@ must be followed by a file, as in: @ configs/rl.toml"),
         (("--nproc",), "--nproc needs a value"),
         (("--wandb=yes",), "--wandb takes no value"),
