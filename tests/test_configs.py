@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.launching import LAUNCH, Launcher
-from tests.plans import machine, plan_of, rl
+from tests.plans import machine, plan_of, rl, train
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted(ROOT.glob("configs/*.toml"))
@@ -29,7 +29,12 @@ def others_programs(tmp_path: Path) -> Path:
         (tmp_path / name).chmod(0o755)
     (tmp_path / "train.py").touch()
     (tmp_path / "configs").symlink_to(ROOT / "configs")
-    for module in ("prime_rl/trainer/rl/train.py", "sglang/launch_server.py", "torchtitan/train.py"):
+    for module in (
+        "prime_rl/trainer/rl/train.py",
+        "sglang/launch_server.py",
+        "torchtitan/train.py",
+        "scripts/base_train.py",
+    ):
         (tmp_path / module).parent.mkdir(parents=True)
         (tmp_path / module).touch()
     return tmp_path
@@ -58,14 +63,38 @@ def test_torchtitans_own_command_line_and_its_recipe_start_the_same(others_progr
     assert ours[: ours.index("--dump_folder")] == typed
 
 
-def _torchrun(words: list[str], directory: Path) -> list[str]:
+# as nanochat's runs/speedrun.sh gives it to torchrun
+NANOCHAT = """--standalone --nproc_per_node=8 -m scripts.base_train -- --depth=24 --target-param-data-ratio=8
+    --device-batch-size=16 --fp8"""
+
+
+def test_nanochats_own_command_line_and_its_recipe_start_the_same(others_programs: Path) -> None:
+    recipe = ["@", str(ROOT / "configs" / "nanochat.toml")]
+    typed, ours = (_torchrun(words, others_programs, "scripts.base") for words in (NANOCHAT.split(), recipe))
+    of_program = NANOCHAT.split()[5:]
+    assert typed[typed.index("-m") :] == ["-m", "--", "scripts.base_train", *of_program]
+    assert ours[ours.index("-m") :] == [*typed[typed.index("-m") :], "--save-every=1000", "--model-tag=t"]
+    assert "--nproc-per-node=8" in typed
+    assert "--nproc-per-node=8" in ours
+
+
+def test_areal_gets_all_gpus_and_writes_below_the_run() -> None:
+    plan = plan_of(train("@", str(ROOT / "configs" / "areal.toml")), machine(gpus=8))
+    (spec,) = plan.processes
+    assert dict(spec.env)["CUDA_VISIBLE_DEVICES"] == "0,1,2,3,4,5,6,7"
+    quickstart = "examples/math/gsm8k_rl.py --config examples/math/gsm8k_grpo.yaml scheduler.type=local"
+    assert spec.argv[1:5] == tuple(quickstart.split())
+    assert f"cluster.fileroot={plan.run.root}/areal" in spec.argv
+
+
+def _torchrun(words: list[str], directory: Path, module: str = "torchtitan.train") -> list[str]:
     """The words after torchrun that `launch train` would type on eight GPUs."""
     command = [LAUNCH, "train", "--dry-run", "--name", "t", "--output-dir", str(directory / "out"), *words]
     paths = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{directory}:{ROOT}", "HOME": str(directory)}
     environment = {**paths, "CUDA_VISIBLE_DEVICES": "0,1,2,3,4,5,6,7"}
     done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    (line,) = [line for line in done.stdout.replace(" \\\n", " ").splitlines() if "torchtitan.train" in line]
+    (line,) = [line for line in done.stdout.replace(" \\\n", " ").splitlines() if module in line]
     return line[line.index("torch.distributed.run") :].split()
 
 
