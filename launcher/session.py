@@ -165,11 +165,12 @@ def _open_panes(plan: Plan, state: RunState, config: RunConfig) -> str | None:
         return None
 
     from launcher.view.tmux.panes import layout_of
-    from launcher.view.tmux.server import TmuxError
+    from launcher.view.tmux.server import TmuxError, socket_around
     from launcher.view.tmux.session import open_panes
 
+    state.tmux_socket = config.tmux.socket_name or socket_around()
     try:
-        state.tmux_session = open_panes(layout_of(plan.run, state), config.tmux.socket_name)
+        state.tmux_session = open_panes(layout_of(plan.run, state), state.tmux_socket)
     except TmuxError as error:
         return f"{error.message}; {error.hint}" if error.hint else error.message
     return None

@@ -90,6 +90,14 @@ def _socket_path(socket_name: str | None) -> Path:
     return directory / (socket_name or "default")
 
 
+def socket_around() -> str | None:
+    """The name of the server that this process is in, as `tmux -L` takes it. None if it is the default one, or none."""
+    around = Path(os.environ.get("TMUX", "").partition(",")[0])
+    usual = _socket_path(around.name or None)
+    is_named = around.name not in ("", "default") and not around.name.startswith(".") and len(around.name) <= 64
+    return around.name if is_named and around == usual and in_one_line(around.name) == around.name else None
+
+
 def literal(text: str, *, is_status: bool = False) -> str:
     """Text as tmux shows it where it expands formats: names, titles and the status line get theirs through here.
 

@@ -11,7 +11,7 @@ import pytest
 from launcher.errors import UserError
 from launcher.view.tmux.attach import attach
 from launcher.view.tmux.layout import Layout, PaneSource, Window, follow, run_layout
-from launcher.view.tmux.server import TmuxError
+from launcher.view.tmux.server import TmuxError, socket_around
 from launcher.view.tmux.session import ensure_panes, open_panes, set_status
 from tests.tmux_server import TmuxServer
 from tests.waiting import until
@@ -287,6 +287,17 @@ def test_inside_another_tmux_server_the_session_is_shown_in_the_pane(tmux: TmuxS
     shell = tmux.open_terminal()
     tmux.run("send-keys", "-t", shell, shlex.join(attaching(session, "private")[3:]), "Enter")
     tmux.wait_for_text(shell, "orchestrator")
+
+
+@pytest.mark.parametrize(("socket", "name"), [("work", "work"), ("default", None)])
+def test_inside_a_server_of_another_name_that_is_where_the_panes_are_found_later(
+    tmux: TmuxServer, monkeypatch: pytest.MonkeyPatch, socket: str, name: str | None
+) -> None:
+    assert socket_around() is None
+    monkeypatch.setenv("TMUX", f"{tmux.home}/tmux-{os.getuid()}/{socket},4711,0")
+    assert socket_around() == name
+    monkeypatch.setenv("TMUX", "/elsewhere/socket,4711,0")  # of `tmux -S`, which has no name
+    assert socket_around() is None
 
 
 def test_attach_can_name_the_window(tmux: TmuxServer, tmp_path: Path) -> None:
