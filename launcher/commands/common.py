@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from launcher.borders.help_style import styled
+from launcher.borders.help_style import styled, tidied
 from launcher.errors import UserError
 
 TRUST = "act on a run's directory even if another user owns it or may write there"
@@ -23,7 +23,7 @@ class StyledCommand(TyperCommand):
     """Has its help in the colours of all commands."""
 
     def get_help(self, ctx: Any) -> str:
-        return styled(super().get_help(ctx))
+        return styled(tidied(super().get_help(ctx)))
 
 
 class AsTyped(StyledCommand):

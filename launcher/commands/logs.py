@@ -27,7 +27,7 @@ def find_logs(run: str | None, component: str | None) -> tuple[tuple[RunDir, Run
 
 def logs(
     run: RunArgument = None,
-    component: Annotated[str | None, typer.Argument(help="a component, or launcher; default: all")] = None,
+    component: Annotated[str | None, typer.Argument(metavar="COMPONENT", help="one, or launcher; default: all")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="show new lines too, until the run has ended")] = False,
     rank: Annotated[list[int] | None, typer.Option(help="this rank alone; may be repeated")] = None,
     level: Annotated[str | None, typer.Option(help="this level and above: debug, info, warn, error …")] = None,

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from launcher import cli
-from launcher.borders.help_style import styled
+from launcher.borders.help_style import styled, tidied
 from launcher.commands.starting.run_command import _EXAMPLES, _OFTEN
 from launcher.config.base import Section
 from launcher.config.run import RLConfig
@@ -140,3 +140,17 @@ def test_colours_are_for_terminals_that_may_have_them(monkeypatch: pytest.Monkey
         with monkeypatch.context() as user:
             user.setenv(name, value)
             assert styled(text) == text
+
+
+@pytest.mark.parametrize("command", [name for name in cli.COMMANDS if name not in ("rl", "sft", "train", "resume")])
+def test_a_command_has_no_types_of_python_in_its_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli._exit_code([command, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert not re.search(r"<(list|int|str|float|path)|\[\[|\{|x>=", shown), shown
+    assert max(map(len, shown.splitlines())) <= NARROW
+
+
+def test_what_replaces_a_type_is_as_wide() -> None:
+    before = "Usage: launch x [OPTIONS] {A} [[RUN]]\n  A <str>  a\n  -n <int range>  b  [x>=1]\n  --level <str>   c"
+    after = "Usage: launch x [OPTIONS] A [RUN]\n  A        a\n  -n N            b\n  --level TEXT    c"
+    assert tidied(before) == after
