@@ -78,6 +78,6 @@ def test_a_command_that_starts_a_run_makes_a_plan(command: str, tmp_path: Path) 
 
 def test_a_block_of_the_shell_is_run_by_a_test_or_says_why_not() -> None:
     for page in PAGES:
-        blocks = re.findall(r"(.*)\n```(?:sh|bash|console)\n", page.read_text())
-        unmarked = [before for before in blocks if not before.startswith("<!-- not run here: ")]
+        blocks = re.findall(r"(.*)\n *```(?:sh|bash|console|shell|zsh|fish)\n", page.read_text())
+        unmarked = [before for before in blocks if not before.lstrip().startswith("<!-- not run here: ")]
         assert page.name == "tutorial.md" or not unmarked, page.name  # tests/e2e/test_tutorial.py runs those
