@@ -16,7 +16,7 @@ from launcher.runs.inspection import ComponentStatus, ProcessStatus
 from launcher.runs.registry import recorded
 from launcher.runs.state import RunState, open_run
 from launcher.runs.waits import waits_text
-from launcher.view.console.live_frame import gpu_spans
+from launcher.view.console.live_frame import LONG_WAIT, gpu_spans
 from launcher.view.metric_curves import read_curve, steps_text
 from launcher.view.plot import plot
 from launcher.view.status.model import RunDetails, run_details
@@ -169,7 +169,8 @@ def _rows(details: RunDetails, is_flat: bool) -> Iterator[_Row]:
     for component in details.components:
         state, colour = _state(component)
         if (wait := waits.get(component.name)) and component.state in ("running", "not started"):
-            state, colour = f"waits for {wait.what}, {duration(max(0.0, time.time() - wait.since))}", YELLOW
+            waited = max(0.0, time.time() - wait.since)
+            state, colour = f"waits for {wait.what}, {duration(waited)}", YELLOW if waited > LONG_WAIT else None
         yield _Row(component.name, component.name, component, in_one_line(state), colour)
         for rank in component.ranks:
             name = f"{component.name} {rank.name}" if is_flat else f"  {rank.name}"
@@ -209,7 +210,8 @@ def body(look: Look, columns: int, rows: int) -> list[Text]:
 def _top(look: Look) -> Iterator[Text]:
     details = look.details
     if details.waits:
-        yield cell(f"  {waits_text(details.waits)}", YELLOW)
+        is_long = any(time.time() - wait.since > LONG_WAIT for wait in details.waits)
+        yield cell(f"  {waits_text(details.waits)}", YELLOW if is_long else None)
     if details.failure:
         lines = [line for line in str(details.failure["text"]).split("\n") if line.strip()]
         yield from (cell(line, f"{BOLD};{RED}" if number == 0 else None) for number, line in enumerate(lines[:FAILURE]))
