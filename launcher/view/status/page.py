@@ -139,19 +139,19 @@ def _gpus(component: ComponentStatus) -> str:
 
 
 def _next(state: RunState, details: RunDetails, run: str) -> Iterator[str]:
-    for number, command in enumerate(_commands(state, details)):
-        yield f"  {'next' if number == 0 else '':<12} launch {command.format(run)}"
+    for number, command in enumerate(_commands(state, details, run)):
+        yield f"  {'next' if number == 0 else '':<12} launch {command}"
 
 
-def _commands(state: RunState, details: RunDetails) -> Iterator[str]:
+def _commands(state: RunState, details: RunDetails, run: str) -> Iterator[str]:
     if not details.is_over:
-        yield "attach {}"
-        yield "logs {} -f"
-        yield "stop {}" if details.is_local or details.job else f"stop {{}} (on {details.host})"
+        yield f"attach {run}"
+        yield f"logs {run} -f"
+        yield f"stop {run}" if details.is_local or details.job else f"stop {run} (on {details.host})"
         return
-    yield "logs {}"
+    yield f"logs {run}"
     ranks = [rank for component in details.components for rank in component.ranks]
     if any(process.state == "running" for process in (*details.launchers, *details.components, *ranks)):
-        yield "stop {} (some of its processes are still there)"
+        yield f"stop {run} (some of its processes are still there)"
     if details.state != "finished" and (details.checkpoint is not None or not state.own_checkpoints or details.node):
-        yield "resume {}"
+        yield f"resume {run}"

@@ -339,6 +339,7 @@ def test_a_resume_is_offered_only_where_there_is_something_to_go_on_from(make_ru
         ({"state": "failed"}, ["logs otter", "resume otter"]),
         ({"state": "stopped"}, ["logs otter", "resume otter"]),
         ({"state": "running", "host": "n3"}, ["attach otter", "logs otter -f", "stop otter (on n3)"]),
+        ({"state": "running", "host": "n{3"}, ["attach otter", "logs otter -f", "stop otter (on n{3)"]),
     ],
 )
 def test_what_one_may_type_next_is_said(make_run: MakeRun, facts: dict[str, Any], commands: list[str]) -> None:
