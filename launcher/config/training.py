@@ -1,20 +1,27 @@
 """Settings of the reference trainers."""
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from launcher.config.base import Duration, LargeInt, Section, SmallInt
 from launcher.config.wandb import WandbSection
-from launcher.config.workload import Handed, ModelConfig, TaskConfig
+from launcher.config.workload import TINY, Handed, ModelConfig, TaskConfig
 
 Schedule = Literal["constant", "cosine", "linear"]
 Sharding = Literal["fsdp", "ddp"]
+RATE_OF_TINY, EXPLORATION_OF_TINY = 3e-3, 0.02
+FASTER_ADAPTERS = 10  # LoRA's learning rate, of that of the whole model (Schulman et al., LoRA Without Regret, 2025)
 
 
 class OptimizerConfig(Section):
-    lr: float = Field(3e-3, gt=0, description="AdamW's learning rate after the warm-up")
+    lr: float | None = Field(
+        None,
+        gt=0,
+        description="AdamW's learning rate after the warm-up; default: 3e-3 for tiny; for other models 1e-6 in RL and "
+        "1e-5 in SFT, ten times as much for adapters",
+    )
     warmup_steps: LargeInt = Field(10, ge=0, description="steps of linear warm-up")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
     beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's first moment decay")
@@ -52,12 +59,29 @@ class TrainerSettings(WandbSection):
     compile: bool = Field(False, description="compile the decoder layers with torch.compile")
     lora: LoraConfig = Field(default_factory=LoraConfig)
 
+    usual_rate: ClassVar[float]  # for a model that has been trained before
+
+    @property
+    def highest_rate(self) -> float:
+        """The learning rate after the warm-up."""
+        if self.optimizer.lr is not None:
+            return self.optimizer.lr
+        if self.model.name == TINY:
+            return RATE_OF_TINY
+        return self.usual_rate * (FASTER_ADAPTERS if self.lora.rank else 1)
+
 
 class PolicyLossConfig(Section):
     clip_low: float = Field(0.2, gt=0, lt=1, description="importance ratios below 1 - clip_low are clipped")
     clip_high: float = Field(0.28, gt=0, description="importance ratios above 1 + clip_high are clipped")
-    entropy: float = Field(0.02, ge=0, description="weight of the entropy bonus")
-    exploration: float = Field(0.02, ge=0, description="weight of the term that keeps every token possible")
+    entropy: float | None = Field(
+        None, ge=0, description="weight of the entropy bonus; default: 0.02 for tiny, 0 for other models"
+    )
+    exploration: float | None = Field(
+        None,
+        ge=0,
+        description="weight of the term that keeps every token possible; default: 0.02 for tiny, 0 for other models",
+    )
     normalise: Literal["tokens", "sequences"] = Field(
         "tokens", description="the loss is the mean over all tokens, or over the samples' means"
     )
@@ -71,6 +95,15 @@ class PolicyLossConfig(Section):
 class RLTrainerSettings(TrainerSettings):
     loss: PolicyLossConfig = Field(default_factory=PolicyLossConfig)
     batch_timeout: Duration = Field(600.0, gt=0, description="how long to wait for the orchestrator's next batch")
+
+    usual_rate = 1e-6
+
+    @property
+    def whole_loss(self) -> PolicyLossConfig:
+        """The loss, with the weights that were not given: tiny begins with random weights, and has to explore."""
+        usual = EXPLORATION_OF_TINY if self.model.name == TINY else 0.0
+        given = {"entropy": self.loss.entropy, "exploration": self.loss.exploration}
+        return self.loss.model_copy(update={name: usual if one is None else one for name, one in given.items()})
 
 
 class RLTrainerConfig(RLTrainerSettings, Handed):
@@ -102,6 +135,8 @@ class SFTTrainerSettings(TrainerSettings):
     )
     batch_size: LargeInt = Field(256, ge=1, description="sequences in a step, over all ranks")
     validation_interval: LargeInt = Field(25, ge=1, description="steps between evaluations on the held-out pairs")
+
+    usual_rate = 1e-5
 
 
 class SFTTrainerConfig(SFTTrainerSettings, Handed):

@@ -7,6 +7,7 @@ from launcher.config.rollout import EvaluationConfig
 from launcher.config.run import RLConfig, SFTConfig
 from launcher.config.sections import SFTTrainer
 from launcher.config.workload import TaskConfig
+from tests.plans import rl, sft
 
 
 @pytest.mark.parametrize("name", ["a", "calm-otter", "7b", "x.y_z-1", "a" * 63])
@@ -53,3 +54,16 @@ def test_a_completion_leaves_room_for_its_prompt(short: dict[str, object]) -> No
     RLConfig.model_validate(short | {"orchestrator": {"sampling": {"max_tokens": 31}}})
     with pytest.raises(ValidationError, match="max_tokens = 32 leaves no room for a prompt"):
         RLConfig.model_validate(short | {"orchestrator": {"sampling": {"max_tokens": 32}}})
+
+
+def test_what_a_model_has_learned_is_not_destroyed_by_the_rates_that_tiny_needs() -> None:
+    def rates(*options: str) -> tuple[float, float, float | None, float | None]:
+        of_rl, of_sft = rl(*options).trainer, sft(*options).trainer
+        return of_rl.highest_rate, of_sft.highest_rate, of_rl.whole_loss.entropy, of_rl.whole_loss.exploration
+
+    assert rates() == (3e-3, 3e-3, 0.02, 0.02)
+    assert rates("--model", "acme/model") == (1e-6, 1e-5, 0.0, 0.0)
+    assert rates("--model", "acme/model", "--trainer.lora.rank", "8") == pytest.approx((1e-5, 1e-4, 0.0, 0.0))
+    assert rates("--model", "acme/model", "--trainer.optimizer.lr", "2e-4")[:2] == (2e-4, 2e-4)
+    given = rl("--model", "acme/model", "--trainer.loss.entropy", "0.01").trainer.whole_loss
+    assert (given.entropy, given.exploration) == (0.01, 0.0)

@@ -156,7 +156,7 @@ class Learner:
     @property
     def learning_rate(self) -> float:
         """The rate of the newest update."""
-        return self.config.optimizer.lr * share_of_rate(self.step, self.last_step, self.config.optimizer)
+        return self.config.highest_rate * share_of_rate(self.step, self.last_step, self.config.optimizer)
 
     def publish(self) -> None:
         """Write the weights for the inference server."""
@@ -212,7 +212,8 @@ class Learner:
     def _make_optimizer(self) -> torch.optim.AdamW:
         wanted = self.config.optimizer
         betas = (wanted.beta1, wanted.beta2)
-        return torch.optim.AdamW(self.parameters, wanted.lr, betas, weight_decay=wanted.weight_decay, fused=True)
+        rate, decay = self.config.highest_rate, wanted.weight_decay
+        return torch.optim.AdamW(self.parameters, rate, betas, weight_decay=decay, fused=True)
 
 
 def share_of_rate(step: int, last: int, wanted: OptimizerConfig) -> float:

@@ -136,7 +136,8 @@ def token_terms(
     entropy = -(logprobs.exp() * logprobs).sum(-1)
     of_tokens = logprobs.gather(1, tokens[:, None])[:, 0]
     known = PolicyTokens(of_tokens, entropy, logprobs.mean(-1), sampled, advantages, reference)
-    total = loss(known, config) - config.entropy * entropy - config.exploration * known.mean_logprobs
+    bonus, exploration = config.entropy or 0.0, config.exploration or 0.0
+    total = loss(known, config) - bonus * entropy - exploration * known.mean_logprobs
     ratio, log_ratio = known.ratio.detach(), of_tokens.detach() - sampled
     terms = {
         "policy/ratio": ratio,

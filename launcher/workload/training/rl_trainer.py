@@ -65,7 +65,7 @@ def train(config: RLTrainerConfig) -> int:
                 return stop.exit_code
             mark("first batch", waits_for="orchestrator")
             waited = time.perf_counter() - started
-            metrics = learn(learner, batch, config.loss, reference)
+            metrics = learn(learner, batch, config.whole_loss, reference)
             learned = time.perf_counter()
             learner.publish()
             metrics["perf/publish_s"] = time.perf_counter() - learned
