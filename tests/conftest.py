@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +13,9 @@ import pytest
 from tests.launching import Launcher, launcher_in
 from tests.tmux_server import TmuxServer
 from tests.waiting import until
+
+for _number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):  # ignored in what a shell has put in its background
+    signal.signal(_number, signal.default_int_handler if _number is signal.SIGINT else signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
