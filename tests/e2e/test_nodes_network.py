@@ -1,4 +1,4 @@
-"""Nodes with a network between them, which is cut: network namespaces of this host."""
+"""Nodes with a network between them, which is cut, or delays and loses packets: network namespaces of this host."""
 
 import os
 import subprocess
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.bad_cable import BadCable
 from tests.launching import Launched, Launcher
 
 ENDPOINT = "10.213.0.1:29500"
@@ -87,3 +88,59 @@ def test_a_spare_takes_the_place_of_a_node_that_no_packet_reaches(
     assert "node 2 takes its place" in nodes[0].output
     assert "[trainer0]:rank 1 is there" in nodes[2].output
     assert "FAILED  node 0: its launch cannot be reached any more" in nodes[1].output
+
+
+# --- a bad cable ------------------------------------------------------------------------------------------------------
+
+FAILS_ONCE = """
+import os, sys, time
+first = os.environ["LAUNCH_ATTEMPT"] == "1"
+print("rank", os.environ["RANK"], "is there in attempt", os.environ["LAUNCH_ATTEMPT"], flush=True)
+time.sleep(12 if first else 1)
+sys.exit(3 if first and os.environ["RANK"] == "1" else 0)
+"""
+
+
+@pytest.fixture
+def bad_cable() -> Iterator[tuple[BadCable, tuple[str, ...]]]:
+    """A cable with a delay of 0.1 s that loses a packet in 20, and the namespaces at its ends."""
+    names = tuple(f"bad{os.getpid()}{letter}" for letter in "ab")
+    cable = None
+    try:
+        if not all(ip("netns", "add", name) for name in names):
+            pytest.skip("no network namespaces: `ip` and root are needed")
+        try:
+            cable = BadCable((names[0], names[1]), delay=0.1, loss=0.05)
+        except OSError:
+            pytest.skip("no TAP devices: /dev/net/tun is needed")
+        for number, name in enumerate(names, start=1):
+            assert ip("link", "set", "dev", name, "netns", name)
+            assert ip("-n", name, "addr", "add", f"10.213.0.{number}/24", "dev", name)
+            assert ip("-n", name, "link", "set", "dev", "lo", "up")
+            assert ip("-n", name, "link", "set", "dev", name, "up")
+        yield cable, names
+    finally:
+        if cable:
+            cable.close()
+        for name in names:
+            ip("netns", "del", name)
+
+
+@pytest.mark.slow
+def test_nodes_whose_packets_are_late_and_lost_restart_together_and_finish(
+    launch: Launcher, bad_cable: tuple[BadCable, tuple[str, ...]]
+) -> None:
+    cable, spaces = bad_cable
+    (launch.directory / "script.py").write_text(FAILS_ONCE)
+    meeting = ("--nnodes", "2", "--rdzv-endpoint", ENDPOINT, "--max-restarts", "1", "--trainer.script", "script.py")
+    nodes = [
+        launch(
+            *("sft", *meeting, "--node-rank", str(node), "--output-dir", f"run_{node}", "--no-tmux"),
+            wrapper=("ip", "netns", "exec", spaces[node]),
+        )
+        for node in (0, 1)
+    ]
+    assert [launched.exit_code() for launched in nodes] == [0, 0], nodes[0].output
+    for rank, launched in enumerate(nodes):
+        assert f"rank {rank} is there in attempt 2" in launched.output
+    assert cable.lost > 0
