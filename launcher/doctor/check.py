@@ -1,8 +1,9 @@
 """One check of `launch doctor`."""
 
-import subprocess
 from dataclasses import dataclass
 from typing import Literal
+
+from launcher.processes.tool import call
 
 Group = Literal["rl, sft", "rl", "W&B", "tmux", "Slurm", "detach", "stacks", "nodes"]
 
@@ -20,8 +21,5 @@ class Check:
 
 def ask(*command: str, seconds: float = 2.0) -> str | None:
     """A program's output, stripped; None if the program is missing, fails or takes too long."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
+    done = call(command, seconds)
+    return None if done is None or done.returncode else done.stdout.strip()

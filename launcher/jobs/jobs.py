@@ -133,9 +133,8 @@ def stop_job(run: RunDir, state: RunState, grace: float | None, now: bool) -> Ru
     after = read_state(run) or state
     if is_local(after) and living_processes(after):
         return stop_processes(run, grace, now)
-    if (
-        there is None or isinstance(there, str) or not there.is_living
-    ):  # nothing was cancelled: it may be another cluster that was asked
+    is_found = there is not None and not isinstance(there, str) and there.is_living
+    if not is_found:  # nothing was cancelled: it may be another cluster that was asked
         after = _once_silent(run, after, scheduler.name)
     is_lost = after.state in GOING_ON and not is_local(after)
     return _end_unseen(run, after, "cancelled") if after.state == "queued" or is_lost else after

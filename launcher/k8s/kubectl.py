@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from launcher.borders.screen import in_one_line
+from launcher.processes import tool
 from launcher.runs.state import K8sState
 
 PATIENCE = 8.0  # seconds that `launch status` waits for a slow cluster, and for the login that kubectl may have to do
@@ -44,18 +45,7 @@ def query(argv: Sequence[str]) -> str:
 
 def call(argv: Sequence[str], patience: float) -> "subprocess.CompletedProcess[str] | None":
     """None if there is no kubectl, or it is too slow."""
-    try:
-        return subprocess.run(
-            ["kubectl", *argv],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=patience,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
+    return tool.call(["kubectl", *argv], patience)
 
 
 def words(stderr: str) -> str:

@@ -12,6 +12,7 @@ from launcher.borders.screen import in_one_line
 from launcher.borders.values import whole_number
 from launcher.errors import UserError
 from launcher.plan.nodes import Step
+from launcher.processes.tool import call
 from launcher.rundir import RunDir
 from launcher.runs.liveness import TrueState
 from launcher.runs.registry import key_of
@@ -149,17 +150,8 @@ def _table(text: str | None) -> dict[str, Job]:
 
 def _output(*argv: str, patience: float = PATIENCE) -> str | None:
     """The tool's output. None if it fails or is too slow. Empty for a job that Slurm does not know (any more)."""
-    try:
-        done = subprocess.run(
-            argv,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=patience,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
+    done = call(argv, patience)
+    if done is None:
         return None
     if done.returncode == 0:
         return done.stdout

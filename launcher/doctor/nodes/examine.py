@@ -3,7 +3,6 @@
 import os
 import platform
 import secrets
-import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from launcher.config.torchrun import TORCHRUN_PORT
-from launcher.doctor.check import Check
+from launcher.doctor.check import Check, ask
 from launcher.doctor.nodes.checks import Examination
 from launcher.doctor.nodes.node import Node, answer_node_0
 from launcher.errors import UserError
@@ -97,11 +96,7 @@ def _first_host() -> str | None:
 
 def _scontrol(*what: str) -> list[str]:
     """The words that `scontrol show` prints; none if it fails."""
-    try:
-        done = subprocess.run(["scontrol", "show", *what], capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return done.stdout.split()
+    return (ask("scontrol", "show", *what, seconds=10.0) or "").split()
 
 
 def _meet(asked: Asked, nodes: Nodes, say: Say) -> Meeting:
