@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from launcher.config.training import DataConfig
-from launcher.workload.training.rows import Sequences, sequences_of
+from launcher.workload.training.sequences import Sequences, sequences_of
 
 
 @dataclass(frozen=True)

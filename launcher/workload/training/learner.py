@@ -31,8 +31,10 @@ from launcher.workload.ranks import World
 from launcher.workload.training.checkpoint import TrainingState, save_model
 from launcher.workload.training.lora import add_adapters
 from launcher.workload.training.parallel import ParallelScorer, read_model
-from launcher.workload.training.rows import A_PASS, Sequences, micro_batches
+from launcher.workload.training.prefixes import longest_row
+from launcher.workload.training.rows import A_PASS, Sharing, micro_batches
 from launcher.workload.training.scorer import Scorer, Scoring, Terms, TokenTerms
+from launcher.workload.training.sequences import Sequences
 
 MOST_UNUSABLE = 5  # steps in a row whose gradients are not finite
 
@@ -64,8 +66,7 @@ class Learner:
         self.name = ranks.from_first(self._find)
         self.tokenizer: Tokenizer = load_tokenizer(self.name) if ranks.is_first else None
         model = read_model(self.name, ranks, config.model.dtype)
-        if ranks.is_first:
-            Scorer(model).check()
+        self.sharing = ranks.from_first(lambda: what_is_shared(Scorer(model)))
         if config.lora.rank:
             add_adapters(model, config.lora)
         scorer = Scorer(model, has_adapters=config.lora.rank > 0)
@@ -85,6 +86,11 @@ class Learner:
     def context(self) -> int:
         """The longest sequence that the model takes, in tokens."""
         return context_of(self.model.scorer.model)
+
+    @property
+    def width(self) -> int:
+        """Numbers in the hidden state of a token."""
+        return int(self.model.scorer.model.config.get_text_config().hidden_size)
 
     @property
     def vocabulary(self) -> int:
@@ -136,8 +142,11 @@ class Learner:
         self, batch: Sequences, scoring: Scoring, model: ParallelScorer | None = None, learns: bool = False
     ) -> Learned:
         ranks, model = self.ranks, model or self.model
-        a_pass = A_PASS[ranks.device.type]
-        micro = micro_batches(batch, ranks.rank, ranks.count, self.config.max_tokens, self.context, a_pass)
+        a_pass, max_tokens = A_PASS[ranks.device.type], self.config.max_tokens
+        shares = self.sharing == Sharing.PREFIXES
+        longest = longest_row(self.width, batch, ranks.count, max_tokens) if shares else 0
+        packs = self.sharing != Sharing.NOTHING
+        micro = micro_batches(batch, ranks.rank, ranks.count, max_tokens, self.context, a_pass, longest, packs)
         total, found = torch.zeros((), dtype=torch.float64), []
         for part in micro:
             with model.accumulating(is_last=part is micro[-1]):
@@ -214,6 +223,12 @@ class Learner:
         betas = (wanted.beta1, wanted.beta2)
         rate, decay = self.config.highest_rate, wanted.weight_decay
         return torch.optim.AdamW(self.parameters, rate, betas, weight_decay=decay, fused=True)
+
+
+def what_is_shared(scorer: Scorer) -> Sharing:
+    """What sequences may share in the model's rows. Raises UserError when it cannot be trained here."""
+    scorer.check()
+    return scorer.sharing()
 
 
 def share_of_rate(step: int, last: int, wanted: OptimizerConfig) -> float:

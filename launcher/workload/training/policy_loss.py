@@ -31,8 +31,8 @@ from torch import Tensor
 from launcher.config.training import PolicyLossConfig
 from launcher.errors import UserError
 from launcher.workload.rollout.handover import Batch
-from launcher.workload.training.rows import Sequences, sequences_of
 from launcher.workload.training.scorer import Terms, TokenTerms
+from launcher.workload.training.sequences import Sequences, sequences_of
 
 
 @dataclass(frozen=True)

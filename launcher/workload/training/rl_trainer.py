@@ -27,8 +27,8 @@ from launcher.workload.rollout.handover import Batch, has_batch, read_batch
 from launcher.workload.training.learner import Learner
 from launcher.workload.training.parallel import ParallelScorer, read_model
 from launcher.workload.training.policy_loss import policy_terms, sequences_in
-from launcher.workload.training.rows import Sequences
 from launcher.workload.training.scorer import Scorer, Terms
+from launcher.workload.training.sequences import Sequences
 
 Means = dict[str, float]
 

@@ -2,13 +2,15 @@
 
 Sequences that are shorter than the step's longest one share a row of at most its length: positions start again at each,
 and a model of `transformers` that gets such positions, and no mask, attends to nothing beyond the border. Where every
-row has one sequence alone there is nothing to keep apart, and the model gets a plain batch.
+row has one sequence alone there is nothing to keep apart, and the model gets a plain batch. Where sequences share a
+prefix, it gets a mask as well.
 
-Which rank learns from which row follows from the lengths alone, so all ranks agree without a word.
+Which rank learns from which row follows from the batch alone, so all ranks agree without a word.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from math import ceil
 
 import numpy as np
@@ -16,37 +18,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from launcher.workload.training.prefixes import Branches, branches_of
+from launcher.workload.training.sequences import Sequences
+
+
+class Sharing(Enum):
+    """What sequences may have in common, without knowing of each other."""
+
+    NOTHING = auto()  # the model mixes tokens by more than attention, and respects no border: each needs a row
+    ROWS = auto()
+    PREFIXES = auto()  # the model attends by any mask
+
+
 A_PASS = {"cpu": 64, "cuda": 1024}
 """Tokens: so much padding is computed rather than a pass more. A pass on a GPU waits for its kernels to be launched,
 and for the weights of a model that is sharded."""
-
-
-@dataclass(frozen=True)
-class Sequences:
-    """What one update learns from: N sequences, one after the other, T tokens in all."""
-
-    lengths: NDArray[np.int32]  # (N,)
-    tokens: NDArray[np.int32]  # (T,)
-    weights: NDArray[np.float32]  # (T,) of each token in the loss; 0 where it is only read
-
-    @property
-    def starts(self) -> NDArray[np.int64]:
-        """(N,) where each sequence begins."""
-        return np.cumsum(self.lengths, dtype=np.int64) - self.lengths
-
-    @property
-    def owners(self) -> NDArray[np.int64]:
-        """(T,) which sequence each token belongs to."""
-        return np.repeat(np.arange(len(self.lengths)), self.lengths)
-
-
-def sequences_of(
-    lengths: NDArray[np.int32], tokens: NDArray[np.int32], weights: NDArray[np.float32 | np.bool_]
-) -> Sequences:
-    """The first token of a sequence follows nothing, so it has no probability and no weight."""
-    found = Sequences(lengths, tokens, weights.astype(np.float32))
-    found.weights[found.starts] = 0
-    return found
 
 
 @dataclass(frozen=True)
@@ -55,8 +41,19 @@ class MicroBatch:
 
     tokens: Tensor  # (B, L)
     positions: Tensor | None  # (B, L) of each token in its sequence; None where every row has one sequence alone
+    branches: Tensor | None  # (B, L) number of each token's branch; None where no sequences share a prefix
+    prefixes: Tensor | None  # (B, L) number of the branch that is the prefix of each token's
     before: Tensor  # (M,) index in B * L of the token before each learned one
     learned: Tensor  # (M,) index in T of the learned token
+
+    @property
+    def mask(self) -> Tensor | None:
+        """(B, 1, L, L): true where a token attends to another, in its own branch or in the prefix of that."""
+        if self.branches is None or self.prefixes is None:
+            return None
+        key = self.branches[:, None, :]
+        seen = (self.branches[:, :, None] == key) | (self.prefixes[:, :, None] == key)
+        return seen.tril()[:, None]
 
     def to(self, device: torch.device) -> "MicroBatch":
         move = (None if one is None else one.to(device, non_blocking=True) for one in vars(self).values())
@@ -70,20 +67,27 @@ def micro_batches(
     max_tokens: int,
     context: int | None = None,
     a_pass: int = A_PASS["cuda"],
+    longest: int = 0,
+    packs: bool = True,
 ) -> list[MicroBatch]:
-    """Those of one rank, none of more than `max_tokens` unless one sequence is longer. Each rank has as many.
+    """Those of one rank, none of more than `max_tokens` unless one row is longer. Each rank has as many.
 
-    No row is longer than `context`, the longest sequence that the model takes. Rows that are much shorter than others
-    have micro-batches of their own, since padding costs as much as tokens.
+    A row has several sequences if it `packs`, and is no longer than `context`, the longest sequence that the model
+    takes, or than `longest`, up to which sequences are read behind a common prefix. Rows that are much shorter than
+    others have micro-batches of their own, since padding costs as much as tokens.
     """
-    rows = pack(sequences.lengths.tolist(), row_length(int(sequences.lengths.max()), context))
-    lengths = [row_length(int(sequences.lengths[row].sum()), context) for row in rows]
+    units = branches_of(sequences, longest)
+    if not units:
+        return [_micro_batch(sequences, [], 1)]
+    sizes = [unit.length for unit in units]
+    rows = pack(sizes, row_length(max(sizes), context)) if packs else [[unit] for unit in range(len(units))]
+    lengths = [row_length(sum(sizes[unit] for unit in row), context) for row in rows]
     order = sorted(range(len(rows)), key=lambda row: -lengths[row])
     found = []
     for part in alike(np.array([lengths[row] for row in order]), ranks, a_pass):
         length = lengths[order[part.start]]
         count = ceil(ceil((part.stop - part.start) / ranks) / max(1, max_tokens // length))
-        mine = [rows[row] for row in order[part][rank::ranks]]
+        mine = [[units[unit] for unit in rows[row]] for row in order[part][rank::ranks]]
         found += [_micro_batch(sequences, mine[index::count], length) for index in range(count)]
     return found
 
@@ -144,27 +148,47 @@ class _Rooms:
         return row
 
 
-def _micro_batch(sequences: Sequences, rows: list[list[int]], length: int) -> MicroBatch:
+def _micro_batch(sequences: Sequences, rows: list[list[Branches]], length: int) -> MicroBatch:
     """A rank without a row reads one token and learns nothing, since the others wait for it."""
     shape = (max(1, len(rows)), length if rows else 1)
     source = np.full(shape, -1, np.int64)  # where in T each token comes from
-    positions = np.zeros(shape, np.int64)
-    starts = sequences.starts
-    for row, members in enumerate(rows):
-        column = 0
-        for index in members:
-            start, size = starts[index], sequences.lengths[index]
-            source[row, column : column + size] = np.arange(start, start + size)
-            positions[row, column : column + size] = np.arange(size)
-            column += size
+    positions, branches, prefixes = (np.zeros(shape, np.int64) for _ in range(3))
+    place = np.full(len(sequences.tokens), -1, np.int64)  # where in B * L each token of T is read
+    starts, (_, read) = sequences.starts, sequences.learned
+    learned = [np.zeros(0, np.int64)]
+
+    def put(row: int, column: int, start: int, first: int, end: int, branch: int, prefix: int) -> int:
+        """Tokens `first` to `end` of the sequence at `start` in T. Returns the column after them."""
+        to = slice(column, column + end - first)
+        source[row, to] = np.arange(start + first, start + end)
+        positions[row, to] = np.arange(first, end)
+        branches[row, to], prefixes[row, to] = branch, prefix
+        place[start + first : start + end] = row * length + np.arange(to.start, to.stop)
+        return to.stop
+
+    for row, units in enumerate(rows):
+        column = branch = 0
+        for unit in units:
+            first, prefix = starts[unit.members[0]], branch
+            column = put(row, column, first, 0, unit.prefix, prefix, prefix)
+            for index in unit.members:
+                start = starts[index]
+                place[start : start + unit.prefix] = place[first : first + unit.prefix]
+                branch += 1
+                column = put(row, column, start, unit.prefix, read[index], branch, prefix)
+                whole = np.arange(start, start + sequences.lengths[index])
+                learned.append(whole[sequences.weights[whole] != 0])
+            branch += 1
         positions[row, column:] = np.arange(length - column)  # padding is a sequence of its own
-    tokens = np.where(source < 0, 0, sequences.tokens[source])
-    weights = np.where(source < 0, 0, sequences.weights[source])
-    is_plain = all(len(members) == 1 for members in rows)
-    (learned,) = weights.reshape(-1).nonzero()
+        branches[row, column:] = prefixes[row, column:] = branch
+    ours = np.sort(np.concatenate(learned))
+    is_shared = any(unit.prefix for units in rows for unit in units)
+    is_plain = all(len(units) == 1 for units in rows) and not is_shared
     return MicroBatch(
-        torch.from_numpy(tokens.astype(np.int64)),
+        torch.from_numpy(np.where(source < 0, 0, sequences.tokens[source]).astype(np.int64)),
         None if is_plain else torch.from_numpy(positions),
-        torch.from_numpy(learned - 1),
-        torch.from_numpy(source.reshape(-1)[learned]),
+        torch.from_numpy(branches) if is_shared else None,
+        torch.from_numpy(prefixes) if is_shared else None,
+        torch.from_numpy(place[ours - 1]),
+        torch.from_numpy(ours),
     )

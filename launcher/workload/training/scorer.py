@@ -10,13 +10,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from launcher.errors import UserError
 from launcher.plan.memory import tokens_at_once
-from launcher.workload.training.rows import MicroBatch
+from launcher.workload.training.rows import MicroBatch, Sharing, micro_batches
+from launcher.workload.training.sequences import sequences_of
+
+TRIAL = sequences_of(
+    np.array([4, 5, 8], np.int32),
+    np.array([0, 1, 2, 0, 0, 1, 1, 2, 0, 2, 1, 0, 2, 0, 0, 1, 2], np.int32),
+    np.array([0, 0, 1, 1, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 1], np.bool_),
+)
+"""The last two fill a row beside the first, which has a prefix in common with the second."""
 
 Terms = dict[str, Tensor]
 TokenTerms = Callable[[Tensor, Tensor], Terms]
@@ -46,7 +55,7 @@ class Scorer(nn.Module):
 
     def forward(self, batch: MicroBatch, scoring: Scoring) -> tuple[Tensor, Terms]:
         """The loss, a sum over the micro-batch's learned tokens, and the terms of each of them (M,)."""
-        hidden = self.hidden(batch.tokens, batch.positions).flatten(0, 1)[batch.before]  # (M, D)
+        hidden = self._read(batch)
         found: list[Terms] = []
         head = self.head
         loss = _InParts.apply(  # type: ignore[no-untyped-call]
@@ -54,17 +63,15 @@ class Scorer(nn.Module):
         )
         return loss, {name: torch.cat([terms[name] for terms in found]) for name in found[0]}
 
-    def hidden(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
-        """What the head reads, (B, L, D) for tokens (B, L)."""
+    def hidden(self, tokens: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """What the head reads, (B, L, D) for tokens (B, L), of which each attends to those before it or by `mask`."""
         shape = tokens.shape
-        if self.model.config._attn_implementation == "flash_attention_2":
+        if self.model.config._attn_implementation == "flash_attention_2" and positions is not None:
             # it sees borders between sequences in a batch of one row alone
-            if positions is None:
-                positions = torch.arange(shape[1], device=tokens.device).repeat(shape[0])
             tokens, positions = tokens.reshape(1, -1), positions.reshape(1, -1)
         # a cache would keep transformers from seeing that rows hold several sequences
         found: Tensor = self.model.base_model(
-            input_ids=tokens, position_ids=positions, use_cache=False
+            input_ids=tokens, position_ids=positions, attention_mask=mask, use_cache=False
         ).last_hidden_state
         return found.reshape(*shape, -1)
 
@@ -95,6 +102,27 @@ class Scorer(nn.Module):
         if not torch.allclose(ours, theirs, rtol=1e-2, atol=1e-3):
             raise refused
 
+    @torch.inference_mode()
+    def sharing(self) -> Sharing:
+        """What sequences may share: tried on a few, since layers that are no attention see no borders.
+
+        With a sliding window the model has masks of its own, and flash attention takes none.
+        """
+        with self._plain_attention():
+            apart = self._read(micro_batches(TRIAL, 0, 1, 100, packs=False)[0])
+            if not _is_equal(self._read(micro_batches(TRIAL, 0, 1, 100)[0]), apart):
+                return Sharing.NOTHING
+        config = self.model.config
+        if config._attn_implementation != "sdpa" or getattr(config.get_text_config(), "sliding_window", None):
+            return Sharing.ROWS
+        shared = self._read(micro_batches(TRIAL, 0, 1, 100, longest=100)[0])
+        return Sharing.PREFIXES if _is_equal(shared, apart) else Sharing.ROWS
+
+    def _read(self, batch: MicroBatch) -> Tensor:
+        """What the head reads before each learned token, (M, D)."""
+        batch = batch.to(self.head.weight.device)
+        return self.hidden(batch.tokens, batch.positions, batch.mask).flatten(0, 1)[batch.before]
+
     @contextmanager
     def _plain_attention(self) -> Iterator[None]:
         """Attention that works everywhere: flash attention takes no float32 and no CPU, where a model is first."""
@@ -104,6 +132,11 @@ class Scorer(nn.Module):
             yield
         finally:
             config._attn_implementation = chosen
+
+
+def _is_equal(found: Tensor, expected: Tensor) -> bool:
+    """But for rounding, float32's."""
+    return bool((found - expected).norm() <= 1e-4 * expected.norm())
 
 
 class _InParts(torch.autograd.Function):

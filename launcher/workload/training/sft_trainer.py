@@ -23,8 +23,8 @@ from launcher.workload.ranks import join_ranks
 from launcher.workload.training.data import check_vocabulary, load_examples
 from launcher.workload.training.examples import Example, collate, rows_of_step
 from launcher.workload.training.learner import Learned, Learner
-from launcher.workload.training.rows import Sequences
 from launcher.workload.training.scorer import Terms
+from launcher.workload.training.sequences import Sequences
 
 PATIENCE = 600.0  # seconds that ranks wait for each other
 

@@ -14,13 +14,12 @@ from transformers import (
 
 from launcher.workload.training.rows import (
     MicroBatch,
-    Sequences,
     alike,
     micro_batches,
     pack,
     row_length,
-    sequences_of,
 )
+from launcher.workload.training.sequences import Sequences, sequences_of
 
 SMALL = {
     "vocab_size": 50,
@@ -83,19 +82,26 @@ def test_every_learned_token_comes_once_over_all_ranks_and_micro_batches() -> No
             assert (part.tokens.flatten()[part.before] == torch.from_numpy(batch.tokens)[part.learned - 1]).all()
 
 
+def test_a_sequence_is_read_up_to_its_last_learned_token() -> None:
+    tokens, weights = np.arange(10, dtype=np.int32), np.array([0, 0, 0, 1, 0, 0, 0, 1, 1, 0], np.float32)
+    (row,) = micro_batches(sequences_of(np.array([5, 5], np.int32), tokens, weights), 0, 1, 1000)
+    assert row.tokens.tolist() == [[0, 1, 2], [5, 6, 7]]
+    assert row.learned.tolist() == [3, 7, 8] and row.tokens.flatten()[row.before].tolist() == [2, 6, 7]
+
+
 def test_positions_start_again_at_each_sequence_and_padding_is_one_of_its_own() -> None:
-    (row,) = micro_batches(some([9, 4, 3]), 0, 1, 1000)
+    (row,) = micro_batches(some([10, 5, 4]), 0, 1, 1000)
     assert row.positions is not None
     assert row.positions.tolist() == [[*range(9)], [0, 1, 2, 3, 0, 1, 2, 0, 1]]
 
 
 def test_sequences_that_need_a_row_each_are_a_plain_batch() -> None:
-    (rows,) = micro_batches(some([8, 8, 7]), 0, 1, 1000)
+    (rows,) = micro_batches(some([9, 9, 8]), 0, 1, 1000)
     assert rows.positions is None and rows.tokens.shape == (3, 8)
 
 
 def test_rows_that_are_much_shorter_than_others_are_not_padded_to_their_length() -> None:
-    batch = some([16] * 100 + [9] * 300)
+    batch = some([17] * 100 + [10] * 300)
     shares = [micro_batches(batch, rank, 2, 10_000) for rank in range(2)]
     assert [[tuple(part.tokens.shape) for part in share] for share in shares] == [[(50, 16), (150, 9)]] * 2
     learned = torch.cat([part.learned for share in shares for part in share])
@@ -128,10 +134,10 @@ def test_packing_wastes_little_room_on_texts_of_mixed_length() -> None:
 def test_a_row_is_never_longer_than_what_the_model_takes() -> None:
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(GPT2Config(vocab_size=50, n_embd=8, n_layer=1, n_head=2, n_positions=65))
-    (row,) = micro_batches(some([65]), 0, 1, 1000, context=65)
+    (row,) = micro_batches(some([66]), 0, 1, 1000, context=65)
     assert model(input_ids=row.tokens, position_ids=row.positions).logits.shape[1] == 65
     assert row_length(65) > 65 and row_length(33, 65) == row_length(33)
-    (longer,) = micro_batches(some([70]), 0, 1, 1000, context=65)
+    (longer,) = micro_batches(some([71]), 0, 1, 1000, context=65)
     assert longer.tokens.shape == (1, 70)
 
 

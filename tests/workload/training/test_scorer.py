@@ -4,11 +4,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, CohereConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, CohereConfig, Lfm2Config, PreTrainedModel
 
 from launcher.errors import UserError
 from launcher.workload.training import scorer as scorers
-from launcher.workload.training.rows import micro_batches
+from launcher.workload.training.rows import Sharing, micro_batches
 from launcher.workload.training.scorer import Scorer, Scoring, Terms
 from tests.workload.training.test_rows import SHAPES, SMALL, some
 
@@ -75,6 +75,30 @@ def test_frozen_weights_get_no_gradient() -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_head_that_is_a_linear_layer_is_accepted(shape: str) -> None:
     Scorer(made(SHAPES[shape])).check()
+
+
+@pytest.mark.parametrize(
+    ("shape", "sharing"),
+    [
+        ("gpt2", Sharing.PREFIXES),
+        ("qwen3", Sharing.PREFIXES),
+        ("llama", Sharing.PREFIXES),
+        ("gemma2", Sharing.ROWS),  # sliding windows
+        ("gemma3", Sharing.ROWS),
+    ],
+)
+def test_sequences_share_prefixes_in_models_of_full_attention(shape: str, sharing: Sharing) -> None:
+    assert Scorer(made(SHAPES[shape])).sharing() == sharing
+
+
+def test_sequences_share_nothing_in_a_model_with_layers_that_see_no_borders() -> None:
+    config = Lfm2Config(**SMALL, layer_types=["conv", "full_attention", "conv"], initializer_range=0.2)
+    assert Scorer(made(config)).sharing() == Sharing.NOTHING
+
+
+def test_sequences_that_share_nothing_are_rows_of_their_own() -> None:
+    (rows,) = micro_batches(BATCH, 0, 1, 1000, packs=False)
+    assert rows.tokens.shape[0] == len(BATCH.lengths) and rows.positions is None
 
 
 def test_the_head_is_seen_before_the_model_is_where_flash_attention_works() -> None:
