@@ -8,7 +8,6 @@ that was started again does not know it, and what it has sampled is dropped.
 import asyncio
 import json
 import math
-import os
 import re
 import time
 from collections.abc import Coroutine, Iterator
@@ -23,17 +22,15 @@ from typing import Any, ClassVar, Self
 import aiohttp
 
 from launcher.borders.screen import in_one_line
-from launcher.config.serving import INFERENCE_TOKEN, MOST_DRAWS
+from launcher.config.serving import MOST_DRAWS
 from launcher.errors import UserError
+from launcher.workload.rollout.connections import open_session, send
 
-PATIENCE = aiohttp.ClientTimeout(total=1800.0, sock_connect=30.0)  # seconds of a request: completions may be long
 MOST_SEEDS = 1 << 62  # of a request
 MOMENT = 0.001  # seconds within which requests count as simultaneous
 POLL = 0.05  # seconds between looks for a server that is starting
 AWAY = (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
 GONE = (aiohttp.ClientError, TimeoutError)
-MOST_CONNECTIONS = 1024  # to one server; further requests wait for a free one
-IDLE = 2.0  # seconds after which a connection is closed; uvicorn closes it after 5 s, perhaps while we send a request
 MOST_TOKEN = 2**31 - 1
 _STEP = re.compile(r"step-(\d+)")  # the fingerprint of our own server
 
@@ -84,11 +81,7 @@ class InferenceClient:
 
     @cached_property
     def _http(self) -> aiohttp.ClientSession:
-        """Made within the event loop. httpx takes five times the CPU time for as many requests at a time."""
-        token = os.environ.get(INFERENCE_TOKEN)
-        headers = {"authorization": f"Bearer {token}"} if token else {}
-        connector = aiohttp.TCPConnector(limit=MOST_CONNECTIONS, keepalive_timeout=IDLE)
-        return aiohttp.ClientSession(headers=headers, timeout=PATIENCE, connector=connector)
+        return open_session()
 
     async def __aenter__(self) -> Self:
         return self
@@ -105,8 +98,7 @@ class InferenceClient:
         quick = aiohttp.ClientTimeout(total=5.0)
         while time.monotonic() < deadline:
             try:
-                async with self._http.get(f"{self.url}/health", timeout=quick) as answer:
-                    status = answer.status
+                status, _ = await send(self._http, "GET", f"{self.url}/health", timeout=quick)
                 if status == HTTPStatus.OK:
                     return
                 last = f"/health answered {status}"
@@ -235,8 +227,7 @@ class InferenceClient:
 
     async def _ask(self, method: str, path: str, **more: Any) -> Any:
         try:
-            async with self._http.request(method, f"{self.url}{path}", **more) as answer:
-                status, content = answer.status, await answer.read()
+            status, content = await send(self._http, method, f"{self.url}{path}", **more)
         except GONE as error:
             raise self._lost(str(error) or type(error).__name__) from error
         if self._is_away(status):
