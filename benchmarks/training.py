@@ -171,7 +171,7 @@ def tiny(directory: Path, seed: int) -> Path:
 # --- SFT --------------------------------------------------------------------------------------------------------------
 
 SIZES = {"10M": (6, 384, 4096), "100M": (12, 768, 16384)}  # layers, width, vocabulary
-OURS = ("launch sft", "  in halves")  # the second in micro-batches of half a step
+OURS = ("launch sft", "  in halves")  # the second in two micro-batches a step
 STEPS = {"10M": 6, "100M": 3}  # of full blocks
 
 
@@ -228,8 +228,8 @@ def _compare_sft(title: str, model: Path, data: Path, tokens: int, texts: int, s
     trl = [sys.executable, PEERS / "trl_sft.py", model, data]
     hf = [sys.executable, PEERS / "hf_trainer.py", model, data, texts, BLOCK]
     programs: dict[str, Callable[[Path], tuple[float, int]]] = {
-        OURS[0]: lambda directory: _our_sft(directory, model, data, texts, BATCH * BLOCK),
-        OURS[1]: lambda directory: _our_sft(directory, model, data, texts, BATCH * BLOCK // 2),
+        OURS[0]: lambda directory: _our_sft(directory, model, data, texts, 2 * BATCH * BLOCK),
+        OURS[1]: lambda directory: _our_sft(directory, model, data, texts, BATCH * BLOCK * 5 // 8),
         "TRL, wrapped": lambda directory: _their_sft([*trl, BATCH, BLOCK, "wrapped"], directory),
         "TRL, bfd": lambda directory: _their_sft([*trl, BATCH, BLOCK, "bfd"], directory),
         "TRL, padded": lambda directory: _their_sft([*trl, texts, BLOCK, "none"], directory),
