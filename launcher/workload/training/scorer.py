@@ -188,7 +188,9 @@ def _part(
     given = zip((hidden, weight, bias), wanted, strict=True)
     inputs = [None if one is None else one.detach().requires_grad_(want) for one, want in given]
     with torch.set_grad_enabled(any(wanted)):
-        logits = scorer.logits(*inputs) / scoring.temperature  # type: ignore[arg-type]
+        logits = scorer.logits(*inputs)  # type: ignore[arg-type]
+        if scoring.temperature != 1:
+            logits = logits / scoring.temperature
         terms = scoring.terms(logits, learned)
         loss = (terms["loss"] * scoring.weights[learned]).sum()
     asked = [one for one in inputs if one is not None and one.requires_grad]
