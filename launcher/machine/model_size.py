@@ -54,8 +54,9 @@ def read_size(config: dict[str, Any]) -> ModelSize:
     return ModelSize(
         layers=number("num_hidden_layers", "n_layer"),
         width=width,
-        queries=heads * head,
-        keys=number("num_key_value_heads", otherwise=heads) * head,
+        heads=heads,
+        key_heads=number("num_key_value_heads", otherwise=heads),
+        head=head,
         inner=chosen * expert if experts else inner,
         all_inner=experts * expert if experts else inner,
         matrices=2 if is_gpt2 else 3,

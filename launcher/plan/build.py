@@ -22,6 +22,7 @@ from launcher.plan.placement import Placement, place, place_servers_alone
 from launcher.plan.program import check_batch, directory_to_load, file_to_learn, needed_of_hub
 from launcher.plan.ready import check_alive, check_ready
 from launcher.plan.spec import Alive, ForeignRun, Machine, Plan, ProcessSpec, Progress, Role
+from launcher.plan.tensor_parallel import check_tensor_parallel
 from launcher.plan.torchrun import between_nodes, plan_ranks, rank_files, rank_logs, torchrun_argv, warnings
 from launcher.plan.vllm import VLLM_SHARE, choose_engine, needs_model_first, server_of, vllm_argv, vllm_environment
 from launcher.plan.wandb_runs import NOT_LOGGED_IN, foreign_run, wandb_run, wandb_variables
@@ -176,6 +177,7 @@ class _Planner:
 
     def _vllm(self, servers: Addresses) -> ProcessSpec:
         config = servers.config
+        check_tensor_parallel(config, self.machine.model)
         model = str(self.run.model) if config.trainer.model.name == TINY else self.machine.model_path
         argv = (*vllm_argv(servers, model), *self._expand(servers.name, self._arguments(config.inference)))
         more: dict[str, Any] = {"ready": f"{servers.own_url}/health"}

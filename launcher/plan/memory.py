@@ -26,14 +26,27 @@ class ModelSize:
 
     layers: int
     width: int  # of the residual stream
-    queries: int  # heads x head_dim
-    keys: int  # key-value heads x head_dim
+    heads: int  # of the attention
+    key_heads: int  # the key-value heads; fewer than heads with grouped queries
+    head: int  # width of a head
     inner: int  # of the feed-forward layer; with experts, of those that a token passes
     all_inner: int  # with experts, of all of them
     matrices: int  # of the feed-forward layer: 3 with a gate, 2 without
     vocabulary: int
     positions: int  # learned ones, 0 with rotary embeddings
     is_tied: bool
+
+    @property
+    def queries(self) -> int:
+        return self.heads * self.head
+
+    @property
+    def keys(self) -> int:
+        return self.key_heads * self.head
+
+    @property
+    def has_experts(self) -> bool:
+        return self.inner != self.all_inner
 
     @property
     def layer(self) -> int:

@@ -9,8 +9,9 @@ from tests.plans import machine, plan_of, rl, sft
 QWEN3_8B = ModelSize(
     layers=36,
     width=4096,
-    queries=4096,
-    keys=1024,
+    heads=32,
+    key_heads=8,
+    head=128,
     inner=12288,
     all_inner=12288,
     matrices=3,
