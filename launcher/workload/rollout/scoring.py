@@ -4,12 +4,13 @@ import asyncio
 import math
 import threading
 import traceback
+from collections.abc import Awaitable
 from inspect import isawaitable
 from typing import Any
 
 from launcher.errors import UserError
 from launcher.logger import get_logger
-from launcher.workload.rollout.threads import in_thread
+from launcher.workload.rollout.threads import as_exception, in_thread
 from launcher.workload.tasks import Prompt, Task
 
 AT_ONCE = 32  # rewards that are computed at the same time
@@ -60,12 +61,10 @@ class Scorer:
 
     async def _reward(self, prompt: Prompt, completion: str) -> float:
         try:
-            reward = float(await self._compute(prompt, completion))
-            if not math.isfinite(reward):
-                raise ValueError(f"the reward is not a finite number: {reward}")  # noqa: TRY301
+            reward = _number(await self._compute(prompt, completion))
         except (UserError, asyncio.CancelledError):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._failures.note(f"the reward for the prompt {prompt!r}", self._describe(error))
             return 0.0
         self._failures.note_success()
@@ -73,7 +72,7 @@ class Scorer:
 
     async def _compute(self, prompt: Prompt, completion: str) -> Any:
         if self._is_quick:
-            return self.task.reward(prompt, completion)
+            return await self._awaited(self.task.reward(prompt, completion))
         async with self._slots:
             self._late = {thread for thread in self._late if thread.is_alive()}
             if len(self._late) >= AT_ONCE:
@@ -84,10 +83,36 @@ class Scorer:
             finally:
                 if thread.is_alive():  # it cannot be ended
                     self._late.add(thread)
-            return await asyncio.wait_for(found, self._timeout) if isawaitable(found) else found
+            return await self._awaited(found)
 
-    def _describe(self, error: Exception) -> str:
+    async def _awaited(self, found: Any) -> Any:
+        return await asyncio.wait_for(_contained(found), self._timeout) if isawaitable(found) else found
+
+    def _describe(self, error: BaseException) -> str:
         if isinstance(error, TimeoutError) and not str(error):
             return f"it took longer than {self._timeout:g} s"
         lines = "".join(traceback.format_exception(error)).strip().splitlines()
         return "\n".join(lines[-SHOWN_LINES:])
+
+
+def _number(found: Any) -> float:
+    """Raises TypeError or ValueError for what is no finite number; a text that looks like one is a mistake."""
+    if isinstance(found, str | bytes):
+        raise TypeError(f"the reward is text, not a number: {found!r}")
+    reward = float(found)
+    if not math.isfinite(reward):
+        raise ValueError(f"the reward is not a finite number: {reward}")
+    return reward
+
+
+async def _contained(reward: Awaitable[Any]) -> Any:
+    """What a coroutine of the user's gives. sys.exit() in it, or a task that it has cancelled, ends it alone."""
+    try:
+        return await reward
+    except SystemExit as error:
+        raise as_exception(error) from error
+    except asyncio.CancelledError as error:
+        this = asyncio.current_task()
+        if this is None or this.cancelling():  # it was given up: too late, or the run ends
+            raise
+        raise as_exception(error) from error

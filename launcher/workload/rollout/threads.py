@@ -24,7 +24,9 @@ def in_thread(function: Callable[[], T]) -> tuple[threading.Thread, asyncio.Futu
             value = function()
             deliver = lambda: result.set_result(value)  # noqa: E731
         except BaseException as error:
-            raised = error if isinstance(error, Exception) else RuntimeError(repr(error))
+            # a future takes no StopIteration, which it would mistake for its own end
+            fits = isinstance(error, Exception) and not isinstance(error, StopIteration)
+            raised = error if fits else as_exception(error)
             deliver = lambda: result.set_exception(raised)  # noqa: E731
         with suppress(RuntimeError):  # the loop is over
             loop.call_soon_threadsafe(finish, deliver)
@@ -32,3 +34,10 @@ def in_thread(function: Callable[[], T]) -> tuple[threading.Thread, asyncio.Futu
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     return thread, result
+
+
+def as_exception(error: BaseException) -> Exception:
+    """An error that would end more than the function that has raised it, as one that does not."""
+    raised = RuntimeError(repr(error))
+    raised.__cause__ = error
+    return raised

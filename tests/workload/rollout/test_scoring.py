@@ -1,5 +1,6 @@
 import asyncio
 import math
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -62,6 +63,39 @@ def test_one_that_raises_or_is_no_number_counts_as_0_and_the_first_is_shown(monk
     assert scores(Mine(broken), "good", "bad", "nan", "worse") == ([1.0, 0.0, 0.0, 0.0], 3)
     assert len(shown) == 1
     assert "abcde>" in shown[0] and "KeyError" in shown[0] and "in broken" in shown[0]
+
+
+def test_a_text_that_looks_like_a_number_is_none() -> None:
+    assert scores(Mine(lambda completion: completion), "1.0", "0") == ([0.0, 0.0], 2)  # type: ignore[arg-type,return-value]
+
+
+def test_what_would_end_more_than_the_reward_ends_the_reward_alone() -> None:
+    def stops(completion: str) -> float:
+        return next(float(letter) for letter in completion if letter.isdigit())
+
+    async def exits(completion: str) -> float:
+        return float(completion) if completion.isdigit() else sys.exit(0)
+
+    async def cancels(completion: str) -> float:
+        if completion.isdigit():
+            return float(completion)
+        own = asyncio.ensure_future(asyncio.sleep(60))
+        own.cancel()
+        return await own or 0.0
+
+    started = time.monotonic()
+    for function in (stops, exits, cancels):
+        assert scores(Mine(function), "1", "no digit", "2", timeout=60.0) == ([1.0, 0.0, 2.0], 1)
+    assert time.monotonic() - started < 30  # and at once
+
+
+def test_a_quick_reward_may_be_a_coroutine_as_well() -> None:
+    async def gives(completion: str) -> float:
+        return 0.5
+
+    task = Mine(gives)
+    task.quick = True
+    assert scores(task, "a") == ([0.5], 0)
 
 
 def test_one_that_takes_too_long_counts_as_0_and_holds_nobody_up() -> None:
