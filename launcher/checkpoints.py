@@ -8,10 +8,6 @@ from launcher.home import in_home
 from launcher.rundir import RunDir
 
 _HUB_ID = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
-_NEEDED = {
-    "weights": ("*.safetensors", "*.bin"),
-    "tokenizer": ("tokenizer*", "vocab*", "spiece.model", "*.tiktoken", "tekken.json"),
-}
 MODELS = "name tiny, a directory with config.json, the output directory of a run, or a hub id such as Qwen/Qwen3-0.6B"
 
 
@@ -44,14 +40,3 @@ def resolve_model(name: str) -> str:
     if not _HUB_ID.fullmatch(name):
         raise UserError(f"--model {name}: there is no such directory", MODELS)
     return name
-
-
-def check_model_files(directory: Path) -> None:
-    """Raises UserError when a model's directory has no weights, or no tokenizer, beside its config.json.
-
-    Without this `transformers` takes an empty tokenizer for the latter, which makes no tokens at all.
-    """
-    for what, patterns in _NEEDED.items():
-        if not any(any(directory.glob(pattern)) for pattern in patterns):
-            hint = f"looked for {', '.join(patterns)}; save_pretrained of model and tokenizer writes them"
-            raise UserError(f"the model {directory} has no {what}", hint)

@@ -11,11 +11,11 @@ from pathlib import Path
 from launcher.borders.pairs import check_pairs
 from launcher.borders.problems import check_problems
 from launcher.borders.screen import quoted
-from launcher.checkpoints import check_model_files
 from launcher.config.workload import BUILTIN_TASKS, VERIFIERS, TaskConfig
 from launcher.errors import UserError
 from launcher.machine.hub import check_hub
 from launcher.machine.interpreters import ANSWER_WITHIN
+from launcher.machine.model_files import check_model_files
 from launcher.plan.program import python_code
 from launcher.plan.spec import Plan, ProcessSpec
 

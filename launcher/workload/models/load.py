@@ -1,14 +1,15 @@
 """Models, as `transformers` loads them."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from launcher.config.workload import DType
 from launcher.errors import UserError
-from launcher.workload.models.tokenizer import Tokenizer
+from launcher.workload.models.tokenizer import Tokenizer, reason
 
 disable_progress_bar()  # a log is not a terminal
 
@@ -16,19 +17,15 @@ disable_progress_bar()  # a log is not a terminal
 def load_model(name: str, dtype: DType = "float32", attention: str | None = None) -> PreTrainedModel:
     """The model at a directory or hub id, on the CPU. Raises UserError when it is missing or broken."""
     try:
-        return AutoModelForCausalLM.from_pretrained(name, dtype=getattr(torch, dtype), attn_implementation=attention)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-        raise UserError(f"cannot load the model {name}: {_first_line(error)}") from error
-
-
-def empty_model(name: str, dtype: DType = "float32", attention: str | None = None) -> PreTrainedModel:
-    """The same model without memory for its weights (on the meta device). Raises UserError."""
-    try:
-        config = AutoConfig.from_pretrained(name)
-        with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype), attn_implementation=attention)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-        raise UserError(f"cannot load the model {name}: {_first_line(error)}") from error
+        model, about = AutoModelForCausalLM.from_pretrained(
+            name, dtype=getattr(torch, dtype), attn_implementation=attention, output_loading_info=True
+        )
+    except Exception as error:  # whatever broken files make it raise; there is no common class
+        raise UserError(f"cannot load the model {name}: {reason(error)}") from error
+    if missing := sorted(about["missing_keys"]):  # transformers would draw them at random
+        more = f" and {len(missing) - 1} more weights" if len(missing) > 1 else ""
+        raise UserError(f"the model {name} lacks {missing[0]}{more}", "its config.json is that of another model")
+    return cast(PreTrainedModel, model)
 
 
 def end_tokens(name: str, tokenizer: Tokenizer) -> frozenset[int]:
@@ -45,7 +42,3 @@ def end_tokens(name: str, tokenizer: Tokenizer) -> frozenset[int]:
 def context_of(model: PreTrainedModel) -> int:
     """The longest sequence that the model takes, in tokens."""
     return int(model.config.max_position_embeddings)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]

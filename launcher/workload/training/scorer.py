@@ -99,6 +99,8 @@ class Scorer(nn.Module):
         with self._plain_attention():
             theirs = self.model(input_ids=tokens, use_cache=False).logits[0].float()
             ours = self.logits(self.hidden(tokens)[0], self.head.weight, self.head.bias)
+        if not theirs.isfinite().all():
+            raise UserError(f"the model's logits are not finite: {name} has weights that are NaN or far too large")
         if not torch.allclose(ours, theirs, rtol=1e-2, atol=1e-3):
             raise refused
 

@@ -1,3 +1,4 @@
+import math
 from copy import deepcopy
 from typing import Any
 
@@ -113,3 +114,10 @@ def test_a_head_that_does_more_is_refused() -> None:
     small.pop("head_dim")
     with pytest.raises(UserError, match="CohereForCausalLM cannot be trained here"):
         Scorer(made(CohereConfig(**small, logit_scale=0.1))).check()
+
+
+def test_weights_that_are_not_finite_are_called_that() -> None:
+    model = made(SHAPES["llama"])
+    model.base_model.layers[0].mlp.up_proj.weight.data.fill_(math.nan)
+    with pytest.raises(UserError, match="logits are not finite"):
+        Scorer(model).check()
