@@ -37,6 +37,9 @@ def resolve_model(name: str) -> str:
         return str(directory.absolute())
     if path.exists():
         raise UserError(f"--model {name}: there is no model, neither config.json nor checkpoints/", MODELS)
+    if path.parent.is_dir() and path.parent == RunDir(path.parent.parent).checkpoints:
+        hint = "a run keeps its newest ones (trainer.checkpoint.keep): name another one, or the run"
+        raise UserError(f"--model {name}: this checkpoint is not there any more", hint)
     if not _HUB_ID.fullmatch(name):
         raise UserError(f"--model {name}: there is no such directory", MODELS)
     return name

@@ -63,7 +63,14 @@ def read_size(config: dict[str, Any]) -> ModelSize:
         vocabulary=number("vocab_size"),
         positions=number("n_positions") if is_gpt2 else 0,
         is_tied=bool(config.get("tie_word_embeddings", True)),
+        context=0 if _is_stretched(config) else number("max_position_embeddings", "n_positions", otherwise=0),
     )
+
+
+def _is_stretched(config: dict[str, Any]) -> bool:
+    """Whether its rotary embeddings reach further than it was trained for; how far, each kind says in its own way."""
+    rotary = config.get("rope_scaling") or config.get("rope_parameters")
+    return isinstance(rotary, dict) and "factor" in rotary
 
 
 def _cached(name: str) -> Path | None:

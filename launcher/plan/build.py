@@ -19,7 +19,14 @@ from launcher.plan.environment import additions, flight_recorder, foreign_torchr
 from launcher.plan.memory import serving_text, training, training_memory
 from launcher.plan.placeholders import expand
 from launcher.plan.placement import Placement, place, place_servers_alone
-from launcher.plan.program import check_batch, directory_to_load, file_to_learn, needed_of_hub
+from launcher.plan.program import (
+    check_batch,
+    check_context,
+    directory_to_load,
+    file_to_learn,
+    needed_of_hub,
+    with_checkpoint,
+)
 from launcher.plan.ready import check_alive, check_ready
 from launcher.plan.spec import Alive, ForeignRun, Machine, Plan, ProcessSpec, Progress, Role
 from launcher.plan.tensor_parallel import check_tensor_parallel
@@ -47,7 +54,7 @@ def run_toml(config: Config, asked: Asked) -> str:
 class _Planner:
     def __init__(self, config: Config, machine: Machine, run: RunDir, name: str) -> None:
         self.nodes = machine.nodes
-        run = run.on(self.nodes.rank if self.nodes else None)
+        run, config = run.on(self.nodes.rank if self.nodes else None), with_checkpoint(config, machine.model_path)
         self.config, self.machine, self.run, self.name = config, machine, run, name
         self.rl = config if isinstance(config, RLConfig) else None
         self.servers = Addresses(self.rl, machine) if self.rl else None
@@ -156,6 +163,7 @@ class _Planner:
         if needs_template and config.orchestrator.is_reference and self.machine.chat_template is False:
             message = f"environments talk in chat messages, and {config.trainer.model.name} has no chat template"
             raise UserError(message, "use a chat model, or name its renderer as task.args.renderer")
+        check_context(config, self.machine.model)
         argv = self._program("orchestrator", config.orchestrator, "launcher.workload.orchestrator")
         return self._spec("orchestrator", config.orchestrator, argv, Role.FINISHES, env=self._inference_token(config))
 

@@ -35,6 +35,7 @@ class ModelSize:
     vocabulary: int
     positions: int  # learned ones, 0 with rotary embeddings
     is_tied: bool
+    context: int = 0  # its longest sequence, in tokens; 0 if that is not said
 
     @property
     def queries(self) -> int:

@@ -8,9 +8,11 @@ from itertools import takewhile
 from pathlib import Path
 
 from launcher.config.component import ProcessConfig
-from launcher.config.run import Config, RLConfig, SFTConfig, is_reference
+from launcher.config.run import Config, RLConfig, SFTConfig, TrainConfig, is_reference
 from launcher.errors import UserError
+from launcher.plan.memory import ModelSize
 from launcher.plan.spec import Machine, OnHub, ProcessSpec
+from launcher.rundir import RunDir
 
 NO_PYTHON = "--no-python"  # torchrun's
 _PLAIN = ("-u", "-B", "-O", "-OO")  # flags that do not change what Python finds
@@ -57,6 +59,21 @@ def directory_to_load(machine: Machine, component: str, settings: ProcessConfig)
     return Path(machine.model_path) if loads and machine.model_path.startswith("/") else None
 
 
+def with_checkpoint(config: Config, model_path: str) -> Config:
+    """The configuration, with the checkpoint at `model_path` in place of the run that it is the newest one of.
+
+    That run may go on meanwhile, and a resume must start from the same weights: adapters and the KL divergence are
+    relative to them.
+    """
+    path = Path(model_path)
+    is_checkpoint = path.parent == RunDir(path.parent.parent).checkpoints
+    names_a_run = is_checkpoint and Path(config.starting_model).name != path.name
+    if not names_a_run or isinstance(config, TrainConfig):
+        return config
+    model = config.trainer.model.model_copy(update={"name": model_path})
+    return config.model_copy(update={"trainer": config.trainer.model_copy(update={"model": model})})
+
+
 def needed_of_hub(config: Config, machine: Machine, component: str, settings: ProcessConfig) -> Iterator[OnHub]:
     """What the reference workload reads from the Hugging Face hub: the model, unless it is a directory, and data."""
     if not is_reference(settings):
@@ -88,3 +105,12 @@ def check_batch(config: Config, ranks: int) -> None:
             samples = asked.prompts_per_step * asked.samples_per_prompt
             what = f"a step has {samples} samples (orchestrator.prompts_per_step x samples_per_prompt), too few for"
             raise UserError(f"{what} {ranks} ranks", f"at least {ranks}, or a lower --nproc")
+
+
+def check_context(config: RLConfig, model: ModelSize | None) -> None:
+    """Raises UserError when a completion alone fills the model's context. The configuration checks that of tiny."""
+    length = config.orchestrator.sampling.max_tokens
+    ours = is_reference(config.orchestrator) and config.inference.enabled and is_reference(config.inference)
+    if ours and model and model.context and config.inference.max_model_len is None and length >= model.context:
+        what = f"orchestrator.sampling.max_tokens = {length} leaves no room for a prompt in the context of"
+        raise UserError(f"{what} {config.starting_model}: {model.context}", f"type at most {model.context - 1}")

@@ -52,3 +52,9 @@ def test_a_directory_without_a_model_says_what_may_be_named(tmp_path: Path) -> N
         with pytest.raises(UserError, match=found) as refused:
             resolve_model(str(name))
         assert "output directory of a run" in str(refused.value)
+
+
+def test_a_checkpoint_that_its_run_has_removed_is_called_that(tmp_path: Path) -> None:
+    make_tiny(RunDir(tmp_path).checkpoint(10), SHAPE, 0)
+    with pytest.raises(UserError, match="this checkpoint is not there any more"):
+        resolve_model(str(RunDir(tmp_path).checkpoint(5)))
