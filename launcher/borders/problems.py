@@ -29,18 +29,16 @@ def read_problems(path: Path, needs_answer: bool) -> Iterator[Problem]:
 
 
 def check_problems(path: Path, needs_answer: bool, has_template: bool | None = None) -> None:
-    """Look for mistakes, cheaply: not far into a large file, nor into Parquet. Raises UserError.
+    """Look for mistakes, cheaply: not far into a large file, and at the first row of Parquet. Raises UserError.
 
     `has_template` says whether the model has a chat template; None if that is not known.
     """
-    if path.suffix == ".parquet":
-        if not path.is_file():
-            raise UserError(f"{path}: there is no such file")
-        return
     for where, record in read_records(path, COLUMNS, FORM, CHECKED):
         problem = _problem(where, record, needs_answer)
         if has_template is False and not isinstance(problem.prompt, str):
             raise no_template(where, "give prompts as text, or use a chat model")
+        if path.suffix == ".parquet":
+            return
 
 
 def no_template(where: str, hint: str) -> UserError:

@@ -8,6 +8,8 @@ from typing import Any
 from launcher.borders.files import reading
 from launcher.errors import UserError
 
+ROWS = 1024  # of Parquet that are in memory at a time
+
 Record = tuple[str, Any]
 """Its place in the file, and its content: an object, if all is well."""
 
@@ -53,8 +55,9 @@ def _parquet(path: Path, columns: Sequence[str]) -> Iterator[Record]:
     try:
         with ParquetFile(path) as file:
             names = [name for name in columns if name in file.schema_arrow.names]
-            rows = (row for batch in file.iter_batches(columns=names) for row in batch.to_pylist())
+            batches = file.iter_batches(ROWS, columns=names)
+            rows = (row for batch in batches for row in batch.to_pylist())
             for number, row in enumerate(rows, 1):
                 yield f"{path}, row {number}", row
-    except (OSError, ArrowException) as error:
+    except (OSError, ArrowException, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error

@@ -58,3 +58,29 @@ def test_chat_messages_need_a_chat_template(tmp_path: Path) -> None:
         check_problems(file, True, may_have)
     with pytest.raises(UserError, match=r"chats.jsonl, line 2 has chat messages, but .* no chat template"):
         check_problems(file, True, False)
+
+
+@pytest.mark.parametrize(
+    ("columns", "trouble"),
+    [
+        ({"question": ["2+3="], "answer": ["5"]}, "row 1 has no prompt"),
+        ({"prompt": [2, 3], "answer": ["5", "6"]}, "row 1 has no prompt"),
+        ({"prompt": ["2+3="], "answer": [{"tests": "x"}]}, "row 1 has no answer"),
+    ],
+)
+def test_of_parquet_the_first_row_is_looked_at_before_the_start(
+    tmp_path: Path, columns: dict[str, list[object]], trouble: str
+) -> None:
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    file = tmp_path / "sums.parquet"
+    parquet.write_table(pyarrow.table(columns), file)
+    with pytest.raises(UserError, match=f"sums.parquet, {trouble}"):
+        check_problems(file, True)
+
+
+def test_text_in_parquet_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    text = pyarrow.Array.from_buffers(pyarrow.utf8(), 1, pyarrow.array([b"\xff"], pyarrow.binary()).buffers())
+    parquet.write_table(pyarrow.table({"prompt": text, "answer": ["5"]}), tmp_path / "sums.parquet")
+    with pytest.raises(UserError, match=r"sums.parquet: cannot be read"):
+        check_problems(tmp_path / "sums.parquet", True)
