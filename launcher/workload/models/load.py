@@ -40,5 +40,9 @@ def end_tokens(name: str, tokenizer: Tokenizer) -> frozenset[int]:
 
 
 def context_of(model: PreTrainedModel) -> int:
-    """The longest sequence that the model takes, in tokens."""
-    return int(model.config.max_position_embeddings)
+    """The longest sequence that the model takes, in tokens. Raises UserError when its configuration does not say."""
+    longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if longest is None:
+        what = f"{type(model).__name__} does not say how long a sequence may be"
+        raise UserError(what, "its config.json has no max_position_embeddings")
+    return int(longest)

@@ -258,8 +258,8 @@ def shape_of(name: str) -> str:
         config = AutoConfig.from_pretrained(name).get_text_config()
     except (OSError, ValueError) as error:
         raise UserError(f"cannot load the model {name}: {error}") from error
-    numbers = (config.num_hidden_layers, config.hidden_size, config.num_attention_heads, config.max_position_embeddings)
-    return _describe(config.model_type, *numbers)
+    names = ("num_hidden_layers", "hidden_size", "num_attention_heads", "max_position_embeddings")
+    return _describe(config.model_type, *(getattr(config, name, 0) for name in names))
 
 
 def _describe(kind: str, layers: int, dim: int, heads: int, context: int) -> str:
