@@ -215,7 +215,6 @@ TESTED_ELSEWHERE = {
     "workload/entry.py": "workload/training/test_rl_trainer.py",
     "workload/inference.py": "e2e/test_rl.py",
     "workload/metric_names.py": "workload/training/test_sft_trainer.py",
-    "workload/models/load.py": "workload/models/test_tiny.py",
     "config/serving.py": "plan/test_vllm.py",
     "workload/rl.py": "e2e/test_rl.py",
     "workload/serving/engine.py": "workload/serving/test_server.py",

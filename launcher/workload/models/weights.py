@@ -7,6 +7,8 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.core_model_loading import revert_weight_conversion
 
 from launcher.borders.files import open_regular
 from launcher.errors import UserError
@@ -26,6 +28,22 @@ def tensors_of(model: nn.Module) -> dict[str, Tensor]:
     return found
 
 
+def as_in_files(model: PreTrainedModel, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The model's weights as its published files have them, and vLLM reads them: each expert's alone, for example."""
+    return dict(revert_weight_conversion(model, dict(tensors)))
+
+
+def as_in_memory(model: PreTrainedModel, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse. Weights that do not fit come back as they are."""
+    if as_in_files(model, tensors_of(model)).keys() != weights.keys():
+        return weights
+    try:
+        loaded = type(model).from_pretrained(None, config=model.config, state_dict=weights, dtype=model.dtype)
+    except (RuntimeError, ValueError):  # their shapes are others
+        return weights
+    return tensors_of(loaded)
+
+
 def save_weights(tensors: Mapping[str, Tensor], directory: Path, **about: object) -> None:
     """Write weights to a directory; `about` is kept in the file's header."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -33,7 +51,7 @@ def save_weights(tensors: Mapping[str, Tensor], directory: Path, **about: object
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, directory / WEIGHTS, header)
 
 
-def read_update(model: nn.Module, directory: Path, root: Path, step: int) -> dict[str, Tensor]:
+def read_update(model: PreTrainedModel, directory: Path, root: Path, step: int) -> dict[str, Tensor]:
     """The weights in a directory below `root`, or named as it is called there, of the very types that the model has.
 
     Raises UserError when the directory or its file lies elsewhere, when it says that it is of another step, or when
@@ -55,6 +73,8 @@ def read_update(model: nn.Module, directory: Path, root: Path, step: int) -> dic
     if about.get(STEP, str(step)) != str(step):
         raise UserError(f"{path} has the weights of step {about[STEP]}, not {step}")
     own = tensors_of(model)
+    if weights.keys() != own.keys():
+        weights = as_in_memory(model, weights)
     if weights.keys() != own.keys():
         odd = ", ".join(sorted(weights.keys() ^ own.keys()))
         raise UserError(f"{path} does not fit: missing there, or not in the model: {odd}")

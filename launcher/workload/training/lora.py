@@ -1,4 +1,4 @@
-"""Low-rank adapters (LoRA: Hu et al., 2021) by `peft`, in every linear layer but the head.
+"""Low-rank adapters (LoRA: Hu et al., 2021) by `peft`, in every linear layer but the head and the experts.
 
 The model's own weights are frozen, so gradients and AdamW's moments are those of the adapters alone. Whoever gets the
 weights, a server or a checkpoint, gets them merged: W + alpha / rank B A.
@@ -6,8 +6,9 @@ weights, a server or a checkpoint, gets them merged: W + alpha / rank B A.
 
 import warnings
 
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from launcher.config.training import LoraConfig
 from launcher.errors import UserError
@@ -22,11 +23,20 @@ def add_adapters(model: PreTrainedModel, config: LoraConfig) -> None:
         from peft import inject_adapter_in_model
     except ImportError as error:
         raise UserError("lora.rank needs the package peft", "pip install 'launch-rl[lora]'") from error
-    wanted = Wanted(r=config.rank, lora_alpha=config.alpha or 2 * config.rank, target_modules="all-linear")
+    holder = nn.ModuleList([model])  # of a model that peft knows, it would adapt the weights of all experts together
+    wanted = Wanted(
+        r=config.rank, lora_alpha=config.alpha or 2 * config.rank, target_modules=linear_layers(model, holder)
+    )
     model.requires_grad_(False)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="fan_in_fan_out")  # it sees by itself how GPT-2's layers lie
-        inject_adapter_in_model(wanted, model, adapter_name=ADAPTER)
+        inject_adapter_in_model(wanted, holder, adapter_name=ADAPTER)
+
+
+def linear_layers(model: PreTrainedModel, holder: nn.Module) -> list[str]:
+    """The names of all of a model's but its head, within its holder."""
+    head, linear = model.get_output_embeddings(), (nn.Linear, Conv1D)
+    return [name for name, part in holder.named_modules() if isinstance(part, linear) and part is not head]
 
 
 def merged(model: PreTrainedModel, weights: dict[str, Tensor]) -> dict[str, Tensor]:

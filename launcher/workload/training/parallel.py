@@ -25,7 +25,7 @@ from transformers.utils.logging import set_verbosity_error
 from launcher.config.training import TrainerSettings
 from launcher.config.workload import DType
 from launcher.workload.models.load import load_model
-from launcher.workload.models.weights import tensors_of
+from launcher.workload.models.weights import as_in_files, tensors_of
 from launcher.workload.ranks import World
 from launcher.workload.training.lora import merged
 from launcher.workload.training.rows import MicroBatch
@@ -88,7 +88,10 @@ class ParallelScorer:
         torch.autograd.backward(loss * self.ranks.count)  # DDP and FSDP take the mean over the ranks
 
     def weights(self) -> dict[str, Tensor]:
-        """All weights in model.dtype, on the first rank; on the others nothing. All ranks must call it."""
+        """All weights in model.dtype, as files have them, on the first rank; on the others nothing.
+
+        All ranks must call it.
+        """
         found = {}
         for name, tensor in tensors_of(self.scorer.model).items():
             whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
@@ -96,7 +99,7 @@ class ParallelScorer:
                 found[name] = whole.cpu()
         if found and self.scorer.has_adapters:
             found = merged(self.scorer.model, found)
-        return {name: tensor.to(self.dtype) for name, tensor in found.items()}
+        return as_in_files(self.scorer.model, {name: tensor.to(self.dtype) for name, tensor in found.items()})
 
 
 def _shard(scorer: Scorer, ranks: World, dtype: torch.dtype) -> None:

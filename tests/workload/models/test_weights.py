@@ -3,11 +3,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from safetensors.torch import load_file
+from transformers import PreTrainedModel, Qwen3Config, Qwen3ForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 from launcher.errors import UserError
 from launcher.workload.models.load import load_model
-from launcher.workload.models.weights import read_update, save_weights, take_update, tensors_of
+from launcher.workload.models.weights import as_in_files, read_update, save_weights, take_update, tensors_of
 from tests.workload.running import SHAPE, publish, tiny
 
 
@@ -45,6 +46,31 @@ def test_the_files_header_has_what_is_said_about_it(tmp_path: Path) -> None:
     publish(tiny(), tmp_path, attempt=2, step=7)
     with safe_open(tmp_path / "model.safetensors", "pt") as file:
         assert file.metadata() == {"format": "pt", "attempt": "2", "step": "7"}
+
+
+def with_experts(directory: Path) -> PreTrainedModel:
+    """A model whose files have each expert alone, and which has them together in memory."""
+    config = Qwen3MoeConfig(
+        vocab_size=30, hidden_size=16, moe_intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=8, max_position_embeddings=32, num_experts=2, num_experts_per_tok=1,
+    )  # fmt: skip
+    Qwen3MoeForCausalLM(config).save_pretrained(directory)
+    return load_model(str(directory))
+
+
+def test_weights_are_written_as_the_models_own_files_have_them(tmp_path: Path) -> None:
+    model = with_experts(tmp_path / "model")
+    own, ours = load_file(tmp_path / "model" / "model.safetensors"), as_in_files(model, tensors_of(model))
+    assert any(".experts.1." in name for name in own)
+    assert ours.keys() == own.keys() and all(torch.equal(ours[name], own[name]) for name in own)
+
+
+def test_an_update_of_experts_one_by_one_is_taken(tmp_path: Path) -> None:
+    model, other = with_experts(tmp_path / "one"), with_experts(tmp_path / "other")
+    assert not weights_equal(model, other)
+    save_weights(as_in_files(model, tensors_of(model)), tmp_path / "weights")
+    take_update(other, read_update(other, tmp_path / "weights", tmp_path, 0))
+    assert weights_equal(model, other)
 
 
 def test_weights_that_say_they_are_of_another_step_are_refused(tmp_path: Path) -> None:

@@ -3,15 +3,16 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen3NextConfig
 
 from launcher.config.training import LoraConfig, TrainerSettings
+from launcher.workload.models.weights import tensors_of
 from launcher.workload.ranks import World
-from launcher.workload.training.lora import add_adapters
+from launcher.workload.training.lora import add_adapters, merged
 from launcher.workload.training.parallel import ParallelScorer, decoder_layers
 from launcher.workload.training.rows import micro_batches
 from launcher.workload.training.scorer import Scorer, Scoring
-from tests.workload.training.test_rows import SHAPES
+from tests.workload.training.test_rows import SHAPES, SMALL
 from tests.workload.training.test_scorer import BATCH, WEIGHTS, terms
 
 ALONE = World(0, 1, torch.device("cpu"))
@@ -102,12 +103,26 @@ def test_adapters_that_are_merged_are_the_model_that_was_trained(shape: str) -> 
     for name, one in model.named_parameters():
         if name in trained:
             torch.nn.init.normal_(one, std=0.1)
-    merged, tokens = parallel.weights(), torch.arange(10)[None]
-    assert merged.keys() <= names
+    whole, tokens = parallel.weights(), torch.arange(10)[None]
+    assert whole.keys() <= names
     plain = made(shape)
-    plain.load_state_dict(merged, strict=False)
+    plain.load_state_dict(whole, strict=False)
     with torch.no_grad():
         expected = model(input_ids=tokens).logits
         torch.testing.assert_close(plain(input_ids=tokens).logits, expected, atol=1e-5, rtol=1e-4)
-    changed = {name for name, one in merged.items() if not torch.equal(one, before[name])}
+    changed = {name for name, one in whole.items() if not torch.equal(one, before[name])}
     assert changed and not any("embed" in name or "norm" in name or "lm_head" in name for name in changed)
+
+
+def test_experts_get_no_adapters_and_are_merged_as_they_were() -> None:
+    """peft would adapt the weights that hold all experts together, though nobody merges those."""
+    pytest.importorskip("peft")
+    small = SMALL | {"num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 16}
+    experts = Qwen3NextConfig(**small, layer_types=["full_attention"] * 3, shared_expert_intermediate_size=16)
+    model = AutoModelForCausalLM.from_config(experts)
+    add_adapters(model, LoraConfig(rank=4))
+    adapted = {name.partition(".lora_A")[0] for name, _ in model.named_parameters() if ".lora_A" in name}
+    assert any(name.endswith("shared_expert.up_proj") for name in adapted)
+    assert not any(name.endswith(".experts") for name in adapted)
+    before = AutoModelForCausalLM.from_config(experts).state_dict().keys()
+    assert merged(model, tensors_of(model)).keys() == before
