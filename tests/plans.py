@@ -5,8 +5,11 @@ import json
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
+
+from typer.core import TyperCommand
 
 from launcher.config.base import Section
 from launcher.config.run import Config, RLConfig, SFTConfig, TrainConfig
@@ -24,17 +27,23 @@ SHOW = "import json, os, sys; print(json.dumps([sys.argv[1:], dict(os.environ), 
 
 def typed(model: type[S], *arguments: str, more: Iterable[inspect.Parameter] = ()) -> S:
     """The configuration that a command with these arguments would be called with."""
-    loaded: list[S] = []
+    command, loaded = _command(model, tuple(more))
+    command.main(list(arguments), prog_name="test", standalone_mode=False)
+    found: S = loaded.pop()
+    return found
 
-    def keep(request: RunRequest[S], **own: Any) -> int:
+
+@cache
+def _command(model: type[Section], more: tuple[inspect.Parameter, ...]) -> tuple[TyperCommand, list[Any]]:
+    """The command, which takes longer to make than to call, and the list to which it adds what it has loaded."""
+    loaded: list[Any] = []
+
+    def keep(request: RunRequest[Any], **own: Any) -> int:
         loaded.append(request.load())
         return 0
 
     takes_program = model in (SFTConfig, TrainConfig)
-    config_command(model, keep, "", more, takes_program=takes_program).main(
-        list(arguments), prog_name="test", standalone_mode=False
-    )
-    return loaded[0]
+    return config_command(model, keep, "", more, takes_program=takes_program), loaded
 
 
 def rl(*arguments: str) -> RLConfig:

@@ -164,6 +164,8 @@ class ConfigCommand(TyperCommand):
         _, _, given = self.make_parser(ctx).parse_args(list(typed.options))
         ctx.meta[_GIVEN] = {parameter.name for parameter in given} | self.own
         stray = super().parse_args(ctx, typed.options)
+        # Of what is left out Typer would pass on the value of the call before.
+        ctx.params = dict.fromkeys(each.name for each in self.params) | ctx.params
         if stray:
             raise UserError(f"unexpected argument: {stray[0]}", meant_by_argument(stray[0]))
         return stray

@@ -27,6 +27,12 @@ def refused(*arguments: str) -> str:
     return usage_message(error) if isinstance(error, TyperException) else str(error)
 
 
+def test_a_command_that_is_called_again_has_nothing_of_the_call_before() -> None:
+    assert typed(SFTConfig, "--nproc", "2", "--trainer.env", "A=b").trainer.env == {"A": "b"}
+    again = typed(SFTConfig)
+    assert (again.trainer.nproc, again.trainer.env) == (None, {})
+
+
 # --- spellings --------------------------------------------------------------------------------------------------------
 
 
