@@ -14,6 +14,8 @@ from tests.launching import Launcher, launcher_in
 from tests.tmux_server import TmuxServer
 from tests.waiting import until
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # hundreds of launches would compile the package, each for itself
+
 for _number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):  # ignored in what a shell has put in its background
     signal.signal(_number, signal.default_int_handler if _number is signal.SIGINT else signal.SIG_DFL)
 
