@@ -13,16 +13,17 @@ STEPS = "".join(f'{{"step": {number}, "loss": {number}.5}}\n' for number in rang
 TEXT = "▁▂▃▄▅▆▇█ ┤⠁⡀⡁ … é \\udcff"
 
 
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    """Where a run with a curve has finished."""
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a run with a curve has finished. Nothing in it is changed."""
+    path = tmp_path_factory.mktemp("finished")
     request = ["sft", "--no-tmux", "--name", "otter", "--trainer.command", "true"]
-    environment = clean_environment(tmp_path, XDG_STATE_HOME=str(tmp_path / "state"))
-    subprocess.run([LAUNCH, *request], cwd=tmp_path, env=environment, capture_output=True, timeout=240, check=True)
-    metrics = tmp_path / "outputs" / "otter" / "metrics"
+    environment = clean_environment(path, XDG_STATE_HOME=str(path / "state"))
+    subprocess.run([LAUNCH, *request], cwd=path, env=environment, capture_output=True, timeout=240, check=True)
+    metrics = path / "outputs" / "otter" / "metrics"
     metrics.mkdir()
     (metrics / "trainer.jsonl").write_text(STEPS)
-    return tmp_path
+    return path
 
 
 def shell(directory: Path, line: str, **variables: str) -> subprocess.CompletedProcess[bytes]:
@@ -55,8 +56,8 @@ def test_a_wrong_request_is_told_to_a_full_stdout_as_to_any(directory: Path) -> 
     assert (done.returncode, done.stderr) == (2, b"launch: there is no run 'fox'\n  the newest: otter\n")
 
 
-def test_a_run_goes_on_without_a_stdout_that_is_full(directory: Path) -> None:
-    done = shell(directory, "launch sft --no-tmux --trainer.command true --output-dir run > /dev/full")
+def test_a_run_goes_on_without_a_stdout_that_is_full(tmp_path: Path) -> None:
+    done = shell(tmp_path, "launch sft --no-tmux --trainer.command true --output-dir run > /dev/full")
     assert (done.returncode, done.stderr) == (0, b"")
 
 

@@ -22,17 +22,25 @@ from tests.wandb_server import KEY, serving
 # --- offline ----------------------------------------------------------------------------------------------------------
 
 
-def test_an_offline_run_has_the_same_metrics_as_the_metrics_file(tmp_path: Path) -> None:
-    run(tmp_path, TO_THE_END, mode="offline")
-    logged = [(row["_step"], row["loss"], row["reward/mean"]) for row in history(offline_run(tmp_path))]
-    assert logged == [(line["step"], line["loss"], line["reward/mean"]) for line in metrics(tmp_path)]
+IDENTITY = {"project": "p", "entity": "e", "group": "g", "job_type": "j", "tags": ["a", "b"], "notes": "why"}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a run with an identity and extras, logged offline to its end."""
+    root = tmp_path_factory.mktemp("finished")
+    run(root, TO_THE_END, mode="offline", log_extras={"interval": 2}, **IDENTITY)
+    return root
+
+
+def test_an_offline_run_has_the_same_metrics_as_the_metrics_file(finished: Path) -> None:
+    logged = [(row["_step"], row["loss"], row["reward/mean"]) for row in history(offline_run(finished))]
+    assert logged == [(line["step"], line["loss"], line["reward/mean"]) for line in metrics(finished)]
     assert len(logged) == 5
 
 
-def test_the_run_has_the_identity_that_it_was_given(tmp_path: Path) -> None:
-    config = {"project": "p", "entity": "e", "group": "g", "job_type": "j", "tags": ["a", "b"], "notes": "why"}
-    run(tmp_path, TO_THE_END, mode="offline", **config)
-    (record,) = [each.run for each in records(offline_run(tmp_path)) if each.HasField("run")]
+def test_the_run_has_the_identity_that_it_was_given(finished: Path) -> None:
+    (record,) = [each.run for each in records(offline_run(finished)) if each.HasField("run")]
     assert (record.run_id, record.display_name, record.project, record.entity) == ("ab12", "calm-otter", "p", "e")
     assert (record.run_group, record.job_type, list(record.tags), record.notes) == ("g", "j", ["a", "b"], "why")
 
@@ -44,9 +52,8 @@ def test_the_exit_code_is_handed_on(tmp_path: Path) -> None:
     assert record.exit_code == 7
 
 
-def test_extras_are_tables_every_so_many_steps_and_complete_ones_at_the_end(tmp_path: Path) -> None:
-    run(tmp_path, TO_THE_END, mode="offline", log_extras={"interval": 2})
-    directory = offline_run(tmp_path)
+def test_extras_are_tables_every_so_many_steps_and_complete_ones_at_the_end(finished: Path) -> None:
+    directory = offline_run(finished)
     rows = {row["_step"]: row for row in history(directory)}
     assert [step for step, row in rows.items() if "samples/path" in row] == [2, 4]
     samples = table(directory, {"path": rows[2]["samples/path"]})
