@@ -16,11 +16,11 @@ from tests.waiting import until
 
 WITHOUT_LAUNCH = "#!/bin/sh\necho '/usr/bin/python: No module named launcher'\nexit 1\n"
 IN_STREAMS = """#!/bin/sh
-for stream in 0 1 2; do
+for stream in 0 2; do
     until test $(grep -c "logs .* -f" {calls}) -ge $stream; do sleep 0.1; done
-    for line in $(seq 80); do echo number $((80 * stream + line)); sleep 0.05; done
+    for line in $(seq 80); do echo number $((40 * stream + line)); sleep 0.05; done
 done
-printf 'number 241'
+printf 'number 161'
 """
 SLOW = "#!/bin/sh\necho first\nuntil test -e {go}; do sleep 0.1; done\necho second\n"
 
@@ -86,7 +86,7 @@ def test_a_stream_that_ends_while_the_pod_prints_is_continued_without_a_line_los
     until(lambda: "number" in login.logs())
     shown = login.type("logs", "run", "-f")
     numbers = [line for line in shown.splitlines() if "number" in line]
-    assert numbers == [f"trainer | number {number}" for number in range(1, 242)]
+    assert numbers == [f"trainer | number {number}" for number in range(1, 162)]
     assert "EOF" not in shown
     assert files_left(login) == []
 
