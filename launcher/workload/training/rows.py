@@ -179,7 +179,7 @@ def _micro_batch(sequences: Sequences, rows: list[list[Branches]], length: int) 
                 whole = np.arange(start, start + sequences.lengths[index])
                 learned.append(whole[sequences.weights[whole] != 0])
             branch += 1
-        positions[row, column:] = np.arange(length - column)  # padding is a sequence of its own
+        positions[row, column:] = np.arange(length - column) % read.max()  # padding is like sequences of its own
         branches[row, column:] = prefixes[row, column:] = branch
     ours = np.sort(np.concatenate(learned))
     is_shared = any(unit.prefix for units in rows for unit in units)

@@ -4,7 +4,7 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GPT2Config
 
 from launcher.workload.training.prefixes import Branches, branches_of, longest_row
 from launcher.workload.training.rows import micro_batches
@@ -95,3 +95,11 @@ def test_rows_are_as_long_as_the_model_is_wide_but_every_rank_has_some() -> None
     assert longest_row(128, batch, ranks=64, max_tokens=16384) == 28
     shares = [micro_batches(batch, rank, 64, 16384, longest=28) for rank in range(64)]
     assert all(part.learned.numel() for share in shares for part in share)
+
+
+def test_padding_of_long_rows_has_positions_that_the_model_knows() -> None:
+    model = AutoModelForCausalLM.from_config(GPT2Config(vocab_size=50, n_embd=32, n_layer=1, n_head=2, n_positions=16))
+    (row,) = micro_batches(groups([8, 8], [[7] * 7, [7]]), 0, 1, 1000, context=16, a_pass=10**6, longest=60)
+    assert row.tokens.shape == (2, 50) and row.positions is not None
+    assert int(row.positions.max()) < 16
+    model(input_ids=row.tokens, position_ids=row.positions, attention_mask=row.mask)
