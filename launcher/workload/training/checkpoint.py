@@ -34,6 +34,7 @@ from launcher.workload.models.weights import save_weights
 from launcher.workload.ranks import World
 
 RESUME = "resume"
+LORA = ".lora_"  # in the names of adapters
 DESCRIBING = ("torch", "torch.distributed.checkpoint.metadata", "torch.distributed.checkpoint.filesystem")
 BROKEN = (OSError, ValueError, KeyError, RuntimeError, EOFError, AttributeError, UnpicklingError, CheckpointException)
 
@@ -90,13 +91,23 @@ class TrainingState:
 
     def load(self, checkpoint: Path) -> None:
         """Put everything back as it was. Raises UserError when the checkpoint is broken, or another model's."""
-        if self.ranks.from_first(lambda: _has_moments(checkpoint / RESUME)):
+        there = self.ranks.from_first(lambda: _names_in(checkpoint / RESUME))
+        self._check_adapters(checkpoint, there)
+        # not where no gradient had been usable by then; a checkpoint that cannot be read is refused below
+        if not there or any(name.startswith("optimizer.") for name in there):
             self._make_moments()
         try:
             with quiet():
                 self._load(checkpoint)
         except BROKEN as error:
             raise UserError(f"cannot continue from {checkpoint / RESUME}: {_reason(error)}") from error
+
+    def _check_adapters(self, checkpoint: Path, there: list[str]) -> None:
+        has, wanted = any(LORA in name for name in there), [name for name in self._tensors() if LORA in name]
+        if there and has != bool(wanted):
+            what = "adapters, and trainer.lora.rank is 0" if has else "no adapters, and trainer.lora.rank is not 0"
+            hint = "a resume keeps the rank; a new run with --model may begin with this one's weights"
+            raise UserError(f"cannot continue from {checkpoint}: it has {what}", hint)
 
     def _load(self, checkpoint: Path) -> None:
         if self._is_seen_by_all(checkpoint):
@@ -159,13 +170,12 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def _has_moments(directory: Path) -> bool:
-    """Not where no gradient had been usable by then. A checkpoint that cannot be read is refused later."""
+def _names_in(directory: Path) -> list[str]:
+    """The tensors of a checkpoint; none if it cannot be read."""
     try:
-        names = MetadataReader(directory).read_metadata().state_dict_metadata
+        return list(MetadataReader(directory).read_metadata().state_dict_metadata)
     except BROKEN:
-        return True
-    return any(name.startswith("optimizer.") for name in names)
+        return []
 
 
 def _whole(tensor: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from launcher.checkpoints import steps_in
-from launcher.config.training import CheckpointConfig, PolicyLossConfig, RLTrainerConfig
+from launcher.config.training import CheckpointConfig, LoraConfig, PolicyLossConfig, RLTrainerConfig
 from launcher.errors import UserError
 from launcher.rundir import RunDir
 from launcher.workload.metric_names import RL_TRAINER
@@ -18,7 +18,7 @@ from launcher.workload.rollout.handover import make_batch, sample_of, write_batc
 from launcher.workload.training.rl_trainer import train
 from tests.waiting import until
 from tests.workload.conftest import Run
-from tests.workload.running import TINY, TINY_MODEL, finished, has_step, started, tiny
+from tests.workload.running import TINY, TINY_MODEL, finished, has_step, model_bytes, started, tiny
 from tests.workload.training.checking import assert_same_weights
 
 
@@ -59,6 +59,34 @@ def test_two_ranks_learn_what_one_learns(tmp_path: Path, run_here: Run) -> None:
     for ours, theirs in zip(metrics(one), metrics(two), strict=True):
         for name in ("loss", "policy/ratio", "policy/entropy", "policy/kl", "optimizer/grad_norm"):
             assert ours[name] == pytest.approx(theirs[name], abs=1e-5), name
+
+
+@pytest.mark.parametrize("adapters", [0, 2])
+def test_a_run_that_is_continued_learns_bit_for_bit_what_it_would_have(
+    tmp_path: Path, run_here: Run, adapters: int
+) -> None:
+    if adapters:
+        pytest.importorskip("peft")
+    torch.set_num_threads(1)  # as the trainer does: batches that are written before and after it are to be the same
+    settings = {"loss": PolicyLossConfig(kl=0.1), "lora": LoraConfig(rank=adapters), "max_tokens": 40}
+    whole, first, second = RunDir(tmp_path / "whole"), RunDir(tmp_path / "parts"), RunDir(tmp_path / "parts", attempt=2)
+    for run in (whole, first):
+        write_rollouts(run, 5)
+    run_here(train, config(whole, max_steps=5, **settings))
+    run_here(train, config(first, max_steps=2, **settings))
+    write_rollouts(second, 5)
+    run_here(train, config(second, max_steps=5, **settings))
+    assert model_bytes(second, 5) == model_bytes(whole, 5)
+
+
+def test_adapters_are_neither_added_nor_left_out_by_a_resume(tmp_path: Path, run_here: Run) -> None:
+    pytest.importorskip("peft")
+    plain, adapted = RunDir(tmp_path / "plain"), RunDir(tmp_path / "adapted")
+    for run, rank, other, has in ((plain, 0, 2, "no adapters"), (adapted, 2, 0, "adapters")):
+        write_rollouts(run, 1)
+        run_here(train, config(run, max_steps=1, lora=LoraConfig(rank=rank)))
+        with pytest.raises(UserError, match=f"it has {has}, and trainer.lora.rank is"):
+            run_here(train, config(run.of(2), max_steps=2, lora=LoraConfig(rank=other)))
 
 
 def test_what_everybody_has_passed_is_removed(tmp_path: Path, run_here: Run) -> None:
