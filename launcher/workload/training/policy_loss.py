@@ -137,7 +137,11 @@ def token_terms(
     of_tokens = logprobs.gather(1, tokens[:, None])[:, 0]
     known = PolicyTokens(of_tokens, entropy, logprobs.mean(-1), sampled, advantages, reference)
     bonus, exploration = config.entropy or 0.0, config.exploration or 0.0
-    total = loss(known, config) - bonus * entropy - exploration * known.mean_logprobs
+    own = loss(known, config)
+    if logprobs.requires_grad and not (own.requires_grad or bonus or exploration or config.kl):
+        hint = "compute it from tokens.logprobs or tokens.ratio, without detach() and item()"
+        raise UserError(f"the loss {config.target} has no gradient: nothing would be learned from it", hint)
+    total = own - bonus * entropy - exploration * known.mean_logprobs
     ratio, log_ratio = known.ratio.detach(), of_tokens.detach() - sampled
     terms = {
         "policy/ratio": ratio,

@@ -2,6 +2,7 @@
 
 import math
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -172,6 +173,19 @@ def test_a_loss_of_the_users_gives_one_value_a_token(monkeypatch: pytest.MonkeyP
     terms = policy_terms(batch(), sequences_in(batch(), config).owners, config, torch.device("cpu"), None)
     with pytest.raises(UserError, match=r"loss_of_this_test:mine has given a tensor of shape \[\]\n.* shape \[3\]"):
         terms(torch.zeros(3, 10), torch.tensor([2, 4, 6]))
+
+
+def test_a_loss_of_the_users_without_a_gradient_is_refused_unless_another_term_has_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mine = SimpleNamespace(mine=lambda tokens, _: tokens.logprobs.detach())
+    monkeypatch.setitem(sys.modules, "loss_of_this_test", mine)
+    logits, at = torch.zeros(3, 10, requires_grad=True), torch.tensor([2, 4, 6])
+    for more, is_refused in ((ONLY_RATIO, True), (ONLY_RATIO | {"entropy": 0.1}, False)):
+        config = PolicyLossConfig(target="loss_of_this_test:mine", **more)
+        terms = policy_terms(batch(), sequences_in(batch(), config).owners, config, torch.device("cpu"), None)
+        with pytest.raises(UserError, match="loss_of_this_test:mine has no gradient") if is_refused else nullcontext():
+            terms(logits, at)
 
 
 @pytest.mark.parametrize("target", ["nothing", ".losses:mine", "no_such_module:loss", "math:no_such_loss"])
