@@ -45,8 +45,9 @@ from launcher.supervisor.listeners.marks import StartMarks
 from launcher.supervisor.listeners.state import StateListener
 from launcher.supervisor.rules.actions import Action, Listener
 from launcher.supervisor.rules.events import Event
+from launcher.supervisor.rules.lifecycle import State
 from launcher.supervisor.rules.node_policy import NodePolicy
-from launcher.supervisor.rules.policy import Policy, State
+from launcher.supervisor.rules.policy import Policy
 from launcher.supervisor.supervisor import Conduct, supervise
 from launcher.view.console.acts import acts_for
 from launcher.view.console.console import Console

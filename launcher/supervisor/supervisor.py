@@ -64,8 +64,9 @@ from launcher.supervisor.rules.events import (
     SuspectsOverdue,
     WatcherDied,
 )
+from launcher.supervisor.rules.lifecycle import State
 from launcher.supervisor.rules.node_policy import NodePolicy
-from launcher.supervisor.rules.policy import Policy, State
+from launcher.supervisor.rules.policy import Policy
 from launcher.supervisor.suspects import RecentLogs, find_suspects
 from launcher.supervisor.watchdog import report_quiet, watched
 

@@ -18,8 +18,9 @@ from launcher.plan.nodes import Nodes
 from launcher.plan.spec import Plan
 from launcher.supervisor.rules.actions import Action, AwaitNodes, Decided, Kill, KillOne, StartAttempt
 from launcher.supervisor.rules.events import Event, Explained, Moving, NewAttempt, NodesOverdue, PauseOver, Signalled
+from launcher.supervisor.rules.lifecycle import State
 from launcher.supervisor.rules.losses import Losses
-from launcher.supervisor.rules.policy import Policy, State
+from launcher.supervisor.rules.policy import Policy
 
 
 @dataclass

@@ -1,45 +1,32 @@
 """Decides what to do when something happens to a run. It touches no process and reads no clock."""
 
 import signal
-from dataclasses import dataclass, field, replace
-from enum import Enum
+from dataclasses import dataclass, field
 
 from launcher.failure.failure import Culprit, Failure, exit_text, received_text
-from launcher.failure.verdict import Setback, Verdict, judge, overruled
 from launcher.plan.ready import not_ready_because, silent_because
-from launcher.plan.spec import Plan, ProcessSpec, Role
+from launcher.plan.spec import ProcessSpec, Role
 from launcher.supervisor.rules.actions import (
     Action,
     Answer,
     Await,
-    Decided,
     Diagnose,
     Drain,
-    End,
     EndOne,
-    Explain,
-    Kill,
-    KillAttempt,
     KillOne,
     Start,
     StartAgain,
-    StartAttempt,
-    Stop,
-    StopAttempt,
 )
 from launcher.supervisor.rules.events import (
     CannotContinue,
     DrainTimedOut,
     Event,
     Exited,
-    Explained,
     GraceOver,
     GuardDied,
-    NewAttempt,
     NotReady,
     NotStarted,
     OneOverdue,
-    PauseOver,
     Quiet,
     RankExited,
     RanksGone,
@@ -51,46 +38,26 @@ from launcher.supervisor.rules.events import (
     Started,
     SuspectsOverdue,
 )
-from launcher.supervisor.rules.roster import Replacements, Roster
+from launcher.supervisor.rules.lifecycle import Lifecycle, State
+from launcher.supervisor.rules.roster import Replacements
 from launcher.supervisor.rules.suspicion import Suspect, Suspicion
 
 SUSPECT_SECONDS = 5.0  # a server that seems to be dying has this long to end; after that its client is the culprit
 TERMINATED = (-signal.SIGTERM, 128 + signal.SIGTERM)  # ended by SIGTERM, or exited because of it
 
 
-class State(Enum):
-    RUNNING = "running"
-    RESTARTING = "restarting"  # between two attempts
-    FINISHED = "finished"
-    FAILED = "failed"
-    STOPPED = "stopped"
-
-
 @dataclass
-class Policy(Roster):
-    """The state of a run and the rules by which it ends.
+class Policy(Lifecycle):
+    """The rules by which a run ends.
 
     The run ends when all components that FINISH have exited 0, when one of them exits with another code, or when one
     that SERVES exits at all. The first of these is the culprit. Everything that ends after it is collateral.
     """
 
-    state: State = State.RUNNING
-    culprit: Culprit | None = None
-    ended_by: signal.Signals | None = None  # the signal that ended the run
-    stopped_by: str | None = None  # and who sent it: "stopped by pid 4711 (`launch stop`, uid 1001)"
-    exits: dict[str, int] = field(default_factory=dict)
-    collateral: list[str] = field(default_factory=list)
     signals_reach_all: bool = False  # as Slurm does: SIGTERM goes to every process, and perhaps twice to us
     told: dict[int, Failure] = field(default_factory=dict)  # by node: the failures that other nodes found
-    restarts: int = 0  # further attempts allowed after a component that finishes has failed
-    backoff: float = 0.0  # seconds before the first of them
-    verdict: Verdict | None = None  # on this attempt, which has failed
-    is_used_up: bool = False  # the run has failed because there was no restart left
-    _setbacks: list[Setback] = field(default_factory=list)  # how the earlier attempts failed
-    _is_over: bool = False  # the attempt has ended, and the next one has not begun
     _replaced: Replacements = field(default_factory=Replacements)
     _held: Suspicion | None = None  # a failure that is held back until it is clear which component is the culprit
-    _attempt_is_killed: bool = False
 
     def begin(self) -> list[Action]:
         """The first actions of a run."""
@@ -102,22 +69,6 @@ class Policy(Roster):
             return []
         found = self._next_to_start()
         return [Start(found.name)] if found else []
-
-    def _on_new_attempt(self, plan: Plan) -> None:
-        """Forget how the last attempt ended."""
-        self.state, self.culprit, self.verdict = State.RUNNING, None, None
-        self._attempt_is_killed = self._is_over = False
-        self._begin_again(plan)
-        self.exits.clear()
-        self.collateral.clear()
-
-    def _give_up(self, why: str) -> list[Action]:
-        """End the run although no process is the reason. An earlier culprit stays the culprit."""
-        if self._is_ending():
-            return [self._kill(), *self._when_empty()]
-        found, decided = self.culprit, self._overrule(why)
-        self.culprit = replace(found, what=f"{found.what}; {why}") if found else Culprit("launch", why)
-        return [*decided, *self._stop(State.FAILED, why)]
 
     def on(self, event: Event) -> list[Action]:
         """Record the event and return the actions that follow."""
@@ -174,31 +125,6 @@ class Policy(Roster):
             case GraceOver() if self._is_ending():
                 return [self._kill()]
         return []
-
-    def _between_attempts(self, event: Event) -> list[Action] | None:
-        """What happens only after an attempt has failed and before the next one begins. None for everything else."""
-        match event:
-            case Explained():
-                return self._on_explained(event)
-            case PauseOver() if self.verdict and self._is_over:
-                return [StartAttempt()]
-            case NewAttempt(plan):
-                self._on_new_attempt(plan)
-                return []
-            case GraceOver() if not self._attempt_is_killed:
-                self._attempt_is_killed = True
-                return [KillAttempt()]
-            case GraceOver():
-                left = ", ".join(sorted(self._finishing()))
-                return [*self._give_up(f"{left} cannot be killed, so there can be no other attempt"), self._kill()]
-        return None
-
-    @property
-    def exit_code(self) -> int:
-        """What launch itself exits with."""
-        if self.ended_by is not None:
-            return 128 + self.ended_by
-        return 0 if self.state is State.FINISHED else 1
 
     # --- rules ---
 
@@ -300,18 +226,12 @@ class Policy(Roster):
             return [self._kill(), *self._when_empty()]
         return self._stop(State.STOPPED, event.text)
 
-    def _kill(self) -> Kill:
-        return Kill(tuple(spec.name for spec in self.plan.processes if spec.name in self._alive))
-
     def _on_one_overdue(self, component: str) -> list[Action]:
         if self._is_ending():
             return []
         if self._replaced.is_killed(component):
             return self._give_up(f"{component} cannot be killed, so it cannot be started again")
         return [KillOne(component)]
-
-    def _is_ending(self) -> bool:
-        return self.state not in (State.RUNNING, State.RESTARTING)
 
     def _reconsider(self, event: Signalled) -> None:
         """The SIGTERM that ended the culprit was meant for the whole run, and reached us later than the culprit."""
@@ -344,13 +264,9 @@ class Policy(Roster):
         self.is_used_up = not self.restarts and self._has_to_finish(culprit.component)
         return [*decided, *self._stop(State.FAILED, reason)]
 
-    def _overrule(self, why: str) -> list[Action]:
-        """There is no other attempt after all, whatever was decided."""
-        if self.state is not State.RESTARTING or (self.verdict and not self.verdict.again):
-            return []
-        failed = self._named(self.culprit).text if self.culprit else "launch"
-        self.verdict = overruled(self.verdict, failed, why)
-        return [Decided(self.verdict)]
+    def _restart(self, reason: str) -> list[Action]:
+        self._held = None
+        return super()._restart(reason)
 
     def _counts(self, culprit: Culprit) -> bool:
         """Whether a failure can still change how the run ends."""
@@ -375,44 +291,6 @@ class Policy(Roster):
         """Stop waiting for suspects when a server that is not suspected ends: the client's end may have caused it."""
         is_news = self._held and self._is_served_by(component) and not self._held.against(component)
         return self._settle() if is_news else []
-
-    def _restart(self, reason: str) -> list[Action]:
-        self.restarts -= 1
-        self.state, self._held = State.RESTARTING, None
-        return [StopAttempt(reason), *self._when_attempt_is_over()]
-
-    def _when_over(self) -> list[Action]:
-        return self._when_attempt_is_over() if self.state is State.RESTARTING else self._when_empty()
-
-    def _when_attempt_is_over(self) -> list[Action]:
-        if self._is_over or self._starting or self._finishing():
-            return []
-        self._is_over = True
-        return [Explain()]
-
-    def _on_explained(self, event: Explained) -> list[Action]:
-        self.verdict = verdict = judge(self._setbacks, event.setback, self.backoff)
-        self._setbacks.append(event.setback)
-        if not verdict.again:
-            why = self._named(self.culprit).text if self.culprit else verdict.why
-            return [Decided(verdict), *self._stop(State.FAILED, why)]
-        return [Decided(verdict), *([] if verdict.seconds else [StartAttempt()])]
-
-    def _stop(self, state: State, reason: str) -> list[Action]:
-        self.state, self._held = state, None
-        return [Stop(reason, self.plan.grace), *self._when_empty()]
-
-    def _when_empty(self) -> list[Action]:
-        return [End()] if self._has_ended() else []
-
-    def _has_ended(self) -> bool:
-        return self._is_ending() and not (self._starting or self._alive)
-
-    # --- questions ---
-
-    def _named(self, culprit: Culprit) -> Culprit:
-        """The culprit, as shown to people."""
-        return culprit
 
 
 def _was_terminated(culprit: Culprit) -> bool:

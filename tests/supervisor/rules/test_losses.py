@@ -13,9 +13,9 @@ from launcher.nodes.messages import Lost, Report, Reported
 from launcher.plan.nodes import Nodes
 from launcher.supervisor.rules.actions import Decided, Explain, KillOne, Start, StartAttempt, Stop, StopAttempt
 from launcher.supervisor.rules.events import Exited, Explained, PauseOver, RankExited, Signalled, Started
+from launcher.supervisor.rules.lifecycle import State
 from launcher.supervisor.rules.losses import Losses
 from launcher.supervisor.rules.node_policy import NodePolicy
-from launcher.supervisor.rules.policy import State
 from tests.supervisor.rules.test_node_policy import KILLED, Together, next_attempt, policy, replay
 
 GONE = "its launch is gone"

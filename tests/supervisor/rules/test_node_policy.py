@@ -44,8 +44,8 @@ from launcher.supervisor.rules.events import (
     Signalled,
     Started,
 )
+from launcher.supervisor.rules.lifecycle import State
 from launcher.supervisor.rules.node_policy import NodePolicy
-from launcher.supervisor.rules.policy import State
 
 HERE = Path("/runs/otter")
 RUNNING = Report("running")

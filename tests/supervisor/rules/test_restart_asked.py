@@ -16,8 +16,9 @@ from launcher.supervisor.rules.events import (
     Silent,
     Started,
 )
-from launcher.supervisor.rules.policy import Policy, State
-from tests.supervisor.rules.test_policy import SERVICE, died, done, kinds, policy, replay, running
+from launcher.supervisor.rules.lifecycle import State
+from launcher.supervisor.rules.policy import Policy
+from tests.supervisor.rules.histories import SERVICE, died, done, kinds, policy, replay, running
 
 WHO = "pid 7 (`launch restart`, uid 0)"
 WHY = f"restart asked for by {WHO}"
