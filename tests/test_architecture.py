@@ -152,6 +152,7 @@ TESTED_ELSEWHERE = {
     "supervisor/rules/events.py": "supervisor/rules/test_policy.py",
     "supervisor/listeners/state.py": "runs/test_state.py",
     "borders/log_tail.py": "supervisor/test_readiness.py",
+    "supervisor/rules/members.py": "supervisor/rules/test_node_policy.py",
     "supervisor/rules/roster.py": "supervisor/rules/test_policy.py",
     "supervisor/rules/suspicion.py": "supervisor/rules/test_policy.py",
     "supervisor/watchdog.py": "e2e/test_life.py",

@@ -8,47 +8,27 @@ begin theirs when node 0 reports that it runs the next attempt.
 """
 
 import signal
-from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 from launcher.failure.failure import Culprit, Failure
-from launcher.failure.verdict import Setback, judge
 from launcher.nodes.messages import Lost, Report, Reported
-from launcher.plan.nodes import Nodes
 from launcher.plan.spec import Plan
-from launcher.supervisor.rules.actions import Action, AwaitNodes, Decided, Kill, KillOne, StartAttempt
+from launcher.supervisor.rules.actions import Action, AwaitNodes, Decided, Kill, StartAttempt
 from launcher.supervisor.rules.events import Event, Explained, Moving, NewAttempt, NodesOverdue, PauseOver, Signalled
 from launcher.supervisor.rules.lifecycle import State
-from launcher.supervisor.rules.losses import Losses
-from launcher.supervisor.rules.policy import Policy
+from launcher.supervisor.rules.losses import LossPolicy
 
 
 @dataclass
-class NodePolicy(Policy):
-    """The policy of one node. `plan.nodes` must say which."""
+class NodePolicy(LossPolicy):
+    """The policy of one node."""
 
     _is_killing: bool = False  # some node kills without waiting for the grace
-    _nodes: set[int] = field(default_factory=set)  # nodes linked to this one that have not ended
-    _busy_nodes: set[int] = field(default_factory=set)  # the ones of them that have yet to finish
     _quiet: dict[str, float] = field(default_factory=dict)  # on this node: component ("" for the run) -> seconds
-    _quiet_nodes: dict[int, dict[str, float]] = field(default_factory=dict)  # the same on the other nodes
     _is_alone: bool = False  # no process is alive here, and we wait for other nodes
-    _newest: dict[int, Report] = field(default_factory=dict)  # the last report of each node
     _is_explained: bool = False  # nothing of the attempt that has failed is alive here
     _failure: Failure | None = None  # how it failed, if the culprit was on this node
     _awaits_nodes: bool = False  # on node 0: the same is not yet true of all nodes
-    _has_begun: bool = False  # the next attempt is being started
-    next_nodes: Nodes | None = None  # what it runs on, if not on the same as this one
-    _losses: Losses = field(default_factory=Losses)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        assert self.plan.nodes is not None
-        self._here = self.plan.nodes.rank
-        self._nodes |= set(self.plan.nodes.peers)
-        if self._here == 0:
-            self._losses.spares |= set(range(self.plan.nodes.count, self.plan.nodes.launches))
-        self._busy_nodes |= {node for node in self._nodes if self.plan.nodes.finishes(node)}
 
     def _decide(self, event: Event) -> list[Action]:
         actions = self._decide_here(event)
@@ -64,10 +44,10 @@ class NodePolicy(Policy):
             case Lost(node, why):
                 return self._on_loss(node, why)
             case NodesOverdue() if self.state is State.RESTARTING:
-                late = " and ".join(f"node {node}" for node in sorted(self._not_over()))
+                late = " and ".join(f"node {node}" for node in self._not_over())
                 return self._give_up(f"{late} did not end the attempt in time")
             case NodesOverdue():
-                self._nodes.clear()
+                self._others.living.clear()
                 return self._when_empty()
             case PauseOver() if self._here:
                 return []  # node 0's counts
@@ -77,15 +57,9 @@ class NodePolicy(Policy):
                 return [*actions, *(each for node, why in early.items() for each in self._on_loss(node, why))]
         return super()._decide(event)
 
-    @property
-    def _all(self) -> Nodes:
-        """The nodes that this attempt runs on."""
-        assert self.plan.nodes is not None
-        return self.plan.nodes
-
     def report(self) -> Report:
         """This node's state, for the others."""
-        is_last_to_end = self._here != 0 or not self._nodes
+        is_last_to_end = self._here != 0 or not self._others.living
         return Report(
             state=self.state.value,
             signal=self.ended_by,
@@ -109,10 +83,7 @@ class NodePolicy(Policy):
         is_old = report.attempt < self.plan.run.attempt and report.state in ("running", "restarting")
         if report.failure and not is_old:
             self.told[node] = report.failure
-        if report.ended:
-            self._nodes.discard(node)
-        self._newest[node] = report
-        self._quiet_nodes[node] = {} if is_old else dict(report.quiet)
+        self._others.hear(node, report, is_old)
         actions = self._follow(node, report) or self._when_all_are_quiet()
         if node == 0 and report.attempt == self.plan.run.attempt:
             actions = [*actions, *self._kill_ranks_without(report.lost)]
@@ -139,8 +110,8 @@ class NodePolicy(Policy):
         if report.state == "restarting":
             return self._restart_with(node, report)
         is_live = self.state is State.RUNNING and not self._held  # else a failure ends this attempt
-        if is_live and report.done and node in self._busy_nodes and self._here == 0:
-            self._busy_nodes.discard(node)
+        if is_live and report.done and node in self._others.busy and self._here == 0:
+            self._others.busy.discard(node)
             return self._when_one_has_finished()
         return []
 
@@ -182,77 +153,15 @@ class NodePolicy(Policy):
 
     def _follow_what_came_early(self) -> list[Action]:
         """Reports on this attempt that came before it began here."""
-        return [action for node, report in self._newest.items() for action in self._follow(node, report)]
-
-    def _on_loss(self, node: int, why: str) -> list[Action]:
-        is_needed = node in self._nodes
-        actions = self._end_without(node, why)
-        return [*actions, *(self._kill_ranks_without([node]) if is_needed else ())]
-
-    def _kill_ranks_without(self, lost: Collection[int]) -> list[Action]:
-        """Kill the ranks here if a node of the trainer is lost: they wait for it in a collective, and cannot save."""
-        new = {node for node in lost if self._all.runs("trainer", node)} - self._losses.gone
-        if not new or self.state not in (State.RESTARTING, State.FAILED) or self._has_begun:
-            return []
-        self._losses.gone |= new
-        running = self._alive | self._starting
-        return [KillOne(spec.name) for spec in self.plan.processes if spec.ranks and spec.name in running]
-
-    def _end_without(self, node: int, why: str) -> list[Action]:
-        self._losses.spares.discard(node)
-        if node not in self._nodes:
-            return []
-        if self._has_begun and self._here == 0 and self.state is State.RESTARTING:
-            self._losses.lost[node] = why  # the next attempt has its plan already: handled when it begins
-            return []
-        for known in self._nodes, self._busy_nodes:
-            known.discard(node)
-        for known_of in self._newest, self._quiet_nodes:
-            known_of.pop(node, None)
-        if self._is_ending():
-            return self._when_empty()
-        if self._here == 0 and self._losses.instead(self._all, also=[node]):
-            if self.restarts or self.state is State.RESTARTING:
-                return self._continue_without(node, why)
-            self.is_used_up = True
-        if self.state is State.RESTARTING:
-            return self._give_up(f"node {node}: {why}")
-        self.culprit = Culprit(f"node {node}", why, node=node)
-        asked = [self._no_place_for(node, why)] if self.plan.max_restarts and not self.is_used_up else []
-        return [*asked, *self._stop(State.FAILED, self.culprit.text)]
-
-    def _continue_without(self, node: int, why: str) -> list[Action]:
-        """The next attempt has a spare in the node's place, or one place fewer."""
-        self._losses.lost[node] = why
-        lost = Culprit(f"node {node}", why, node=node)
-        if self.verdict is None:  # what failed elsewhere in this moment has failed because of it
-            self.culprit = lost
-        return self._restart(lost.text) if self.state is State.RUNNING else self._when_attempt_is_over()
-
-    def _begin_next(self, actions: list[Action]) -> list[Action]:
-        """On node 0: settle what the next attempt runs on. A spare may have left since."""
-        nodes = self._losses.instead(self._all)
-        if nodes is None:
-            node, why = next(iter(self._losses.lost.items()))
-            kept = [action for action in actions if action != StartAttempt()]
-            return [*kept, *self._give_up(f"node {node}: {why}; no spare is there any more")]
-        self.next_nodes, self._has_begun = nodes, True
-        self._nodes |= self._losses.settle(nodes)
-        return actions
-
-    def _no_place_for(self, node: int, why: str) -> Decided:
-        self.verdict = judge((), Setback("lost node", f"node {node}", why, ()), self.backoff)
-        return Decided(self.verdict)
+        return [action for node, report in self._others.newest.items() for action in self._follow(node, report)]
 
     # --- overrides ---
 
     def _on_new_attempt(self, plan: Plan) -> None:
         super()._on_new_attempt(plan)
-        assert plan.nodes is not None
-        self._busy_nodes = {node for node in self._nodes if plan.nodes.finishes(node)}
+        self._others.begin(self._all)
         self.next_nodes = None
         self._quiet.clear()
-        self._quiet_nodes.clear()
         self._losses.gone.clear()
         self.told.clear()
         self._failure = None
@@ -278,36 +187,23 @@ class NodePolicy(Policy):
         self._awaits_nodes = True
         return [AwaitNodes()]
 
-    def _not_over(self) -> set[int]:
+    def _not_over(self) -> list[int]:
         """The nodes that have not ended the attempt that has failed."""
-        return {node for node in self._nodes if not self._is_over_on(node)}
-
-    def _is_over_on(self, node: int) -> bool:
-        report = self._newest.get(node)
-        return report is not None and report.over and report.attempt == self.plan.run.attempt
+        return self._others.not_over(self.plan.run.attempt)
 
     def _on_quiet(self, component: str, seconds: float) -> list[Action]:
         self._quiet[component] = seconds
         return self._when_all_are_quiet()
 
     def _when_all_are_quiet(self) -> list[Action]:
-        """A component is quiet only if it is quiet on all its nodes: often it logs on one alone. Node 0 hears all."""
+        """Node 0 hears all nodes."""
         if self._here != 0 or self.state is not State.RUNNING:
             return []
-        everywhere = {**self._quiet_nodes, self._here: self._quiet}
-        for component, seconds in {name: its for quiet in everywhere.values() for name, its in quiet.items()}.items():
-            if all(component in everywhere.get(node, {}) for node in self._nodes_of(component)):
-                return super()._on_quiet(component, seconds)
-        return []
-
-    def _nodes_of(self, component: str) -> list[int]:
-        """The nodes that have not ended and run the component; without a component, all that have not ended."""
-        nodes, here = self.plan.nodes, self._here
-        assert nodes is not None
-        return [node for node in sorted({here} | self._nodes) if not component or nodes.runs(component, node)]
+        found = self._others.quiet_everywhere(self._all, self._quiet)
+        return super()._on_quiet(*found) if found else []
 
     def _unfinished(self) -> set[str]:
-        return super()._unfinished() | {f"node {node}" for node in self._busy_nodes}
+        return super()._unfinished() | {f"node {node}" for node in self._others.busy}
 
     def _on_signal(self, event: Signalled) -> list[Action]:
         actions = super()._on_signal(event)
@@ -315,7 +211,7 @@ class NodePolicy(Policy):
         return actions
 
     def _when_empty(self) -> list[Action]:
-        if not self._nodes or not self._has_ended():
+        if not self._others.living or not self._has_ended():
             return super()._when_empty()
         if self._is_alone:
             return []
