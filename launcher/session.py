@@ -39,6 +39,7 @@ from launcher.stacks.collectives import collective_lines
 from launcher.stacks.diagnosis import diagnose, take_look
 from launcher.stacks.looks import Look
 from launcher.stacks.recorders import written_records
+from launcher.supervisor.conduct import Conduct
 from launcher.supervisor.listeners.evidence import Witness
 from launcher.supervisor.listeners.log_metrics import ProgressWatch
 from launcher.supervisor.listeners.marks import StartMarks
@@ -48,7 +49,7 @@ from launcher.supervisor.rules.events import Event
 from launcher.supervisor.rules.lifecycle import State
 from launcher.supervisor.rules.node_policy import NodePolicy
 from launcher.supervisor.rules.policy import Policy
-from launcher.supervisor.supervisor import Conduct, supervise
+from launcher.supervisor.supervisor import supervise
 from launcher.view.console.acts import acts_for
 from launcher.view.console.console import Console
 from launcher.view.console.detached import Detached, leave_terminal

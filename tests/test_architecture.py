@@ -155,6 +155,8 @@ TESTED_ELSEWHERE = {
     "supervisor/rules/members.py": "supervisor/rules/test_node_policy.py",
     "supervisor/rules/roster.py": "supervisor/rules/test_policy.py",
     "supervisor/rules/suspicion.py": "supervisor/rules/test_policy.py",
+    "supervisor/conduct.py": "supervisor/test_supervisor.py",
+    "supervisor/sensors.py": "e2e/test_signals.py",
     "supervisor/watchdog.py": "e2e/test_life.py",
     "torchrun_logs/launch_torchrun_logs.py": "e2e/test_supervision.py",
     "tracking/sinks.py": "test_monitor.py",

@@ -12,6 +12,7 @@ from launcher.processes.spawn import spawn
 from launcher.supervisor.rank_watch import RankWatch
 from launcher.supervisor.rules.events import Event, Exited, NotStarted, RankExited, Started
 from launcher.supervisor.serving import Watch
+from launcher.supervisor.suspects import RecentLogs
 
 Post = Callable[[Event], None]
 
@@ -23,11 +24,14 @@ class Components:
         self.post = post
         self.living: dict[int, ProcessSpec] = {}  # by pid
         self.watches: dict[str, Watch] = {}  # by component
+        self.server_logs = RecentLogs()
         self._asked: set[int] = set()  # pids of components that were alive when they were asked to end
         self._orphans: dict[int, RankExited] = {}  # by pid: ranks that outlived their torchrun, and were told to end
         self._ranks: dict[str, RankWatch] = {}
 
     def start(self, spec: ProcessSpec) -> None:
+        if spec.role is Role.SERVES:
+            self.server_logs.started(spec.log)
         try:
             watch = Watch(spec) if spec.ready or spec.alive else None
             pid = spawn(spec, os.environ)

@@ -1,27 +1,18 @@
 """Runs a plan: waits for events, and carries out what the policy decides."""
 
 import asyncio
-import signal
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
-from launcher.control.inbox import Inbox
 from launcher.errors import UserError
-from launcher.failure.failure import Failure
-from launcher.failure.verdict import Setback
 from launcher.logger import get_logger
-from launcher.nodes.peers import Links
 from launcher.plan.spec import Plan, ProcessSpec, Role
-from launcher.processes.guard_fork import Guard
 from launcher.processes.process_tree import SWEEP_SECONDS, end_orphans
-from launcher.processes.sender import Sender
-from launcher.processes.signals import SignalInbox
-from launcher.runs.liveness import HEARTBEAT
 from launcher.supervisor.components import Components
+from launcher.supervisor.conduct import Conduct
 from launcher.supervisor.deadline import Deadline
-from launcher.supervisor.looks import Diagnose as DiagnoseLooks
-from launcher.supervisor.looks import Looks, Take
+from launcher.supervisor.looks import Looks
 from launcher.supervisor.rules.actions import (
     Action,
     Answer,
@@ -50,47 +41,24 @@ from launcher.supervisor.rules.events import (
     Exited,
     Explained,
     GraceOver,
-    GuardDied,
-    Heartbeat,
-    HungUp,
     NewAttempt,
     NodesOverdue,
     OneOverdue,
     PauseOver,
     RankExited,
-    RestartAsked,
-    Signalled,
     Stalled,
     SuspectsOverdue,
-    WatcherDied,
 )
 from launcher.supervisor.rules.lifecycle import State
 from launcher.supervisor.rules.node_policy import NodePolicy
 from launcher.supervisor.rules.policy import Policy
-from launcher.supervisor.suspects import RecentLogs, find_suspects
-from launcher.supervisor.watchdog import report_quiet, watched
+from launcher.supervisor.sensors import Sensors
+from launcher.supervisor.suspects import find_suspects
 
 NODES_MARGIN = 10.0  # seconds beyond the grace that other nodes have
 
 
-@dataclass(frozen=True)
-class Conduct:
-    """The supervisor's settings beside its plan."""
-
-    guard: Guard | None = None
-    signals_reach_all: bool = False  # a job ends: each process or node may get the signal, and late
-    stop_on_hangup: bool = False
-    backoff: float = 0.0  # seconds before the first restart
-    next_attempt: Callable[[Policy], Plan] | None = None  # makes the next attempt's plan; needed for restarts
-    setback: Callable[[Failure | None], Setback] | None = None  # how an attempt failed; needed for restarts
-    watchdog: float | None = None  # seconds that a run may be silent
-    look: Take | None = None  # finds out what the processes are doing
-    diagnose: DiagnoseLooks | None = None  # and why they have stalled
-    links: Links | None = None  # to the other nodes
-    explain: Callable[[Policy], Failure | None] | None = None  # the failure, when nothing of the attempt is alive
-
-
-def supervise(plan: Plan, listeners: list[Listener], conduct: Conduct = Conduct()) -> Policy:
+def supervise(plan: Plan, listeners: list[Listener], conduct: Conduct) -> Policy:
     """Run the plan to its end. No process of it is alive when this returns.
 
     Must be called in the main thread of a subreaper. Signals stay blocked after the run, so that none can change this
@@ -116,11 +84,7 @@ class _Supervisor:
         self.deadline = Deadline(self.post)
         self.tasks: set[asyncio.Task[None]] = set()
         self.looks = Looks(plan.nodes, conduct.links, conduct.look, conduct.diagnose, self.post, self._in_background)
-        self.server_logs = RecentLogs()
-        self.requests = Inbox(
-            plan.run, lambda number, name, by: self.post(RestartAsked(name, number, by)), self.looks.packed_others
-        )
-        self.signals = SignalInbox(conduct.guard.signals if conduct.guard else None, self._hear)
+        self.sensors = Sensors(plan, conduct, self.components, self.looks, self.post)
 
     async def run(self) -> Policy:
         self._startup()
@@ -132,22 +96,7 @@ class _Supervisor:
         """Begin to post everything that happens."""
         self.loop = asyncio.get_running_loop()
         self.loop.set_exception_handler(self._unexpected)
-        self.signals.listen(self.loop)
-        self._take_requests()
-        if guard := self.conduct.guard:
-            for life, event in (guard.life, GuardDied()), (guard.watcher, WatcherDied()):
-                self.loop.add_reader(life, self._above_died, life, event)
-        self._beat()
-        for component, seconds in watched(self.plan, self.conduct.watchdog).items():
-            self._in_background(report_quiet(component, seconds, self._running, self.post))
-        if self.conduct.links:
-            self.conduct.links.listen(self.loop, self.post, self.looks.hear)
-
-    def _take_requests(self) -> None:
-        try:
-            self.requests.listen(self.loop)
-        except OSError as error:
-            get_logger().info("launch restart will not work: no socket in the run's directory: {}", error.strerror)
+        self.sensors.start(self._running, self._in_background)
 
     async def _main_loop(self) -> None:
         self._do(self.policy.begin())
@@ -161,10 +110,7 @@ class _Supervisor:
         for task in self.tasks:
             task.cancel()
         self.components.close()
-        self.requests.close()
-        if self.conduct.links:
-            self.conduct.links.close()
-        self.signals.close()
+        self.sensors.close()
         while not self.events.empty():
             event = self.events.get_nowait()
             self.policy.on(event)
@@ -220,27 +166,8 @@ class _Supervisor:
         spec = self.plan.process(event.component)
         if self.policy.state is not State.RUNNING or spec is None or spec.role is Role.SERVES:
             return event
-        found = find_suspects(list(self.components.serving()), self.server_logs)
+        found = find_suspects(list(self.components.serving()), self.components.server_logs)
         return replace(event, suspects=found) if found else event
-
-    # --- events ---
-
-    def _beat(self) -> None:
-        self.post(Heartbeat())
-        self.server_logs.beat()
-        self.loop.call_later(HEARTBEAT, self._beat)
-
-    def _hear(self, number: signal.Signals, sender: Sender | None) -> None:
-        if number is signal.SIGCHLD:
-            self.components.reap()
-        elif number is signal.SIGHUP and not self.conduct.stop_on_hangup:
-            self.post(HungUp())
-        else:
-            self.post(Signalled(number, sender))
-
-    def _above_died(self, life: int, event: Event) -> None:
-        self.loop.remove_reader(life)
-        self.post(event)
 
     def _unexpected(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Our own mistake in a callback or a task: end the run."""
@@ -296,7 +223,7 @@ class _Supervisor:
             case Drain(seconds):
                 self.deadline.set(seconds, DrainTimedOut(seconds))
             case Answer(request, refusal):
-                self.requests.answer(request, refusal)
+                self.sensors.requests.answer(request, refusal)
             case AwaitNodes():
                 self.deadline.set(self.plan.grace + NODES_MARGIN, NodesOverdue())
             case End():
@@ -305,8 +232,6 @@ class _Supervisor:
     def _start(self, component: str) -> None:
         spec = self.plan.process(component)
         assert spec is not None
-        if spec.role is Role.SERVES:
-            self.server_logs.started(spec.log)
         self.components.start(spec)
 
     def _ask_to_end(self, pids: list[int]) -> None:

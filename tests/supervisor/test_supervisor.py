@@ -8,11 +8,13 @@ UNKILLABLE = """
 import os, signal, sys
 from contextlib import suppress
 from pathlib import Path
-from launcher.supervisor import supervisor
+from launcher.supervisor import components
+from launcher.supervisor.conduct import Conduct
 from launcher.supervisor.rules.events import Started
+from launcher.supervisor.supervisor import supervise
 from tests.plans import plan_of, sft
 
-supervisor.sweep = lambda: {}
+components.sweep = lambda: {}
 started = []
 
 def quit_at_once(event):
@@ -21,7 +23,7 @@ def quit_at_once(event):
         os.kill(os.getpid(), signal.SIGQUIT)
 
 plan = plan_of(sft("--trainer.command=sleep", "--trainer.command=1000", "--trainer.cwd=/"), root=Path.cwd())
-policy = supervisor.supervise(plan, [quit_at_once])
+policy = supervise(plan, [quit_at_once], Conduct())
 with suppress(ProcessLookupError):
     os.kill(started[0], signal.SIGKILL)
 print(policy.exits, policy.exit_code)
@@ -34,7 +36,8 @@ from pathlib import Path
 from launcher.failure.verdict import setback
 from launcher.plan.spec import ProcessSpec, Role
 from launcher.supervisor.rules.events import Exited, Signalled
-from launcher.supervisor.supervisor import Conduct, _Supervisor
+from launcher.supervisor.conduct import Conduct
+from launcher.supervisor.supervisor import _Supervisor
 from tests.plans import plan_of, sft
 
 here = Path.cwd()

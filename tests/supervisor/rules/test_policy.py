@@ -739,7 +739,7 @@ def test_whatever_happens_a_run_stops_once_ends_once_and_ends_only_when_nothing_
         assert (run.culprit is None) == (run.state is not State.FAILED), history
 
 
-# --- a run that stands still -------------------------------------------------------------------------------------------
+# --- a run that stands still ------------------------------------------------------------------------------------------
 
 
 def test_a_stalled_run_fails_with_the_rank_that_stands_apart() -> None:
