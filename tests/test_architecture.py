@@ -73,7 +73,6 @@ TESTED_ELSEWHERE = {
     "commands/doctor.py": "doctor/test_doctor.py",
     "commands/logs.py": "view/logs/test_follow.py",
     "commands/checkpoint.py": "e2e/test_checkpoint.py",
-    "commands/restart.py": "e2e/test_restart.py",
     "commands/starting/resume.py": "e2e/test_life.py",
     "commands/starting/rl.py": "test_cli.py",
     "commands/starting/run_command.py": "test_cli.py",

@@ -15,6 +15,10 @@ RunArgument = Annotated[
     str | None,
     typer.Argument(metavar="[RUN]", help=f"{NAMED}; default: the newest live run below ./outputs, else the newest"),
 ]
+OnlyRunArgument = Annotated[
+    str | None, typer.Argument(metavar="[RUN]", help=f"{NAMED}; default: the only live one below ./outputs")
+]
+"""For a command that changes the run."""
 
 TrustOption = Annotated[bool, typer.Option("--trust", help=TRUST)]
 

@@ -1,12 +1,12 @@
 """`launch restart`."""
 
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from launcher.borders.screen import in_one_line
-from launcher.commands.common import NAMED, TrustOption, typer_command
+from launcher.commands.common import OnlyRunArgument, StyledCommand, TrustOption, typer_command
 from launcher.control.client import ask
 from launcher.control.messages import Request
 from launcher.errors import UserError
@@ -19,19 +19,25 @@ from launcher.runs.stop import check_mine
 from launcher.runs.trust import check_trusted
 
 POLL = 0.1  # seconds between two looks at run.json
+LEFT_OUT = "\0"  # in place of RUN; no word of a command line can be this
+
+
+class _RunMayBeLeftOut(StyledCommand):
+    """A single word is COMPONENT."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        words = [word for word in args if not word.startswith("-")]
+        return super().parse_args(ctx, [LEFT_OUT, *args] if len(words) == 1 else args)
 
 
 def restart(
-    first: Annotated[
-        str,
-        typer.Argument(metavar="RUN", show_default=False, help=f"{NAMED}; left out, the only live one below ./outputs"),
-    ],
-    second: Annotated[str | None, typer.Argument(metavar="COMPONENT", help="inference, or a service")] = None,
+    *,
+    run: OnlyRunArgument = None,
+    component: Annotated[str, typer.Argument(metavar="COMPONENT", help="inference, or a service")],
     trust: TrustOption = False,
 ) -> int:
     """Restart one component that serves, in a run that is alive. All others keep running."""
-    run, component = (None, first) if second is None else (first, second)
-    found, state = of_this_host(*find_run(run, "restart"))
+    found, state = of_this_host(*find_run(None if run == LEFT_OUT else run, "restart"))
     _check_alive(found, state)
     check_mine(found, state, f"restart {call_name(found.root, state.name)} {component}")
     check_trusted(found, state.name, f"restart {state.name}", trust)
@@ -78,4 +84,4 @@ def _await(run: RunDir, state: RunState, before: ProcessState) -> int:
         time.sleep(POLL)
 
 
-command = typer_command(restart)
+command = typer_command(restart, _RunMayBeLeftOut)

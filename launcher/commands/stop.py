@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from launcher.borders.screen import in_one_line
-from launcher.commands.common import NAMED, TrustOption, seconds_of, typer_command
+from launcher.commands.common import OnlyRunArgument, TrustOption, seconds_of, typer_command
 from launcher.jobs.jobs import ask_for, known_state, stop_job
 from launcher.runs.choice import find_run
 from launcher.runs.liveness import GOING_ON, of_this_host
@@ -15,9 +15,7 @@ from launcher.runs.trust import check_trusted
 
 
 def stop(
-    run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help=f"{NAMED}; default: the only live one below ./outputs")
-    ] = None,
+    run: OnlyRunArgument = None,
     grace: Annotated[str | None, typer.Option(help="how long it may take; default: the run's own grace")] = None,
     now: Annotated[bool, typer.Option("--now", help="kill at once, without asking first")] = False,
     trust: TrustOption = False,

@@ -7,6 +7,7 @@ from typing import Any
 
 from typer.exceptions import TyperException
 
+from launcher.borders.help_style import tidied
 from launcher.borders.screen import in_one_line, quoted
 from launcher.config.run import SFTConfig
 from launcher.errors import UserError
@@ -129,8 +130,8 @@ def _usage_if_short_of_one(error: TyperException) -> str | None:
     context: Any = getattr(error, "ctx", None)
     if context is None or not error.format_message().startswith("Missing"):
         return None
-    words = [word.strip("{}") for word in context.command.collect_usage_pieces(context) if word != "[OPTIONS]"]
-    return f"type it: {' '.join([context.command_path, *words])}"
+    words = [word for word in context.command.collect_usage_pieces(context) if word != "[OPTIONS]"]
+    return f"type it: {tidied(' '.join([context.command_path, *words]))}"
 
 
 def _options_of(command: Any) -> list[str]:
