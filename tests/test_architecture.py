@@ -156,7 +156,6 @@ TESTED_ELSEWHERE = {
     "supervisor/rules/suspicion.py": "supervisor/rules/test_policy.py",
     "supervisor/conduct.py": "supervisor/test_supervisor.py",
     "supervisor/sensors.py": "e2e/test_signals.py",
-    "supervisor/watchdog.py": "e2e/test_life.py",
     "torchrun_logs/launch_torchrun_logs.py": "e2e/test_supervision.py",
     "tracking/sinks.py": "test_monitor.py",
     "tracking/wandb_init.py": "tracking/test_wandb_sink.py",

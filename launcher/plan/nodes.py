@@ -1,5 +1,6 @@
 """A run on several nodes: which node runs which component, and where the nodes meet."""
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
@@ -132,7 +133,7 @@ class Nodes:
             return place < self.trainer
         if component == "orchestrator":
             return place == self.orchestrator
-        if component == "inference" and self.inference:
+        if self.inference and re.fullmatch(r"inference(-\d+)?", component):  # its replicas have numbers
             return place >= self.trainer
         return place == 0
 

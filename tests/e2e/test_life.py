@@ -324,6 +324,12 @@ def test_a_run_that_moves_is_left_alone_by_the_watchdog(launch: Launcher) -> Non
     assert run.exit_code() == 0, run.output
 
 
+def test_the_watchdog_does_not_count_what_comes_before_the_first_line(launch: Launcher) -> None:
+    program = [f"--trainer.command={word}" for word in ("sh", "-c", "sleep 6; echo imported")]
+    run = launch("sft", *program, "--output-dir", "run", "--no-tmux", "--watchdog", "1s")
+    assert run.exit_code() == 0, run.output
+
+
 def test_on_exit_gets_the_outcome(launch: Launcher) -> None:
     script = launch.directory / "notify.sh"
     script.write_text('#!/bin/sh\necho "$LAUNCH_RUN $LAUNCH_STATE $LAUNCH_EXIT_CODE $1" > notified\n')

@@ -172,6 +172,15 @@ def test_the_run_is_over_when_every_node_but_those_that_only_serve_is_done() -> 
     assert replace(nodes, rank=3).peers == (0,)
 
 
+def test_the_replicas_of_inference_are_where_inference_is() -> None:
+    nodes = Nodes(0, 1, 2, "gpu01", 29500, replicas=2)
+    assert [[name for name in ("inference", "inference-1") if nodes.runs(name, node)] for node in range(3)] == [
+        [],
+        ["inference", "inference-1"],
+        ["inference", "inference-1"],
+    ]
+
+
 def test_a_plan_says_which_node_it_is_of() -> None:
     text = render(plan_on(sft("--nnodes", "2", "--node-rank", "1", *HERE)), Path("/work"), files_are_written=False)
     assert "attempt 1, node 1 of 2, in /runs/otter" in text
