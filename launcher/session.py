@@ -7,10 +7,10 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from launcher.config.run import RunConfig
-from launcher.errors import NotNow, UserError
+from launcher.errors import UserError
 from launcher.failure.cause import find_cause
 from launcher.failure.failure import Culprit, Diagnosis, Failure
 from launcher.failure.verdict import Setback, setback, used_up
@@ -28,12 +28,11 @@ from launcher.plan.nodes import Nodes
 from launcher.plan.spec import Plan, Role
 from launcher.processes.guard_fork import Guard, split
 from launcher.processes.identity import identify
-from launcher.rundir import RunDir
-from launcher.runs.directory import add_attempt, point_latest_at, prepare, sign
+from launcher.runs.directory import add_attempt, await_shared, point_latest_at, prepare, sign
 from launcher.runs.elsewhere import remove_weights_elsewhere
 from launcher.runs.on_exit import run_on_exit
 from launcher.runs.registry import register
-from launcher.runs.state import RunState, read_state
+from launcher.runs.state import RunState
 from launcher.runs.state_file import StateFile, first_state
 from launcher.stacks.collectives import collective_lines
 from launcher.stacks.diagnosis import diagnose, take_look
@@ -57,14 +56,10 @@ from launcher.view.console.event_log import log_event
 from launcher.view.metric_curves import steps_made
 from launcher.view.report import failure_block, failure_state, header, resume_note, typed_name
 from launcher.view.summary import summary
-
-if TYPE_CHECKING:
-    from launcher.view.tmux.panes import StatusLine
+from launcher.view.tmux.run_panes import RunPanes
 
 PlanAttempt = Callable[[int, Nodes | None], Plan]
 """Makes the plan of an attempt. The attempts of a run differ only in their paths, and in the nodes that they run on."""
-
-SHARED_POLL = 0.2  # seconds between two looks at a directory that nodes share
 
 
 class Screen(Protocol):
@@ -95,7 +90,7 @@ def carry_out(
         plan = plan_attempt(attempt, meeting.nodes if meeting else None)
         notes += check_channels(config.notify) if not plan.run.node else ()  # node 0 speaks for all
         if meeting and meeting.nodes.rank and plan.kind == "rl":
-            _await_shared(plan.run, meeting.welcome.run_id)
+            await_shared(plan.run, meeting.welcome.run_id, SHARED_WITHIN)
         state = StateFile(plan.run, first_state(plan, provenance(), earlier, job_of_attempt(earlier)))
         state.state.tmux_socket, state.state.tmux_keep = config.tmux.socket_name, config.tmux.keep
         state.state.tmux_each_rank = config.tmux.each_rank
@@ -111,7 +106,8 @@ def carry_out(
     links = meeting.begin() if meeting else None
     register(plan.run.root, plan.name)
     state.reserve_room()
-    notes += [note for note in (_open_panes(plan, state.state, config), resume_note(plan)) if note]
+    panes = RunPanes(config.tmux)
+    notes += [note for note in (panes.open(plan.run, state.state), resume_note(plan)) if note]
     if config.output_dir is None and earlier is None and not plan.run.node:
         point_latest_at(plan.run)
     pipe = leave_terminal(typed_name(plan)) if detach else None
@@ -121,7 +117,7 @@ def carry_out(
         sign(lock)
         state.state.guard, state.state.supervisor = identify(guard_pid), identify(os.getpid())
         state.state.watcher = identify(os.getppid())
-        return _Session(plan, plan_attempt, config, state, lock, links).run(guard, pipe, notes)
+        return _Session(plan, plan_attempt, config, state, lock, links, panes).run(guard, pipe, notes)
     except Exception as error:
         if state.state.ended is None:  # otherwise the run would look as if it had been killed
             state.end("failed", 1, None)
@@ -149,43 +145,6 @@ def _run(command: tuple[str, ...]) -> None:
         raise UserError((done.stderr.strip().splitlines() or [f"{command[0]} failed"])[-1])
 
 
-def _await_shared(run: RunDir, run_id: str) -> None:
-    """Wait for node 0's run.json. Raises UserError if this node does not see it in the run's directory."""
-    deadline = time.monotonic() + SHARED_WITHIN
-    while (state := read_state(run.on(None))) is None or state.run_id != run_id:
-        if time.monotonic() > deadline:
-            raise NotNow(
-                f"{run.root} is not the directory of node 0",
-                "rollouts and weights go through files: name a directory that all nodes share with --output-dir",
-            )
-        time.sleep(SHARED_POLL)
-
-
-def _open_panes(plan: Plan, state: RunState, config: RunConfig) -> str | None:
-    """Open the run's panes. Returns why that failed, else None."""
-    if not config.tmux.enabled or state.job:  # nobody attaches on a node, and tmux would outlive the job
-        return None
-
-    from launcher.view.tmux.panes import layout_of
-    from launcher.view.tmux.server import TmuxError, socket_around
-    from launcher.view.tmux.session import open_panes
-
-    state.tmux_socket = config.tmux.socket_name or socket_around()
-    try:
-        state.tmux_session = open_panes(layout_of(plan.run, state), state.tmux_socket)
-    except TmuxError as error:
-        return f"{error.message}; {error.hint}" if error.hint else error.message
-    return None
-
-
-def _status_line(plan: Plan, state: RunState) -> "StatusLine | None":
-    if state.tmux_session is None:
-        return None
-    from launcher.view.tmux.panes import StatusLine
-
-    return StatusLine(plan, state.tmux_session, state.tmux_socket)
-
-
 class _Session:
     """The supervisor's process, from its start to its exit code."""
 
@@ -197,9 +156,10 @@ class _Session:
         state: StateFile,
         lock: int,
         links: Links | None,
+        panes: RunPanes,
     ) -> None:
         self.plan, self.plan_attempt, self.config, self.state, self.lock = plan, plan_attempt, config, state, lock
-        self.links = links
+        self.links, self.panes = links, panes
 
     def run(self, guard: Guard, pipe: int | None, notes: list[str]) -> int:
         log_to(self.plan.run.launcher_log)
@@ -209,7 +169,7 @@ class _Session:
         state.state = "running"
         self.state.write_if_possible()
         screen = self._screen(header(self.plan, state.tmux_session, notes), pipe)
-        status = _status_line(self.plan, state)
+        self.panes.show_status(self.plan, state)
         conduct = Conduct(
             guard=guard,
             signals_reach_all=own_job() is not None,
@@ -231,8 +191,7 @@ class _Session:
         policy = supervise(self.plan, listeners, conduct)
         progress.close()
         last_words = self._end(policy, progress.troubles())
-        if status:
-            status.close(policy.state.value, config.tmux.keep)
+        self.panes.close(policy.state.value)
         get_logger().info("{}", last_words)
         screen.close(last_words, policy.exit_code)
         notifier.end(self.state.state)
@@ -272,10 +231,7 @@ class _Session:
         add_attempt(self.plan)
         self.state.next_attempt(self.plan, failure_state(failed, failure, verdict))
         log_to(self.plan.run.launcher_log)
-        if self.state.state.tmux_session is not None:
-            from launcher.view.tmux.panes import renew
-
-            renew(self.plan.run, self.state.state)
+        self.panes.renew(self.plan.run, self.state.state)
         return self.plan
 
     def _verdict(self) -> str | None:

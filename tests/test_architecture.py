@@ -202,6 +202,7 @@ TESTED_ELSEWHERE = {
     "view/top/wish.py": "view/top/test_keys.py",
     "view/tmux/attach.py": "view/tmux/test_session.py",
     "view/tmux/in_pod.py": "k8s/test_pod_logs.py",
+    "view/tmux/run_panes.py": "e2e/test_attach.py",
     "view/tmux/server.py": "view/tmux/test_session.py",
     "workload/rollout/policy.py": "workload/test_orchestrator.py",
     "workload/environments/chat.py": "workload/environments/test_environment.py",

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from launcher.runs.state import read_state
 from launcher.runs.survivors import end_survivors, survivors_text
 from launcher.runs.trust import check_trusted
 
+SHARED_POLL = 0.2  # seconds between two looks at a directory that nodes share
 PRIVATE = 0o600  # arguments and URLs may contain secrets that we cannot recognize
 
 
@@ -245,6 +247,18 @@ def point_latest_at(run: RunDir) -> None:
     """Update `outputs/latest`. An error here never fails a run."""
     with contextlib.suppress(OSError):
         _link(run.root.parent / "latest", run.root.name)
+
+
+def await_shared(run: RunDir, run_id: str, seconds: float) -> None:
+    """Wait for node 0's run.json. Raises UserError if this node has not seen it after so many `seconds`."""
+    deadline = time.monotonic() + seconds
+    while (state := read_state(run.on(None))) is None or state.run_id != run_id:
+        if time.monotonic() > deadline:
+            raise NotNow(
+                f"{run.root} is not the directory of node 0",
+                "rollouts and weights go through files: name a directory that all nodes share with --output-dir",
+            )
+        time.sleep(SHARED_POLL)
 
 
 def directory_of(output_dir: Path | None, name: str) -> RunDir:
