@@ -4,22 +4,22 @@ from collections.abc import Iterator
 from typing import Any
 
 from launcher.borders.masking import is_masked
-from launcher.config.component import ComponentConfig, LastingConfig, ProcessConfig, TorchrunComponentConfig
+from launcher.config.component import ComponentConfig, LastingConfig, ProcessConfig
 from launcher.config.rollout import OrchestratorConfig
 from launcher.config.run import Config, RLConfig, SFTConfig, TrainConfig, hand_over, is_reference
 from launcher.config.serving import INFERENCE_TOKEN, InferenceConfig
 from launcher.config.toml import to_toml
 from launcher.config.training import RLTrainerConfig, SFTTrainerConfig
-from launcher.config.wandb import WandbConfig, WandbSection
+from launcher.config.wandb import WandbSection
 from launcher.config.workload import TINY, Handed
 from launcher.errors import UserError
 from launcher.options.comments import FROM, Asked, annotated, with_header
-from launcher.plan.addresses import Addresses, of_services
+from launcher.plan.addresses import Addresses
 from launcher.plan.environment import additions, flight_recorder, foreign_torchrun, own_python, strays, threads
 from launcher.plan.memory import serving_text, training, training_memory
-from launcher.plan.placeholders import expand
 from launcher.plan.placement import Placement, place, place_servers_alone
 from launcher.plan.program import (
+    Programs,
     check_batch,
     check_context,
     directory_to_load,
@@ -28,11 +28,11 @@ from launcher.plan.program import (
     with_checkpoint,
 )
 from launcher.plan.ready import check_alive, check_ready
-from launcher.plan.spec import Alive, ForeignRun, Machine, Plan, ProcessSpec, Progress, Role
+from launcher.plan.spec import Alive, Machine, Plan, ProcessSpec, Progress, Role
 from launcher.plan.tensor_parallel import check_tensor_parallel
 from launcher.plan.torchrun import between_nodes, plan_ranks, rank_files, rank_logs, torchrun_argv, warnings
 from launcher.plan.vllm import VLLM_SHARE, choose_engine, needs_model_first, server_of, vllm_argv, vllm_environment
-from launcher.plan.wandb_runs import NOT_LOGGED_IN, foreign_run, wandb_run, wandb_variables
+from launcher.plan.wandb_runs import WandbRuns
 from launcher.rundir import RunDir
 
 UNREPEATED = frozenset({"name", "output_dir"})  # they belong to this run, not to a repetition of it
@@ -62,9 +62,9 @@ class _Planner:
         self.kind = config.kind
         self.engine, engine_notes = choose_engine(self.rl, machine) if self.rl else ("builtin", ())
         self.placement = self._place()
+        self.programs = Programs(config, machine, run, name, self.placement.nproc, self.servers, self.replicas)
         self.notes: list[str] = [*engine_notes, *_unused_steps(config)]
-        self.foreign_wandb: list[ForeignRun] = []
-        self.wandb_runs: dict[str, WandbConfig] = {}
+        self.wandb = WandbRuns(config, machine, run, name, self.notes)
         self.files = [(run.config, run_toml(config, machine.asked))]
 
     def plan(self) -> Plan:
@@ -87,8 +87,8 @@ class _Planner:
             max_restarts=self.config.max_restarts,
             run_id=self.machine.run_id,
             own_checkpoints=self.config.trainer.is_reference,
-            wandb=any(wandb.is_on for wandb in self.wandb_runs.values()),
-            foreign_wandb=tuple(self.foreign_wandb),
+            wandb=self.wandb.is_on,
+            foreign_wandb=tuple(self.wandb.foreign),
             notes=(*self.placement.notes, *self.notes, *warnings(self.config.trainer.torchrun, self.nodes, processes)),
             nodes=self.nodes,
             first=self._first(),
@@ -105,7 +105,7 @@ class _Planner:
         for name, service in self.config.services.items():
             if not self._is_here(name):
                 continue
-            argv = self._expand(name, (*service.command, *self._arguments(service)))
+            argv = self.programs.expand(name, (*service.command, *self.programs.arguments(service)))
             yield self._spec(name, service, argv, Role.SERVES, self.placement.service(name))
 
     def _is_here(self, component: str) -> bool:
@@ -116,16 +116,16 @@ class _Planner:
     def _trainer(self) -> ProcessSpec:
         trainer, nproc = self.config.trainer, self.placement.nproc
         if isinstance(self.config, TrainConfig):
-            self._own_wandb("trainer", self.config.trainer)
+            self.wandb.add("trainer", self.config.trainer)
         else:
             self._hand_over("trainer", RLTrainerConfig if self.rl else SFTTrainerConfig, trainer)
-        argv = self._program("trainer", trainer, f"launcher.workload.{self.kind}")
+        argv = self.programs.argv("trainer", trainer, f"launcher.workload.{self.kind}")
         if trainer.command is not None:
             return self._spec("trainer", trainer, argv, Role.FINISHES, self.placement.trainer)
         settings = between_nodes(trainer.torchrun, self.nodes)
         log_dir = rank_files(settings, self.run, self.machine.cwd)
         ranks = plan_ranks(settings, nproc, log_dir, self._rendezvous(), self.nodes.place if self.nodes else 0)
-        argv = torchrun_argv(self._python("trainer"), settings, ranks, argv[1:])
+        argv = torchrun_argv(self.programs.python("trainer"), settings, ranks, argv[1:])
         env = threads(self.machine, nproc + len(self.replicas)) | flight_recorder(self.machine, self.run)
         logs = rank_logs(settings, ranks, self.run, trainer.is_reference)
         more = {"ranks": ranks, "rank_logs": logs, "memory": self._memory(), "data": file_to_learn(self.config)}
@@ -164,7 +164,7 @@ class _Planner:
             message = f"environments talk in chat messages, and {config.trainer.model.name} has no chat template"
             raise UserError(message, "use a chat model, or name its renderer as task.args.renderer")
         check_context(config, self.machine.model)
-        argv = self._program("orchestrator", config.orchestrator, "launcher.workload.orchestrator")
+        argv = self.programs.argv("orchestrator", config.orchestrator, "launcher.workload.orchestrator")
         return self._spec("orchestrator", config.orchestrator, argv, Role.FINISHES, env=self._inference_token(config))
 
     def _inference(self, servers: Addresses) -> ProcessSpec:
@@ -173,7 +173,7 @@ class _Planner:
         self._hand_over(name, InferenceConfig, config.inference, **own)
         if config.inference.is_reference and self.engine == "vllm":
             return self._vllm(servers)
-        argv = self._program(name, config.inference, "launcher.workload.inference")
+        argv = self.programs.argv(name, config.inference, "launcher.workload.inference")
         ready = f"{servers.own_url}/health" if config.inference.is_reference else None
         return self._spec(name, config.inference, argv, Role.SERVES, *self._share(servers), ready=ready)
 
@@ -187,10 +187,11 @@ class _Planner:
         config = servers.config
         check_tensor_parallel(config, self.machine.model)
         model = str(self.run.model) if config.trainer.model.name == TINY else self.machine.model_path
-        argv = (*vllm_argv(servers, model), *self._expand(servers.name, self._arguments(config.inference)))
+        arguments = self.programs.expand(servers.name, self.programs.arguments(config.inference))
         more: dict[str, Any] = {"ready": f"{servers.own_url}/health"}
         if size := self.machine.model:
             more["memory"] = serving_text(size, config.inference.tensor_parallel, config.trainer.model.dtype)
+        argv = (*vllm_argv(servers, model), *arguments)
         return self._spec(servers.name, config.inference, argv, Role.SERVES, *self._share(servers), **more)
 
     def _first(self) -> tuple[tuple[str, ...], ...]:
@@ -208,35 +209,9 @@ class _Planner:
     def _hand_over(self, component: str, handed_type: type[Handed], settings: Any, **own: Any) -> None:
         run = {"run_name": self.name, "output_dir": self.run.root, "attempt": self.run.attempt, "node": self.run.node}
         if isinstance(settings, WandbSection):
-            run["wandb"] = self._own_wandb(component, settings)
+            run["wandb"] = self.wandb.add(component, settings)
         handed = hand_over(handed_type, self.config, settings, own | run)
         self.files.append((self.run.component_config(component), to_toml(handed)))
-
-    def _program(self, name: str, component: ComponentConfig, reference: str) -> tuple[str, ...]:
-        """The command line. Without `command` it starts with the interpreter.
-
-        Only the user's words are expanded: braces in our own paths are no placeholders.
-        """
-        python, words = (self._python(name),), self._arguments(component)
-        if component.is_reference:
-            ours: tuple[str, ...] = (*python, "-m", reference, "@", str(self.run.component_config(name)))
-        elif component.command is not None:
-            ours, words = (), (*component.command, *words)
-        else:
-            ours, words = python, (*self._code(component), *words)
-        return (*ours, *self._expand(name, words))
-
-    def _arguments(self, component: ProcessConfig) -> tuple[str, ...]:
-        return (*component.args, *(component.resume_args if self.run.attempt > 1 else ()))
-
-    def _code(self, component: ComponentConfig) -> tuple[str, ...]:
-        """The user's module or script, as Python takes it."""
-        if component.module is not None:
-            return ("-m", component.module)
-        script = component.script or ""
-        if isinstance(component, TorchrunComponentConfig) and component.torchrun.run_path:
-            script = str(self.machine.cwd / (component.cwd or "") / script)  # torchrun wants an absolute path
-        return (script,)
 
     def _spec(
         self,
@@ -248,23 +223,22 @@ class _Planner:
         env: dict[str, str] | None = None,
         **more: Any,
     ) -> ProcessSpec:
-        asked = self._asked_as(name)
-        own = {key: self._expand(name, (value,))[0] for key, value in self._variables(asked, settings)}
+        asked = self.programs.asked_as(name)
+        own = {key: self.programs.value(name, value) for key, value in self._variables(asked, settings)}
         from_file = self.machine.env_files.get(asked, {})
         hidden = frozenset(from_file) - own.keys()
         own = {**from_file, **own}
         env = {**additions(name, self.config, self.machine, self.run, gpus), **(env or {})}
-        if isinstance(settings, ComponentConfig) and not settings.is_reference and self._logs_to_wandb(name):
-            env |= wandb_variables(self.wandb_runs[name], self.run.root)
-            self.foreign_wandb.append(foreign_run(name, self.wandb_runs[name], self.run.root, self.machine.cwd))
+        if isinstance(settings, ComponentConfig) and not settings.is_reference:
+            env |= self.wandb.pass_on(name)
         env |= own
         if self.engine == "vllm" and asked == "inference" and is_reference(settings):
             env |= vllm_environment(self.machine, own)
         if asked in self.machine.pythons:
-            env |= own_python(self.machine, self._python(name), own)
+            env |= own_python(self.machine, self.programs.python(name), own)
             env |= foreign_torchrun(self.machine, own) if more.get("ranks") else {}
         if settings.ready:
-            more["ready"] = check_ready(asked, self._expand(name, (settings.ready,))[0])
+            more["ready"] = check_ready(asked, self.programs.value(name, settings.ready))
         if is_reference(settings) and name == ("orchestrator" if self.rl else "trainer"):
             more["tasks"] = self.config.tasks
             more["chat_template"] = self.machine.chat_template
@@ -292,21 +266,14 @@ class _Planner:
 
     # --- values ---
 
-    def _python(self, component: str) -> str:
-        return self.machine.pythons.get(self._asked_as(component), self.machine.python)
-
-    def _asked_as(self, name: str) -> str:
-        """A process's name in the configuration."""
-        return "inference" if name in self.replicas else name
-
     def _awaited(self, settings: ProcessConfig) -> Iterator[str]:
         """The processes of this node that one comes after; `inference` means all of its servers."""
         for other in filter(self._is_here, settings.after):
             yield from self.replicas if other == "inference" else (other,)
 
     def _alive(self, name: str, settings: LastingConfig, ready: str | None) -> Alive | None:
-        own = None if settings.alive is None else self._expand(name, (settings.alive,))[0]
-        check = check_alive(self._asked_as(name), own, ready)
+        own = None if settings.alive is None else self.programs.value(name, settings.alive)
+        check = check_alive(self.programs.asked_as(name), own, ready)
         return Alive(check, settings.alive_interval, settings.alive_misses) if check else None
 
     def _variables(self, name: str, settings: ProcessConfig) -> Iterator[tuple[str, str]]:
@@ -320,22 +287,6 @@ class _Planner:
             else:
                 raise UserError(f"{name}.env.{key} is masked in the file", f"set it: export {key}=...")
 
-    def _own_wandb(self, component: str, settings: WandbSection) -> WandbConfig:
-        self.wandb_runs[component] = self._wandb(component, settings.wandb)
-        return self.wandb_runs[component]
-
-    def _wandb(self, component: str, own: WandbConfig) -> WandbConfig:
-        kind, machine = self.kind, self.machine
-        general = self.config.wandb.over(machine.wandb)
-        identity = f"{machine.run_id}-{component}" if self.rl else machine.run_id
-        wandb = wandb_run(kind, component, self.name, general, own, run_id=identity, logged_in=machine.wandb_login)
-        if wandb.is_on and not machine.wandb_login and NOT_LOGGED_IN not in self.notes:
-            self.notes.append(NOT_LOGGED_IN)
-        return wandb
-
-    def _logs_to_wandb(self, component: str) -> bool:
-        return component in self.wandb_runs and self.wandb_runs[component].is_on
-
     def _place(self) -> Placement:
         if not self._is_here("trainer"):
             return place_servers_alone(self.machine.gpus, len(self.replicas))
@@ -347,24 +298,6 @@ class _Planner:
     def _rendezvous(self) -> str:
         """Unique for each attempt, since torchrun overwrites the files below it."""
         return f"{self.config.trainer.torchrun.rdzv_id or self.name}-{self.run.attempt}"
-
-    def _expand(self, component: str, words: tuple[str, ...]) -> tuple[str, ...]:
-        model, servers = self.config.starting_model, self.replicas.get(component, self.servers)
-        values = {
-            "attempt": str(self.run.attempt),
-            "config": str(self.run.component_config(component)) if self.kind != "train" else None,
-            "host": servers.host if servers else None,
-            "inference_url": servers.urls if servers else None,
-            "model": None if model == TINY else self.machine.model_path or model,
-            "name": self.name,
-            "nproc": str(self.placement.nproc),
-            "output_dir": str(self.run.root),
-            "port": str(servers.port) if servers else None,
-            "python": self._python(component),
-            "run_id": self.machine.run_id,
-            **of_services(self.config, self.machine),
-        }
-        return tuple(expand(self._asked_as(component), word, values) for word in words)
 
 
 def _unused_steps(config: Config) -> Iterator[str]:

@@ -1,16 +1,19 @@
-"""What a process needs: the Python code that its command line runs, its data, its part of a batch."""
+"""The programs of a run: their command lines, the Python code that these run, their data, their part of a batch."""
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
-from launcher.config.component import ProcessConfig
+from launcher.config.component import ComponentConfig, ProcessConfig, TorchrunComponentConfig
 from launcher.config.run import Config, RLConfig, SFTConfig, TrainConfig, is_reference
+from launcher.config.workload import TINY
 from launcher.errors import UserError
+from launcher.plan.addresses import Addresses, of_services
 from launcher.plan.memory import ModelSize
+from launcher.plan.placeholders import expand
 from launcher.plan.spec import Machine, OnHub, ProcessSpec
 from launcher.rundir import RunDir
 
@@ -114,3 +117,73 @@ def check_context(config: RLConfig, model: ModelSize | None) -> None:
     if ours and model and model.context and config.inference.max_model_len is None and length >= model.context:
         what = f"orchestrator.sampling.max_tokens = {length} leaves no room for a prompt in the context of"
         raise UserError(f"{what} {config.starting_model}: {model.context}", f"type at most {model.context - 1}")
+
+
+@dataclass(frozen=True)
+class Programs:
+    """Makes the command lines of a run's components."""
+
+    config: Config
+    machine: Machine
+    run: RunDir
+    name: str
+    nproc: int
+    servers: Addresses | None  # of an RL run
+    replicas: Mapping[str, Addresses]  # the servers of this node, by component
+
+    def argv(self, name: str, component: ComponentConfig, reference: str) -> tuple[str, ...]:
+        """The command line. Without `command` it starts with the interpreter.
+
+        Only the user's words are expanded: braces in our own paths are no placeholders.
+        """
+        python, words = (self.python(name),), self.arguments(component)
+        if component.is_reference:
+            ours: tuple[str, ...] = (*python, "-m", reference, "@", str(self.run.component_config(name)))
+        elif component.command is not None:
+            ours, words = (), (*component.command, *words)
+        else:
+            ours, words = python, (*self._code(component), *words)
+        return (*ours, *self.expand(name, words))
+
+    def arguments(self, component: ProcessConfig) -> tuple[str, ...]:
+        """What the user adds to the command line in this attempt."""
+        return (*component.args, *(component.resume_args if self.run.attempt > 1 else ()))
+
+    def _code(self, component: ComponentConfig) -> tuple[str, ...]:
+        """The user's module or script, as Python takes it."""
+        if component.module is not None:
+            return ("-m", component.module)
+        script = component.script or ""
+        if isinstance(component, TorchrunComponentConfig) and component.torchrun.run_path:
+            script = str(self.machine.cwd / (component.cwd or "") / script)  # torchrun wants an absolute path
+        return (script,)
+
+    def python(self, component: str) -> str:
+        return self.machine.pythons.get(self.asked_as(component), self.machine.python)
+
+    def asked_as(self, name: str) -> str:
+        """A process's name in the configuration."""
+        return "inference" if name in self.replicas else name
+
+    def value(self, component: str, text: str) -> str:
+        """The text of one setting, without its placeholders."""
+        return self.expand(component, (text,))[0]
+
+    def expand(self, component: str, words: tuple[str, ...]) -> tuple[str, ...]:
+        """The user's words for a component, without their placeholders."""
+        model, servers = self.config.starting_model, self.replicas.get(component, self.servers)
+        values = {
+            "attempt": str(self.run.attempt),
+            "config": str(self.run.component_config(component)) if self.config.kind != "train" else None,
+            "host": servers.host if servers else None,
+            "inference_url": servers.urls if servers else None,
+            "model": None if model == TINY else self.machine.model_path or model,
+            "name": self.name,
+            "nproc": str(self.nproc),
+            "output_dir": str(self.run.root),
+            "port": str(servers.port) if servers else None,
+            "python": self.python(component),
+            "run_id": self.machine.run_id,
+            **of_services(self.config, self.machine),
+        }
+        return tuple(expand(self.asked_as(component), word, values) for word in words)

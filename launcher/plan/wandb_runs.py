@@ -3,12 +3,46 @@
 from pathlib import Path
 from typing import Any
 
-from launcher.config.run import Kind
-from launcher.config.wandb import VARIABLES, WandbConfig
+from launcher.config.run import Config, Kind
+from launcher.config.wandb import VARIABLES, WandbConfig, WandbSection
 from launcher.errors import UserError
-from launcher.plan.spec import ForeignRun
+from launcher.plan.spec import ForeignRun, Machine
+from launcher.rundir import RunDir
 
 NOT_LOGGED_IN = "not logged in to W&B: logging offline; log in with `wandb login` or set WANDB_API_KEY"
+
+
+class WandbRuns:
+    """The W&B runs of a run's components."""
+
+    def __init__(self, config: Config, machine: Machine, run: RunDir, name: str, notes: list[str]) -> None:
+        self.config, self.machine, self.run, self.name, self.notes = config, machine, run, name, notes
+        self.foreign: list[ForeignRun] = []  # of programs that do not use our library
+        self._runs: dict[str, WandbConfig] = {}  # by component
+
+    @property
+    def is_on(self) -> bool:
+        return any(wandb.is_on for wandb in self._runs.values())
+
+    def add(self, component: str, settings: WandbSection) -> WandbConfig:
+        """The component's W&B run. Without a login `notes` says so. Raises UserError."""
+        kind, machine = self.config.kind, self.machine
+        general = self.config.wandb.over(machine.wandb)
+        identity = f"{machine.run_id}-{component}" if kind == "rl" else machine.run_id
+        login = machine.wandb_login
+        wandb = wandb_run(kind, component, self.name, general, settings.wandb, run_id=identity, logged_in=login)
+        if wandb.is_on and not login and NOT_LOGGED_IN not in self.notes:
+            self.notes.append(NOT_LOGGED_IN)
+        self._runs[component] = wandb
+        return wandb
+
+    def pass_on(self, component: str) -> dict[str, str]:
+        """The variables by which a program that does not use our library logs to the component's W&B run, if any."""
+        wandb = self._runs.get(component)
+        if wandb is None or not wandb.is_on:
+            return {}
+        self.foreign.append(foreign_run(component, wandb, self.run.root, self.machine.cwd))
+        return wandb_variables(wandb, self.run.root)
 
 
 def wandb_run(
