@@ -29,8 +29,8 @@ from launcher.options.comments import Asked
 from launcher.plan.environment import child_environment
 from launcher.plan.nodes import Nodes
 from launcher.plan.program import ranks_program
+from launcher.plan.serving.vllm import INSTALL, VLLM
 from launcher.plan.spec import Machine, OnHub, Plan, ProcessSpec
-from launcher.plan.vllm import INSTALL, VLLM
 
 
 def probe(

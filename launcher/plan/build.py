@@ -14,7 +14,6 @@ from launcher.config.wandb import WandbSection
 from launcher.config.workload import TINY, Handed
 from launcher.errors import UserError
 from launcher.options.comments import FROM, Asked, annotated, with_header
-from launcher.plan.addresses import Addresses
 from launcher.plan.environment import additions, flight_recorder, foreign_torchrun, own_python, strays, threads
 from launcher.plan.memory import serving_text, training, training_memory
 from launcher.plan.placement import Placement, place, place_servers_alone
@@ -28,10 +27,18 @@ from launcher.plan.program import (
     with_checkpoint,
 )
 from launcher.plan.ready import check_alive, check_ready
+from launcher.plan.serving.addresses import Addresses
+from launcher.plan.serving.tensor_parallel import check_tensor_parallel
+from launcher.plan.serving.vllm import (
+    VLLM_SHARE,
+    choose_engine,
+    needs_model_first,
+    server_of,
+    vllm_argv,
+    vllm_environment,
+)
 from launcher.plan.spec import Alive, Machine, Plan, ProcessSpec, Progress, Role
-from launcher.plan.tensor_parallel import check_tensor_parallel
 from launcher.plan.torchrun import between_nodes, plan_ranks, rank_files, rank_logs, torchrun_argv, warnings
-from launcher.plan.vllm import VLLM_SHARE, choose_engine, needs_model_first, server_of, vllm_argv, vllm_environment
 from launcher.plan.wandb_runs import WandbRuns
 from launcher.rundir import RunDir
 

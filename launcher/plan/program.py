@@ -11,9 +11,9 @@ from launcher.config.component import ComponentConfig, ProcessConfig, TorchrunCo
 from launcher.config.run import Config, RLConfig, SFTConfig, TrainConfig, is_reference
 from launcher.config.workload import TINY
 from launcher.errors import UserError
-from launcher.plan.addresses import Addresses, of_services
 from launcher.plan.memory import ModelSize
 from launcher.plan.placeholders import expand
+from launcher.plan.serving.addresses import Addresses, of_services
 from launcher.plan.spec import Machine, OnHub, ProcessSpec
 from launcher.rundir import RunDir
 

@@ -4,7 +4,7 @@ import pytest
 
 from launcher.errors import UserError
 from launcher.plan.memory import ModelSize
-from launcher.plan.tensor_parallel import divisors, obstacle_to
+from launcher.plan.serving.tensor_parallel import divisors, obstacle_to
 from tests.plans import component, machine, plan_of, rl
 
 QWEN2_5_0_5B = ModelSize(

@@ -7,9 +7,9 @@ from launcher.config.sections import Inference
 from launcher.config.serving import EngineName
 from launcher.config.workload import TINY
 from launcher.errors import UserError
-from launcher.plan.addresses import Addresses
 from launcher.plan.environment import joined
 from launcher.plan.placement import Server
+from launcher.plan.serving.addresses import Addresses
 from launcher.plan.spec import Machine
 
 MODEL_NAME = "policy"
