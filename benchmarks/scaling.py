@@ -26,8 +26,8 @@ from launcher.nodes.secret import JoinSecret
 from launcher.options.layer import Layer
 from launcher.options.load import load
 from launcher.plan.build import make_plan
-from launcher.plan.nodes import plan_nodes
 from launcher.plan.render import render
+from launcher.plan.rendezvous import plan_nodes
 from launcher.plan.spec import Machine, Plan
 from launcher.rundir import RunDir
 from launcher.runs.state import read_state

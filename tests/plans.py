@@ -15,7 +15,7 @@ from launcher.config.base import Section
 from launcher.config.run import Config, RLConfig, SFTConfig, TrainConfig
 from launcher.options.command import RunRequest, config_command
 from launcher.plan.build import make_plan
-from launcher.plan.nodes import plan_nodes
+from launcher.plan.rendezvous import plan_nodes
 from launcher.plan.spec import Machine, Plan, ProcessSpec
 from launcher.rundir import RunDir
 

@@ -18,7 +18,7 @@ from launcher.machine.probe import probe
 from launcher.machine.provenance import provenance
 from launcher.options.comments import Asked
 from launcher.plan.build import make_plan
-from launcher.plan.nodes import check_no_spares, launch_count, node_count, nodes_at
+from launcher.plan.rendezvous import check_no_spares, launch_count, node_count, nodes_at
 from launcher.plan.spec import Machine, Plan
 from launcher.rundir import RunDir
 from launcher.runs.directory import PRIVATE, check_free, point_latest_at, prepare, remove_run

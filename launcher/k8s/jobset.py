@@ -12,7 +12,8 @@ from launcher.config.jobs.k8s import IMAGES_USER, SHM_VOLUME, K8sConfig, Volume,
 from launcher.config.run import Config
 from launcher.config.torchrun import TORCHRUN_PORT
 from launcher.errors import UserError
-from launcher.plan.nodes import Nodes, node_count, nodes_at
+from launcher.plan.nodes import Nodes
+from launcher.plan.rendezvous import node_count, nodes_at
 from launcher.plan.spec import Machine
 from launcher.rundir import RunDir
 

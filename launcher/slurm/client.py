@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from launcher.borders.screen import in_one_line
 from launcher.borders.values import whole_number
 from launcher.errors import UserError
-from launcher.plan.nodes import Step
+from launcher.plan.rendezvous import Step
 from launcher.processes.tool import call
 from launcher.rundir import RunDir
 from launcher.runs.liveness import TrueState

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from launcher.config.run import Config
-from launcher.plan.nodes import launch_count
+from launcher.plan.rendezvous import launch_count
 from launcher.plan.spec import Machine
 from launcher.rundir import RunDir
 

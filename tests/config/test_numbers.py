@@ -9,7 +9,7 @@ from launcher.config.run import RLConfig, SFTConfig
 from launcher.errors import UserError
 from launcher.options.fields import ConfigField, Form, config_fields
 from launcher.options.flags import flag_of
-from launcher.plan.nodes import plan_nodes
+from launcher.plan.rendezvous import plan_nodes
 from tests.plans import typed
 
 NUMBERS = {"INTEGER", "NUMBER", "DURATION", "RANK[,RANK]"}

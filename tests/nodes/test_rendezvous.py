@@ -19,7 +19,7 @@ from launcher.nodes.rendezvous import meet
 from launcher.nodes.seal import Seal, fingerprint, key_of_session
 from launcher.nodes.secret import JoinSecret
 from launcher.plan.build import make_plan
-from launcher.plan.nodes import plan_nodes
+from launcher.plan.rendezvous import plan_nodes
 from launcher.plan.spec import Plan
 from launcher.rundir import RunDir
 from tests.plans import machine, sft

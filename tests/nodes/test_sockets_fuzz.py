@@ -30,7 +30,8 @@ from launcher.nodes.reception import Reception
 from launcher.nodes.seal import Seal, fingerprint, key_of_session
 from launcher.nodes.secret import JoinSecret
 from launcher.plan.build import make_plan
-from launcher.plan.nodes import Nodes, plan_nodes
+from launcher.plan.nodes import Nodes
+from launcher.plan.rendezvous import plan_nodes
 from launcher.rundir import RunDir
 from tests.hostile import ASKS, FAILURE, changed, dumped, is_clean, sizes, watched
 from tests.plans import machine, sft

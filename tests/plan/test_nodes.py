@@ -9,8 +9,9 @@ import pytest
 
 from launcher.errors import UserError
 from launcher.plan.build import make_plan
-from launcher.plan.nodes import Nodes, Step, check_common_id, plan_nodes
+from launcher.plan.nodes import Nodes
 from launcher.plan.render import render
+from launcher.plan.rendezvous import plan_nodes
 from launcher.plan.spec import Plan
 from launcher.rundir import RunDir
 from tests.plans import machine, rl, sft
@@ -27,76 +28,6 @@ def handed(plan: Plan, name: str) -> dict[str, Any]:
     return tomllib.loads(next(text for path, text in plan.files if path.name == f"{name}.toml"))
 
 
-def test_one_node_and_a_range_of_nodes_are_no_business_of_ours() -> None:
-    assert plan_nodes(sft()) is None
-    assert plan_nodes(sft("--nnodes", "1", "--node-rank", "0")) is None
-    assert plan_nodes(sft("--nnodes", "1:4", *HERE)) is None
-
-
-def test_torchrun_keeps_the_nodes_numbers_by_a_static_rendezvous() -> None:
-    argv = plan_on(sft("--nnodes", "3", "--node-rank", "2", *HERE)).processes[0].argv
-    for flag in ("--nnodes=3", "--node-rank=2", "--rdzv-backend=static", "--rdzv-endpoint=gpu01:29500"):
-        assert flag in argv
-    assert "--rdzv-backend=c10d" in plan_on(sft()).processes[0].argv
-
-
-def test_a_rendezvous_that_was_asked_for_is_kept_and_what_it_means_is_said() -> None:
-    plan = plan_on(sft("--nnodes", "2", "--node-rank", "0", *HERE, "--trainer.torchrun.rdzv-backend", "c10d"))
-    assert "--rdzv-backend=c10d" in plan.processes[0].argv
-    assert any("numbers the nodes:" in note for note in plan.notes)
-
-
-def test_master_addr_and_port_are_where_the_nodes_meet() -> None:
-    there = ("--master_addr", "gpu01", "--master_port", "4000")
-    plan = plan_on(sft("--nnodes=2", "--node_rank=1", *there))
-    assert plan.nodes is not None
-    assert (plan.nodes.host, plan.nodes.port, plan.nodes.control_port) == ("gpu01", 4000, 4001)
-    assert {"--rdzv-backend=static", "--rdzv-endpoint=gpu01:4000"} <= set(plan.processes[0].argv)
-
-
-def test_within_srun_the_rank_is_that_of_its_node_and_a_note_says_so() -> None:
-    nodes = plan_nodes(sft("--nnodes", "4", *HERE), Step(node=3, nodes=4, tasks=4))
-    assert nodes is not None and nodes.rank == 3
-    plan = make_plan(sft("--nnodes", "4", *HERE), machine(nodes=nodes), RunDir(Path("/runs/otter")), "otter")
-    assert "--node-rank=3" in plan.processes[0].argv
-    assert "node rank 3 is SLURM_NODEID, as srun has set it" in plan.notes
-
-
-def test_a_rank_that_was_typed_is_not_slurms_and_one_node_needs_none() -> None:
-    step = Step(node=3, nodes=4, tasks=4)
-    nodes = plan_nodes(sft("--nnodes", "2", "--node-rank", "1", *HERE), step)
-    assert nodes is not None and (nodes.rank, nodes.from_slurm) == (1, False)
-    assert plan_nodes(sft(), step) is None
-
-
-@pytest.mark.parametrize(
-    ("step", "message"),
-    [(Step(0, 2, 16), "srun starts launch 16 times on 2 nodes"), (Step(0, 1, 1), "on 1 node, and the run has 2")],
-)
-def test_an_srun_that_does_not_start_one_launch_on_each_node_is_refused(step: Step, message: str) -> None:
-    with pytest.raises(UserError, match=message) as caught:
-        plan_nodes(sft("--nnodes", "2", *HERE), step)
-    assert "srun --nodes=2 --ntasks-per-node=1" in str(caught.value.hint)
-
-
-def test_with_c10d_and_no_node_rank_torchrun_numbers_the_nodes_itself() -> None:
-    config = sft("--nnodes", "2", *HERE, "--rdzv-backend", "c10d", "--rdzv-id", "job-7")
-    check_common_id(config)
-    plan = plan_on(config)
-    argv = plan.processes[0].argv
-    assert plan.nodes is None
-    assert {"--nnodes=2", "--rdzv-backend=c10d", "--rdzv-endpoint=gpu01:29500", "--rdzv-id=job-7-1"} <= set(argv)
-    assert not [word for word in argv if word.startswith("--node-rank")]
-    assert "c10d numbers the nodes: each node's launch knows only its own processes" in plan.notes
-
-
-@pytest.mark.parametrize("nodes", [("--nnodes", "2", "--rdzv-backend", "c10d"), ("--nnodes", "1:2")])
-def test_nodes_that_torchrun_numbers_need_an_id_that_they_share(nodes: tuple[str, ...]) -> None:
-    check_common_id(sft(*nodes, *HERE, "--name", "otter"))
-    with pytest.raises(UserError, match="each draws its own"):
-        check_common_id(sft(*nodes, *HERE))
-
-
 def test_ranks_are_numbered_over_all_nodes() -> None:
     many = ("--nnodes", "128", "--node-rank", "127", "--nproc", "8", "--trainer.batch-size", "1024")
     spec = plan_on(sft(*many, *HERE)).processes[0]
@@ -106,11 +37,6 @@ def test_ranks_are_numbered_over_all_nodes() -> None:
 def test_a_log_directory_that_was_named_is_divided_among_the_nodes() -> None:
     argv = plan_on(sft("--nnodes", "2", "--node-rank", "1", *HERE, "--log-dir", "/logs")).processes[0].argv
     assert "--log-dir=/logs/node_1" in argv
-
-
-@pytest.mark.parametrize("name", ["trainer.nodes", "trainer.torchrun.nnodes", "nnodes", "slurm.nodes"])
-def test_the_number_of_nodes_has_several_spellings_and_one_owner(name: str) -> None:
-    assert sft(f"--{name}", "4").trainer.torchrun.nnodes == "4"
 
 
 # --- rl ---------------------------------------------------------------------------------------------------------------
@@ -186,38 +112,6 @@ def test_a_plan_says_which_node_it_is_of() -> None:
     assert "attempt 1, node 1 of 2, in /runs/otter" in text
 
 
-# --- what cannot be ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("--nnodes", "2"), "needs --node-rank and --rdzv-endpoint"),
-        (("--nnodes", "2", "--node-rank", "0"), "needs --rdzv-endpoint"),
-        (("--nnodes", "2", "--rdzv-backend", "c10d"), "needs --node-rank and --rdzv-endpoint"),
-        (("--nnodes", "2", "--rdzv-backend", "c10d", *HERE, "--max-restarts", "1"), "--max-restarts needs --node-rank"),
-        (("--nnodes", "2", "--node-rank", "2", *HERE), "there are 2 nodes"),
-        (("--nnodes", "x"), "must be a number from 1 to 1000000, or MIN:MAX"),
-        (("--nnodes", "0"), "must be a number from 1 to 1000000, or MIN:MAX"),
-        (("--nnodes", "2", "--node-rank", "0", "--rdzv-endpoint", "gpu01:0"), "HOST:PORT"),
-        (("--nnodes", "2", "--node-rank", "0", "--rdzv-endpoint", "gpu01:65535"), "HOST:PORT"),
-    ],
-)
-def test_what_nodes_cannot_do_is_refused(options: tuple[str, ...], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        plan_nodes(sft(*options))
-
-
-@pytest.mark.parametrize(
-    ("typed", "host", "port"),
-    [("gpu01", "gpu01", 29500), ("gpu01:4000", "gpu01", 4000), ("[fd00::1]:4000", "fd00::1", 4000)],
-)
-def test_the_endpoint_is_a_host_with_or_without_a_port(typed: str, host: str, port: int) -> None:
-    nodes = plan_nodes(sft("--nnodes", "2", "--node-rank", "0", "--rdzv-endpoint", typed))
-    assert nodes is not None
-    assert (nodes.host, nodes.port, nodes.control_port) == (host, port, port + 1)
-
-
 def test_nodes_for_inference_without_inference_are_refused() -> None:
     with pytest.raises(UserError, match=r"inference\.nodes is set"):
         rl("--inference.nodes", "1", "--no-inference", "--orchestrator.inference-url", "http://x")
@@ -266,21 +160,3 @@ def test_a_spare_that_may_have_to_serve_has_a_port() -> None:
     other = plan_nodes(rl("--inference.nodes", "1", *SPARE, "--node-rank", "1"))
     assert spare is not None and other is not None
     assert (spare.may_serve, other.may_serve) == (True, False)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("--spare-nodes", "1"), "--spare-nodes 1: the run has one node"),
-        (("--nnodes", "1:2", "--spare-nodes", "1", *HERE), "the run has a range of nodes"),
-        (("--nnodes", "2", "--spare-nodes", "1", "--node-rank", "0", *HERE), "--spare-nodes 1 needs --max-restarts"),
-        (("--nnodes", "2", "--min-nodes", "1", "--node-rank", "0", *HERE), "--min-nodes 1 needs --max-restarts"),
-        ((*SPARE, "--spare-nodes", "6", "--node-rank", "0"), "--spare-nodes 6 for 3 nodes"),
-        ((*SPARE, "--min-nodes", "4", "--node-rank", "0"), "--min-nodes 4: the trainer has 3 nodes"),
-        ((*SPARE, "--node-rank", "5"), "--node-rank 5: there are 3 nodes and 2 spares"),
-        (("--nnodes", "2", "--spare-nodes", "1", "--rdzv-backend", "c10d", *HERE), "nodes that torchrun numbers"),
-    ],
-)
-def test_spares_that_could_never_be_used_are_refused(options: tuple[str, ...], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        plan_nodes(sft(*options))

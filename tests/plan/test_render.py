@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from launcher.borders.masking import MASK
-from launcher.plan.nodes import node_count
 from launcher.plan.render import _parts, render, shell_line
+from launcher.plan.rendezvous import node_count
 from launcher.plan.spec import Plan
 from tests.goldens import RUNS, check_golden, run_of
 from tests.plans import component, machine, plan_of, plan_on_node, rl, sft, shower, shown

@@ -12,7 +12,7 @@ from launcher.errors import UserError
 from launcher.options.layer import Layer
 from launcher.options.load import load
 from launcher.plan.build import make_plan
-from launcher.plan.nodes import plan_nodes
+from launcher.plan.rendezvous import plan_nodes
 from launcher.plan.spec import Plan, ProcessSpec
 from launcher.rundir import RunDir
 from tests.plans import component, machine, plan_of, plan_on_node, rl

@@ -8,7 +8,7 @@ import pytest
 
 from launcher.config.run import RLConfig, SFTConfig
 from launcher.errors import UserError
-from launcher.plan.nodes import node_count
+from launcher.plan.rendezvous import node_count
 from launcher.rundir import RunDir
 from launcher.slurm.client import comment_of
 from launcher.slurm.script import sbatch_script

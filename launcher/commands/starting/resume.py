@@ -21,8 +21,8 @@ from launcher.options.command import RunRequest
 from launcher.options.load import read_config_of_run
 from launcher.options.origins import asked
 from launcher.plan.build import make_plan
-from launcher.plan.nodes import plan_nodes
 from launcher.plan.render import render
+from launcher.plan.rendezvous import plan_nodes
 from launcher.rundir import RunDir
 from launcher.runs.choice import find_run
 from launcher.runs.registry import call_name

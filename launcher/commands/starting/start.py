@@ -14,8 +14,8 @@ from launcher.machine.probe import check_programs, probe
 from launcher.options.command import RunRequest
 from launcher.options.origins import asked
 from launcher.plan.build import make_plan
-from launcher.plan.nodes import check_common_id, plan_nodes
 from launcher.plan.render import render
+from launcher.plan.rendezvous import check_common_id, plan_nodes
 from launcher.plan.spec import Plan
 from launcher.rundir import RunDir
 from launcher.runs.directory import check_free, directory_of, prepare_by_hand

@@ -19,7 +19,8 @@ from launcher.nodes.channel import Channel
 from launcher.nodes.meeting import Hello, Meeting, Say
 from launcher.nodes.reception import Reception
 from launcher.nodes.secret import join_secret
-from launcher.plan.nodes import Nodes, host_and_port
+from launcher.plan.nodes import Nodes
+from launcher.plan.rendezvous import host_and_port
 from launcher.plan.spec import Plan, Progress
 from launcher.rundir import RunDir
 from launcher.slurm.client import own_step
