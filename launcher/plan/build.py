@@ -30,10 +30,10 @@ from launcher.plan.ready import check_alive, check_ready
 from launcher.plan.serving.addresses import Addresses
 from launcher.plan.serving.tensor_parallel import check_tensor_parallel
 from launcher.plan.serving.vllm import (
-    VLLM_SHARE,
     choose_engine,
     needs_model_first,
     server_of,
+    share_served,
     vllm_argv,
     vllm_environment,
 )
@@ -151,16 +151,10 @@ class _Planner:
         if size is None or isinstance(self.config, TrainConfig) or not self.config.trainer.is_reference:
             return None
         memory = training_memory(size, training(self.config.trainer, self._all_ranks))
-        if too_much := memory.beyond(self.machine.gpu_memory, self._served()):
+        served = share_served(self.rl, self.engine, self.placement) if self.rl else 0.0
+        if too_much := memory.beyond(self.machine.gpu_memory, served):
             self.notes.append(too_much)
         return str(memory)
-
-    def _served(self) -> float:
-        """The share of the trainer's GPUs that vLLM takes, if it has some of them as well."""
-        shares = set(self.placement.trainer) & set(self.placement.inference)
-        if not (self.rl and shares and self.engine == "vllm" and self.rl.inference.is_reference):
-            return 0.0
-        return self.rl.inference.gpu_memory or VLLM_SHARE
 
     def _orchestrator(self, servers: Addresses) -> ProcessSpec:
         config = servers.config

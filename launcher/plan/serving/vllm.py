@@ -8,7 +8,7 @@ from launcher.config.serving import EngineName
 from launcher.config.workload import TINY
 from launcher.errors import UserError
 from launcher.plan.environment import joined
-from launcher.plan.placement import Server
+from launcher.plan.placement import Placement, Server
 from launcher.plan.serving.addresses import Addresses
 from launcher.plan.spec import Machine
 
@@ -70,6 +70,14 @@ def _gpus_of(inference: Inference, engine: EngineName) -> int:
         return inference.gpus
     is_vllm = engine == "vllm" and inference.is_reference
     return (inference.tensor_parallel * inference.data_parallel if is_vllm else 1) * inference.replicas
+
+
+def share_served(config: RLConfig, engine: EngineName, placement: Placement) -> float:
+    """The share of the trainer's GPUs that vLLM takes, if it has some of them as well."""
+    shares = set(placement.trainer) & set(placement.inference)
+    if not (shares and engine == "vllm" and config.inference.is_reference):
+        return 0.0
+    return config.inference.gpu_memory or VLLM_SHARE
 
 
 def vllm_argv(servers: Addresses, model: str) -> tuple[str, ...]:
