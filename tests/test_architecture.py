@@ -56,6 +56,7 @@ FLOORS = {
 BESIDE = ("__init__", "__main__", "torchrun_logs", "vllm_access", "workload")
 MOST_FILES = 14  # in a folder
 MOST_COMMANDS = 18  # in commands/, which has a file for each command
+MOST_LINES = 300  # in a module
 LARGEST = 0.15  # of all lines, in a room or one of its folders
 
 TESTED_ELSEWHERE = {
@@ -317,6 +318,10 @@ def test_no_folder_is_crowded_and_no_room_holds_too_much() -> None:
         inside = [path for path in lines if path.parent == folder and path.name != "__init__.py"]
         assert len(inside) <= (MOST_COMMANDS if folder.name == "commands" else MOST_FILES), folder
         assert sum(lines[path] for path in inside) <= LARGEST * sum(lines.values()), folder
+
+
+def test_no_module_is_too_long() -> None:
+    assert [path for path in all_files() if len(path.read_text().splitlines()) > MOST_LINES] == []
 
 
 @pytest.mark.parametrize("room", FORBIDDEN)
