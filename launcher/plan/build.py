@@ -17,16 +17,9 @@ from launcher.options.comments import FROM, Asked, annotated, with_header
 from launcher.plan.environment import additions, flight_recorder, foreign_torchrun, own_python, strays, threads
 from launcher.plan.memory import serving_text, training, training_memory
 from launcher.plan.placement import Placement, place, place_servers_alone
-from launcher.plan.program import (
-    Programs,
-    check_batch,
-    check_context,
-    directory_to_load,
-    file_to_learn,
-    needed_of_hub,
-    with_checkpoint,
-)
+from launcher.plan.program import Programs, directory_to_load, file_to_learn, needed_of_hub, with_checkpoint
 from launcher.plan.ready import check_alive, check_ready
+from launcher.plan.refusals import check_batch, check_chat_template, check_context, check_program, check_weights_dir
 from launcher.plan.serving.addresses import Addresses
 from launcher.plan.serving.tensor_parallel import check_tensor_parallel
 from launcher.plan.serving.vllm import (
@@ -75,12 +68,9 @@ class _Planner:
         self.files = [(run.config, run_toml(config, machine.asked))]
 
     def plan(self) -> Plan:
-        if isinstance(self.config, TrainConfig) and not self.config.trainer.has_program:
-            hint = "type it: launch train train.py ARGUMENTS, or launch train -m pkg.train ARGUMENTS"
-            raise UserError("launch train has no program to start", hint)
-        if self.rl and self.rl.weights_dir and self.nodes:
-            hint = "leave it out: nodes exchange weights through the run's directory"
-            raise UserError("--weights-dir is for a trainer and a server on one host", hint)
+        check_program(self.config)
+        if self.rl:
+            check_weights_dir(self.rl, self.nodes)
         processes = tuple(self._processes())
         return Plan(
             kind=self.kind,
@@ -160,10 +150,7 @@ class _Planner:
         config = servers.config
         own = {"inference_url": servers.urls, "model": config.trainer.model, "engine": self.engine}
         self._hand_over("orchestrator", OrchestratorConfig, config.orchestrator, **own)
-        needs_template = config.task.environment and "renderer" not in config.task.args
-        if needs_template and config.orchestrator.is_reference and self.machine.chat_template is False:
-            message = f"environments talk in chat messages, and {config.trainer.model.name} has no chat template"
-            raise UserError(message, "use a chat model, or name its renderer as task.args.renderer")
+        check_chat_template(config, self.machine.chat_template)
         check_context(config, self.machine.model)
         argv = self.programs.argv("orchestrator", config.orchestrator, "launcher.workload.orchestrator")
         return self._spec("orchestrator", config.orchestrator, argv, Role.FINISHES, env=self._inference_token(config))

@@ -1,4 +1,4 @@
-"""The programs of a run: their command lines, the Python code that these run, their data, their part of a batch."""
+"""The programs of a run: their command lines, the Python code that these run, their models and data."""
 
 import json
 import re
@@ -8,10 +8,8 @@ from itertools import takewhile
 from pathlib import Path
 
 from launcher.config.component import ComponentConfig, ProcessConfig, TorchrunComponentConfig
-from launcher.config.run import Config, RLConfig, SFTConfig, TrainConfig, is_reference
+from launcher.config.run import Config, SFTConfig, TrainConfig, is_reference
 from launcher.config.workload import TINY
-from launcher.errors import UserError
-from launcher.plan.memory import ModelSize
 from launcher.plan.placeholders import expand
 from launcher.plan.serving.addresses import Addresses, of_services
 from launcher.plan.spec import Machine, OnHub, ProcessSpec
@@ -93,30 +91,6 @@ def file_to_learn(config: Config) -> Path | None:
     if not isinstance(config, SFTConfig) or not is_reference(config.trainer) or config.trainer.data.path is None:
         return None
     return config.trainer.data.path
-
-
-def check_batch(config: Config, ranks: int) -> None:
-    """Raises UserError when a step of the reference trainer has too little for each rank to learn from."""
-    if not is_reference(config.trainer):
-        return
-    if isinstance(config, SFTConfig) and config.trainer.batch_size < ranks:
-        what = f"--trainer.batch-size {config.trainer.batch_size} is too small for {ranks} ranks"
-        raise UserError(what, f"each takes a part of every batch: at least {ranks}, or a lower --nproc")
-    if isinstance(config, RLConfig) and config.orchestrator.enabled and is_reference(config.orchestrator):
-        asked = config.orchestrator
-        if asked.prompts_per_step * asked.samples_per_prompt < ranks:
-            samples = asked.prompts_per_step * asked.samples_per_prompt
-            what = f"a step has {samples} samples (orchestrator.prompts_per_step x samples_per_prompt), too few for"
-            raise UserError(f"{what} {ranks} ranks", f"at least {ranks}, or a lower --nproc")
-
-
-def check_context(config: RLConfig, model: ModelSize | None) -> None:
-    """Raises UserError when a completion alone fills the model's context. The configuration checks that of tiny."""
-    length = config.orchestrator.sampling.max_tokens
-    ours = is_reference(config.orchestrator) and config.inference.enabled and is_reference(config.inference)
-    if ours and model and model.context and config.inference.max_model_len is None and length >= model.context:
-        what = f"orchestrator.sampling.max_tokens = {length} leaves no room for a prompt in the context of"
-        raise UserError(f"{what} {config.starting_model}: {model.context}", f"type at most {model.context - 1}")
 
 
 @dataclass(frozen=True)

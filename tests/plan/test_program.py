@@ -1,14 +1,11 @@
 import json
 import tomllib
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from launcher.errors import UserError
 from launcher.plan.spec import Machine, OnHub
-from tests.plan.test_memory import QWEN3_8B
 from tests.plans import component, machine, plan_of, rl, sft
 
 QWEN = OnHub("model", "Qwen/Qwen3-0.6B")
@@ -54,20 +51,3 @@ def test_the_trainer_reads_the_data_set_that_it_learns() -> None:
 def test_what_a_program_of_the_users_own_reads_is_its_own_matter() -> None:
     plan = plan_of(sft("--trainer.script", "train.py", "--trainer.data.dataset", "acme/pairs"), on("Qwen/Qwen3-0.6B"))
     assert component(plan, "trainer").on_hub == ()
-
-
-def test_a_batch_that_is_too_small_for_the_ranks_is_refused() -> None:
-    plan_of(sft("--nproc", "4", "--trainer.batch-size", "4"))
-    with pytest.raises(UserError, match=r"--trainer.batch-size 3 is too small for 4 ranks"):
-        plan_of(sft("--nproc", "4", "--trainer.batch-size", "3"))
-    step = ("--orchestrator.prompts-per-step", "1", "--orchestrator.samples-per-prompt")
-    plan_of(rl("--nproc", "4", *step, "4"))
-    with pytest.raises(UserError, match=r"a step has 3 samples .* too few for 4 ranks"):
-        plan_of(rl("--nproc", "4", *step, "3"))
-
-
-def test_a_completion_that_leaves_no_room_for_a_prompt_is_refused() -> None:
-    here = on("/here/mine", model=replace(QWEN3_8B, context=512))
-    plan_of(rl("--model", "mine", "--orchestrator.sampling.max-tokens", "511"), here)
-    with pytest.raises(UserError, match=r"max_tokens = 512 leaves no room for a prompt in the context of mine: 512"):
-        plan_of(rl("--model", "mine", "--orchestrator.sampling.max-tokens", "512"), here)
