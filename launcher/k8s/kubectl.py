@@ -55,7 +55,9 @@ def words(stderr: str) -> str:
 
 
 def items(text: str) -> list[dict[str, Any]]:
-    """The objects of a list."""
+    """The objects of a list. Raises NoAnswer: a JobSet that is missing in what is no list is not gone."""
+    if not isinstance(value_at(object_of(text), "items"), list):
+        raise NoAnswer(f"kubectl has printed no list: {in_one_line(text.strip())[:200] or 'nothing'}")
     return list(dicts_at(object_of(text), "items"))
 
 

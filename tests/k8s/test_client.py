@@ -41,3 +41,12 @@ def test_a_jobset_without_pods_says_where_to_look(tmp_path: Path, monkeypatch: p
     look = "kubectl --namespace=lab describe jobs -l launch/job=otter-1"
     known = JobSet("Pending", f"no pods yet, see why with: {look}")
     assert client.ask([K8sState(job="otter-1")]) == {"otter-1": known}
+
+
+@pytest.mark.parametrize("printed", ["", "Please log in at https://sso.lab", '{"kind": "Status"}', '{"items": {}}'])
+def test_a_jobset_is_not_gone_because_kubectl_has_printed_something_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: str
+) -> None:
+    kubectl(tmp_path, f"#!/bin/sh\necho '{printed}'\n", monkeypatch)
+    said = printed or "nothing"
+    assert client.ask([K8sState(job="otter-1")]) == {"otter-1": f"kubectl has printed no list: {said}"}
