@@ -43,7 +43,10 @@ def _nodes(text: str) -> str:
     numbers = text.split(":")
     if len(numbers) > 2 or not all(whole_number(number) for number in numbers):
         raise ValueError(f"must be a number from 1 to {MOST_COUNT}, or MIN:MAX")
-    return text
+    fewest, most = int(numbers[0]), int(numbers[-1])
+    if fewest > most:
+        raise ValueError(f"MIN:MAX is the other way round: {most}:{fewest}")
+    return text if fewest < most else str(most)
 
 
 class TorchrunConfig(Section):
@@ -98,7 +101,7 @@ class TorchrunConfig(Section):
 
     @model_validator(mode="after")
     def _one_meeting_point(self) -> Self:
-        if self.standalone and (self.nnodes not in ("1", "1:1") or self.endpoint != NOWHERE):
+        if self.standalone and (self.nnodes != "1" or self.rdzv_endpoint != NOWHERE):
             raise ValueError("standalone is for one node, and takes a free port by itself; leave it out")
         if self.rdzv_endpoint != NOWHERE and self._master not in (None, self.rdzv_endpoint):
             raise ValueError(
@@ -109,8 +112,8 @@ class TorchrunConfig(Section):
 
     @property
     def _master(self) -> str | None:
-        if self.master_addr is None and self.master_port is None:
-            return None
+        if self.standalone or (self.master_addr is None and self.master_port is None):
+            return None  # torchrun does not look at them with --standalone either
         host = self.master_addr or "127.0.0.1"
         bare = ":" in host and not host.startswith("[")
         return f"{f'[{host}]' if bare else host}:{self.master_port or TORCHRUN_PORT}"

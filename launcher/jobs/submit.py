@@ -42,9 +42,13 @@ def submit(
 
     The plan is made here too: it finds mistakes before the job queues, and has the files to write.
     """
+    _check_meeting_point(config)
     config = _with_channels_of_the_environment(scheduler, config)
     machine = _node(scheduler, config, earlier, asked)
     plan = make_plan(config, machine, run, name)
+    if machine.nodes and machine.nodes.inference:  # what only these nodes could not carry out is found here as well
+        make_plan(config, replace(machine, nodes=replace(machine.nodes, rank=machine.nodes.trainer)), run, name)
+    _check_secrets(scheduler, plan)
     try:
         scheduler.check_plan(config, plan)
     except Unreachable as unreachable:  # from here; the job's nodes may reach it
@@ -55,7 +59,6 @@ def submit(
             check_free(run, clean)
         sys.stdout.write(text)
         return 0
-    _check_secrets(scheduler, plan)
     scheduler.check_installed()
     job = _queue(scheduler, plan, config, text, clean, earlier, trust)
     if config.output_dir is None and earlier is None:
@@ -63,6 +66,14 @@ def submit(
     register(run.root, name)
     print(_submitted(scheduler, plan, job, launch_count(config)), end="")
     return 0
+
+
+def _check_meeting_point(config: Config) -> None:
+    """Raises UserError for a meeting point beside the one that a job of several nodes is given."""
+    settings = config.trainer.torchrun
+    for flag, value in {"--master-addr": settings.master_addr, "--master-port": settings.master_port}.items():
+        if value is not None and node_count(config) > 1:
+            raise UserError(f"{flag} {value}: a job of several nodes has a meeting point of its own", "leave it out")
 
 
 def _node(scheduler: Scheduler, config: Config, earlier: RunState | None, asked: Asked | None) -> Machine:

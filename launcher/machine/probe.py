@@ -92,6 +92,10 @@ def check_programs(plan: Plan, environment: Mapping[str, str]) -> None:
     if plan.weights_dir is not None and not os.access(plan.weights_dir, os.W_OK | os.X_OK):
         raise UserError(f"--weights-dir {plan.weights_dir}: it cannot be written to", "name another directory")
     for spec in plan.processes:
+        log_dir = spec.ranks.directory.parent if spec.ranks else plan.run.root
+        if not log_dir.is_relative_to(plan.run.root) and not _can_be_made(log_dir):
+            what = f"--log-dir {log_dir}: it cannot be created or written to"
+            raise UserError(what, "name another directory, or leave it out: the run's directory has one")
         if not spec.cwd.is_dir():
             raise UserError(f"{spec.name}: its working directory {spec.cwd} does not exist")
         program = spec.argv[0]
@@ -104,6 +108,12 @@ def check_programs(plan: Plan, environment: Mapping[str, str]) -> None:
         if spec.ranks and program != sys.executable:
             check_torch(spec, child_environment(spec, environment))
         check_code(plan, spec, child_environment(spec, environment))
+
+
+def _can_be_made(directory: Path) -> bool:
+    """Whether the directory is there and can be written to, or the nearest one above it can."""
+    there = next(each for each in (directory, *directory.parents) if os.path.lexists(each))
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 
 
 def _no_program(spec: ProcessSpec, program: str) -> UserError:

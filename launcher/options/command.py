@@ -3,8 +3,6 @@
 import inspect
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from itertools import takewhile
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
@@ -12,33 +10,20 @@ import typer
 from typer.core import TyperCommand
 
 from launcher.borders.help_style import styled
-from launcher.borders.screen import quoted
 from launcher.config.base import Section
 from launcher.errors import UserError
-from launcher.options.fields import Form, config_fields
-from launcher.options.flags import layer, option_names, signature
+from launcher.options.fields import config_fields
+from launcher.options.flags import layer, signature
 from launcher.options.help import Brief, brief_help, options_help, section_help
 from launcher.options.layer import Layer, Values, without_another
 from launcher.options.load import load, read_file
-from launcher.options.meant import DATA_FILES, meant_by_argument
-from launcher.options.services import take_services, takes_value
+from launcher.options.meant import meant_by_argument
+from launcher.options.program import Typed, check_no_dry_run, split_program
+from launcher.options.services import take_services
 
 S = TypeVar("S", bound=Section)
 
-_ASKING = ("--help", "-h", "--help-all", "--help_all")
 _GIVEN = f"{__name__}.given"
-
-
-@dataclass
-class Typed:
-    """A command line: its options, files, and the trainer's arguments."""
-
-    files: list[tuple[str | None, Path]] = field(default_factory=list)  # (section, file)
-    options: list[str] = field(default_factory=list)
-    arguments: list[str] = field(default_factory=list)  # what follows --, or the program
-    program: str | None = None
-    is_module: bool = False
-    services: Values = field(default_factory=dict)
 
 
 def split_arguments(arguments: Iterable[str], sections: frozenset[str]) -> Typed:
@@ -77,66 +62,6 @@ def section_names(model: type[Section]) -> frozenset[str]:
     return frozenset(name.replace("_", "-") for name in dotted)
 
 
-MODULE = ("-m", "--module")  # as torchrun has it: the program is a module
-_LETTERS = {"-m": "-m", "-r": "--redirects", "-t": "--tee"}  # torchrun's options of one letter, as ours
-
-
-def split_program(words: list[str], model: type[Section]) -> tuple[list[str], Typed]:
-    """Take the program and its arguments off a command line: the first word that is neither an option nor its value.
-
-    Raises UserError for a word that can be no program.
-    """
-    valued = {
-        f"--{name}" for each in config_fields(model) if each.shape is not Form.FLAG for name in option_names(each)
-    }
-    own, typed, rest = list[str](), Typed(), list(words)
-    while rest and rest[0] != "--" and rest[0].partition("=")[0] not in _ASKING:
-        rest = [*_as_two_words(rest[0]), *rest[1:]]
-        word = rest.pop(0)
-        if word in MODULE:
-            typed.is_module = True
-        elif word.startswith(("-", "@")):
-            takes = word == "@" or word.replace("_", "-") in valued or takes_value(word)
-            own += [word, *([rest.pop(0)] if takes and rest else ())]
-        else:
-            _check_program(word, typed.is_module)
-            typed.program, typed.arguments = word, rest[1:] if rest[:1] == ["--"] else rest
-            return own, typed
-    if typed.is_module and not (rest and rest[0] != "--"):
-        raise _no_module()
-    return own + rest, typed
-
-
-def _no_module() -> UserError:
-    return UserError("-m names no module", "type it after that, as in: -m pkg.train --lr 1e-4")
-
-
-def _as_two_words(word: str) -> list[str]:
-    """torchrun's -mNAME, --module=NAME and -r3 as an option of ours and its value; any other word as it is."""
-    if word.startswith("--module="):
-        return ["-m", word.partition("=")[2]]
-    letter, value = word[:2], word[2:].removeprefix("=")
-    return [_LETTERS[letter], *([value] if value else ())] if letter in _LETTERS else [word]
-
-
-def _check_program(word: str, is_module: bool) -> None:
-    if word.endswith(DATA_FILES):
-        raise UserError(f"{word} is no program", meant_by_argument(word))
-    if is_module and not word:
-        raise _no_module()
-    if is_module and word.endswith(".py"):
-        raise UserError(f"-m {word}: that is a script", "leave out -m, or name the module, without .py")
-
-
-def _check_no_dry_run(words: list[str], program: str) -> None:
-    """Raises UserError for `train.py --dry-run`, which would start a real run. After `--` it is the program's."""
-    if "--dry-run" in takewhile(lambda word: word != "--", words):
-        raise UserError(
-            f"--dry-run stands after {program}: what follows the program is its own, and the run would start",
-            f"put it before {quoted(program)}, or write {quoted(program)} -- --dry-run",
-        )
-
-
 class ConfigCommand(TyperCommand):
     """The command of one configuration model. `own` are its parameters that are no fields of the model."""
 
@@ -150,7 +75,7 @@ class ConfigCommand(TyperCommand):
         if self.takes_program:
             words, (args, program) = args, split_program(args, self.model)
             if "dry_run" in self.own and program.program is not None and "--dry-run" not in args:
-                _check_no_dry_run(words, program.program)
+                check_no_dry_run(words, program.program)
         if help := self._asked_help(ctx, args):
             sys.stdout.write(styled(help))
             ctx.exit()

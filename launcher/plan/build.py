@@ -20,7 +20,7 @@ from launcher.plan.placement import Placement, place, place_servers_alone
 from launcher.plan.program import Programs, directory_to_load, file_to_learn, needed_of_hub, with_checkpoint
 from launcher.plan.ready import check_alive, check_ready
 from launcher.plan.refusals import check_batch, check_chat_template, check_context, check_program, check_weights_dir
-from launcher.plan.serving.addresses import Addresses
+from launcher.plan.serving.addresses import Addresses, check_ports
 from launcher.plan.serving.tensor_parallel import check_tensor_parallel
 from launcher.plan.serving.vllm import (
     choose_engine,
@@ -69,6 +69,7 @@ class _Planner:
 
     def plan(self) -> Plan:
         check_program(self.config)
+        check_ports(self.config, self.machine)
         if self.rl:
             check_weights_dir(self.rl, self.nodes)
         processes = tuple(self._processes())

@@ -21,7 +21,8 @@ MEANING = {
     "services.NAME.url": "where that service is reached: http://HOST:PORT",
 }
 SERVICES = "services."
-_TOKEN = re.compile(r"\$\{(?!\{)|\{\{|\{[a-z_]+\}|\{services\.[\w.-]+\}|[{}]|[^${}]+|\$")
+_OF_SERVICE = r"\{ ?[Ss]ervic\w*\.[^{}]*\}?"  # right or misspelt
+_TOKEN = re.compile(r"\$\{(?!\{)|\{\{|\{[a-z_]+\}|" + _OF_SERVICE + r"|[{}]|[^${}]+|\$")
 
 
 def expand(where: str, text: str, values: Mapping[str, str | None]) -> str:
@@ -48,6 +49,9 @@ def _pieces(where: str, text: str, values: Mapping[str, str | None]) -> Iterator
             is_single = bool(opened) and opened.pop() == "{"
             position += not is_single and text.startswith("}", position)
             yield "}"
+        elif token.startswith("{") and not token.endswith("}"):
+            hint = "write {services.NAME.port} or {services.NAME.url}, with the service's name; {{ is a literal brace"
+            raise UserError(f"{where}: {text[found.start() :]}: a placeholder has no braces in it, and an end", hint)
         else:
             yield _value(where, token[1:-1], values) if token.startswith("{") else token
 
@@ -63,7 +67,7 @@ def _end_of_variable(text: str, start: int) -> int:
 
 
 def _value(where: str, name: str, values: Mapping[str, str | None]) -> str:
-    if name.startswith(SERVICES):
+    if "." in name:
         return _of_service(where, name, values)
     if name not in MEANING:
         hint = f"there are {', '.join(MEANING)}; {{{{ and }}}} are literal braces"

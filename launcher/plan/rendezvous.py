@@ -38,6 +38,9 @@ def plan_nodes(config: Config, step: Step | None = None) -> Nodes | None:
     `step` has the node's rank if nobody has typed one. Raises UserError if it or the meeting point is missing.
     """
     count, settings = node_count(config), config.trainer.torchrun
+    if count == 1 and settings.node_rank:
+        what = f"--node-rank {settings.node_rank}: the run has one node, whose rank is 0"
+        raise UserError(what, "add --nnodes N, the number of all nodes")
     if count == 1 or ":" in settings.nnodes:
         check_no_spares(config, "one node" if count == 1 else f"a range of nodes, --nnodes {settings.nnodes}")
         return None

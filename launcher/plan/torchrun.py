@@ -130,6 +130,8 @@ def warnings(settings: TorchrunConfig, nodes: Nodes | None, processes: Iterable[
     if nodes and nodes.is_spare and not nodes.hosts:
         yield f"node {nodes.rank} is a spare: it waits until a node is lost, and takes its place; this is node 1's plan"
     for spec in processes:
+        if spec.ranks and (unused := [name for name in spec.unset if name.startswith("PET_")]):
+            yield f"torchrun would take {', '.join(unused)} from the environment; launch does not: type the options"
         if spec.ranks and spec.ranks.console_is_empty:
             if spec.ready and spec.ready.startswith(LOG):
                 raise UserError(f"{spec.name}.ready = {spec.ready!r}: with --tee 0 nothing reaches its log")

@@ -7,6 +7,7 @@ attempt's directory that already exists.
 
 import os
 from pathlib import Path
+from typing import Any
 
 from torch.distributed.elastic.multiprocessing.api import LogsDest, LogsSpecs, Std, to_map
 
@@ -16,6 +17,11 @@ CONSOLE = ""  # torch's value for "not redirected"
 
 class LaunchLogsSpecs(LogsSpecs):
     """The files of `torchrun --redirects/--tee`, in one directory for each local rank."""
+
+    def __init__(self, **settings: Any) -> None:
+        """Create the root. Raises OSError now: after the rendezvous, torchrun would hang and not exit."""
+        super().__init__(**settings)
+        Path(self.root_log_dir).mkdir(parents=True, exist_ok=True)
 
     @property
     def root_log_dir(self) -> str:

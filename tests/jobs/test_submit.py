@@ -206,3 +206,19 @@ def test_a_node_whose_rank_slurm_says_needs_no_common_rendezvous_id(here: Path) 
 def test_outside_srun_the_rank_has_to_be_typed(here: Path, step: str) -> None:
     done = typed(here, *NODES, **TASK | {"SLURM_STEP_ID": step})
     assert (done.returncode, "needs --node-rank" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--master-addr", "gpu01"), "--master-addr gpu01: a job of several nodes has a meeting point of its own"),
+        (("--inference.nodes", "1", "--inference.replicas", "2"), "3 GPUs cannot be divided among as many servers"),
+        (("--trainer.env", "HF_TOKEN=abc"), "a secret in `env`"),
+    ],
+)
+def test_what_only_the_jobs_nodes_would_find_is_refused_by_a_dry_run(
+    here: Path, options: tuple[str, ...], message: str
+) -> None:
+    nodes = ("--nnodes", "2", "--slurm", "--slurm.gpus-per-node", "3")
+    done = typed(here, "rl", *nodes, *options, "--output-dir", "run", "--dry-run")
+    assert (done.returncode, message in done.stderr) == (2, True), done.stderr

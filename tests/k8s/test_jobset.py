@@ -154,6 +154,13 @@ def test_a_name_in_run_json_that_kubectl_might_take_for_an_option_is_not_read(fi
         K8sState.model_validate({"job": "a-1", field: text})
 
 
+@pytest.mark.parametrize("option", ["--k8s.namespace", "--k8s.queue"])
+def test_a_name_of_kubernetes_may_begin_with_a_digit(option: str) -> None:
+    found = yaml.safe_load(to_yaml(made(sft(*COMMON, option, "3"))))
+    assert "3" in (found["metadata"].get("namespace"), found["metadata"]["labels"].get("kueue.x-k8s.io/queue-name"))
+    assert K8sState(job="a-1", namespace="3").namespace == "3"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

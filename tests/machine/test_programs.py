@@ -272,3 +272,10 @@ def test_a_reward_may_be_async_and_a_loss_must_be_there(here: Path) -> None:
         check(rl(*words, "mine:loss"), here)
     with pytest.raises(UserError, match=r"trainer.loss.target = 'mine': it is module:function"):
         check(rl(*words, "mine"), here)
+
+
+def test_a_log_dir_that_cannot_be_created_is_refused(here: Path) -> None:
+    (here / "file").touch()
+    with pytest.raises(UserError, match="file/logs: it cannot be created or written to"):
+        check(train("--log-dir", str(here / "file" / "logs"), "pack/train.py"), here)
+    check(train("--log-dir", str(here / "new" / "logs"), "pack/train.py"), here)

@@ -418,3 +418,27 @@ def test_the_orchestrator_asks_for_the_name_that_the_server_gives_its_model() ->
 )
 def test_the_code_of_ranks_is_known_behind_the_dashes(arguments: tuple[str, ...], code: PythonCode) -> None:
     assert python_code(component(plan_of(sft(*arguments)), "trainer")) == code
+
+
+TWICE = (
+    (("--services.b.port", "7000"), "--services.a.port and --services.b.port: both have port 7000"),
+    (
+        ("--inference.port", "6999", "--inference.replicas", "2"),
+        "--inference.port and --services.a.port: both have port",
+    ),
+)
+
+
+@pytest.mark.parametrize(("more", "message"), TWICE)
+def test_a_port_that_two_servers_have_asked_for_is_refused(more: tuple[str, ...], message: str) -> None:
+    words = ("--services.a.command", "true", "--services.b.command", "true", "--services.a.port", "7000")
+    with pytest.raises(UserError, match=message):
+        plan_of(rl(*words, *more))
+    plan_of(rl(*words, "--services.b.port", "7001"))
+
+
+def test_torchruns_variables_that_launch_does_not_take_are_named() -> None:
+    here = machine(variables=frozenset({"PET_NNODES", "PET_NODE_RANK", "HOME"}))
+    (note,) = plan_of(train("x.py"), here).notes
+    assert note.startswith("torchrun would take PET_NNODES, PET_NODE_RANK from the environment; launch does not")
+    assert plan_of(train("x.py")).notes == ()

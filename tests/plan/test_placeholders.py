@@ -106,3 +106,28 @@ def test_commands_arguments_variables_and_the_readiness_url_are_expanded() -> No
     assert inference.ready == "http://127.0.0.1:4321/health"
     assert inference.env["URL"] == "http://127.0.0.1:4321"
     assert component(plan, "trainer").argv[-2:] == ("/runs/otter/configs/trainer.toml", "otter-2-1")
+
+
+SERVICE = {"name": "otter", "services.redis.port": "6379", "services.redis.url": "http://127.0.0.1:6379"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{services.reds.port}",
+        "{service.redis.port}",
+        "{servics.redis.url}",
+        "{ services.redis.port }",
+        "{services.redis}",
+    ],
+)
+def test_a_misspelt_placeholder_of_a_service_is_answered_with_those_that_there_are(text: str) -> None:
+    with pytest.raises(UserError, match="is not a placeholder") as caught:
+        expand("redis", f"--port={text}", SERVICE)
+    assert caught.value.hint == "there are {services.redis.port}, {services.redis.url}"
+
+
+@pytest.mark.parametrize("text", ["{services.{name}.port}", "{services.redis.port", "{services.${X}.port}"])
+def test_a_placeholder_of_a_service_with_braces_in_it_or_without_an_end_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="a placeholder has no braces in it, and an end"):
+        expand("redis", f"--port={text}", SERVICE)

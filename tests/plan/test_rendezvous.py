@@ -8,7 +8,7 @@ from launcher.errors import UserError
 from launcher.plan.build import make_plan
 from launcher.plan.rendezvous import Step, check_common_id, plan_nodes
 from launcher.rundir import RunDir
-from tests.plans import machine, sft
+from tests.plans import machine, sft, train
 from tests.plans import plan_on_node as plan_on
 
 HERE = ("--rdzv-endpoint", "gpu01:29500")
@@ -135,3 +135,10 @@ def test_the_endpoint_is_a_host_with_or_without_a_port(typed: str, host: str, po
 def test_spares_that_could_never_be_used_are_refused(options: tuple[str, ...], message: str) -> None:
     with pytest.raises(UserError, match=message):
         plan_nodes(sft(*options))
+
+
+def test_a_node_rank_without_the_number_of_nodes_is_refused() -> None:
+    assert plan_nodes(train("--node-rank", "0", "x.py")) is None
+    with pytest.raises(UserError, match="--node-rank 3: the run has one node, whose rank is 0") as caught:
+        plan_nodes(train("--node-rank", "3", "x.py"))
+    assert "--nnodes N" in str(caught.value.hint)

@@ -130,7 +130,8 @@ def test_master_addr_and_port_are_the_endpoint_of_a_static_rendezvous(options: t
 
 
 def test_on_one_node_the_rendezvous_is_on_a_free_port_and_standalone_asks_for_just_that() -> None:
-    for options in ((), ("--standalone",), ("--standalone", "--nnodes=1", "--nproc_per_node=2")):
+    ignored = ("--standalone", "--master_port=4000")  # by torchrun too
+    for options in ((), ("--standalone",), ignored, ("--standalone", "--nnodes=1:1", "--nproc_per_node=2")):
         found = flags_of(*options)
         assert (found.rdzv_backend, found.rdzv_endpoint, found.standalone) == ("c10d", "localhost:0", False)
 
@@ -139,7 +140,8 @@ def test_on_one_node_the_rendezvous_is_on_a_free_port_and_standalone_asks_for_ju
     ("options", "message"),
     [
         (("--standalone", "--nnodes", "2"), "standalone is for one node"),
-        (("--standalone", "--master-port", "4000"), "standalone is for one node"),
+        (("--standalone", "--rdzv-endpoint", "a:1"), "standalone is for one node"),
+        (("--nnodes", "4:1"), "MIN:MAX is the other way round: 1:4"),
         (("--rdzv-endpoint", "a:1", "--master-addr", "b"), "rdzv_endpoint a:1 and at b:29500"),
         (("--master-port", "65536"), "65535"),
         (("--no-python", "--trainer.module", "x"), "script and module|module and script"),

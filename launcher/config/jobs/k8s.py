@@ -11,7 +11,7 @@ from launcher.config.base import Duration, SmallInt, Switch
 
 MOST_GPUS = 1024  # of a pod
 SHM_VOLUME = "launch-shm"  # our own volume, at /dev/shm
-_LABEL = re.compile("[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
+_LABEL = re.compile("[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _QUANTITY = re.compile(r"\d{1,15}(\.\d{1,9})?(m|k|Ki|[MGTPE]i?)?")
 _VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?")
@@ -24,7 +24,7 @@ _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 def _label(text: str) -> str:
     if not _LABEL.fullmatch(text):
-        raise ValueError("must have lower-case letters, digits and '-', start with a letter, at most 63 characters")
+        raise ValueError("must have lower-case letters, digits and '-', no '-' at an end, at most 63 characters")
     return text
 
 
@@ -126,7 +126,9 @@ class K8sConfig(Switch):
     )
     namespace: DnsLabel | None = Field(None, description="default: that of kubectl's context")
     context: str | None = Field(None, description="kubectl's context; default: the current one")
-    queue: DnsLabel | None = Field(None, description="Kueue's queue (label kueue.x-k8s.io/queue-name)")
+    queue: Annotated[Subdomain, Field(max_length=63)] | None = Field(
+        None, description="Kueue's queue (label kueue.x-k8s.io/queue-name)"
+    )
     gpus: int = Field(0, ge=0, le=MOST_GPUS, description="GPUs of each pod; a pod is a node of the run")
     gpu_resource: Key = Field("nvidia.com/gpu", description="the resource that the GPUs are counted as")
     cpu: Quantity | None = Field(None, description="CPUs of each pod, as Kubernetes counts them: 32")

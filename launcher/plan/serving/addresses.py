@@ -1,9 +1,11 @@
 """Where the inference servers and services of a run are."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from launcher.config.run import Config, RLConfig
 from launcher.config.serving import LOOPBACK
+from launcher.errors import UserError
 from launcher.plan.nodes import Nodes, url_host
 from launcher.plan.spec import Machine
 
@@ -65,6 +67,25 @@ class Addresses:
             return f"{url_host(nodes.hosts[node])}:{nodes.inference_ports[node] + number}"
         first = self.config.inference.port
         return f"node-{node}:{first + number if first else f'PORT+{number}' if number else 'PORT'}"
+
+
+def check_ports(config: Config, machine: Machine) -> None:
+    """Raises UserError if two servers of this node have asked for the same port: only one of them could listen."""
+    nodes, asked = machine.nodes, dict[int, str]()
+    for option, port in _asked_ports(config):
+        if nodes is not None and not nodes.runs("inference" if option.startswith("inference") else "service"):
+            continue
+        if port in asked:
+            hint = "name another port; a service without one gets a free one, as {services.NAME.port}"
+            raise UserError(f"--{asked[port]} and --{option}: both have port {port}", hint)
+        asked[port] = option
+
+
+def _asked_ports(config: Config) -> Iterator[tuple[str, int]]:
+    if isinstance(config, RLConfig) and config.inference.enabled and config.inference.port:
+        first = config.inference.port
+        yield from (("inference.port", first + number) for number in range(config.inference.replicas))
+    yield from ((f"services.{name}.port", service.port) for name, service in config.services.items() if service.port)
 
 
 def of_services(config: Config, machine: Machine) -> dict[str, str | None]:
