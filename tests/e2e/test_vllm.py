@@ -1,6 +1,7 @@
 """`launch rl` with real vLLM: scripts/install_vllm_cpu.sh installs it, .ci/run calls that."""
 
 import json
+import re
 import signal
 import time
 from pathlib import Path
@@ -9,6 +10,8 @@ import httpx
 import psutil
 import pytest
 
+from launcher.tracking.samples import read_samples, samples_file
+from launcher.view.metric_curves import read_metrics
 from tests.launching import Launched, Launcher
 from tests.real_vllm import VERSION, VLLM, needs_vllm
 from tests.waiting import until
@@ -16,8 +19,10 @@ from tests.waiting import until
 pytestmark = [pytest.mark.slow, needs_vllm, pytest.mark.timeout(900)]
 
 CONFIG = Path(__file__).parents[2] / "configs" / "rl_tiny_vllm_cpu.toml"
+ENVIRONMENTS = Path(__file__).parents[1] / "environments"
 COMMAND = ("rl", "@", str(CONFIG), "--inference.python", str(VLLM), "--output-dir", "run", "--no-tmux")
 PATIENCE = 600  # seconds, of a machine that does other things as well
+SECRETS = {"a": "xy", "b": "zw"}  # of the environment secret-tool
 
 
 def metrics(run: Launched) -> list[dict[str, float]]:
@@ -72,3 +77,48 @@ def test_a_server_that_stands_still_for_a_while_loses_nothing(launch: Launcher) 
         process.send_signal(signal.SIGCONT)
     assert run.exit_code(PATIENCE) == 0, run.output[-3000:]
     assert "step 12/12" in run.output and run.output.count("inference: ready after") == 1
+
+
+@pytest.mark.timeout(2 * PATIENCE + 900)
+def test_a_policy_that_calls_tools_over_several_turns_is_trained(launch: Launcher) -> None:
+    """The model asks for a letter's secret, and then says it forwards or backwards. Only the former has a reward."""
+    talks = [talk(letter, secret, said) for letter, secret in SECRETS.items() for said in (secret, secret[::-1])]
+    (launch.directory / "talks.jsonl").write_text("".join(json.dumps(one) + "\n" for one in talks * 20))
+    learn = ("--trainer.data.path", "talks.jsonl", "--trainer.batch-size", "16", "--trainer.optimizer.lr", "0.01")
+    shape = ("--trainer.model.tiny.context", "192", "--max-steps", "40", "--trainer.validation-interval", "40")
+    taught = launch("sft", *learn, *shape, "--output-dir", "taught", "--no-tmux")
+    assert taught.exit_code(PATIENCE) == 0, taught.output[-3000:]
+
+    (launch.directory / "tools.toml").write_text('[task]\nname = "verifiers:secret-tool"\nargs.agent.max_turns = 3\n')
+    small = ("--orchestrator.prompts-per-step", "4", "--orchestrator.samples-per-prompt", "8", "--max-async", "0")
+    room = ("--inference.max-model-len", "192", "--orchestrator.sampling.max-tokens", "100")
+    rate = ("--trainer.optimizer.lr", "3e-4", "--trainer.optimizer.warmup-steps", "0", "--max-steps", "8")
+    model = ("@", "tools.toml", "--model", "taught", "--orchestrator.evaluation.prompts", "1")
+    run = launch(*COMMAND, *model, *small, *room, *rate, PYTHONPATH=str(ENVIRONMENTS))
+    assert run.exit_code(PATIENCE + 600) == 0, run.output[-3000:]
+
+    steps = [row for row in read_metrics(run.run.metrics("orchestrator")) if "reward/mean" in row]
+    assert len(steps) == 8 and all(row["reward/failed"] == 0 for row in steps)
+    assert all(row["task/turns"] > 1.5 and row["task/asked"] > 0.5 for row in steps)
+    missed = [1 - row["reward/mean"] for row in steps]
+    assert (missed[-2] + missed[-1]) / 2 < missed[0] / 2, missed
+    assert max(row["policy/logprob_difference"] for row in metrics(run)) < 1e-4  # of the tokens that vLLM sampled
+    check_that_results_carry_no_loss(run)
+
+
+def talk(letter: str, secret: str, said: str) -> dict[str, list[dict[str, str]]]:
+    """A conversation with the environment secret-tool, as SFT learns it."""
+    call = json.dumps({"name": "t_tell", "arguments": {"of": letter}})
+    turns = (("user", f"{letter}?"), ("assistant", f"<tool_call>{call}</tool_call>"), ("tool", secret))
+    return {"messages": [{"role": role, "content": text} for role, text in (*turns, ("assistant", said))]}
+
+
+def check_that_results_carry_no_loss(run: Launched) -> None:
+    """The tokens that are learned from are those of the two turns and their ends: a token is a byte."""
+    steps = range(1, 9)
+    rows = [row for step in steps for row in read_samples(samples_file(run.run.samples("orchestrator"), step))]
+    two_turns = re.compile(r"(<tool_call>.+</tool_call>)(?:xy|zw)([a-z]{0,9})")
+    talks = [(two_turns.fullmatch(row["completion"]), row["tokens"]) for row in rows]
+    learned = [(tokens, len(found[1]) + 1 + len(found[2]) + 1) for found, tokens in talks if found]
+    assert len(learned) > len(rows) / 2
+    assert all(tokens == sampled for tokens, sampled in learned)
