@@ -41,6 +41,11 @@ def plan_nodes(config: Config, step: Step | None = None) -> Nodes | None:
     if count == 1 and settings.node_rank:
         what = f"--node-rank {settings.node_rank}: the run has one node, whose rank is 0"
         raise UserError(what, "add --nnodes N, the number of all nodes")
+    if ":" in settings.nnodes and config.max_restarts:
+        raise UserError(
+            f"--max-restarts {config.max_restarts}: with a range of nodes, each launch would begin an attempt alone",
+            f"--trainer.torchrun.max-restarts {config.max_restarts} is torchrun's, for the ranks of all nodes",
+        )
     if count == 1 or ":" in settings.nnodes:
         check_no_spares(config, "one node" if count == 1 else f"a range of nodes, --nnodes {settings.nnodes}")
         return None

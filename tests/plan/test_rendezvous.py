@@ -142,3 +142,11 @@ def test_a_node_rank_without_the_number_of_nodes_is_refused() -> None:
     with pytest.raises(UserError, match="--node-rank 3: the run has one node, whose rank is 0") as caught:
         plan_nodes(train("--node-rank", "3", "x.py"))
     assert "--nnodes N" in str(caught.value.hint)
+
+
+def test_a_range_of_nodes_is_restarted_by_torchrun_since_no_launch_knows_the_others() -> None:
+    elastic = ("--nnodes", "1:4", "--rdzv-id", "job", "--rdzv-endpoint", "gpu01:29400", "--rdzv-backend", "c10d")
+    with pytest.raises(UserError, match="each launch would begin an attempt alone") as caught:
+        plan_nodes(train(*elastic, "--max_restarts", "3", "x.py"))
+    assert "--trainer.torchrun.max-restarts 3" in str(caught.value.hint)
+    assert plan_nodes(train(*elastic, "--trainer.torchrun.max-restarts", "3", "x.py")) is None
