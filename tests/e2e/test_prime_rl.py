@@ -3,7 +3,7 @@
 Its Python must have what prime-rl's configuration needs: verifiers, renderers, setproctitle and psutil.
 prime-rl's own `rl --dry-run` writes the files, and its own env-server serves an environment. Stand-ins take the place
 of its inference, orchestrator and trainer, which need GPU packages. They read their files by prime-rl's own classes,
-and log with its own logger.
+and log with its own logger. test_prime_rl_orchestrator.py runs the inference and the orchestrator themselves.
 """
 
 import importlib.util
