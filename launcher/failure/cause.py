@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from launcher.failure.failure import Culprit, Failure, received_text
-from launcher.failure.log_end import clean, tail
+from launcher.failure.log_end import FAR, clean, tail
 from launcher.failure.torchrun_account import (
     first_to_fail,
     rank_directories,
@@ -16,7 +16,7 @@ from launcher.failure.torchrun_account import (
     times_of_errors,
     torchrun_blames,
 )
-from launcher.failure.tracebacks import condensed, find_traceback
+from launcher.failure.tracebacks import condensed, find_traceback, points_above
 from launcher.plan.spec import Plan, ProcessSpec, Ranks
 
 SHOWN_COLUMNS = 1000  # a longer line is cut
@@ -169,7 +169,10 @@ def _words_in(text: str, most: int) -> _Words:
 
 
 def _last_words(log: Path, most: int) -> _Words:
-    return replace(_words_in(clean(tail(log)), most), log=log)
+    text = clean(tail(log))
+    if points_above(find_traceback(text)):  # a server whose engine is dead repeats it for every request
+        text = clean(tail(log, FAR))
+    return replace(_words_in(text, most), log=log)
 
 
 def last_words(log: Path) -> str:

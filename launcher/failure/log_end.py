@@ -6,27 +6,31 @@ from pathlib import Path
 from launcher.borders.files import read_end
 from launcher.borders.screen import printable
 
-TAIL = 256 * 1024  # bytes
-_RANK_PREFIX = re.compile(r"^\[rank\d+\]: ?", re.MULTILINE)  # torch.distributed's, before each line of a traceback
-_HEAD = re.compile(r"[A-Z]\d{4} \d\d:\d\d:\d\d\.\d{6} \d+ \S+:\d+\] ")  # of a message of torch, on each of its lines
+TAIL, FAR = 256 * 1024, 8 * 1024 * 1024  # bytes
+_WRITER = re.compile(  # before each line: torch.distributed's rank in a traceback, vLLM's process in all that it writes
+    r"^(\[rank\d+\]: ?|\([A-Z]\w* pid=\d+\) )", re.MULTILINE
+)
+_HEAD = re.compile(  # of a message of torch, or of vLLM, on each of its lines
+    r"[A-Z]\d{4} \d\d:\d\d:\d\d\.\d{6} \d+ \S+:\d+\] |[A-Z]+ \d\d-\d\d \d\d:\d\d:\d\d \[\S+:\d+\] "
+)
 
 
-def tail(path: Path) -> str:
-    """The end of a file. Empty if the file cannot be read."""
+def tail(path: Path, size: int = TAIL) -> str:
+    """The end of a file, so many bytes. Empty if the file cannot be read."""
     try:
-        return read_end(path, TAIL).decode(errors="replace")
+        return read_end(path, size).decode(errors="replace")
     except OSError:
         return ""
 
 
 def clean(text: str) -> str:
-    """The text without control characters, rank prefixes, and repeated heads of torch's messages."""
+    """The text without control characters, the writer of each line, and heads of messages that are repeated."""
     utf8 = text.encode("utf-8", "replace").decode()  # lone surrogates must not reach our files
-    return _with_one_head(_RANK_PREFIX.sub("", printable(utf8)))
+    return _with_one_head(_WRITER.sub("", printable(utf8)))
 
 
 def _with_one_head(text: str) -> str:
-    """The text, in which a message of torch has its head on its first line only: it may be a traceback."""
+    """The text, in which a message has its head on its first line only: it may be a traceback."""
     lines, before = [], ""
     for line in text.split("\n"):
         found = _HEAD.match(line)

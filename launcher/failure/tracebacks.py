@@ -25,7 +25,11 @@ _LINKS = {
     "During handling of the above exception, another exception occurred:": "while handling",
     "The above exception was the direct cause of the following exception:": "caused by",
 }
+_POINTS_ABOVE = re.compile(r"^\S.*(above.* root cause|root cause above)[^\n]*\Z", re.MULTILINE)  # in its message
 _REPEATED = re.compile(r"  \[Previous line repeated (\d+) more times?\]")
+_LOG_LINE = re.compile(
+    r"\[?[A-Za-z]*\d*\]?:?\s*\[?\d{4}-\d\d-\d\d[ T]|\[?[EWIF]\d{3,4} |[A-Z]+(: {4}| \d\d-\d\d \d\d:\d\d:)"
+)
 _CARETS = re.compile(r" +[~^]+ *$")
 _MACHINERY = {
     "runpy": re.compile(r"^<frozen (runpy|importlib)|/runpy\.py$"),
@@ -58,17 +62,34 @@ class Raised:
 
 
 def find_traceback(text: str) -> str:
-    """The last traceback with its chained exceptions, without later lines. Empty if there is none."""
+    """The last traceback with its chained exceptions, without later lines. Empty if there is none.
+
+    One that names another above it as the cause, as those of vLLM's server do, is passed over for that.
+    """
+    found, start = _last_traceback(text)
+    above = found
+    while points_above(above):
+        above, start = _last_traceback(text[:start])
+    return above or found
+
+
+def _last_traceback(text: str) -> tuple[str, int]:
+    """It, and where it begins."""
     starts = [match.start() for match in _START.finditer(text)]
     syntax = [match for match in _SYNTAX_ERROR.finditer(text) if not starts or match.start() > starts[-1]]
     if syntax and not (starts and _end(text, starts[-1]) >= syntax[-1].end()):
-        return syntax[-1].group()
+        return syntax[-1].group(), syntax[-1].start()
     if not starts:
-        return ""
+        return "", 0
     first = len(starts) - 1
     while first > 0 and any(link in text[starts[first - 1] : starts[first]] for link in _LINKS):
         first -= 1
-    return text[starts[first] : _end(text, starts[-1])].rstrip("\n")
+    return text[starts[first] : _end(text, starts[-1])].rstrip("\n"), starts[first]
+
+
+def points_above(traceback: str) -> bool:
+    """Whether its message says that the cause is in the log above it."""
+    return bool(_POINTS_ABOVE.search(traceback))
 
 
 def _end(text: str, start: int) -> int:
@@ -87,7 +108,7 @@ def _end(text: str, start: int) -> int:
 
 
 def _is_log_line(line: str) -> bool:
-    return bool(re.match(r"\[?[A-Za-z]*\d*\]?:?\s*\[?\d{4}-\d\d-\d\d[ T]|\[?[EWIF]\d{3,4} ", line))
+    return bool(_LOG_LINE.match(line))
 
 
 # --- what it says -----------------------------------------------------------------------------------------------------

@@ -85,6 +85,48 @@ except ValueError:
     assert words(log, logged).splitlines()[0] == "ValueError: no such thing"
 
 
+VLLM = """\
+(Worker pid=3) ERROR 11-27 19:10:45 [executor.py:1063] WorkerProc hit an exception.
+(Worker pid=3) ERROR 11-27 19:10:45 [executor.py:1063] Traceback (most recent call last):
+(Worker pid=3) ERROR 11-27 19:10:45 [executor.py:1063]   File "/app/worker.py", line 3, in step
+(Worker pid=3) ERROR 11-27 19:10:45 [executor.py:1063]     attend()
+(Worker pid=3) ERROR 11-27 19:10:45 [executor.py:1063] RuntimeError: no such head: 24
+(Worker pid=3) ERROR 11-27 19:10:45 [executor.py:1063]
+(EngineCore pid=2) ERROR 11-27 19:10:45 [core.py:1512] EngineCore encountered a fatal error.
+(EngineCore pid=2) ERROR 11-27 19:10:45 [core.py:1512] Traceback (most recent call last):
+(EngineCore pid=2) ERROR 11-27 19:10:45 [core.py:1512]   File "/app/core.py", line 99, in result
+(EngineCore pid=2) ERROR 11-27 19:10:45 [core.py:1512]     raise RuntimeError(
+(EngineCore pid=2) ERROR 11-27 19:10:45 [core.py:1512] RuntimeError: Worker failed, please check the \
+stack trace above for the root cause
+(EngineCore pid=2) INFO 11-27 19:10:45 [executor.py:479] [shutdown] Executor: waiting for worker exit count=1
+"""
+VLLM_REQUEST = """\
+(APIServer pid=1) ERROR 11-27 19:10:45 [vllm_error.py:54] Engine Exception caught. Request id: None
+(APIServer pid=1) ERROR 11-27 19:10:45 [vllm_error.py:54] Traceback (most recent call last):
+(APIServer pid=1) ERROR 11-27 19:10:45 [vllm_error.py:54]   File "/app/async_llm.py", line 410, in add_request
+(APIServer pid=1) ERROR 11-27 19:10:45 [vllm_error.py:54]     raise EngineDeadError()
+(APIServer pid=1) ERROR 11-27 19:10:45 [vllm_error.py:54] EngineDeadError: EngineCore encountered an issue. See stack \
+trace (above) for the root cause.
+INFO:     127.0.0.1:40818 - "POST /v1/completions HTTP/1.1" 500 Internal Server Error
+"""
+
+
+@pytest.mark.parametrize("requests", [0, 1, 2000])
+def test_what_has_ended_vllms_worker_is_found_however_often_the_server_says_that_it_is_above(
+    log: Path, requests: int
+) -> None:
+    found = words(log, f"{VLLM}{VLLM_REQUEST * requests}nanobind: leaked 514 functions!\n")
+    assert found.splitlines() == [
+        "RuntimeError: no such head: 24",
+        '  File "/app/worker.py", line 3, in step',
+        "    attend()",
+    ]
+
+
+def test_where_the_cause_above_is_not_in_the_log_the_traceback_that_points_to_it_is_shown(log: Path) -> None:
+    assert words(log, VLLM_REQUEST).startswith("EngineDeadError: EngineCore encountered an issue.")
+
+
 @pytest.mark.parametrize(
     "noise",
     [
