@@ -1,21 +1,26 @@
 """torchrun's ranks: gloo between CPUs, nccl between GPUs, and nothing at all for a process that was started alone."""
 
+import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar, cast
+from pathlib import Path
+from typing import ParamSpec, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.elastic.multiprocessing.errors import ErrorHandler, record
 
 from launcher.config.workload import Device
 from launcher.errors import UserError
 from launcher.instrumentation.marks import mark
 from launcher.instrumentation.waiting import waiting_for
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _kept: list[object] = []
@@ -97,3 +102,20 @@ def pick_device(name: Device) -> torch.device:
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
     torch.cuda.set_device(device)
     return device
+
+
+class _Errors(ErrorHandler):
+    """What torchrun is told of a rank's end. No stack explains a wrong request: of a UserError it gets the words."""
+
+    def record_exception(self, e: BaseException) -> None:
+        file = self._get_error_file_path()
+        if file is None or not isinstance(e, UserError):
+            super().record_exception(e)
+            return
+        about = {"message": str(e), "extraInfo": {"timestamp": str(int(time.time()))}}
+        Path(file).write_text(json.dumps({"message": about}))
+
+
+def recorded(main: Callable[P, T]) -> Callable[P, T | None]:
+    """Decorates what a rank does: torchrun is told how it has ended."""
+    return record(main, _Errors())

@@ -1,8 +1,12 @@
+import json
+from pathlib import Path
+
 import pytest
 import torch
 
 from launcher.errors import UserError
-from launcher.workload.ranks import join_ranks, pick_device
+from launcher.failure.torchrun_account import recorded_error
+from launcher.workload.ranks import join_ranks, pick_device, recorded
 
 
 def test_a_process_without_torchrun_is_the_only_rank(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,3 +22,26 @@ def test_a_gpu_that_is_not_there_is_refused_and_auto_does_without() -> None:
     assert pick_device("auto").type == "cpu"
     with pytest.raises(UserError, match="no GPU"):
         pick_device("cuda")
+
+
+def record_of(error: Exception, directory: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(directory / "error.json"))
+
+    @recorded
+    def main() -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        main()
+    assert int(json.loads((directory / "error.json").read_text())["message"]["extraInfo"]["timestamp"]) > 0
+    return recorded_error(directory)
+
+
+def test_a_user_error_is_recorded_by_its_words_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = UserError("the batch is too small", "type a larger one")
+    assert record_of(error, tmp_path, monkeypatch) == "the batch is too small\n  type a larger one"
+
+
+def test_any_other_error_is_recorded_with_its_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = record_of(ValueError("no such thing"), tmp_path, monkeypatch)
+    assert found.startswith("Traceback") and found.endswith("ValueError: no such thing")

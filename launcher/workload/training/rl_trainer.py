@@ -7,7 +7,6 @@ import time
 
 import torch
 from torch import Tensor
-from torch.distributed.elastic.multiprocessing.errors import record
 
 from launcher.borders.screen import quoted
 from launcher.checkpoints import steps_in
@@ -22,7 +21,7 @@ from launcher.rundir import RunDir
 from launcher.workload.entry import StopRequest, quick_imports, run_dir
 from launcher.workload.files import clear, is_restarted, remove
 from launcher.workload.models.find import find_model
-from launcher.workload.ranks import World, join_ranks
+from launcher.workload.ranks import World, join_ranks, recorded
 from launcher.workload.rollout.handover import Batch, has_batch, read_batch
 from launcher.workload.training.learner import Learner
 from launcher.workload.training.parallel import ParallelScorer, read_model
@@ -36,7 +35,7 @@ POLL = 0.005  # seconds between looks at the directory of the batches
 SLACK = 60.0  # seconds that ranks wait for each other beyond the wait for a batch
 
 
-@record
+@recorded
 def train(config: RLTrainerConfig) -> int:
     """Do the rest of `max_steps` updates. Returns the process's exit code.
 

@@ -10,7 +10,6 @@ from math import ceil
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributed.elastic.multiprocessing.errors import record
 
 from launcher.config.training import SFTTrainerConfig
 from launcher.errors import UserError
@@ -19,7 +18,7 @@ from launcher.logger import get_logger
 from launcher.monitor import get_monitor
 from launcher.numbers import three_digits
 from launcher.workload.entry import StopRequest, quick_imports
-from launcher.workload.ranks import join_ranks
+from launcher.workload.ranks import join_ranks, recorded
 from launcher.workload.training.data import check_vocabulary, load_examples
 from launcher.workload.training.examples import Example, collate, rows_of_step
 from launcher.workload.training.learner import Learned, Learner
@@ -29,7 +28,7 @@ from launcher.workload.training.sequences import Sequences
 PATIENCE = 600.0  # seconds that ranks wait for each other
 
 
-@record
+@recorded
 def train(config: SFTTrainerConfig) -> int:
     """Do the rest of `max_steps` updates. Returns the process's exit code.
 
