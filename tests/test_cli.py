@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -212,7 +213,7 @@ def test_launch_alone_shows_what_there_is(terminal: Terminal) -> None:
 
 def test_a_reader_that_goes_away_is_no_error(terminal: Terminal) -> None:
     environment = clean_environment(terminal.home)
-    piped = f"'{LAUNCH}' rl --help | head -1; echo ${{PIPESTATUS[0]}}"
+    piped = f"{shlex.quote(str(LAUNCH))} rl --help | head -1; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(
         ["bash", "-c", piped], env=environment, capture_output=True, text=True, timeout=240, check=False
     )

@@ -1,6 +1,7 @@
 """tmux.sh in a real bash and tmux: the panes of launcher/view/tmux/layout.py before a run starts, without Python."""
 
 import os
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -146,7 +147,7 @@ def test_inside_tmux_the_client_switches(tmux: TmuxServer, tmp_path: Path) -> No
     shell = tmux.open_terminal()
     TmuxServer(tmux.home, "outer").open_terminal("env", "-u", "TMUX", "tmux", "attach")
     until(lambda: tmux.run("list-clients"))
-    tmux.run("send-keys", "-t", shell, f"{SCRIPT} -o {tmp_path}", "Enter")
+    tmux.run("send-keys", "-t", shell, shlex.join([str(SCRIPT), "-o", str(tmp_path)]), "Enter")
     until(lambda: tmux.run("list-clients", "-F", "#{session_name}") == "launch")
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, distribution, entry_points
 from pathlib import Path
 
+from launcher.borders.screen import quoted
 from launcher.config.wandb import WandbConfig, over_environment
 from launcher.doctor.check import Check, ask
 from launcher.errors import UserError
@@ -44,7 +45,7 @@ def check_torch() -> Iterator[Check]:
         return
     except ValueError:
         reason = done.stderr.strip().rpartition("\n")[2]
-        yield Check("rl, sft", "torch", "fail", reason, f"{sys.executable} -m pip install torch")
+        yield Check("rl, sft", "torch", "fail", reason, f"{quoted(sys.executable)} -m pip install torch")
         return
     if gpu_count() and not sees_gpu:
         found = f"{version} sees no GPU, though there are some" if cuda else f"{version} is built for the CPU only"
@@ -56,7 +57,7 @@ def check_torch() -> Iterator[Check]:
 def _slow_torch(installed: tuple[str, str | None] | None) -> Check:
     slow = f"the import takes more than {TORCH_SECONDS:g}s"
     if installed is None:
-        return Check("rl, sft", "torch", "fail", slow, f'look at it: {sys.executable} -P -c "import torch"')
+        return Check("rl, sft", "torch", "fail", slow, f'look at it: {quoted(sys.executable)} -P -c "import torch"')
     version, cuda = installed
     if gpu_count() and not cuda:
         return _blind_torch(f"{version} is built for the CPU only")
@@ -82,7 +83,7 @@ def check_installation() -> Iterator[Check]:
     if "launch" in entry_points(group="torchrun.logs_specs").names:
         yield Check("rl, sft", "torchrun", "ok", "its logs go to documented paths")
     else:
-        fix = f"{sys.executable} -m pip install launch-rl"
+        fix = f"{quoted(sys.executable)} -m pip install launch-rl"
         yield Check("rl, sft", "torchrun", "fail", "does not know launch: the package is not installed", fix)
 
 
@@ -122,7 +123,7 @@ def check_slurm() -> Iterator[Check]:
 
 def check_pyspy() -> Iterator[Check]:
     if not find_pyspy():
-        fix = f"{sys.executable} -m pip install py-spy"
+        fix = f"{quoted(sys.executable)} -m pip install py-spy"
         yield Check("stacks", "py-spy", "warn", "not installed: only processes that call setup_logger answer", fix)
     elif ptrace_scope() and os.geteuid() != 0:
         found = f"is {ptrace_scope()}: launch stacks works only for processes that call setup_logger"

@@ -11,7 +11,7 @@ _WRITER = re.compile(  # before each line: torch.distributed's rank in a traceba
     r"^(\[rank\d+\]: ?|\([A-Z]\w* pid=\d+\) )", re.MULTILINE
 )
 _HEAD = re.compile(  # of a message of torch, or of vLLM, on each of its lines
-    r"[A-Z]\d{4} \d\d:\d\d:\d\d\.\d{6} \d+ \S+:\d+\] |[A-Z]+ \d\d-\d\d \d\d:\d\d:\d\d \[\S+:\d+\] "
+    r"[A-Z]\d{4} \d\d:\d\d:\d\d\.\d{6} \d+ [^\]\n]+:\d+\] |[A-Z]+ \d\d-\d\d \d\d:\d\d:\d\d \[\S+:\d+\] "
 )
 
 

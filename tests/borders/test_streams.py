@@ -1,5 +1,6 @@
 """stdout and stderr of whatever kind: full, closed, ASCII, without a reader."""
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +29,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def shell(directory: Path, line: str, **variables: str) -> subprocess.CompletedProcess[bytes]:
     environment = clean_environment(directory, XDG_STATE_HOME=str(directory / "state"), COLUMNS="80", **variables)
-    command = ["bash", "-c", line.replace("launch", f"'{LAUNCH}'")]
+    command = ["bash", "-c", line.replace("launch", shlex.quote(LAUNCH))]
     return subprocess.run(command, cwd=directory, env=environment, capture_output=True, timeout=240, check=False)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shlex
 import shutil
 import subprocess
 import sys
@@ -45,7 +46,7 @@ def test_a_python_without_torch_is_told_how_to_get_it(monkeypatch: pytest.Monkey
     monkeypatch.setattr(software_checks, "_TORCH", "import no_such_torch")
     check = only(software_checks.check_torch())
     assert (check.state, check.found) == ("fail", "ModuleNotFoundError: No module named 'no_such_torch'")
-    assert check.fix == f"{sys.executable} -m pip install torch"
+    assert check.fix == shlex.join([sys.executable, "-m", "pip", "install", "torch"])
 
 
 def test_a_torch_in_the_working_directory_which_may_be_a_strangers_is_not_executed(

@@ -1,6 +1,7 @@
 """Programs that know nothing of launch: their Python, their order, their restarts."""
 
 import json
+import shlex
 import subprocess
 import sys
 import sysconfig
@@ -23,7 +24,9 @@ def sft(launch: Launcher, script: str, toml: str, *arguments: str) -> Launched:
 
 
 def service(name: str, program: str, *more: str) -> str:
-    return "\n".join([f"[services.{name}]", f"command = ['{sys.executable}', '-uc', '''{program}''']", *more, ""])
+    return "\n".join(
+        [f"[services.{name}]", f"command = [{json.dumps(sys.executable)}, '-uc', '''{program}''']", *more, ""]
+    )
 
 
 def test_a_component_starts_once_the_line_it_waits_for_is_logged(launch: Launcher) -> None:
@@ -161,7 +164,7 @@ sys.exit(3 if os.environ["LAUNCH_ATTEMPT"] == "1" else 0)
 def test_a_service_on_the_command_line_has_a_free_port_that_it_keeps_over_a_restart(launch: Launcher) -> None:
     (launch.directory / "a server.py").write_text(SERVER)
     (launch.directory / "client.py").write_text(CLIENT)
-    serve = f"'{sys.executable}' 'a server.py' {{services.web.port}}"
+    serve = f"{shlex.quote(sys.executable)} 'a server.py' {{services.web.port}}"
     web = ("--services.web.command", serve, "--services.web.ready", "tcp://127.0.0.1:{services.web.port}")
     trainer = ("--trainer.after", "web", "--trainer.args", "{services.web.url}", "client.py")
     run = launch("train", "--no-tmux", "--max-restarts", "1", *web, *trainer)

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -150,7 +151,7 @@ REPORT = "import signal, sys; print('blocked', signal.pthread_sigmask(signal.SIG
 
 
 def test_no_component_and_no_on_exit_command_inherits_a_blocked_signal(launch: Launcher) -> None:
-    on_exit = f'{sys.executable} -c "{REPORT}"'
+    on_exit = shlex.join([sys.executable, "-c", REPORT])
     words = [word for each in (sys.executable, "-c", REPORT) for word in ("--trainer.command", each)]
     run = launch("sft", *words, "--output-dir", "run", "--no-tmux", "--on-exit", on_exit)
     assert run.exit_code() == 0, run.output

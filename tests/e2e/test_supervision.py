@@ -1,6 +1,7 @@
 """How runs end: real processes, and /proc asked what is left."""
 
 import os
+import shlex
 import signal
 import subprocess
 import time
@@ -178,7 +179,7 @@ def test_a_second_start_in_the_same_directory_is_refused(launch: Launcher) -> No
 def test_a_closed_pipe_does_not_end_a_run(launch: Launcher) -> None:
     script = launch.directory / "script.py"
     script.write_text("import time\nfor i in range(20): print('line', i, flush=True); time.sleep(0.05)")
-    command = f"{LAUNCH} sft --trainer.script {script} --output-dir run --no-tmux | head -n 1"
+    command = f"{shlex.quote(LAUNCH)} sft --trainer.script {script} --output-dir run --no-tmux | head -n 1"
     done = subprocess.run(
         command, shell=True, cwd=launch.directory, env=launch.environment, capture_output=True, timeout=240
     )

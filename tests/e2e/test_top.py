@@ -89,6 +89,8 @@ def test_without_textual_it_is_said_what_to_type(launch: Launcher, tmux: TmuxSer
         "importlib.machinery.PathFinder.find_spec = classmethod(\n"
         "    lambda cls, name, path=None, target=None: None if name == 'textual' else find(name, path, target))\n"
     )
-    pane = tmux.open_terminal("env", f"PYTHONPATH={hidden}", "sh", "-c", f"{LAUNCH} top; echo code=$?; sleep 60")
+    pane = tmux.open_terminal(
+        "env", f"PYTHONPATH={hidden}", "sh", "-c", f"{shlex.quote(LAUNCH)} top; echo code=$?; sleep 60"
+    )
     screen = tmux.wait_for_text(pane, "code=2")
     assert "launch top needs the package textual" in screen and "pip install 'launch-rl[top]'" in screen

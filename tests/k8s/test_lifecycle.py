@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -32,8 +33,8 @@ print("is there", flush=True)
 while True:
     time.sleep(60)
 """
-SERVER = f"{sys.executable} -u -m http.server {{port}}"
-OWN = ("--trainer.command", f"{sys.executable} script.py")  # without torchrun, which takes seconds to start
+SERVER = f"{shlex.quote(sys.executable)} -u -m http.server {{port}}"
+OWN = ("--trainer.command", shlex.join([sys.executable, "script.py"]))  # without torchrun, which takes seconds to start
 MORE_OF = {
     "train": OWN,
     "sft": OWN,

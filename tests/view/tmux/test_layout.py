@@ -1,6 +1,7 @@
 """The layout is data: names, titles and commands, for any path."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -141,7 +142,7 @@ def test_the_charts_execute_nothing_that_lies_in_the_working_directory(tmp_path:
     (tmp_path / "wandb.py").write_text("open('executed', 'w')")
     (tmp_path / "charts").mkdir()
     isolated = tmp_path / "python"  # without packages, so that there is no other wandb
-    isolated.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    isolated.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -S "$@"\n')
     isolated.chmod(0o755)
     done = subprocess.run(charts(tmp_path / "charts", str(isolated)), cwd=tmp_path, capture_output=True, text=True)
     assert "No module named wandb" in done.stderr
