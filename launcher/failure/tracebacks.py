@@ -66,25 +66,27 @@ def find_traceback(text: str) -> str:
 
     One that names another above it as the cause, as those of vLLM's server do, is passed over for that.
     """
-    found, start = _last_traceback(text)
-    above = found
-    while points_above(above):
-        above, start = _last_traceback(text[:start])
-    return above or found
-
-
-def _last_traceback(text: str) -> tuple[str, int]:
-    """It, and where it begins."""
     starts = [match.start() for match in _START.finditer(text)]
     syntax = [match for match in _SYNTAX_ERROR.finditer(text) if not starts or match.start() > starts[-1]]
-    if syntax and not (starts and _end(text, starts[-1]) >= syntax[-1].end()):
-        return syntax[-1].group(), syntax[-1].start()
-    if not starts:
-        return "", 0
-    first = len(starts) - 1
-    while first > 0 and any(link in text[starts[first - 1] : starts[first]] for link in _LINKS):
-        first -= 1
-    return text[starts[first] : _end(text, starts[-1])].rstrip("\n"), starts[first]
+    if syntax and not (starts and _end(text[starts[-1] :]) >= syntax[-1].end() - starts[-1]):
+        return syntax[-1].group()
+    found = ""
+    for above in _from_the_last(text, starts):
+        found = found or above
+        if not points_above(above):
+            return above
+    return found
+
+
+def _from_the_last(text: str, starts: list[int]) -> Iterator[str]:
+    """The tracebacks that begin at `starts`, chained ones together. Each looks at its own part of the text alone."""
+    starts, stop = list(starts), len(text)
+    while starts:
+        first = last = starts.pop()
+        while starts and any(link in text[starts[-1] : first] for link in _LINKS):
+            first = starts.pop()
+        yield text[first : last + _end(text[last:stop])].rstrip("\n")
+        stop = first
 
 
 def points_above(traceback: str) -> bool:
@@ -92,10 +94,10 @@ def points_above(traceback: str) -> bool:
     return bool(_POINTS_ABOVE.search(traceback))
 
 
-def _end(text: str, start: int) -> int:
-    """Where the traceback that begins at `start` ends. Its message may have several lines, but no empty one."""
-    header, *lines = text[start:].splitlines(keepends=True)
-    position, in_message, is_group = start + len(header), False, "+" in header
+def _end(text: str) -> int:
+    """Where the traceback that the text begins with ends. Its message may have several lines, but no empty one."""
+    header, *lines = text.splitlines(keepends=True)
+    position, in_message, is_group = len(header), False, "+" in header
     for line in lines:
         bare = line.rstrip("\n")
         if is_group and not _BAR.match(bare):

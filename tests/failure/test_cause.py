@@ -111,7 +111,7 @@ INFO:     127.0.0.1:40818 - "POST /v1/completions HTTP/1.1" 500 Internal Server 
 """
 
 
-@pytest.mark.parametrize("requests", [0, 1, 2000])
+@pytest.mark.parametrize("requests", [0, 1, 12_000])  # the last fill what is read of a log
 def test_what_has_ended_vllms_worker_is_found_however_often_the_server_says_that_it_is_above(
     log: Path, requests: int
 ) -> None:
