@@ -25,9 +25,10 @@ from launcher.view.tmux.server import PATIENCE, Command, TmuxError, ask_tmux, li
 _START = 15.0  # seconds for one that is started here: its configuration may load plugins
 _LOOK = 1  # seconds
 # `##{{` keeps tmux from filling the format in before the shell has run. What a shell in tmux prints would be shown.
+# The command that closes asks once more: since the loop's question another attempt may have taken the session.
 _UNTIL_NOBODY = """exec >/dev/null 2>&1
 while [ "$(tmux display-message -p -t {target} '##{{@launch_over}}')" = 1 ]; do
-tmux if-shell -F -t {target} '##{{session_attached}}' '' "if-shell -F -t {target} '{others}' '{keep}' '{kill}'"
+tmux if-shell -F -t {target} '{left}' "if-shell -F -t {target} '{others}' '{keep}' '{kill}'"
 sleep {look}
 done
 true"""
@@ -144,6 +145,7 @@ def closing(session: str) -> Command:
         return over
     watch = _UNTIL_NOBODY.format(
         target=target,
+        left="##{?session_attached,,##{@launch_over}}",
         others="##{W:##{P:##{?@launch_pane,,1}}}",
         keep=f"set-option -t {target} @launch_over 0",
         kill=f"kill-session -t ={session}",

@@ -1,6 +1,8 @@
 """When a run's session goes: with its run, but never under somebody who looks at it; and servers that give no panes."""
 
 import os
+import shlex
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -101,6 +103,28 @@ def test_a_session_of_another_attempt_is_not_closed_by_the_end_of_the_first(user
     close_panes("launch-otter")
     assert open_panes(layout_of(tmp_path, attempt=2)) == "launch-otter"
     leave(user, client)
+    assert "launch-otter" in sessions(user)
+
+
+def test_an_attempt_that_begins_while_the_session_is_about_to_close_keeps_it(user: TmuxServer, tmp_path: Path) -> None:
+    calls, proceed, tools = tmp_path / "calls", tmp_path / "proceed", tmp_path / "bin"
+    tools.mkdir()
+    (tools / "tmux").write_text(
+        f"""#!/bin/sh
+        echo "$1" >>{shlex.quote(str(calls))}
+        [ "$1" != if-shell ] || until [ -e {shlex.quote(str(proceed))} ]; do sleep 0.05; done
+        exec {shlex.quote(str(shutil.which("tmux")))} "$@"
+        """
+    )
+    (tools / "tmux").chmod(0o755)
+    user.run("set-environment", "-g", "PATH", f"{tools}:{os.environ['PATH']}")
+    client = look_at(user, open_panes(layout_of(tmp_path)))
+    close_panes("launch-otter")
+    until(lambda: calls.exists() and "if-shell" in calls.read_text())
+    open_panes(layout_of(tmp_path, attempt=2))
+    leave(user, client)
+    proceed.touch()
+    until(lambda: calls.read_text().count("display-message") == 2)
     assert "launch-otter" in sessions(user)
 
 
