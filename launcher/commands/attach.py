@@ -25,9 +25,9 @@ def attach(
     found, state = find_run(run, "attach")
     check_trusted(found, state.name, "attach", trust)
     attach_in_pod(found, state, [*(("--window", window) if window else ()), *(("--each-rank",) if each_rank else ())])
-    session = ensure_panes(layout_of(found, state, each_rank=each_rank), state.tmux_socket)
-    show_status(found, state, session)
     closes = not state.tmux_keep and true_state(found, state) not in GOING_ON
+    session = ensure_panes(layout_of(found, state, each_rank=each_rank), state.tmux_socket, keep=closes)
+    show_status(found, state, session)
     attach_to(session, call_name(found.root, state.name), state.tmux_socket, window, closes=closes)
     return 0
 

@@ -9,7 +9,7 @@ from libtmux import Server
 
 from launcher.errors import UserError
 from launcher.view.tmux.server import Command, TmuxError, ask_tmux, tmux_server
-from launcher.view.tmux.session import closing
+from launcher.view.tmux.session import close_panes, closing
 
 
 def attach(
@@ -22,9 +22,17 @@ def attach(
     Raises:
         UserError: there is no such window, no terminal, or tmux has refused.
     """
+    try:
+        _attach(session, run, socket_name, window, closing(session) if closes else ())
+    except UserError:
+        if closes:
+            close_panes(session, socket_name)
+        raise
+
+
+def _attach(session: str, run: str, socket_name: str | None, window: str | None, then: Command) -> None:
     server = tmux_server(socket_name)
     target = _target(server, session, window)
-    then = closing(session) if closes else ()
     if _is_inside(server):
         _checked(server, "switch-client", "-t", target, *_chained(then))
     elif sys.stdin.isatty() and sys.stdout.isatty():

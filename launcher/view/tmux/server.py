@@ -26,6 +26,10 @@ class TmuxError(UserError):
     """There are no panes: tmux is missing, too old, or has refused. The run continues without panes."""
 
 
+class TmuxRefused(TmuxError):
+    """tmux has answered with an error, such as that a session or a pane is not there any more."""
+
+
 def tmux_server(socket_name: str | None) -> Server:
     """The user's tmux server, or the one of this socket. It may not be running.
 
@@ -113,7 +117,7 @@ def run_chain(server: Server, commands: Iterable[Command], patience: float) -> N
     for chain in _chains(commands):
         done = ask_tmux(server, *chain, patience=patience)
         if done.returncode != 0 or done.stderr:  # a server that cannot make its socket ends with 0
-            raise TmuxError(f"tmux has refused: {done.stderr.strip()}")
+            raise TmuxRefused(f"tmux has refused: {done.stderr.strip()}")
 
 
 def _chains(commands: Iterable[Command]) -> Iterator[list[str]]:

@@ -20,7 +20,17 @@ from urllib.parse import quote
 from libtmux import Server
 
 from launcher.view.tmux.layout import BORDER, SCROLLBACK, Layout, Window
-from launcher.view.tmux.server import PATIENCE, Command, TmuxError, ask_tmux, literal, run_chain, tmux_server, word_of
+from launcher.view.tmux.server import (
+    PATIENCE,
+    Command,
+    TmuxError,
+    TmuxRefused,
+    ask_tmux,
+    literal,
+    run_chain,
+    tmux_server,
+    word_of,
+)
 
 _START = 15.0  # seconds for one that is started here: its configuration may load plugins
 _LOOK = 1  # seconds
@@ -60,6 +70,14 @@ def open_panes(layout: Layout, socket_name: str | None = None) -> str:
     """
     server = tmux_server(socket_name)
     panes = _live_panes(server)
+    try:
+        return _open(server, layout, panes)
+    except TmuxRefused:  # since the question somebody has closed the session, a pane or the server, or taken the name
+        return _open(server, layout, _live_panes(server))
+
+
+def _open(server: Server, layout: Layout, panes: Sequence[_LivePane]) -> str:
+    """`panes` are those of the server. It is started only if there are none."""
     patience = PATIENCE if panes else _START
     ours = [pane for pane in panes if pane.run == _run_mark(layout.root)]
     session = ours[0].session if ours else _free_name(layout.session, {pane.session for pane in panes})
@@ -81,17 +99,21 @@ def _check_that_it_stays(server: Server, session: str) -> None:
         )
 
 
-def ensure_panes(layout: Layout, socket_name: str | None = None) -> str:
+def ensure_panes(layout: Layout, socket_name: str | None = None, *, keep: bool = False) -> str:
     """The name of the session that shows this layout. Closed panes are opened again.
+
+    With `keep`, a session that was about to close since nobody is attached stays open.
 
     Raises:
         TmuxError: tmux is missing, too old, or has refused.
     """
+    server = tmux_server(socket_name)
     whole = (_run_mark(layout.root), _layout_mark(layout), "0")
-    panes = _live_panes(tmux_server(socket_name))
-    shown = [pane for pane in panes if (pane.run, pane.layout, pane.dead) == whole]
+    shown = [pane for pane in _live_panes(server) if (pane.run, pane.layout, pane.dead) == whole]
     if len(shown) == sum(len(window.panes) for window in layout.windows):
-        return shown[0].session
+        session = shown[0].session
+        if not keep or ask_tmux(server, "set-option", "-t", f"={session}:", "@launch_over", "0").returncode == 0:
+            return session
     return open_panes(layout, socket_name)
 
 
@@ -107,8 +129,10 @@ def session_of(root: Path, socket_name: str | None = None) -> str | None:
 def renew_panes(layout: Layout, socket_name: str | None = None) -> None:
     """Replace the run's panes by those of another attempt, if they are open. This never starts a server."""
     with suppress(TmuxError):
-        if any(pane.run == _run_mark(layout.root) for pane in _live_panes(tmux_server(socket_name))):
-            open_panes(layout, socket_name)
+        server = tmux_server(socket_name)
+        panes = _live_panes(server)
+        if any(pane.run == _run_mark(layout.root) for pane in panes):
+            _open(server, layout, panes)
 
 
 def set_status(session: str, text: str, socket_name: str | None = None, *, when: float | None = None) -> None:

@@ -5,12 +5,14 @@ import shlex
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from launcher.doctor.text import check_tmux
+from launcher.errors import UserError
+from launcher.view.tmux.attach import attach
 from launcher.view.tmux.server import PATIENCE, TmuxError
 from launcher.view.tmux.session import close_panes, ensure_panes, open_panes, set_status
 from tests.tmux_server import TmuxServer
@@ -106,26 +108,73 @@ def test_a_session_of_another_attempt_is_not_closed_by_the_end_of_the_first(user
     assert "launch-otter" in sessions(user)
 
 
-def test_an_attempt_that_begins_while_the_session_is_about_to_close_keeps_it(user: TmuxServer, tmp_path: Path) -> None:
+@pytest.fixture
+def act(user: TmuxServer, tmp_path: Path) -> Callable[[], None]:
+    """A session that somebody looks at after its run: what closes it has asked tmux, and acts with this call."""
     calls, proceed, tools = tmp_path / "calls", tmp_path / "proceed", tmp_path / "bin"
-    tools.mkdir()
-    (tools / "tmux").write_text(
-        f"""#!/bin/sh
+    stand_in(
+        tools,
+        f"""
         echo "$1" >>{shlex.quote(str(calls))}
         [ "$1" != if-shell ] || until [ -e {shlex.quote(str(proceed))} ]; do sleep 0.05; done
-        exec {shlex.quote(str(shutil.which("tmux")))} "$@"
-        """
+        """,
     )
-    (tools / "tmux").chmod(0o755)
     user.run("set-environment", "-g", "PATH", f"{tools}:{os.environ['PATH']}")
-    client = look_at(user, open_panes(layout_of(tmp_path)))
+    look_at(user, open_panes(layout_of(tmp_path)))
     close_panes("launch-otter")
     until(lambda: calls.exists() and "if-shell" in calls.read_text())
+
+    def go_on() -> None:
+        proceed.touch()
+        until(lambda: calls.read_text().count("display-message") == 2)  # it has acted, and asks again
+
+    return go_on
+
+
+def stand_in(directory: Path, first: str) -> None:
+    """A tmux in this directory that does this before it becomes the real one."""
+    directory.mkdir()
+    (directory / "tmux").write_text(f'#!/bin/sh\n{first}\nexec {shlex.quote(str(shutil.which("tmux")))} "$@"\n')
+    (directory / "tmux").chmod(0o755)
+
+
+def test_an_attempt_that_begins_while_the_session_is_about_to_close_keeps_it(
+    user: TmuxServer, tmp_path: Path, act: Callable[[], None]
+) -> None:
     open_panes(layout_of(tmp_path, attempt=2))
-    leave(user, client)
-    proceed.touch()
-    until(lambda: calls.read_text().count("display-message") == 2)
+    leave(user, user.run("list-clients", "-F", "#{client_name}"))
+    act()
     assert "launch-otter" in sessions(user)
+
+
+def test_who_attaches_while_the_session_is_about_to_close_still_finds_it(
+    user: TmuxServer, tmp_path: Path, act: Callable[[], None]
+) -> None:
+    leave(user, user.run("list-clients", "-F", "#{client_name}"))
+    assert ensure_panes(layout_of(tmp_path), keep=True) == "launch-otter"
+    act()
+    assert "launch-otter" in sessions(user)
+
+
+def test_a_session_that_is_closed_while_an_attempt_looks_for_it_is_opened_anew(
+    user: TmuxServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_panes(layout_of(tmp_path))
+    tmux, once = shlex.quote(str(shutil.which("tmux"))), shlex.quote(str(tmp_path / "once"))
+    closing = (
+        f'[ "$1" != list-panes ] || ! mkdir {once} || {{ {tmux} "$@"; exec {tmux} kill-session -t =launch-otter; }}'
+    )
+    stand_in(tmp_path / "bin", closing)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    assert open_panes(layout_of(tmp_path, attempt=2)) in sessions(user)
+    assert (tmp_path / "once").exists()
+
+
+def test_a_session_that_is_kept_for_who_attaches_is_closed_if_they_cannot(user: TmuxServer, tmp_path: Path) -> None:
+    session = ensure_panes(layout_of(tmp_path), keep=True)
+    with pytest.raises(UserError, match="no terminal to attach to"):
+        attach(session, "otter", closes=True)
+    until(lambda: sessions(user) == ["work"])
 
 
 def test_leaving_a_session_that_ends_with_its_run_never_ends_the_users_server(user: TmuxServer, tmp_path: Path) -> None:
