@@ -10,7 +10,8 @@ from launcher.config.base import Directory, Section, SmallInt
 
 NOWHERE = "localhost:0"  # the default endpoint, useful on one node only
 TORCHRUN_PORT = 29500  # torchrun's default port of an endpoint
-STATIC = "static"
+C10D_PORT = 29400  # that of an endpoint without a port, for c10d
+STATIC, C10D = "static", "c10d"
 
 
 def _ranks(value: Any) -> Any:

@@ -45,6 +45,7 @@ class Scheduler(Protocol):
 
     name: str
     has_our_machine: bool  # whether its nodes have this machine's programs and logins
+    meeting_port: int  # on node 0 of a job with several nodes; 0: only the job knows it
 
     def is_chosen(self, config: Config) -> bool:
         """Whether the configuration says that the run is submitted to it."""

@@ -10,7 +10,6 @@ from launcher.borders.masking import MASK
 from launcher.borders.screen import in_lines, printable
 from launcher.config.notify import APPRISE, WEBHOOK
 from launcher.config.run import Config, RLConfig
-from launcher.config.torchrun import TORCHRUN_PORT
 from launcher.errors import UserError
 from launcher.jobs.scheduler import Scheduler
 from launcher.machine.hub import Unreachable
@@ -80,7 +79,7 @@ def _node(scheduler: Scheduler, config: Config, earlier: RunState | None, asked:
     """A node of the job, as far as it is known: this machine's programs and the requested GPUs."""
     if node_count(config) == 1:
         check_no_spares(config, "one node")
-    nodes = nodes_at(config, 0, "node-0", TORCHRUN_PORT) if node_count(config) > 1 else None
+    nodes = nodes_at(config, 0, "node-0", scheduler.meeting_port) if node_count(config) > 1 else None
     asks = _on_any_port(config)
     asks = asks if scheduler.has_our_machine else _with_any_python(asks)
     machine = probe(asks, earlier.run_id if earlier else None, nodes, asked)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from launcher.config.run import Config
+from launcher.config.torchrun import TORCHRUN_PORT
 from launcher.errors import UserError
 from launcher.k8s import client
 from launcher.k8s.client import JobSet
@@ -18,6 +19,7 @@ from launcher.runs.state import JobState, K8sState, RunState
 class Kubernetes:
     name = "Kubernetes"
     has_our_machine = False
+    meeting_port = TORCHRUN_PORT
 
     def is_chosen(self, config: Config) -> bool:
         return config.k8s.enabled

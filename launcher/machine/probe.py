@@ -29,6 +29,7 @@ from launcher.options.comments import Asked
 from launcher.plan.environment import child_environment
 from launcher.plan.nodes import Nodes
 from launcher.plan.program import ranks_program
+from launcher.plan.rendezvous import rendezvous_ports
 from launcher.plan.serving.vllm import INSTALL, VLLM
 from launcher.plan.spec import Machine, OnHub, Plan, ProcessSpec
 
@@ -45,11 +46,12 @@ def probe(
     """
     processes = started_processes(config)
     ports, wandb = range(0), over_environment(WandbConfig(), os.environ)
+    meeting = rendezvous_ports(config, nodes)
     if isinstance(config, RLConfig) and config.inference.enabled and (nodes is None or nodes.may_serve):
         host, replicas = config.inference.host or LOOPBACK, config.inference.replicas
         for taken in range(config.inference.port, config.inference.port + replicas) if config.inference.port else ():
             check_port(host, taken)
-        ports = range(0) if config.inference.port else free_ports(host, replicas)
+        ports = range(0) if config.inference.port else free_ports(host, replicas, meeting)
     server = config.inference if isinstance(config, RLConfig) and config.inference.enabled else None
     is_ours = is_reference(config.trainer) or (server is not None and is_reference(server))
     name = config.starting_model
@@ -74,7 +76,7 @@ def probe(
         user=f"{os.geteuid()}:{os.getegid()}",
         variables=frozenset(os.environ),
         free_port=ports.start,
-        service_ports=service_ports(config, nodes, besides=ports),
+        service_ports=service_ports(config, nodes, besides={*ports, *meeting}),
         search_paths={name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
         torchrun_logs=Path(launcher.__file__).parent / "torchrun_logs",
         pythons=pythons,

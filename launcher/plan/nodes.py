@@ -21,7 +21,7 @@ class Nodes:
     trainer: int  # number of the trainer's nodes
     inference: int  # number of nodes for inference only; 0: it runs on node 0
     host: str  # of node 0, the meeting point
-    port: int  # torchrun's; the launches use the next one
+    port: int  # torchrun's; the launches use the next one. 0: only the job knows it
     orchestrator: int = 0  # the place that it runs in
     hosts: tuple[str, ...] = ()  # where each node can be reached, spares included
     inference_ports: tuple[int, ...] = ()  # for each node that of its first server; 0 where none runs

@@ -1,14 +1,17 @@
 """Which nodes a run has and where they meet: what `--nnodes`, `--node-rank`, `--rdzv-endpoint` and srun say."""
 
+import re
 from dataclasses import dataclass, replace
 
 from launcher.borders.values import MOST_PORT, whole_number
 from launcher.config.run import Config, RLConfig
-from launcher.config.torchrun import NOWHERE, STATIC, TORCHRUN_PORT
+from launcher.config.torchrun import C10D, C10D_PORT, NOWHERE, STATIC, TORCHRUN_PORT, TorchrunConfig
 from launcher.errors import UserError
 from launcher.numbers import plural
 from launcher.plan.nodes import Nodes
+from launcher.plan.torchrun import between_nodes
 
+_HOST = re.compile(r"[\w.:-]+")  # as torchrun has it
 MOST_SPARES = 2  # this many for each node are a mistake
 
 
@@ -123,16 +126,60 @@ def _inference_nodes(config: Config) -> int:
 
 def host_and_port(endpoint: str) -> tuple[str, int]:
     """The two parts of `--rdzv-endpoint`. Raises UserError."""
-    host, colon, port = endpoint.rpartition(":")
+    host, number = _parts(endpoint, TORCHRUN_PORT)
+    if not number or number >= MOST_PORT:
+        hint = f"name node 0 and a port; this port and the next must be free there: HOST:{TORCHRUN_PORT}"
+        raise UserError(_malformed(endpoint), hint)
+    return host, number
+
+
+def _parts(endpoint: str, default_port: int | None) -> tuple[str, int | None]:
+    """Host and port; no port if there is none, or it is no number. Raises UserError if there is no host."""
+    host, colon, typed = endpoint.rpartition(":")
     if not colon or host.endswith(":"):
-        host, port = endpoint, str(TORCHRUN_PORT)
-    number = whole_number(port, MOST_PORT - 1)
-    if not host or not number:
-        raise UserError(
-            f"--rdzv-endpoint {endpoint}: not of the form HOST:PORT",
-            f"name node 0 and a port; this port and the next must be free there: HOST:{TORCHRUN_PORT}",
-        )
-    return host.strip("[]"), number
+        host, typed = endpoint, "" if default_port is None else str(default_port)
+    host = host.strip("[]")
+    if not _HOST.fullmatch(host):
+        raise UserError(_malformed(endpoint), f"name node 0 and a port of it: HOST:{TORCHRUN_PORT}")
+    return host, whole_number(typed, MOST_PORT)
+
+
+def _malformed(endpoint: str) -> str:
+    return f"--rdzv-endpoint {endpoint or repr(endpoint)}: not of the form HOST:PORT"
+
+
+def rendezvous_ports(config: Config, nodes: Nodes | None) -> dict[int, str]:
+    """The ports that this node's rendezvous takes, and what has named them. Raises UserError for a bad endpoint.
+
+    Where torchrun numbers the nodes, each may be the one that is named.
+    """
+    settings = config.trainer.torchrun
+    named = _naming(settings)
+    if nodes is not None:
+        is_known = nodes.rank == 0 and nodes.port
+        ours = f"{named} (the launches meet on the next port)"
+        return {nodes.port: named, nodes.control_port: ours} if is_known else {}
+    port = None if config.trainer.command is not None else _port_alone(settings)
+    return {port: named} if port else {}
+
+
+def _naming(settings: TorchrunConfig) -> str:
+    if settings.rdzv_endpoint != NOWHERE:
+        return f"--rdzv-endpoint {settings.rdzv_endpoint}"
+    flags = {"--master-port": settings.master_port, "--master-addr": settings.master_addr}
+    return next((f"{flag} {value}" for flag, value in flags.items() if value is not None), "the rendezvous")
+
+
+def _port_alone(settings: TorchrunConfig) -> int | None:
+    """torchrun's port where no launch knows of other nodes. None for a free one, and for one elsewhere, as of etcd."""
+    settings = between_nodes(settings, None)
+    default = {STATIC: None, C10D: C10D_PORT}
+    if settings.rdzv_backend not in default or "store_type" in (settings.rdzv_conf or ""):
+        return None
+    _, port = _parts(settings.rdzv_endpoint, default[settings.rdzv_backend])
+    if port is None or (port == 0 and settings.rdzv_backend == STATIC):
+        raise UserError(_malformed(settings.rdzv_endpoint), f"name node 0 and a port of it: HOST:{TORCHRUN_PORT}")
+    return port
 
 
 def _check(config: Config, nodes: Nodes) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from launcher.config.torchrun import NOWHERE, STATIC, TORCHRUN_PORT, TorchrunConfig
+from launcher.config.torchrun import C10D, NOWHERE, STATIC, TORCHRUN_PORT, TorchrunConfig
 from launcher.errors import UserError
 from launcher.plan.nodes import Nodes, url_host
 from launcher.plan.ready import LOG
@@ -42,7 +42,7 @@ def between_nodes(config: TorchrunConfig, nodes: Nodes | None) -> TorchrunConfig
     With c10d, torchrun numbers the nodes itself. A static rendezvous keeps the given node ranks.
     """
     if nodes is None:
-        backend, endpoint = config.backend or "c10d", config.endpoint
+        backend, endpoint = config.backend or C10D, config.endpoint
         if backend == STATIC and endpoint == NOWHERE:
             endpoint = f"127.0.0.1:{TORCHRUN_PORT}"  # as torchrun has it: this rendezvous takes no free port
         return config.model_copy(update={"rdzv_backend": backend, "rdzv_endpoint": endpoint})

@@ -18,6 +18,7 @@ from launcher.slurm.script import sbatch_script
 class Slurm:
     name = "Slurm"
     has_our_machine = True
+    meeting_port = 0
 
     def is_chosen(self, config: Config) -> bool:
         return config.slurm.enabled

@@ -186,6 +186,16 @@ def test_the_job_that_has_the_runs_name_and_comment_is_cancelled(here: Path, mon
     assert (here / "cancelled").exists()
 
 
+def test_a_service_cannot_have_the_port_at_which_pods_meet_and_a_job_of_slurm_has_another(here: Path) -> None:
+    service = ("--services.a.command", sys.executable, "--services.a.port", "29501")
+    nodes = ("--nnodes", "2", *service, "--output-dir", str(here / "run"), "--dry-run")
+    refused = typed(here, "sft", "--k8s.image", "lab/launch:1", "--k8s.volumes", f"data=claim:{here}", *nodes)
+    assert refused.returncode == 2
+    assert "(the launches meet on the next port) and --services.a.port: both have port 29501" in refused.stderr
+    done = typed(here, "sft", "--slurm", *nodes)
+    assert done.returncode == 0, done.stderr
+
+
 TASK = {"SLURM_STEP_ID": "0", "SLURM_NODEID": "1", "SLURM_STEP_NUM_NODES": "2", "SLURM_STEP_NUM_TASKS": "2"}
 NODES = ("sft", "--nnodes", "2", "--rdzv-endpoint", "gpu01:29500", "--dry-run", "--name", "otter")
 

@@ -8,7 +8,7 @@ from launcher.errors import UserError
 from launcher.plan.build import make_plan
 from launcher.plan.rendezvous import Step, check_common_id, plan_nodes
 from launcher.rundir import RunDir
-from tests.plans import machine, sft, train
+from tests.plans import machine, rl, sft, train
 from tests.plans import plan_on_node as plan_on
 
 HERE = ("--rdzv-endpoint", "gpu01:29500")
@@ -150,3 +150,69 @@ def test_a_range_of_nodes_is_restarted_by_torchrun_since_no_launch_knows_the_oth
         plan_nodes(train(*elastic, "--max_restarts", "3", "x.py"))
     assert "--trainer.torchrun.max-restarts 3" in str(caught.value.hint)
     assert plan_nodes(train(*elastic, "--trainer.torchrun.max-restarts", "3", "x.py")) is None
+
+
+PORT = ("--services.a.command", "true", "--services.a.port", "29500")
+TWO = ("--nnodes", "2", "--rdzv-endpoint", "gpu01:29500")
+C10D = ("--rdzv-backend", "c10d", "--rdzv-id", "job")
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--rdzv-endpoint", "localhost:29500"), "--rdzv-endpoint localhost:29500"),
+        (("--master-port", "29500"), "--master-port 29500"),
+        (("--master-addr", "gpu01"), "--master-addr gpu01"),
+        (("--rdzv-backend", "static"), "the rendezvous"),
+        ((*TWO, "--node-rank", "0"), "--rdzv-endpoint gpu01:29500"),
+        ((*TWO, *C10D), "--rdzv-endpoint gpu01:29500"),
+        (
+            ("--nnodes", "2", "--node-rank", "0", "--rdzv-endpoint", "gpu01:29499"),
+            "--rdzv-endpoint gpu01:29499 (the launches meet on the next port)",
+        ),
+    ],
+)
+def test_a_server_cannot_have_the_port_of_the_rendezvous(options: tuple[str, ...], named: str) -> None:
+    with pytest.raises(UserError) as caught:
+        plan_on(sft(*PORT, *options))
+    assert str(caught.value).startswith(f"{named} and --services.a.port: both have port 29500")
+
+
+def test_neither_can_an_inference_server_beside_the_rendezvous() -> None:
+    servers = ("--inference.port", "29499", "--inference.replicas", "2", "--master-port", "29500")
+    with pytest.raises(UserError, match="--master-port 29500 and --inference.port: both have port 29500"):
+        plan_on(rl(*servers))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--rdzv-endpoint", "localhost:29501"),
+        (*TWO, "--node-rank", "1"),  # services run on node 0
+        ("--rdzv-endpoint", "localhost:29500", "--trainer.command", "true"),  # no torchrun
+        ("--rdzv-endpoint", "etcd:29500", "--rdzv-backend", "etcd-v2"),  # it listens elsewhere
+    ],
+)
+def test_a_port_that_no_rendezvous_takes_on_this_node_is_the_servers(options: tuple[str, ...]) -> None:
+    plan_on(sft(*PORT, *options))
+
+
+def test_an_inference_server_on_another_node_may_have_the_number_of_the_rendezvous_port() -> None:
+    alone = ("--inference.nodes", "1", "--inference.port", "29500", "--rdzv-endpoint", "gpu01:29500")
+    for rank in ("0", "1"):
+        plan_on(rl(*alone, "--node-rank", rank))
+
+
+@pytest.mark.parametrize("typed", ["gpu01:x", "gpu01:99999", ":29500", "http://gpu01:29500", "a b:29500", ""])
+def test_an_endpoint_that_is_none_is_refused_on_one_node_too(typed: str) -> None:
+    with pytest.raises(UserError, match=r"--rdzv-endpoint .*: not of the form HOST:PORT"):
+        plan_on(sft("--rdzv-endpoint", typed))
+
+
+def test_on_one_node_torchrun_may_choose_the_port_unless_the_rendezvous_is_static() -> None:
+    for typed in ("localhost:0", "localhost", "[::1]:0"):
+        argv = plan_on(sft("--rdzv-endpoint", typed)).processes[0].argv
+        assert f"--rdzv-endpoint={typed}" in argv
+        if typed != "localhost:0":
+            with pytest.raises(UserError, match="not of the form HOST:PORT"):
+                plan_on(sft("--rdzv-endpoint", typed, "--rdzv-backend", "static"))

@@ -7,6 +7,7 @@ from launcher.config.run import Config, RLConfig
 from launcher.config.serving import LOOPBACK
 from launcher.errors import UserError
 from launcher.plan.nodes import Nodes, url_host
+from launcher.plan.rendezvous import rendezvous_ports
 from launcher.plan.spec import Machine
 
 ALL = "0.0.0.0"
@@ -70,15 +71,18 @@ class Addresses:
 
 
 def check_ports(config: Config, machine: Machine) -> None:
-    """Raises UserError if two servers of this node have asked for the same port: only one of them could listen."""
-    nodes, asked = machine.nodes, dict[int, str]()
+    """Raises UserError if a server of this node has asked for the port of another one, or of the rendezvous.
+
+    Only one of them could listen.
+    """
+    nodes, taken = machine.nodes, rendezvous_ports(config, machine.nodes)
     for option, port in _asked_ports(config):
         if nodes is not None and not nodes.runs("inference" if option.startswith("inference") else "service"):
             continue
-        if port in asked:
+        if port in taken:
             hint = "name another port; a service without one gets a free one, as {services.NAME.port}"
-            raise UserError(f"--{asked[port]} and --{option}: both have port {port}", hint)
-        asked[port] = option
+            raise UserError(f"{taken[port]} and --{option}: both have port {port}", hint)
+        taken[port] = f"--{option}"
 
 
 def _asked_ports(config: Config) -> Iterator[tuple[str, int]]:
