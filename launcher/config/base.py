@@ -124,6 +124,27 @@ ProgramPath = Annotated[str, BeforeValidator(_as_typed, json_schema_input_type=s
 """A program as it was typed: ./run.sh is a file, run.sh without Python is looked for on the PATH."""
 
 
+_WITH_OPTIONS = re.compile(r"(.*(?:python|pypy)[\w.]*)\s+-.*")
+
+
+def interpreter_alone(value: Any) -> Any:
+    """Raises ValueError for a command line in place of an interpreter: it is one word of the command."""
+    text = str(value)
+    if not text.strip():
+        raise ValueError("is empty; name an interpreter, or leave it out for the default")
+    if found := _WITH_OPTIONS.fullmatch(text):
+        raise ValueError(f"has options: name the interpreter alone, {found[1].strip()}")
+    if "/" not in text and len(text.split()) > 1:
+        raise ValueError(
+            f"{text!r} is more than an interpreter: name it alone, such as python3 or /opt/venv/bin/python"
+        )
+    return value
+
+
+Interpreter = Annotated[Path, BeforeValidator(interpreter_alone)]
+"""A Python: its name, its path, or that of its virtual environment."""
+
+
 def _run_name(name: str) -> str:
     if not re.fullmatch(NAME, name):
         raise ValueError("a name has letters, digits, '-', '_' and '.', at most 63, and starts with a letter or digit")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from launcher.borders.values import MOST_PORT, MOST_RANKS, MOST_STEPS, whole_number
-from launcher.config.base import Duration, ProgramPath, Section, SmallInt
+from launcher.config.base import Duration, Interpreter, ProgramPath, Section, SmallInt
 from launcher.config.progress import ProgressPattern, headline
 from launcher.config.torchrun import TorchrunConfig
 
@@ -20,7 +20,7 @@ class ProcessConfig(Section):
         (), description="arguments added after them on launch resume, after a restart of the run, and after a requeue"
     )
     cwd: Path | None = Field(None, description="working directory; default: where launch was typed")
-    python: Path | None = Field(
+    python: Interpreter | None = Field(
         None, description="Python interpreter or virtual environment to use; default: the one that runs launch"
     )
     env: dict[str, str] = Field({}, description="additions to the environment, KEY=VALUE")

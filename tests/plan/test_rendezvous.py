@@ -180,7 +180,7 @@ def test_a_server_cannot_have_the_port_of_the_rendezvous(options: tuple[str, ...
 
 def test_neither_can_an_inference_server_beside_the_rendezvous() -> None:
     servers = ("--inference.port", "29499", "--inference.replicas", "2", "--master-port", "29500")
-    with pytest.raises(UserError, match="--master-port 29500 and --inference.port: both have port 29500"):
+    with pytest.raises(UserError, match=r"--master-port 29500 and --inference\.port: both have port 29500"):
         plan_on(rl(*servers))
 
 

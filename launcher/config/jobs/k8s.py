@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
-from launcher.config.base import Duration, SmallInt, Switch
+from launcher.config.base import Duration, SmallInt, Switch, interpreter_alone
 
 MOST_GPUS = 1024  # of a pod
 SHM_VOLUME = "launch-shm"  # our own volume, at /dev/shm
@@ -61,6 +61,13 @@ def _image(text: str) -> str:
 def _user(text: str) -> str:
     if not _USER.fullmatch(text):
         raise ValueError(f"must be UID or UID:GID, as `id -u` and `id -g` print them, or {IMAGES_USER}")
+    return text
+
+
+def _python(text: str) -> str:
+    interpreter_alone(text)
+    if text.startswith("~"):
+        raise ValueError("the pods know no ~; write the whole path, such as /opt/venv/bin/python")
     return text
 
 
@@ -153,7 +160,7 @@ class K8sConfig(Switch):
     user: Annotated[str, AfterValidator(_user)] | None = Field(
         None, description="UID or UID:GID of the pods' processes; `image`: the image's user; default: you"
     )
-    python: str = Field("python", min_length=1, description="the image's Python that has launch")
+    python: Annotated[str, AfterValidator(_python)] = Field("python", description="the image's Python that has launch")
     max_restarts: SmallInt = Field(0, ge=0, description="new attempts when the run has failed or a pod was lost")
     ttl: Duration | None = Field(None, ge=0, description="when an ended JobSet is deleted; default: never")
 
