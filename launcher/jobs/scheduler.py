@@ -1,6 +1,6 @@
 """What `launch` needs of a scheduler that carries out runs: Slurm, Kubernetes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -81,6 +81,10 @@ class Scheduler(Protocol):
 
     def check_plan(self, config: Config, plan: Plan) -> None:
         """Raises UserError for what is known here to fail in the job."""
+        ...
+
+    def notes(self, config: Config, machine: Machine) -> Iterable[str]:
+        """What a person should know of the job before it runs."""
         ...
 
     def text(self, config: Config, machine: Machine, run: RunDir, name: str) -> str:

@@ -53,9 +53,12 @@ def submit(
     except Unreachable as unreachable:  # from here; the job's nodes may reach it
         print(printable(f"launch: warning: {unreachable}"), file=sys.stderr)
     text = scheduler.text(config, machine, run, name)
+    plan = replace(plan, notes=(*plan.notes, *scheduler.notes(config, machine)))
     if dry_run:
         if earlier is None:
             check_free(run, clean)
+        for note in plan.notes:
+            print(printable(f"launch: note: {note}"), file=sys.stderr)
         sys.stdout.write(text)
         return 0
     scheduler.check_installed()

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from launcher.borders.screen import quoted
-from launcher.config.jobs.k8s import IMAGES_USER, SHM_VOLUME, K8sConfig, Volume, toleration_of
+from launcher.config.jobs.k8s import IMAGES_USER, SHM_VOLUME, K8sConfig, toleration_of
 from launcher.config.run import Config
 from launcher.config.torchrun import TORCHRUN_PORT
 from launcher.errors import UserError
+from launcher.k8s.files import check_files, volume_below
 from launcher.plan.nodes import Nodes
 from launcher.plan.rendezvous import node_count, nodes_at
 from launcher.plan.spec import Machine
@@ -54,6 +55,7 @@ def jobset(config: Config, machine: Machine, run: RunDir, name: str, key: str) -
     """The JobSet, for `kubectl create`. `key` is that of the run's directory. Raises UserError."""
     k8s, job = config.k8s, job_name(name, key, machine.run_id, run.attempt)
     _check(config, run)
+    check_files(config, machine)
     count = node_count(config)
     nodes = nodes_at(config, 0, f"{job}-trainer-0-0.{job}", TORCHRUN_PORT) if count > 1 else None
     groups = list(_groups(nodes))
@@ -99,12 +101,6 @@ def _check(config: Config, run: RunDir) -> None:
             f"--k8s: --nnodes {config.trainer.torchrun.nnodes} is a range, and a JobSet has a fixed number of pods",
             "give one number",
         )
-
-
-def volume_below(k8s: K8sConfig, path: Path) -> Volume | None:
-    """The volume that has the path in the pods: the one that is mounted nearest to it."""
-    found = [each for each in k8s.mounts.values() if path.is_relative_to(each.path)]
-    return max(found, key=lambda each: len(each.path.parts), default=None)
 
 
 def _groups(nodes: Nodes | None) -> Iterator[Group]:

@@ -1,6 +1,6 @@
 """Kubernetes, as one of the schedulers: see launcher.jobs.scheduler."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from launcher.config.run import Config
@@ -8,6 +8,7 @@ from launcher.config.torchrun import TORCHRUN_PORT
 from launcher.errors import UserError
 from launcher.k8s import client
 from launcher.k8s.client import JobSet
+from launcher.k8s.files import notes_of_files
 from launcher.k8s.jobset import JOB_LABEL, jobset
 from launcher.k8s.yaml import to_yaml
 from launcher.numbers import plural
@@ -53,6 +54,9 @@ class Kubernetes:
             if value:
                 hint = "a JobSet replaces the pod of a lost node: leave it out, and add --k8s.max-restarts N"
                 raise UserError(f"{flag} {value} is not for Kubernetes", hint)
+
+    def notes(self, config: Config, machine: Machine) -> Iterable[str]:
+        return notes_of_files(config, machine)
 
     def text(self, config: Config, machine: Machine, run: RunDir, name: str) -> str:
         written = to_yaml(jobset(config, machine, run, name, client.key(run)))

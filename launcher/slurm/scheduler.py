@@ -1,7 +1,7 @@
 """Slurm, as one of the schedulers: see launcher.jobs.scheduler."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from launcher.config.run import Config
@@ -53,6 +53,9 @@ class Slurm:
             from launcher.machine.probe import check_programs  # `launch status` needs none of that
 
             check_programs(plan, os.environ)
+
+    def notes(self, config: Config, machine: Machine) -> Iterable[str]:
+        return ()
 
     def text(self, config: Config, machine: Machine, run: RunDir, name: str) -> str:
         return sbatch_script(config, machine, run, name, client.comment_of(run))
