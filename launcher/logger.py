@@ -203,13 +203,13 @@ def _loguru_level(record: logging.LogRecord) -> str | int:
 def _forward_logging(threshold: int) -> None:
     logging.basicConfig(handlers=[_Forwarder()], level=threshold, force=True)
     logging.captureWarnings(True)
-    _adopt_console_loggers()
+    adopt_console_loggers()
     if threshold > logging.DEBUG:  # these log every request at INFO
         for name in _NOISY:
             logging.getLogger(name).setLevel(max(threshold, logging.WARNING))
 
 
-def _adopt_console_loggers() -> None:
+def adopt_console_loggers() -> None:
     """Redirect libraries that log to the console themselves, such as an imported torch."""
     loggers = [known for known in logging.root.manager.loggerDict.values() if isinstance(known, logging.Logger)]
     for known in loggers:

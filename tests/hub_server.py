@@ -29,6 +29,7 @@ class Hub(ThreadingHTTPServer):
         self.repositories = {"models": models, "datasets": datasets}
         self.gated = gated
         self.served: list[str] = []  # the files that were downloaded, each as ID/NAME
+        self.is_ill = False  # whether it answers 503 to everything
 
     @property
     def url(self) -> str:
@@ -72,7 +73,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = parse_qs(self.rfile.read(length).decode()) if length else {}
         parts = [unquote(part) for part in urlsplit(self.path).path.split("/") if part]
         try:
-            self._check_token()
+            self._check_answers()
             if parts[:1] == ["api"]:
                 self._json(self._api(parts[1], parts[2:], body))
             else:
@@ -95,7 +96,9 @@ class _Handler(BaseHTTPRequestHandler):
             raise _Refused(404, "RepoNotFound", "Repository not found")
         raise _Refused(401, "", "Invalid username or password.")
 
-    def _check_token(self) -> None:
+    def _check_answers(self) -> None:
+        if self.server.is_ill:
+            raise _Refused(503, "", "Service Unavailable")
         if self.headers.get("Authorization") not in (None, f"Bearer {TOKEN}"):
             raise _Refused(401, "", "Invalid credentials in Authorization header")
 

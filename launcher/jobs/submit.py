@@ -87,7 +87,10 @@ def _node(scheduler: Scheduler, config: Config, earlier: RunState | None, asked:
     asks = asks if scheduler.has_our_machine else _with_any_python(asks)
     machine = probe(asks, earlier.run_id if earlier else None, nodes, asked)
     gpus = tuple(str(index) for index in range(scheduler.gpus(config)))
-    return replace(machine, gpus=gpus, wandb_login=machine.wandb_login or not scheduler.has_our_machine)
+    # whether the hub can be reached from the job's node, `launch` finds out there
+    return replace(
+        machine, gpus=gpus, without_hub=None, wandb_login=machine.wandb_login or not scheduler.has_our_machine
+    )
 
 
 def _on_any_port(config: Config) -> Config:

@@ -3,11 +3,12 @@
     python -m launcher.machine.hub_program model Qwen/Qwen3-0.6B
     python -m launcher.machine.hub_program dataset '["HuggingFaceH4/no_robots", null, "train"]'  # id, subset, split
 
-It prints {}, or what is wrong as {"error": …, "hint": …, "is_unreachable": …}. Of a model it leaves the small files in
-the hub's cache: its configuration, and those that have the chat template.
+It prints {}, or what is wrong as {"error": …, "hint": …, "is_unreachable": …, "of": …}. Of a model it leaves the small
+files in the hub's cache: its configuration, and those that have the chat template.
 """
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,7 +18,8 @@ from typing import Any
 CONFIG = "config.json"
 SMALL = ("tokenizer_config.json", "chat_template.jinja", "generation_config.json")
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
-UNAUTHORIZED = 401
+INDEX = ".index.json"  # the end of a file that names the parts
+UNAUTHORIZED, TOO_MANY, BROKEN = 401, 429, 500  # the hub's answers; from BROKEN on it is not well
 PATIENCE = 10.0  # seconds
 LOGIN = "hf auth login, or export HF_TOKEN=…"
 
@@ -25,9 +27,12 @@ LOGIN = "hf auth login, or export HF_TOKEN=…"
 class Missing(Exception):
     """What is wrong, and what to type."""
 
-    def __init__(self, message: str, hint: str | None = None, is_unreachable: bool = False) -> None:
+    def __init__(
+        self, message: str, hint: str | None = None, is_unreachable: bool = False, of: str | None = None
+    ) -> None:
+        """`of` names what the cache may have, where the hub cannot be reached."""
         super().__init__(message)
-        self.answer = {"error": message, "hint": hint, "is_unreachable": is_unreachable}
+        self.answer = {"error": message, "hint": hint, "is_unreachable": is_unreachable, "of": of}
 
 
 def check_model(name: str) -> None:
@@ -35,10 +40,10 @@ def check_model(name: str) -> None:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 
-    if _is_cached(name):
-        return
     try:
         _reach()
+        if _is_cached(name):
+            return
         hf_hub_download(name, CONFIG)
         for file in SMALL:
             with suppress(EntryNotFoundError):
@@ -55,7 +60,10 @@ def _is_cached(name: str) -> bool:
     from huggingface_hub import try_to_load_from_cache
 
     def has(file: str) -> bool:
-        return isinstance(try_to_load_from_cache(name, file), str)
+        path = try_to_load_from_cache(name, file)
+        if not isinstance(path, str) or not file.endswith(INDEX):
+            return isinstance(path, str)
+        return all(map(has, set(json.loads(Path(path).read_text())["weight_map"].values())))
 
     return has(CONFIG) and any(has(file) for file in WEIGHTS)
 
@@ -121,7 +129,9 @@ def _reach() -> bool:
 
     if is_offline_mode():
         return False
-    get_session().head(ENDPOINT, timeout=PATIENCE)
+    answer = get_session().head(ENDPOINT, timeout=PATIENCE)
+    if answer.status_code >= BROKEN:
+        answer.raise_for_status()
     return True
 
 
@@ -149,14 +159,15 @@ def _why(error: Exception, kind: str, name: str) -> Missing:
         return Missing(f"the {kind} {name} on the hub has no {CONFIG}: transformers cannot load it")
     if is_offline_mode():
         what = f"the {kind} {name} is not in the cache ({HF_HUB_CACHE}), and HF_HUB_OFFLINE is set"
-        by_hand = f"hf download {name}{' --repo-type dataset' if of_data else ''}"
+        load = f"from datasets import load_dataset; load_dataset({name!r})"  # `hf download` is not enough for it
+        by_hand = f"python -c {shlex.quote(load)}" if of_data else f"hf download {name}"
         return Missing(what, f"unset HF_HUB_OFFLINE, or first: HF_HUB_OFFLINE=0 {by_hand}", is_unreachable=True)
-    if answered is not None:
+    is_well = status < BROKEN and status != TOO_MANY
+    if answered is not None and is_well:
         return Missing(f"the hub does not give the {kind} {name}: {text}")
-    if among(ConnectionError, TimeoutError, errors.LocalEntryNotFoundError) or _is_of_network(causes):
-        what = f"cannot get the {kind} {name}: the hub cannot be reached at {ENDPOINT}"
-        hint = "check the network and HF_ENDPOINT; HF_HUB_OFFLINE=1 takes what is in the cache"
-        return Missing(what, hint, is_unreachable=True)
+    if not is_well or among(ConnectionError, TimeoutError, errors.LocalEntryNotFoundError) or _is_of_network(causes):
+        what = f"the hub cannot be reached at {ENDPOINT}" + ("" if is_well else f": it answers {status}")
+        return Missing(what, "check the network and HF_ENDPOINT", is_unreachable=True, of=f"the {kind} {name}")
     return Missing(f"the {kind} {name} cannot be read: {text or type(error).__name__}")
 
 

@@ -5,7 +5,6 @@ import secrets
 import shutil
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 import launcher
@@ -19,7 +18,7 @@ from launcher.errors import UserError
 from launcher.machine.chat_template import has_chat_template
 from launcher.machine.env_file import read_env_file
 from launcher.machine.gpus import gpu_count, gpu_memory
-from launcher.machine.hub import check_hub
+from launcher.machine.hub import without_hub
 from launcher.machine.interpreters import check_torch, find_python, find_vllm
 from launcher.machine.model_size import model_size
 from launcher.machine.ports import check_port, free_ports, service_ports
@@ -28,10 +27,10 @@ from launcher.machine.wandb_login import is_logged_in
 from launcher.options.comments import Asked
 from launcher.plan.environment import child_environment
 from launcher.plan.nodes import Nodes
-from launcher.plan.program import ranks_program
+from launcher.plan.program import needed_of_hub, ranks_program
 from launcher.plan.rendezvous import rendezvous_ports
 from launcher.plan.serving.vllm import INSTALL, VLLM
-from launcher.plan.spec import Machine, OnHub, Plan, ProcessSpec
+from launcher.plan.spec import Machine, Plan, ProcessSpec
 
 
 def probe(
@@ -58,10 +57,11 @@ def probe(
     model_path = resolve_model(name) if is_ours and name != TINY else ""
     env_files = {name: read_env_file(name, own.env_file) for name, own in processes.items() if own.env_file}
     pythons = {name: find_python(name, own.python) for name, own in processes.items() if own.python}
-    if model_path and not Path(model_path).is_absolute():
-        variables = {**os.environ, **env_files.get("trainer", {}), **config.trainer.env}
-        with suppress(UserError):  # check_programs tells; here its small files are brought, for the plan
-            check_hub(OnHub("model", model_path), pythons.get("trainer", sys.executable), variables)
+    asked_first = [("trainer", config.trainer), *([("inference", server)] if server else [])]
+    wanted = {one: None for each in asked_first for one in needed_of_hub(config, model_path, *each)}
+    variables = {**os.environ, **env_files.get("trainer", {}), **config.trainer.env}
+    # check_programs tells what cannot be had; here a model's small files are brought, for the plan
+    cached = without_hub([*wanted], pythons.get("trainer", sys.executable), variables)
     return Machine(
         python=sys.executable,
         cwd=Path.cwd(),
@@ -72,6 +72,7 @@ def probe(
         vllm=find_vllm(server.python) if server and is_reference(server) else None,
         vllm_access=Path(launcher.__file__).parent / "vllm_access",
         model=model_size(model_path) if model_path else None,
+        without_hub=cached,
         chat_template=has_chat_template(model_path) if model_path else True,
         user=f"{os.geteuid()}:{os.getegid()}",
         variables=frozenset(os.environ),

@@ -63,7 +63,7 @@ class _Planner:
         self.engine, engine_notes = choose_engine(self.rl, machine) if self.rl else ("builtin", ())
         self.placement = self._place()
         self.programs = Programs(config, machine, run, name, self.placement.nproc, self.servers, self.replicas)
-        self.notes: list[str] = [*engine_notes, *_unused_steps(config)]
+        self.notes: list[str] = [*engine_notes, *_unused_steps(config), *filter(None, [machine.without_hub])]
         self.wandb = WandbRuns(config, machine, run, name, self.notes)
         self.files = [(run.config, run_toml(config, machine.asked))]
 
@@ -220,6 +220,8 @@ class _Planner:
         env = {**additions(name, self.config, self.machine, self.run, gpus), **(env or {})}
         if isinstance(settings, ComponentConfig) and not settings.is_reference:
             env |= self.wandb.pass_on(name)
+        if self.machine.without_hub and is_reference(settings):
+            env |= {"HF_HUB_OFFLINE": "1"}
         env |= own
         if self.engine == "vllm" and asked == "inference" and is_reference(settings):
             env |= vllm_environment(self.machine, own)
@@ -232,7 +234,7 @@ class _Planner:
             more["tasks"] = self.config.tasks
             more["chat_template"] = self.machine.chat_template
         more["model_directory"] = directory_to_load(self.machine, asked, settings)
-        more["on_hub"] = tuple(needed_of_hub(self.config, self.machine, asked, settings))
+        more["on_hub"] = tuple(needed_of_hub(self.config, self.machine.model_path, asked, settings))
         if isinstance(settings, LastingConfig):
             more |= {"restarts": settings.restarts, "may_exit": getattr(settings, "may_exit", False)}
             more["alive"] = self._alive(name, settings, more.get("ready"))

@@ -75,12 +75,12 @@ def with_checkpoint(config: Config, model_path: str) -> Config:
     return config.model_copy(update={"trainer": config.trainer.model_copy(update={"model": model})})
 
 
-def needed_of_hub(config: Config, machine: Machine, component: str, settings: ProcessConfig) -> Iterator[OnHub]:
+def needed_of_hub(config: Config, model_path: str, component: str, settings: ProcessConfig) -> Iterator[OnHub]:
     """What the reference workload reads from the Hugging Face hub: the model, unless it is a directory, and data."""
     if not is_reference(settings):
         return
-    if component in ("trainer", "inference") and machine.model_path and not machine.model_path.startswith("/"):
-        yield OnHub("model", machine.model_path)
+    if component in ("trainer", "inference") and model_path and not model_path.startswith("/"):
+        yield OnHub("model", model_path)
     if component == "trainer" and isinstance(config, SFTConfig) and config.trainer.data.dataset is not None:
         data = config.trainer.data
         yield OnHub("dataset", json.dumps([data.dataset, data.subset, data.split]))

@@ -1,5 +1,6 @@
 """The plan: frozen data about all that will be started. The supervisor runs it; --dry-run and Slurm render it."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -48,6 +49,7 @@ class Machine:
     vllm_access: Path = Path("/launcher/vllm_access")  # the folder of that name in our package
     model: ModelSize | None = None  # of the model that is trained, if it is known here
     chat_template: bool | None = True  # whether the model has one; None if that is not known here
+    without_hub: str | None = None  # why model and data set come from the hub's cache, when it cannot be reached
     user: str = "1000:1000"  # UID:GID of who has typed the command
     variables: frozenset[str] = frozenset()  # names of the environment's variables, not their values
     free_port: int = 0
@@ -70,6 +72,9 @@ class OnHub:
 
     kind: Literal["model", "dataset"]
     asked: str  # a model's id; a data set's id, subset and split in JSON
+
+    def __str__(self) -> str:
+        return self.asked if self.kind == "model" else str(json.loads(self.asked)[0])
 
 
 @dataclass(frozen=True)

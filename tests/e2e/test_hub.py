@@ -37,10 +37,12 @@ def test_sft_learns_a_data_set_of_the_hub_and_again_without_a_network(
     assert run.exit_code(PATIENCE) == 0, run.output[-3000:]
     assert "step 2/2" in run.output and "HTTP" not in run.output
     assert {"acme/model/model.safetensors", "acme/pairs/train.jsonl"} <= set(hub.served)
-    hub.served.clear()
-    run = launch(*words, "--output-dir", "again", **variables | {"HF_HUB_OFFLINE": "1"})
+    hub.served.clear()  # the components are told by HF_HUB_OFFLINE
+    run = launch(*words, "--output-dir", "again", **variables | {"HF_ENDPOINT": "http://127.0.0.1:9"})
     assert run.exit_code(PATIENCE) == 0, run.output[-3000:]
     assert hub.served == []
+    assert "cannot be reached at http://127.0.0.1:9, so the cache is used: acme/model, acme/pairs" in run.output
+    assert "Retrying" not in run.output  # as the libraries do, for half a minute a file
 
 
 def test_rl_starts_from_a_model_of_the_hub(launch: Launcher, hub: Hub, tmp_path: Path) -> None:

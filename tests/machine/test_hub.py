@@ -2,15 +2,17 @@
 
 import json
 import os
+import socket
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from launcher.errors import UserError
-from launcher.machine.hub import Unreachable, check_hub
+from launcher.machine.hub import Unreachable, check_hub, without_hub
 from launcher.machine.model_size import model_size
 from launcher.plan.spec import OnHub
 from tests.hub_server import TOKEN, Hub, serving
@@ -57,6 +59,11 @@ def check(hub: Hub, cache: Path, wanted: OnHub, **variables: str) -> None:
     check_hub(wanted, sys.executable, kept | hub.environment(cache) | variables)
 
 
+def without(hub: Hub, cache: Path, wanted: OnHub, **variables: str) -> str | None:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    return without_hub([wanted], sys.executable, kept | hub.environment(cache) | variables)
+
+
 def test_a_models_small_files_are_brought_for_the_plan_and_its_weights_are_not(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,14 +99,60 @@ def test_a_token_opens_a_gated_model_and_a_wrong_one_is_told_from_a_wrong_name(h
 def test_without_the_hub_a_model_in_the_cache_is_enough(hub: Hub, tmp_path: Path) -> None:
     with pytest.raises(Unreachable, match=r"not in the cache .*HF_HUB_OFFLINE is set"):
         check(hub, tmp_path, model("acme/model"), HF_HUB_OFFLINE="1")
-    with pytest.raises(Unreachable, match=r"cannot be reached at http://127\.0\.0\.1:9"):
-        check(hub, tmp_path, model("acme/model"), HF_ENDPOINT="http://127.0.0.1:9")
-    snapshot = tmp_path / "hub" / "models--acme--model" / "snapshots" / "0123"
+    put_in_cache(tmp_path, "config.json", "model.safetensors")
+    check(hub, tmp_path, model("acme/model"), HF_HUB_OFFLINE="1", HF_TOKEN="another-question")
+
+
+def put_in_cache(cache: Path, *files: str) -> Path:
+    """Files of acme/model. Returns their directory."""
+    snapshot = cache / "hub" / "models--acme--model" / "snapshots" / "0123"
     snapshot.mkdir(parents=True)
     (snapshot.parents[1] / "refs").mkdir()
     (snapshot.parents[1] / "refs" / "main").write_text("0123")
-    for name in ("config.json", "model.safetensors"):
+    for name in files:
         (snapshot / name).touch()
+    return snapshot
+
+
+@contextmanager
+def away(how: str) -> Iterator[str]:
+    """The address of a hub that cannot be reached."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        if how == "hangs":
+            yield url
+            return
+    if how == "is not there":
+        yield url
+        return
+    with serving() as sick:
+        sick.is_ill = True
+        yield sick.url
+
+
+@pytest.mark.parametrize("how", ["is not there", "answers 503", pytest.param("hangs", marks=pytest.mark.slow)])
+def test_when_the_hub_cannot_be_reached_what_is_in_the_cache_will_do(hub: Hub, tmp_path: Path, how: str) -> None:
+    wanted = model("acme/model")
+    with away(how) as url:
+        variables = {"HF_ENDPOINT": url}
+        with pytest.raises(Unreachable, match=f"cannot be reached at {url}.*, and the model acme/model is not in the"):
+            check(hub, tmp_path / "empty", wanted, **variables)
+        assert without(hub, tmp_path / "empty", wanted, **variables) is None
+        put_in_cache(tmp_path, "config.json", "model.safetensors")
+        check(hub, tmp_path, wanted, **variables)
+        note = without(hub, tmp_path, wanted, **variables)
+    assert note is not None and note.startswith(f"the hub cannot be reached at {url}")
+    assert note.endswith(", so the cache is used: acme/model")
+    assert without(hub, tmp_path, wanted) is None
+
+
+def test_a_model_whose_download_was_broken_off_is_not_in_the_cache(hub: Hub, tmp_path: Path) -> None:
+    snapshot = put_in_cache(tmp_path, "config.json", "model-1.safetensors")
+    parts = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
+    (snapshot / "model.safetensors.index.json").write_text(json.dumps(parts))
+    with pytest.raises(Unreachable, match="is not in the cache"):
+        check(hub, tmp_path, model("acme/model"), HF_HUB_OFFLINE="1")
+    (snapshot / "model-2.safetensors").touch()
     check(hub, tmp_path, model("acme/model"), HF_HUB_OFFLINE="1", HF_TOKEN="another-question")
 
 

@@ -42,6 +42,17 @@ def test_a_model_that_is_no_run_is_kept_as_it_was_named() -> None:
         assert tomllib.loads(files["config.toml"])["trainer"]["model"]["name"] == named
 
 
+def test_without_the_hub_what_reads_from_it_is_told_to_take_the_cache_and_so_is_the_user() -> None:
+    away = on("Qwen/Qwen3-0.6B", without_hub="the hub cannot be reached")
+    plan = plan_of(rl("--model", "Qwen/Qwen3-0.6B"), away)
+    assert [spec.env.get("HF_HUB_OFFLINE") for spec in plan.processes] == ["1", "1", "1"]
+    assert plan.notes[-1] == "the hub cannot be reached"
+    plan = plan_of(rl("--model", "Qwen/Qwen3-0.6B", "--orchestrator.script", "mine.py"), away)
+    assert "HF_HUB_OFFLINE" not in component(plan, "orchestrator").env
+    plan = plan_of(sft("--trainer.env", "HF_HUB_OFFLINE=0"), away)
+    assert component(plan, "trainer").env["HF_HUB_OFFLINE"] == "0"
+
+
 def test_the_trainer_reads_the_data_set_that_it_learns() -> None:
     data = ("--trainer.data.dataset", "acme/pairs", "--trainer.data.subset", "small")
     (wanted,) = component(plan_of(sft(*data)), "trainer").on_hub

@@ -15,7 +15,7 @@ from launcher.borders.pairs import COLUMNS, FORM, trouble_of
 from launcher.borders.records import Record, read_records
 from launcher.config.training import DataConfig, SFTTrainerConfig
 from launcher.errors import UserError
-from launcher.logger import get_logger
+from launcher.logger import adopt_console_loggers, get_logger
 from launcher.workload.models.tokenizer import Tokenizer
 from launcher.workload.tasks import load_task
 from launcher.workload.training.chat import chat_example, example_of
@@ -79,6 +79,7 @@ def read_data(data: DataConfig) -> Iterator[Record]:
         message = f"the data set {data.dataset} needs the package datasets"
         raise UserError(message, "pip install 'launch-rl[data]'") from error
     disable_progress_bar()  # a log is not a terminal
+    adopt_console_loggers()
     try:
         found = load_dataset(data.dataset, data.subset, split=data.split)
     except Exception as error:  # of the hub, of the network, of the data's own form; there is no common class
