@@ -1,5 +1,6 @@
 """TCP ports for servers: free ones, and a look at those that were asked for."""
 
+import errno
 import random
 import socket
 from collections.abc import Collection
@@ -11,7 +12,12 @@ from launcher.plan.nodes import Nodes
 
 PORTS = range(20_000, 29_000)
 """Where free ones are looked for. A server opens its port seconds after it was chosen, and nobody may get it meanwhile.
-So these are below Linux's ephemeral ports, one of which every connection takes, and below torchrun's."""
+So these are below Linux's ephemeral ports, one of which every connection takes, and below torchrun's. Other launches
+choose from them too: see `_choose`."""
+
+_chosen: dict[int, socket.socket] = {}
+"""Ports that this launch has chosen: each with a socket whose name says so, in the abstract names of this network. The
+kernel takes the names back when this process and its forks have ended."""
 
 
 def free_ports(host: str, count: int = 1, besides: Collection[int] = ()) -> range:
@@ -23,7 +29,7 @@ def free_ports(host: str, count: int = 1, besides: Collection[int] = ()) -> rang
         raise UserError(what, "try 127.0.0.1") from None
     for first in random.sample(PORTS, len(PORTS)):
         found = range(first, first + count)
-        if not any(port in besides for port in found) and all(_is_free(host, port) for port in found):
+        if not any(port in besides for port in found) and all(_choose(host, port) for port in found):
             return found
     raise UserError(
         f"--inference.replicas {count}: found no {count} free ports in a row", "name them: --inference.port"
@@ -53,11 +59,22 @@ def check_port(host: str, port: int, option: str = "--inference.port") -> None:
         ) from None
 
 
-def _is_free(host: str, port: int) -> bool:
+def _choose(host: str, port: int) -> bool:
+    """Take a port from all other launches, if it is free and none of them has chosen it."""
     try:
         _bind(host, port)
     except OSError:
         return False
+    if port in _chosen:
+        return True
+    name = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        name.bind(f"\0launch: port {port}")
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            name.close()
+            return False  # otherwise there are no such names here, for no launch
+    _chosen[port] = name
     return True
 
 

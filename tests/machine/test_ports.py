@@ -1,6 +1,8 @@
 """Ports for servers."""
 
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,3 +67,14 @@ def test_several_free_ports_are_in_a_row_and_none_of_those_that_are_spoken_for()
     assert free_ports("127.0.0.1", 3, spoken_for) == free
     with socket.create_server(("127.0.0.1", free[1])), pytest.raises(UserError, match="found no 3 free ports in a row"):
         free_ports("127.0.0.1", 3, spoken_for)
+
+
+def test_a_port_that_another_launch_has_chosen_is_not_chosen_before_its_server_opens_it() -> None:
+    code = "from launcher.machine.ports import free_ports; print(free_ports('127.0.0.1').start, flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1, text=True) as other:
+        assert other.stdout
+        port = int(other.stdout.readline())
+        check_port("127.0.0.1", port)
+        with pytest.raises(UserError, match="found no 1 free ports in a row"):
+            free_ports("127.0.0.1", besides=set(PORTS) - {port})
+        other.communicate("\n")
