@@ -1,9 +1,16 @@
 """Python processes of a test's own, as launch or torchrun would start them."""
 
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import psutil
+
+from tests.waiting import until
 
 STRAYS = ("LAUNCH_", "WANDB_", "RANK", "WORLD_SIZE", "LOCAL_", "MASTER_", "TORCHELASTIC_", "NO_COLOR", "NETRC")
 
@@ -18,3 +25,14 @@ def run_python(code: str, home: Path, /, **env: str) -> subprocess.CompletedProc
 def clean_environment(home: Path, /, **env: str) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(STRAYS)}
     return inherited | {"HOME": str(home), "PYTHONUNBUFFERED": "1"} | env
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """A process that does nothing meanwhile: it sees all that is done in the block at once."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)

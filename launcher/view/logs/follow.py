@@ -95,10 +95,12 @@ class LogView:
         self._width = 0  # of a label, in bytes
         self._component_labels: dict[str, bytes] = {}  # of what several ranks log alike
         self._fold: Fold | None = None
+        self._found_at = self._read_until = time.monotonic()
         self._told: set[Path] = set()
 
     def find_logs(self) -> None:
-        """Look for files that are new."""
+        """Look for files that are new. To be called every `FIND_EVERY` seconds: until then, what is held stays so."""
+        self._found_at = time.monotonic()
         new = [source for source in self._selection.sources() if source not in self._readers]
         if not new:
             return
@@ -118,15 +120,17 @@ class LogView:
 
     def new_lines(self, final: bool) -> Iterator[bytes]:
         """The lines added since the last call, as blocks."""
+        now = self._read_until  # a log's newest entry comes with the next call: more of it may be on its way
+        self._read_until = min(time.monotonic(), self._found_at + FIND_EVERY)
         for logs, until in merge(list(self._readers.values()), self._width, final):
             if self._fold is None:
                 yield self._block(in_time_order(logs, self._width))
             elif final:
                 yield self._block(self._fold.add_read(logs, until))
             else:
-                yield self._ordered(self._fold.add_new(logs, time.monotonic()))
+                yield self._ordered(self._fold.add_new(logs, now))
         if self._fold:
-            yield self._ordered(self._fold.end() if final else self._fold.add_new([], time.monotonic()))
+            yield self._ordered(self._fold.end() if final else self._fold.add_new([], now))
 
     def lines_there(self) -> Iterator[bytes]:
         """All lines that the logs of a live run have by now: none of them is held back until equal ones may come."""
@@ -220,15 +224,16 @@ def _follow(view: LogView, newest: int | None, look_every: float) -> bool:
 
     Returns whether there were any.
     """
+    end, has_moved = time.monotonic() + FIND_EVERY, False
     view.find_logs()
-    has_moved = False
     if newest is not None:
         _write(last_lines(view.lines_there(), newest))
-    for _ in range(round(FIND_EVERY / look_every)):
+    while True:
         has_moved |= _write(view.new_lines(final=False)) > 0
         _tell(view)
         _wait(look_every)
-    return has_moved
+        if time.monotonic() >= end:
+            return has_moved
 
 
 def _tell(view: LogView) -> None:

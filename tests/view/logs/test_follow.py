@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,9 +22,11 @@ from launcher.processes.identity import identify
 from launcher.rundir import RunDir
 from launcher.runs.state import ProcessState, RankState, open_run
 from launcher.runs.state_file import torchrun_state
+from launcher.view.logs import follow
 from launcher.view.logs.follow import LogView, last_lines
 from launcher.view.logs.long_lines import LONGEST_LINE
 from launcher.view.logs.request import LogRequest, select
+from tests.children import stopped
 from tests.colours import without_colours
 from tests.states import state_of
 from tests.waiting import until
@@ -618,9 +621,33 @@ def test_lines_of_ranks_without_any_time_are_folded_in_bounded_memory(run: Run) 
     assert run.messages() == [f"[ranks 0-1] batch {number}" for number in range(100_000)]
 
 
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_line_that_is_read_late_is_folded_with_what_is_held(
+    run: Run, monkeypatch: pytest.MonkeyPatch, is_new: bool
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(follow, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    run.rank(0, line(1, "loading"))
+    run.rank(1, b"") if not is_new else None
+    view = run.view()
+
+    def looked() -> bytes:
+        return b"".join(view.new_lines(final=False))
+
+    shown = looked() + looked()
+    run.rank(1, line(1, "loading"))
+    clock[0] += 10  # the machine was busy with something else
+    shown += looked()
+    view.find_logs()
+    clock[0] += 1
+    shown += looked() + looked()
+    assert shown.endswith(b"[ranks 0-1] loading\n") and shown.count(b"loading") == 1
+
+
 def test_following_folds_what_comes_within_a_second(run: Run, following: Following) -> None:
-    run.rank(0, line(2, "second"))
-    run.rank(1, line(2.5, "second"))
+    with stopped(following.process.pid):  # it reads both at once, however busy the machine is
+        run.rank(0, line(2, "second"))
+        run.rank(1, line(2.5, "second"))
     following.wait_for("[ranks 0-1] second")
     assert following.file.read_text().count("second") == 1
 
@@ -658,8 +685,9 @@ def test_following_begins_with_the_newest_lines_of_all_ranks_and_shows_every_lin
     following = Following(run, "-n", "5", "--no-labels")
     try:
         following.wait_for("step 2999")
-        for rank in range(2):
-            run.rank(rank, "".join(line(31 + number / 100, f"then {number}") for number in range(20)))
+        with stopped(following.process.pid):
+            for rank in range(2):
+                run.rank(rank, "".join(line(31 + number / 100, f"then {number}") for number in range(20)))
         following.wait_for("then 19")
     finally:
         following.end()
