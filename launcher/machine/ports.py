@@ -15,9 +15,9 @@ PORTS = range(20_000, 29_000)
 So these are below Linux's ephemeral ports, one of which every connection takes, and below torchrun's. Other launches
 choose from them too: see `_choose`."""
 
-_chosen: dict[int, socket.socket] = {}
-"""Ports that this launch has chosen: each with a socket whose name says so, in the abstract names of this network. The
-kernel takes the names back when this process and its forks have ended."""
+_chosen: dict[int, int] = {}
+"""Ports that this launch has chosen: each with the descriptor of a socket whose name says so, in the abstract names of
+this network. The kernel takes the names back when this process and its forks have ended."""
 
 
 def free_ports(host: str, count: int = 1, besides: Collection[int] = ()) -> range:
@@ -74,7 +74,7 @@ def _choose(host: str, port: int) -> bool:
         if error.errno == errno.EADDRINUSE:
             name.close()
             return False  # otherwise there are no such names here, for no launch
-    _chosen[port] = name
+    _chosen[port] = name.detach()
     return True
 
 
