@@ -39,13 +39,13 @@ class Terminal:
         words = [LAUNCH, "sft", *program, "--output-dir", "run", "--name", "otter", *options]
         self.type(shlex.join(["env", *(f"{name}={value}" for name, value in own.items()), *words]) + "; echo code=$?")
         self.wait_for("a attach .*l full log")
+        self.panes.run("set-option", "-g", "assume-paste-time", "0")  # keys that a busy server reads at once stay keys
 
     def type(self, text: str) -> None:
         self.outer.run("send-keys", "-t", self.pane, "-l", text)
         self.press("Enter")
 
     def press(self, *keys: str) -> None:
-        """One after the other: keys within a millisecond are pasted text to tmux, not commands."""
         for key in keys:
             self.outer.run("send-keys", "-t", self.pane, key)
 
