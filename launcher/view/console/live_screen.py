@@ -145,20 +145,30 @@ class LiveScreen(Screen):
         is_due = self._is_due or size != self._size or self._above or now - self._drawn_at >= LONGEST
         if not is_due or now - self._drawn_at < SHORTEST or self._is_suspended or self._keys.is_elsewhere:
             return
-        self._draw(size)
+        self._draw()
         self._drawn_at, self._is_due = now, False
 
-    def _draw(self, size: tuple[int, int]) -> None:
-        above, lines = self._taken(), []
-        if not self._shows_log:
-            last = [KILL if self._run.is_ending else STOP]
-            keys = [*((key, what) for key, (what, _) in self._acts.items()), ("l", "full log"), LEAVE, *last]
-            lines = frame(self._run, keys, size[0], max(1, size[1] - 1), self._colours)
+    def _draw(self) -> None:
+        lines, size = self._fitting()
+        above = self._taken()
         if above or lines != self._drawn or size != self._size:
             text = "".join(f"{line}\n" for line in (*above, *lines))
             sys.stdout.write(f"{_BEGIN}{self._to_the_top(size[0])}{text}{_END}")
             sys.stdout.flush()
         self._drawn, self._size = lines, size
+
+    def _fitting(self) -> tuple[list[str], tuple[int, int]]:
+        """The view, and the size that the terminal still has once it is made: at another one, old lines would stay."""
+        while True:
+            size = size_of_terminal()
+            lines = [] if self._shows_log else self._view(size)
+            if size == size_of_terminal():
+                return lines, size
+
+    def _view(self, size: tuple[int, int]) -> list[str]:
+        last = KILL if self._run.is_ending else STOP
+        keys = [*((key, what) for key, (what, _) in self._acts.items()), ("l", "full log"), LEAVE, last]
+        return frame(self._run, keys, size[0], max(1, size[1] - 1), self._colours)
 
     def _taken(self) -> list[str]:
         """What is to be written above the view, once."""
