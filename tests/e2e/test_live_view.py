@@ -34,7 +34,7 @@ PROGRESS = r"step (?P<step>\d+): loss=(?P<loss>[\d.]+)"
 class Terminal:
     """A shell with job control in which a run was typed."""
 
-    def __init__(self, launch: Launcher, tmux: TmuxServer, *options: str) -> None:
+    def __init__(self, launch: Launcher, tmux: TmuxServer, *options: str, then: str = "echo code=$?") -> None:
         self.tmux, self.directory = tmux, launch.directory
         (launch.directory / "script.py").write_text(SCRIPT)
         self.pane = tmux.open_terminal("sh", "-c", "bash --norc -i; exit")  # tmux wakes its own children
@@ -44,7 +44,7 @@ class Terminal:
         self.type(f"cd {shlex.quote(str(launch.directory))}; clear")
         program = ["--trainer.command", "python3", "--trainer.command", "script.py", "--trainer.progress", PROGRESS]
         words = [LAUNCH, "sft", *program, "--output-dir", "run", "--name", "otter", "--no-tmux", *options]
-        self.type(shlex.join(["env", *(f"{name}={value}" for name, value in own.items()), *words]) + "; echo code=$?")
+        self.type(shlex.join(["env", *(f"{name}={value}" for name, value in own.items()), *words]) + f"; {then}")
 
     def type(self, text: str) -> None:
         self.tmux.run("send-keys", "-t", self.pane, "-l", text)
@@ -113,6 +113,18 @@ def test_ctrl_z_gives_the_terminal_back_as_it_was_and_fg_shows_the_view_again(
     (terminal.directory / "finish").touch()
     terminal.wait_for("^fg=0")
     assert "finished after" in terminal.everything
+
+
+def test_fg_a_moment_after_ctrl_z_shows_the_view_again(launch: Launcher, tmux: TmuxServer) -> None:
+    terminal = Terminal(launch, tmux, then="sleep 0.05; fg; echo fg=$?")
+    terminal.wait_for("full log")
+    terminal.press("C-z")
+    terminal.wait_for("Stopped(.*\n)*.*full log")
+    terminal.press("l")  # keys are the view's again
+    terminal.wait_for("the log; l shows the view again")
+    (terminal.directory / "finish").touch()
+    terminal.wait_for("^fg=0")
+    terminal.check_settings()
 
 
 def test_q_gives_the_prompt_back_and_the_run_continues_without_a_console(launch: Launcher, tmux: TmuxServer) -> None:

@@ -33,15 +33,17 @@ class Keys:
 
     def __init__(self, guard: int, pressed: Callable[[str], None]) -> None:
         self._guard, self._pressed = guard, pressed
-        self._lock = threading.Lock()  # of the terminal's settings
+        self._lock = threading.Lock()  # of the terminal's settings, and of the two below
+        self._is_away, self._returns = False, 0  # whether somebody else got the terminal, and how often it came back
         self._before: list[Any] | None = None  # the settings to restore; None while they are not ours
         self._closed = threading.Event()
         self._lending = threading.Lock()  # held while a program has the terminal
         self._wanted: tuple[Program, Callable[[str], None]] | None = None
         self._input = sys.stdin.fileno() if sys.stdin and sys.stdin.isatty() else None
-        if self._input is not None and self.is_ours:
-            self._begin()
         if self._input is not None:
+            self._is_away = not self.is_ours
+            if not self._is_away:
+                self._begin()
             atexit.register(self.close)  # also when launch itself fails
             threading.Thread(target=self._run, name="keys", daemon=True).start()
 
@@ -77,15 +79,25 @@ class Keys:
     def suspend(self) -> bool:
         """What Ctrl-Z does to any program. False if no shell takes the terminal, which is then still ours."""
         self.restore()
+        returns = self._returns
         self._signal(signal.SIGTSTP)
         begun = time.monotonic()
         while self._may_be_taken(time.monotonic() - begun):
             time.sleep(SHORTLY)
         if not self.is_ours:
+            self._note_loss(returns)
             return True
         self._signal(signal.SIGCONT)
         self._begin()
         return False
+
+    def _note_loss(self, returns: int) -> None:
+        """For the thread of the keys, which may look only once `fg` has brought the terminal back.
+
+        `returns` is how often it had come back before. If it did so since, the thread has seen this loss.
+        """
+        with self._lock:
+            self._is_away = self._is_away or self._returns == returns
 
     def _may_be_taken(self, waited: float) -> bool:
         """Whether the terminal is still ours, and a shell may take it. Without a shell, nothing is stopped."""
@@ -117,22 +129,29 @@ class Keys:
             self._before = before
 
     def _run(self) -> None:
-        had_it = self.is_ours
         while not self._closed.is_set():
+            was_away = self._is_away  # before the look: whoever has noted a loss meanwhile has looked before
             has_it = self.is_ours
-            if has_it and not had_it:
-                self._begin()
-                self._pressed(BACK)
-            elif had_it and not has_it:
-                with self._lock:
-                    self._before = None  # the shell has set its own
-            had_it = has_it
+            if has_it and was_away:
+                self._come_back()
+            elif not has_it and not was_away:
+                self._go_away()
             if self._wanted:
                 self._lend(*self._wanted)
             elif has_it:
                 self._read()
             else:
                 self._closed.wait(LOOK_EVERY)
+
+    def _go_away(self) -> None:
+        with self._lock:
+            self._is_away, self._before = True, None  # the shell has set its own
+
+    def _come_back(self) -> None:
+        with self._lock:
+            self._is_away, self._returns = False, self._returns + 1
+        self._begin()
+        self._pressed(BACK)
 
     def _lend(self, program: Program, say: Callable[[str], None]) -> None:
         assert self._input is not None
@@ -151,7 +170,7 @@ class Keys:
         assert self._input is not None
         try:
             readable, _, _ = select.select([self._input], [], [], LOOK_EVERY)
-            if not readable or not self.is_ours or self._closed.is_set():
+            if not readable or self._is_away or not self.is_ours or self._closed.is_set():
                 return
             pressed = os.read(self._input, 1).decode(errors="replace")
         except OSError:
