@@ -1,7 +1,7 @@
 """Runs in a scheduler's hands: combines what run.json and the scheduler say about a run, and ends it."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from launcher.borders.screen import quoted
@@ -116,8 +116,21 @@ def _end_unseen(run: RunDir, state: RunState, reason: str) -> RunState:
     return file.state
 
 
-def stop_job(run: RunDir, state: RunState, grace: float | None, now: bool) -> RunState:
-    """Cancel the job, and wait until it and its processes on this host are gone. Returns the last state.
+@dataclass(frozen=True)
+class Stopped:
+    """A run whose job was cancelled."""
+
+    state: RunState  # its last one
+    silent: Sequence[str] = ()  # nodes that do not answer the scheduler: what runs there is not known
+
+
+def longest_stop(state: RunState, grace: float | None) -> float:
+    """Seconds within which a job must be gone."""
+    return (state.grace if grace is None else grace) + KILL_WAIT
+
+
+def stop_job(run: RunDir, state: RunState, grace: float | None, now: bool) -> Stopped:
+    """Cancel the job, and wait until it and its processes on this host are gone.
 
     Raises UserError if its scheduler refuses, or the job outlives the grace and the scheduler's own time to kill it, or
     the run is alive elsewhere and the scheduler does not know its job.
@@ -125,28 +138,31 @@ def stop_job(run: RunDir, state: RunState, grace: float | None, now: bool) -> Ru
     scheduler, job = scheduler_of(state), state.job
     assert scheduler is not None
     assert job is not None
-    seconds = (state.grace if grace is None else grace) + KILL_WAIT
+    seconds = longest_stop(state, grace)
     there = scheduler.ask([job]).get(job.job) if job.job else None
-    if job.job and not scheduler.cancel(job, run, state.name, seconds, now):
+    silent = scheduler.cancel(job, run, state.name, seconds, now) if job.job else ()
+    if silent is None:
         words, look = scheduler.look_at(job)
         raise UserError(f"{words} is still there after {seconds:.0f}s", f"look at: {look}")
     after = read_state(run) or state
     if is_local(after) and living_processes(after):
-        return stop_processes(run, grace, now)
+        return Stopped(stop_processes(run, grace, now), silent)
     is_found = there is not None and not isinstance(there, str) and there.is_living
     if not is_found:  # nothing was cancelled: it may be another cluster that was asked
-        after = _once_silent(run, after, scheduler.name)
+        after = _once_silent(run, after, f"and the {scheduler.name} asked from here does not know its job")
+    elif silent:
+        after = _once_silent(run, after, f"and {scheduler.name} gets no answer from {', '.join(silent)}")
     is_lost = after.state in GOING_ON and not is_local(after)
-    return _end_unseen(run, after, "cancelled") if after.state == "queued" or is_lost else after
+    return Stopped(_end_unseen(run, after, "cancelled") if after.state == "queued" or is_lost else after, silent)
 
 
-def _once_silent(run: RunDir, state: RunState, scheduler: str) -> RunState:
+def _once_silent(run: RunDir, state: RunState, trouble: str) -> RunState:
     """The state when no heartbeat comes from the run's host. Raises UserError if one does."""
     deadline = time.monotonic() + SILENCE + 1
     while state.state != "queued" and true_state(run, state) in GOING_ON and not is_local(state):
         if time.monotonic() > deadline:
             raise UserError(
-                f"{state.name} is alive on {state.host}, and the {scheduler} asked from here does not know its job",
+                f"{state.name} is alive on {state.host}, {trouble}",
                 f"type it where the run was submitted, or on {state.host}: launch stop {quoted(str(run.root))}",
             )
         time.sleep(0.2)  # the writer is on another node: no event to wait for

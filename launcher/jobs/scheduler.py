@@ -123,8 +123,10 @@ class Scheduler(Protocol):
         """Whether it may start another attempt of a run that has ended."""
         ...
 
-    def cancel(self, job: JobState, run: RunDir, name: str, seconds: float, now: bool) -> bool:
-        """Cancel the run's job and wait until it is gone, at most `seconds`. Returns whether it is gone.
+    def cancel(self, job: JobState, run: RunDir, name: str, seconds: float, now: bool) -> Sequence[str] | None:
+        """Cancel the run's job and wait until it is gone, at most `seconds`. None if it is not.
+
+        Returns the nodes that it did not wait for, since they do not answer the scheduler; usually none.
 
         Raises UserError if the job is not the run's, or the scheduler refuses or does not answer.
         """

@@ -90,9 +90,9 @@ class Kubernetes:
     def may_restart(self, state: RunState) -> bool:
         return state.k8s is not None and state.k8s.retries and state.state in ("failed", "stopped")
 
-    def cancel(self, job: JobState, run: RunDir, name: str, seconds: float, now: bool) -> bool:
+    def cancel(self, job: JobState, run: RunDir, name: str, seconds: float, now: bool) -> Sequence[str] | None:
         assert isinstance(job, K8sState)
-        return client.delete(job, run, seconds, now)
+        return () if client.delete(job, run, seconds, now) else None
 
     def look_at(self, job: JobState) -> tuple[str, str]:
         assert isinstance(job, K8sState)

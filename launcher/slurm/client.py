@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from launcher.borders.screen import in_one_line
@@ -172,8 +172,10 @@ def comment_of(run: RunDir) -> str:
     return f"launch:{key_of(run.root.resolve())}"
 
 
-def cancel(job: str, cluster: str | None, run: RunDir, name: str, seconds: float, now: bool) -> bool:
-    """Cancel the run's job and wait until it is gone, at most `seconds`. Returns whether it is gone.
+def cancel(job: str, cluster: str | None, run: RunDir, name: str, seconds: float, now: bool) -> Sequence[str] | None:
+    """Cancel the run's job and wait until it is gone, at most `seconds`. None if it is not.
+
+    Does not wait for nodes that do not answer Slurm: it keeps the job for them, usually for minutes. Returns these.
 
     Raises UserError if the job is not the run's, or Slurm refuses or does not answer.
     """
@@ -182,13 +184,13 @@ def cancel(job: str, cluster: str | None, run: RunDir, name: str, seconds: float
     if found is None:
         raise UserError("Slurm cannot be asked for its jobs from here", f"on the login node, type: {typed}")
     if job not in found or not found[job].is_living:
-        return True
+        return ()
     _check_own(job, cluster, run, name)
     if now:
         _output("scancel", "--full", "--signal=KILL", *_on(cluster), job)
     if _output("scancel", *_on(cluster), job, patience=SUBMISSION) is None:
         raise UserError(f"{typed} has failed", f"look at: scontrol show job {job}")
-    return _is_gone(job, cluster, seconds)
+    return _end(job, cluster, seconds)
 
 
 def _check_own(job: str, cluster: str | None, run: RunDir, name: str) -> None:
@@ -206,11 +208,24 @@ def _check_own(job: str, cluster: str | None, run: RunDir, name: str) -> None:
             )
 
 
-def _is_gone(job: str, cluster: str | None, seconds: float) -> bool:
+def _end(job: str, cluster: str | None, seconds: float) -> Sequence[str] | None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found = ask([job], cluster)
         if found is not None and (job not in found or not found[job].is_living):
-            return True
+            return ()
+        if found and found[job].state == "COMPLETING" and (silent := _silent_nodes(job, cluster)):
+            return silent
         time.sleep(0.5)  # Slurm has no event to wait for
-    return False
+    return None
+
+
+def _silent_nodes(job: str, cluster: str | None) -> Sequence[str]:
+    """The nodes on which a job is still ending, if Slurm gets no answer from any of them."""
+    on = _on(cluster)
+    left = _output("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%N", *on)  # without the others
+    if not left or not left.strip():
+        return ()
+    rows = _output("sinfo", "--noheader", "--all", "--Node", f"--nodes={left.strip()}", "--format=%N|%T", *on) or ""
+    states = dict(row.strip().split("|") for row in rows.splitlines() if row.count("|") == 1)
+    return tuple(states) if all(state.endswith("*") for state in states.values()) else ()

@@ -92,7 +92,7 @@ class Slurm:
     def may_restart(self, state: RunState) -> bool:
         return state.state == "stopped" and state.reason in (TIME_LIMIT, "preempted")
 
-    def cancel(self, job: JobState, run: RunDir, name: str, seconds: float, now: bool) -> bool:
+    def cancel(self, job: JobState, run: RunDir, name: str, seconds: float, now: bool) -> Sequence[str] | None:
         assert isinstance(job, SlurmState)
         return client.cancel(job.job, job.cluster, run, name, seconds, now)
 

@@ -95,21 +95,21 @@ def test_a_run_that_is_alive_is_not_called_cancelled_because_its_job_is_unknown_
 def test_a_run_that_ends_by_itself_while_it_is_stopped_keeps_its_end(elsewhere: RunDir) -> None:
     before = written(elsewhere, "running")
     written(elsewhere, "finished")
-    assert stop_job(elsewhere, before, None, now=False).state == "finished"
+    assert stop_job(elsewhere, before, None, now=False).state.state == "finished"
     assert word_of(elsewhere) == "finished"
 
 
 def test_a_silent_run_whose_job_is_unknown_is_cancelled(elsewhere: RunDir) -> None:
     state, long_ago = written(elsewhere, "running"), time.time() - 100
     os.utime(elsewhere.state, (long_ago, long_ago))
-    assert stop_job(elsewhere, state, None, now=False).reason == "cancelled"
+    assert stop_job(elsewhere, state, None, now=False).state.reason == "cancelled"
     assert word_of(elsewhere) == "cancelled"
 
 
 def test_a_run_whose_job_was_killed_here_is_cancelled_without_a_wait(elsewhere: RunDir, tmp_path: Path) -> None:
     program(tmp_path, "squeue", SQUEUE.format(row=f"ann|otter|{comment_of(elsewhere)}"))
     program(tmp_path, "scancel", "#!/bin/sh\ntouch cancelled\n")
-    assert stop_job(elsewhere, written(elsewhere, "running"), None, now=False).reason == "cancelled"
+    assert stop_job(elsewhere, written(elsewhere, "running"), None, now=False).state.reason == "cancelled"
 
 
 @pytest.mark.parametrize("word", ["PENDING", "COMPLETING", "RUNNING"])
@@ -146,7 +146,61 @@ def test_a_job_on_another_cluster_is_asked_for_and_cancelled_there(elsewhere: Ru
     program(tmp_path, "scancel", '#!/bin/sh\necho "$*" >>calls\ntouch cancelled\n')
     state = written(elsewhere, "running").model_copy(update={"slurm": SlurmState(job="7", cluster="big")})
     elsewhere.state.write_text(state.model_dump_json())
-    assert stop_job(elsewhere, state, None, now=False).reason == "cancelled"
+    assert stop_job(elsewhere, state, None, now=False).state.reason == "cancelled"
     calls = (tmp_path / "calls").read_text().splitlines()
     assert "--clusters=big 7" in calls
     assert [call for call in calls if "--clusters=big" not in call] == []
+
+
+DEAD = """#!/bin/sh
+case "$*" in
+*%u*) echo '{row}' ;;
+*%N*) test -e ended && echo 'n[2-3]' || echo 'n[1-3]' ;;
+*) test -e cancelled && echo '7|COMPLETING|None' || echo '7|RUNNING|None' ;;
+esac
+"""
+NODES = """#!/bin/sh
+case "$*" in
+*"--nodes=n[1-3]"*) touch ended; printf 'n1|completing\\nn2|completing*\\nn3|down*\\n' ;;
+*"--nodes=n[2-3]"*) printf 'n2|completing*\\nn2|completing*\\nn3|down*\\n' ;;
+esac
+"""
+
+
+@pytest.fixture
+def dead(elsewhere: RunDir, tmp_path: Path) -> RunDir:
+    """Its job is on n1, n2 and n3. The last two do not answer Slurm, and n1 is done soon after the job is cancelled."""
+    program(tmp_path, "squeue", DEAD.format(row=f"ann|otter|{comment_of(elsewhere)}"))
+    program(tmp_path, "sinfo", NODES)
+    program(tmp_path, "scancel", "#!/bin/sh\ntouch cancelled\n")
+    return elsewhere
+
+
+def test_nodes_that_do_not_answer_slurm_are_not_waited_for_once_the_others_are_done(dead: RunDir) -> None:
+    before = written(dead, "running")
+    written(dead, "stopped", "cancelled")
+    stopped = stop_job(dead, before, None, now=False)
+    assert (stopped.silent, stopped.state.reason) == (("n2", "n3"), "cancelled")
+
+
+def test_the_run_of_a_dead_first_node_is_marked_as_cancelled(dead: RunDir) -> None:
+    state, long_ago = written(dead, "running"), time.time() - 100
+    os.utime(dead.state, (long_ago, long_ago))
+    assert stop_job(dead, state, None, now=False).state.reason == "cancelled"
+    assert word_of(dead) == "cancelled"
+
+
+def test_a_run_that_is_alive_on_a_node_without_an_answer_is_not_called_cancelled(dead: RunDir) -> None:
+    with pytest.raises(UserError, match="otter is alive on gpu01, and Slurm gets no answer from n2, n3"):
+        stop_job(dead, written(dead, "running"), None, now=False)
+    assert word_of(dead) == "running"
+
+
+@pytest.mark.parametrize("nodes", ["", "echo 'n1|completing'", "exit 1"])
+def test_a_job_whose_nodes_answer_is_waited_for(
+    dead: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nodes: str
+) -> None:
+    program(tmp_path, "sinfo", f"#!/bin/sh\n{nodes}\n")
+    monkeypatch.setattr(jobs, "KILL_WAIT", 2.0)
+    with pytest.raises(UserError, match="job 7 is still there after 2s"):
+        stop_job(dead, written(dead, "running"), 0.0, now=False)

@@ -196,6 +196,20 @@ def test_a_service_cannot_have_the_port_at_which_pods_meet_and_a_job_of_slurm_ha
     assert done.returncode == 0, done.stderr
 
 
+def test_a_node_that_does_not_answer_is_named_by_stop(here: Path) -> None:
+    comment = submitted_as_77(here)
+    completing = SQUEUE.replace("77|RUNNING|None", "77|COMPLETING|None").replace("*%u*", "*%N*) echo n2 ;;\n*%u*")
+    fake(here, "squeue", completing.format(row=f"ann|otter|{comment}"))
+    fake(here, "sinfo", "echo 'n2|completing*'\n")
+    fake(here, "scancel", "exit 0\n")
+    done = typed(here, "stop", "otter")
+    assert done.stdout.splitlines() == [
+        "stopping otter (at most 2m 30s) ...",
+        "otter: cancelled, its processes have ended on all nodes that answer Slurm; no answer from n2",
+        "  Slurm ends what may still run there, and keeps job 77 until then; look at: squeue -j 77",
+    ]
+
+
 TASK = {"SLURM_STEP_ID": "0", "SLURM_NODEID": "1", "SLURM_STEP_NUM_NODES": "2", "SLURM_STEP_NUM_TASKS": "2"}
 NODES = ("sft", "--nnodes", "2", "--rdzv-endpoint", "gpu01:29500", "--dry-run", "--name", "otter")
 
