@@ -11,6 +11,7 @@ from launcher.config.base import Directory, Section, SmallInt
 NOWHERE = "localhost:0"  # the default endpoint, useful on one node only
 TORCHRUN_PORT = 29500  # torchrun's default port of an endpoint
 C10D_PORT = 29400  # that of an endpoint without a port, for c10d
+HOST = re.compile(r"[\w.:-]+")  # as torchrun has it
 STATIC, C10D = "static", "c10d"
 
 
@@ -50,6 +51,21 @@ def _nodes(text: str) -> str:
     return text if fewest < most else str(most)
 
 
+def _settings(text: str) -> str:
+    if not all(re.fullmatch(r"\s*[^=\s]+\s*=.+", pair) for pair in text.split(",")):
+        raise ValueError("must be KEY=VALUE,...")
+    return text
+
+
+def _host(text: str) -> str:
+    host, _, port = text.partition(":")
+    if host and port.isdecimal():
+        raise ValueError(f"has a port: write --master-addr {host} --master-port {port}")
+    if not HOST.fullmatch(text.strip("[]")):
+        raise ValueError("must be the name or address of a host, without a port")
+    return text
+
+
 class TorchrunConfig(Section):
     nnodes: Annotated[str, BeforeValidator(str, json_schema_input_type=str | int), AfterValidator(_nodes)] = Field(
         "1", description="nodes, or a range MIN:MAX"
@@ -62,7 +78,9 @@ class TorchrunConfig(Section):
     rdzv_id: Annotated[str, AfterValidator(_identifier)] | None = Field(
         None, description="rendezvous id; default: the run's name and its attempt"
     )
-    rdzv_conf: str | None = Field(None, description="further rendezvous settings, KEY=VALUE,...")
+    rdzv_conf: Annotated[str, AfterValidator(_settings)] | None = Field(
+        None, description="further rendezvous settings, KEY=VALUE,..."
+    )
     max_restarts: SmallInt = Field(0, ge=0, description="restarts of the worker group by torchrun itself")
     monitor_interval: float | None = Field(
         None, gt=0, le=86400, description="seconds between torchrun's checks of its workers"
@@ -80,7 +98,7 @@ class TorchrunConfig(Section):
     duplicate_stderr_filters: str | None = Field(
         None, description="words; a stderr line with one of them is also copied to a file"
     )
-    master_addr: str | None = Field(
+    master_addr: Annotated[str, AfterValidator(_host)] | None = Field(
         None, description="address of node 0: the host of a static rendezvous, in place of rdzv_endpoint"
     )
     master_port: int | None = Field(

@@ -1,8 +1,10 @@
 """Typer options for a configuration model, and the typed options as a layer of configuration."""
 
 import inspect
+import re
 import shlex
 from collections.abc import Iterable, Mapping
+from itertools import takewhile
 from typing import Annotated, Any
 
 import typer
@@ -35,6 +37,9 @@ SHORT = {
 _OWN = frozenset({"max-restarts"})  # names of torchrun's flags that mean something of the run's own
 _TORCHRUN = "trainer.torchrun."
 
+_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
+_OPERATOR = re.compile(r"\|\|?|&&?|.*;|\d?(<|>>?)(&\d)?|&>")
+_QUOTED = re.compile(r"""'[^']*'|"(\\.|[^"\\])*"|\\.""", re.DOTALL)
 _TYPES = {Form.FLAG: bool | None, Form.VALUE: str | None, Form.MANY: list[str] | None, Form.PAIRS: list[str] | None}
 
 
@@ -114,11 +119,21 @@ def _value(field: ConfigField, typed: Any) -> Any:
 
 
 def command_words(option: str, text: str) -> list[str]:
-    """The text, split as a shell would. Raises UserError."""
+    """The text, split as a shell would. Raises UserError, also for what only a shell could carry out."""
     try:
-        return shlex.split(text)
+        words = shlex.split(text)
     except ValueError as error:
         raise UserError(f"{option} {text}: {error}", "quote it as for a shell") from None
+    bare = _QUOTED.sub("q", text).split()  # the same words, without what is quoted in them
+    if count := len(list(takewhile(_ASSIGNMENT.match, bare))):
+        variables = (f"{option.removesuffix('command')}env {shlex.quote(word)}" for word in words[:count])
+        raise UserError(
+            f"{option} {text}: begins with a variable, and no shell reads it", f"type {' '.join(variables)}"
+        )
+    if operator := next((word for word in bare if _OPERATOR.fullmatch(word)), None):
+        hint = f"if it takes one: {option} {shlex.quote(f'sh -c {shlex.quote(text)}')}"
+        raise UserError(f"{option} {text}: {operator} is for a shell, and none reads it", hint)
+    return words
 
 
 def pair(option: str, text: str) -> tuple[str, str]:

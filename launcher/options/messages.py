@@ -1,6 +1,7 @@
 """What is said of a configuration that is wrong: where it was written, what is allowed, and what was probably meant."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -43,7 +44,7 @@ def _without_secret(path: tuple[str | int, ...], value: Any) -> Any:
 def _reason(model: type[Section], path: tuple[str | int, ...], details: ErrorDetails) -> str:
     kind = details["type"].split("_")[0]
     if kind in ("tuple", "list", "set"):
-        return f"must be a list, such as [{_in_toml(details['input'])}]"
+        return f"must be a list, such as [{_elements(path, details['input'])}]"
     if kind in ("dict", "model", "dataclass"):
         section = _section(model, path)
         switch = "true, false or " if section and issubclass(section, Switch) else ""
@@ -51,6 +52,15 @@ def _reason(model: type[Section], path: tuple[str | int, ...], details: ErrorDet
     if details["type"] not in ("string_too_long", "string_too_short") and kind in _KINDS:
         return f"must be {_KINDS[kind]}"
     return details["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+
+
+def _elements(path: tuple[str | int, ...], value: Any) -> str:
+    """A list that was probably meant; of a command, a word each."""
+    try:
+        words = shlex.split(value) if path[-1:] == ("command",) and isinstance(value, str) else [value]
+    except ValueError:
+        words = [value]
+    return ", ".join(map(_in_toml, words or [value]))
 
 
 def _in_toml(value: Any) -> str:

@@ -1,17 +1,15 @@
 """Which nodes a run has and where they meet: what `--nnodes`, `--node-rank`, `--rdzv-endpoint` and srun say."""
 
-import re
 from dataclasses import dataclass, replace
 
 from launcher.borders.values import MOST_PORT, whole_number
 from launcher.config.run import Config, RLConfig
-from launcher.config.torchrun import C10D, C10D_PORT, NOWHERE, STATIC, TORCHRUN_PORT, TorchrunConfig
+from launcher.config.torchrun import C10D, C10D_PORT, HOST, NOWHERE, STATIC, TORCHRUN_PORT, TorchrunConfig
 from launcher.errors import UserError
 from launcher.numbers import plural
 from launcher.plan.nodes import Nodes
 from launcher.plan.torchrun import between_nodes
 
-_HOST = re.compile(r"[\w.:-]+")  # as torchrun has it
 MOST_SPARES = 2  # this many for each node are a mistake
 
 
@@ -139,7 +137,7 @@ def _parts(endpoint: str, default_port: int | None) -> tuple[str, int | None]:
     if not colon or host.endswith(":"):
         host, typed = endpoint, "" if default_port is None else str(default_port)
     host = host.strip("[]")
-    if not _HOST.fullmatch(host):
+    if not HOST.fullmatch(host):
         raise UserError(_malformed(endpoint), f"name node 0 and a port of it: HOST:{TORCHRUN_PORT}")
     return host, whole_number(typed, MOST_PORT)
 

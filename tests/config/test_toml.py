@@ -81,6 +81,7 @@ SPECIAL = {
     "orchestrator.evaluation.sets": "more=sums.jsonl",
     "task.reward": "my.module:reward",
     "trainer.torchrun.rdzv-id": "id.7",
+    "trainer.torchrun.rdzv-conf": "timeout=7,a=b",
     "trainer.torchrun.redirects": "0:3,1:2",
     "trainer.torchrun.tee": "1",
     **{f"slurm.{name}": "word-7" for name in ("partition", "account", "qos", "constraint")},

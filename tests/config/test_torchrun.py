@@ -33,3 +33,26 @@ def test_what_torchrun_would_not_understand_is_refused(value: str) -> None:
 def test_a_rendezvous_id_is_a_directorys_name(value: str) -> None:
     with pytest.raises(ValidationError):
         TorchrunConfig(rdzv_id=value)
+
+
+@pytest.mark.parametrize("value", ["gpu01", "10.0.0.1", "fd00::1", "[fd00::1]", "gpu_01.lab"])
+def test_the_address_of_node_0_is_a_host(value: str) -> None:
+    assert TorchrunConfig(master_addr=value).master_addr == value
+
+
+@pytest.mark.parametrize("value", ["", " ", "a b", "http://gpu01", "gpu01/x"])
+def test_what_is_no_host_is_refused(value: str) -> None:
+    with pytest.raises(ValidationError, match="name or address of a host"):
+        TorchrunConfig(master_addr=value)
+
+
+def test_an_address_with_a_port_is_answered_with_both_options() -> None:
+    with pytest.raises(ValidationError, match="has a port: write --master-addr gpu01 --master-port 29500"):
+        TorchrunConfig(master_addr="gpu01:29500")
+
+
+@pytest.mark.parametrize("value", ["x", "", "a=", "=b", "a=1,,b=2", "a=1 ,b"])
+def test_settings_of_the_rendezvous_are_pairs(value: str) -> None:
+    assert TorchrunConfig(rdzv_conf="a=1,b=x=y, c = 2").rdzv_conf == "a=1,b=x=y, c = 2"
+    with pytest.raises(ValidationError, match="KEY=VALUE"):
+        TorchrunConfig(rdzv_conf=value)

@@ -108,6 +108,10 @@ def test_switching_is_spelled_out_for_sections_within_sections() -> None:
         ("max_steps = 'many'\n", "request.toml:1: max_steps = 'many': must be a whole number"),
         ("[trainer]\nnproc = 0\n", "request.toml:2: trainer.nproc = 0: must be a whole number from 1 to"),
         ("trainer = 3\n", "request.toml:1: trainer = 3: must be a table: [trainer], and its fields below that line"),
+        (
+            "[trainer]\ncommand = 'python \"a b\"'\n",
+            'request.toml:2: trainer.command = \'python "a b"\': must be a list, such as ["python", "a b"]',
+        ),
         ("# nproc\n[trainer]\nargs = 'x'\n", "request.toml:3: trainer.args = 'x': must be a list, such as [\"x\"]"),
         ("grace = 'soon'\n", "request.toml:1: grace = 'soon': not a duration; write 30s, 10m"),
         ("[services.r]\ncwd = 'x'\n", "services.r.command is missing"),

@@ -1,5 +1,7 @@
 """`--services.NAME.FIELD` on the command line."""
 
+import shlex
+
 import pytest
 
 from launcher.errors import UserError
@@ -59,6 +61,39 @@ def test_what_can_be_no_service_is_one_message(words: tuple[str, ...], message: 
     with pytest.raises(UserError) as caught:
         rl(*words)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("command", "operator"),
+    [
+        ("a | b", "|"),
+        ("a && b", "&&"),
+        ("cd x; b", "x;"),
+        ("a > log", ">"),
+        ("a >> log 2>&1", ">>"),
+        ("a 2>&1", "2>&1"),
+    ],
+)
+def test_what_only_a_shell_could_carry_out_is_refused_with_how_to_have_one(command: str, operator: str) -> None:
+    with pytest.raises(UserError) as caught:
+        sft("--services.r.command", command)
+    assert caught.value.message == f"--services.r.command {command}: {operator} is for a shell, and none reads it"
+    typed = str(caught.value.hint).partition(": ")[2]
+    assert sft(*shlex.split(typed)).services["r"].command == ("sh", "-c", command)
+
+
+def test_the_same_characters_in_quotes_or_within_a_word_are_the_programs() -> None:
+    words = ("grep", "|", "a;", "http://x/?a=1&b=2", ">", "x|y", "--set", "A=1", "--k=v | w", "")
+    text = "grep '|' \"a;\" http://x/?a=1&b=2 \\> x|y --set A=1 --k=\"v | w\" ''"
+    assert sft("--services.r.command", text).services["r"].command == words
+
+
+def test_a_variable_before_the_program_is_refused_with_the_option_that_sets_it() -> None:
+    for option in ("--services.r", "--trainer"):
+        with pytest.raises(UserError, match="begins with a variable, and no shell reads it") as caught:
+            train(f"{option}.command", "A='b c' B=2 python x.py C=3")
+        assert caught.value.hint == f"type {option}.env 'A=b c' {option}.env B=2"
+    assert train("--trainer.command", "'A=b' x").trainer.command == ("A=b", "x")
 
 
 def test_every_component_is_told_where_a_service_is() -> None:
