@@ -81,7 +81,7 @@ def test_a_run_finishes_in_its_pod(login: Login) -> None:
 def test_stop_ends_what_runs_in_the_pod(login: Login) -> None:
     login.submit(PATIENT)
     login.wait_for_line("is there")
-    assert login.status()["state"] == "running"
+    until(lambda: login.status()["state"] == "running")  # a program may speak before the supervisor has written
     assert "its processes have ended" in login.type("stop", "run")
     assert (login.state().state, login.state().exit_code) == ("stopped", 143)
     assert login.jobsets() == []
@@ -105,7 +105,7 @@ def test_the_pods_of_a_run_on_two_nodes_meet_and_end_together(login: Login) -> N
     login.submit(PATIENT, "--nnodes", "2")
     login.wait_for_line("is there", node=0)
     login.wait_for_line("is there", node=1)
-    assert login.status()["state"] == "running"
+    until(lambda: login.status()["state"] == "running")  # a program may speak before the supervisor has written
     assert list(login.run.root.glob(".join-*")) == []
     assert "its processes have ended" in login.type("stop", "run")
     until(lambda: not login.alive())
@@ -123,7 +123,7 @@ def test_every_kind_of_run_is_shown_attached_to_stopped_resumed_and_killed(
     if kind == "rl":
         login.wait_for_line("Serving HTTP", node=1, component="inference")
         assert "inference@1 | Serving HTTP" in login.type("logs", "run", "inference")
-    assert login.status()["state"] == "running"
+    until(lambda: login.status()["state"] == "running")  # a program may speak before the supervisor has written
     assert "is there" in login.type("logs", "run", "trainer")
     outer.wait_for_text(login.attach(outer), "is there")
     assert "its processes have ended" in login.type("stop", "run")

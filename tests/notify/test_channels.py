@@ -50,13 +50,12 @@ def test_an_error_of_the_server_is_its_number_without_the_url(status: int) -> No
 
 
 def test_a_server_that_refuses_or_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as nobody, pytest.raises(NotSent, match="Connection refused"):
+        nobody.bind(("127.0.0.1", 0))  # has the port, and does not listen
+        channels(on(webhook=f"http://127.0.0.1:{nobody.getsockname()[1]}/sesame"), {})[0].send(MESSAGE)
     monkeypatch.setattr(module, "SECONDS", 0.2)
     with webhook(0) as server, pytest.raises(NotSent, match=r"^no answer within 0\.2s$"):
         channels(on(webhook=server.url), {})[0].send(MESSAGE)
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
-    with pytest.raises(NotSent, match="Connection refused"):
-        channels(on(webhook=f"http://127.0.0.1:{port}/sesame"), {})[0].send(MESSAGE)
 
 
 @pytest.mark.parametrize("url", ["http://", "http://[", "http://a b/sesame", "http://127.0.0.1:99999/sesame"])

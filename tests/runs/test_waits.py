@@ -64,7 +64,13 @@ def test_a_wait_that_fails_is_over_too(run: RunDir) -> None:
 
 
 def test_a_short_wait_writes_nothing(tmp_path: Path) -> None:
-    code = "from launcher import setup_logger, waiting_for\nsetup_logger()\nwith waiting_for('x'): pass"
+    code = """
+from launcher import setup_logger, waiting_for
+from launcher.instrumentation import waiting
+waiting.SHORT = 100.0
+setup_logger()
+with waiting_for("x"): pass
+"""
     done = run_python(code, tmp_path, LAUNCH_RUN_DIR=str(tmp_path), LAUNCH_COMPONENT="trainer")
     assert done.returncode == 0, done.stderr
     assert not RunDir(tmp_path).all_waits.exists()

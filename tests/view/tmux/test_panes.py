@@ -19,7 +19,7 @@ from tests.plans import plan_of, sft
 from tests.tmux_server import TmuxServer
 from tests.waiting import until
 
-MARGIN = 4.0  # seconds, for a busy machine
+MARGIN = 8.0  # seconds, for a busy machine
 NOON = time.mktime((2026, 11, 23, 12, 0, 0, 0, 0, -1))
 
 
@@ -109,7 +109,7 @@ def test_a_server_that_does_not_answer_holds_up_no_run_at_its_end(
 ) -> None:
     line, began = StatusLine(plan, stopped_server[1], None), time.monotonic()
     line.close("finished", keep=True)
-    assert time.monotonic() - began < PATIENCE + 5
+    assert time.monotonic() - began < PATIENCE + MARGIN
 
 
 def test_a_server_that_does_not_answer_holds_up_no_new_attempt(
@@ -117,7 +117,7 @@ def test_a_server_that_does_not_answer_holds_up_no_new_attempt(
 ) -> None:
     began = time.monotonic()
     renew(plan.run, stopped_server[0])
-    assert time.monotonic() - began < PATIENCE + 5
+    assert time.monotonic() - began < PATIENCE + MARGIN
 
 
 def test_a_pane_of_a_file_outside_the_logs_says_so_and_does_not_open_it(plan: Plan, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from launcher.processes.identity import identify
@@ -21,6 +22,7 @@ from launcher.view.top.look import RunReader
 from tests.launching import LAUNCH
 from tests.states import state_of
 from tests.view.top.driving import Driver, drive
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -204,6 +206,7 @@ def test_while_the_terminal_shows_the_panes_nothing_is_read(run: RunDir, monkeyp
 def test_the_stacks_are_those_of_launch_stacks(run: RunDir) -> None:
     with subprocess.Popen([sys.executable, "-c", "print(flush=True); input()"], stdin=-1, stdout=-1) as child:
         assert child.stdout is not None and child.stdout.readline()
+        until(lambda: psutil.Process(child.pid).status() == psutil.STATUS_SLEEPING)  # in input()
         own = identify(child.pid)
         processes = [ProcessState(name="trainer", log=run.component_log("trainer"), process=own)]
         state = state_of(run, state="running", supervisor=own, processes=processes)

@@ -42,7 +42,7 @@ class Handler(BaseHTTPRequestHandler):
         self.server.asked.append((self.path, body))
         if self.path == "/v1/completions":
             self.server.begun.set()
-            self.server.held.wait(10)
+            self.server.held.wait(60)
             answer: Any = {"choices": [{"index": index, **CHOICE} for index in range(body["n"])]}
         elif self.path == "/update_weight_version":
             self.server.version, answer = body["new_version"], {}
