@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from launcher.borders.masking import MASK
 from launcher.borders.screen import in_lines, printable
 from launcher.config.notify import APPRISE, WEBHOOK
 from launcher.config.run import Config, RLConfig
+from launcher.config.torchrun import NOWHERE
 from launcher.errors import UserError
 from launcher.jobs.scheduler import Scheduler
 from launcher.machine.hub import Unreachable
@@ -17,7 +19,7 @@ from launcher.machine.probe import probe
 from launcher.machine.provenance import provenance
 from launcher.options.comments import Asked
 from launcher.plan.build import make_plan
-from launcher.plan.rendezvous import check_no_spares, launch_count, node_count, nodes_at
+from launcher.plan.rendezvous import launch_count, node_count, nodes_at, plan_nodes
 from launcher.plan.spec import Machine, Plan
 from launcher.rundir import RunDir
 from launcher.runs.directory import PRIVATE, check_free, point_latest_at, prepare, remove_run
@@ -53,7 +55,8 @@ def submit(
     except Unreachable as unreachable:  # from here; the job's nodes may reach it
         print(printable(f"launch: warning: {unreachable}"), file=sys.stderr)
     text = scheduler.text(config, machine, run, name)
-    plan = replace(plan, notes=(*plan.notes, *scheduler.notes(config, machine)))
+    unused = _unused(config) if earlier is None else ()  # an attempt in a job has written its own there
+    plan = replace(plan, notes=(*plan.notes, *unused, *scheduler.notes(config, machine)))
     if dry_run:
         if earlier is None:
             check_free(run, clean)
@@ -78,11 +81,18 @@ def _check_meeting_point(config: Config) -> None:
             raise UserError(f"{flag} {value}: a job of several nodes has a meeting point of its own", "leave it out")
 
 
+def _unused(config: Config) -> Iterator[str]:
+    settings = config.trainer.torchrun
+    endpoint = None if settings.rdzv_endpoint == NOWHERE else settings.rdzv_endpoint
+    for flag, value in {"--node-rank": settings.node_rank, "--rdzv-endpoint": endpoint}.items():
+        if value is not None and node_count(config) > 1:
+            yield f"{flag} {value} is not used: each node of the job is told its own rank, and where they meet"
+
+
 def _node(scheduler: Scheduler, config: Config, earlier: RunState | None, asked: Asked | None) -> Machine:
     """A node of the job, as far as it is known: this machine's programs and the requested GPUs."""
-    if node_count(config) == 1:
-        check_no_spares(config, "one node")
-    nodes = nodes_at(config, 0, "node-0", scheduler.meeting_port) if node_count(config) > 1 else None
+    several = node_count(config) > 1
+    nodes = nodes_at(config, 0, "node-0", scheduler.meeting_port) if several else plan_nodes(config)
     asks = _on_any_port(config)
     asks = asks if scheduler.has_our_machine else _with_any_python(asks)
     machine = probe(asks, earlier.run_id if earlier else None, nodes, asked)

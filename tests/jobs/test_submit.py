@@ -186,6 +186,19 @@ def test_the_job_that_has_the_runs_name_and_comment_is_cancelled(here: Path, mon
     assert (here / "cancelled").exists()
 
 
+def test_a_node_rank_of_one_node_is_refused_and_where_nodes_meet_is_the_jobs_own_affair(here: Path) -> None:
+    words = ("sft", "--slurm", "--output-dir", "run", "--dry-run", "--node-rank", "1")
+    refused = typed(here, *words)
+    assert (refused.returncode, "--node-rank 1: the run has one node" in refused.stderr) == (2, True)
+    done = typed(here, *words, "--nnodes", "2", "--rdzv-endpoint", "gpu01:29500")
+    unused = "is not used: each node of the job is told its own rank, and where they meet"
+    assert done.stderr.splitlines() == [
+        f"launch: note: --node-rank 1 {unused}",
+        f"launch: note: --rdzv-endpoint gpu01:29500 {unused}",
+    ]
+    assert done.returncode == 0
+
+
 def test_a_service_cannot_have_the_port_at_which_pods_meet_and_a_job_of_slurm_has_another(here: Path) -> None:
     service = ("--services.a.command", sys.executable, "--services.a.port", "29501")
     nodes = ("--nnodes", "2", *service, "--output-dir", str(here / "run"), "--dry-run")
