@@ -5,6 +5,9 @@ reads an answer late, counts the idle time from then, and sends its next request
 closed meanwhile. Nothing is wrong with the server: the request is sent again, over another connection.
 
 That is safe, since all that we ask for may be asked for twice: completions are drawn, weights are loaded again.
+
+How long connecting may take is left to the kernel: it asks again after 1, 3, 7 … s, and gives up after two minutes. A
+server that is busy accepts late, and a limit of our own would also count the time in which we got no CPU.
 """
 
 import os
@@ -16,7 +19,7 @@ import aiohttp
 
 from launcher.config.serving import INFERENCE_TOKEN
 
-PATIENCE = aiohttp.ClientTimeout(total=1800.0, sock_connect=30.0)  # seconds of a request: completions may be long
+PATIENCE = aiohttp.ClientTimeout(total=1800.0)  # seconds of a request: completions may be long
 MOST_CONNECTIONS = 1024  # to one server; further requests wait for a free one
 IDLE = 2.0  # seconds after which we close a connection ourselves, well before the server
 

@@ -1,7 +1,9 @@
 """Against our own server, a real uvicorn: it closes a connection that is idle for 5 s, as vLLM does."""
 
 import asyncio
+import socket
 import time
+from contextlib import ExitStack
 from typing import Any
 
 import aiohttp
@@ -15,6 +17,7 @@ from tests.workload.running import serving
 
 TOGETHER = 8  # requests, each over a connection of its own
 STALL = 6.5  # seconds for which the client does nothing
+LATE = 31.0  # seconds until a server accepts connections
 THINKS = 0.3  # seconds that the engine takes for an answer
 
 
@@ -57,6 +60,34 @@ def test_a_request_over_a_connection_that_the_server_has_closed_is_sent_again_an
         answers = asyncio.run(asyncio.wait_for(ask(url, sizes), 120))
     assert [status for status, _ in answers] == [200] * 2 * TOGETHER
     assert sorted(sizes) == sorted([*range(1, TOGETHER + 1)] * 2)
+
+
+@pytest.mark.slow
+def test_a_request_waits_for_a_server_whose_queue_of_connections_is_full() -> None:
+    """The kernel asks such a server again, for two minutes; aiohttp by itself would give up after 30 s."""
+
+    def answer(listener: socket.socket) -> None:
+        said = False
+        while not said:  # others have left
+            connection, _ = listener.accept()
+            with connection:
+                said = bool(connection.recv(1 << 16))
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}" if said else b"")
+
+    async def ask(listener: socket.socket, others: ExitStack) -> tuple[int, bytes]:
+        async with open_session() as session:
+            asked = asyncio.create_task(send(session, "GET", f"http://127.0.0.1:{listener.getsockname()[1]}/"))
+            await asyncio.wait([asked], timeout=LATE)
+            assert not asked.done()
+            others.close()
+            await asyncio.to_thread(answer, listener)
+            return await asked
+
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, ExitStack() as others:
+        with pytest.raises(TimeoutError):
+            while True:
+                others.enter_context(socket.create_connection(listener.getsockname(), timeout=1))
+        assert asyncio.run(asyncio.wait_for(ask(listener, others), 120)) == (200, b"{}")
 
 
 def test_a_server_that_has_ended_is_not_asked_for_ever() -> None:
