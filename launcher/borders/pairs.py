@@ -28,12 +28,12 @@ def is_chat(record: dict[str, Any]) -> bool:
     return not all(isinstance(record.get(name), str) for name in ("prompt", "completion"))
 
 
-def check_pairs(path: Path, has_template: bool | None) -> None:
-    """Look for mistakes, cheaply: not far into a large file, and at the first row of Parquet. Raises UserError.
+def check_pairs(path: Path, has_template: bool | None, most: int | None = CHECKED) -> None:
+    """Look for mistakes: in the first `most` bytes of a JSONL file, or in all of it; in the first row of Parquet.
 
-    `has_template` says whether the model has a chat template; None if that is not known.
+    `has_template` says whether the model has a chat template; None if that is not known. Raises UserError.
     """
-    for where, record in read_records(path, COLUMNS, FORM, CHECKED):
+    for where, record in read_records(path, COLUMNS, FORM, most):
         if trouble := trouble_of(record):
             raise UserError(f"{where}: {trouble}", FORM)
         if has_template is False and is_chat(record):

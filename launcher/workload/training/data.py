@@ -11,7 +11,7 @@ where prompt and completion may be messages too. It is read and tokenized by the
 from collections.abc import Iterator
 from typing import Any
 
-from launcher.borders.pairs import COLUMNS, FORM, trouble_of
+from launcher.borders.pairs import COLUMNS, FORM, check_pairs, trouble_of
 from launcher.borders.records import Record, read_records
 from launcher.config.training import DataConfig, SFTTrainerConfig
 from launcher.errors import UserError
@@ -30,6 +30,8 @@ def load_examples(config: SFTTrainerConfig, tokenizer: Tokenizer, context: int) 
     data = config.data
     if data.path is None and data.dataset is None:
         return task_examples(config, tokenizer, context)
+    if data.path is not None:  # a GB takes 4 s, its tokens 400 s or more
+        check_pairs(data.path, bool(tokenizer.chat_template), most=None)
     examples, dropped = [], 0
     for where, record in read_data(data):
         example = _named(where, tokenizer, record)

@@ -8,6 +8,7 @@ import pytest
 from launcher.config.training import DataConfig, SFTTrainerConfig
 from launcher.errors import UserError
 from launcher.workload.models.tokenizer import Tokenizer
+from launcher.workload.training import data
 from launcher.workload.training.data import check_vocabulary, load_examples
 from launcher.workload.training.examples import Example
 from tests.workload.training.templates import LLAMA, tokenizer_with
@@ -67,6 +68,17 @@ def test_a_broken_record_is_named_with_file_and_line(tmp_path: Path, tokenizer: 
     path = write(tmp_path / "data.jsonl", [*[GOOD] * 811, record, GOOD])
     with pytest.raises(UserError, match=r"data\.jsonl, line 812"):
         loaded(tokenizer, path)
+
+
+def test_a_broken_line_far_into_a_file_is_told_before_anything_becomes_tokens(
+    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "data.jsonl", [*[GOOD] * 811, {"prompt": "x"}, GOOD])
+    made: list[str] = []
+    monkeypatch.setattr(data, "example_of", lambda *_: made.append("an example"))
+    with pytest.raises(UserError, match=r"data\.jsonl, line 812: completion is missing"):
+        loaded(tokenizer, path)
+    assert made == []
 
 
 def test_records_that_are_too_long_are_dropped_on_request(tmp_path: Path, tokenizer: Tokenizer) -> None:
