@@ -79,6 +79,10 @@ class RunConfig(Section):
     def _is_submitted_once(self) -> Self:
         if self.slurm.enabled and self.k8s.enabled:
             raise ValueError("slurm and k8s are both on; a run is submitted to one of them: add --no-slurm or --no-k8s")
+        given = [name for name in ("spare_nodes", "min_nodes") if getattr(self, name)]
+        if self.k8s.enabled and given:
+            instead = "a JobSet replaces the pod of a lost node: leave it out, and add --k8s.max-restarts N"
+            raise ValueError(f"{given[0]} is not for Kubernetes: {instead}")
         return self
 
     @model_validator(mode="after")

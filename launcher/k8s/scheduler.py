@@ -5,7 +5,6 @@ from pathlib import Path
 
 from launcher.config.run import Config
 from launcher.config.torchrun import TORCHRUN_PORT
-from launcher.errors import UserError
 from launcher.k8s import client
 from launcher.k8s.client import JobSet
 from launcher.k8s.files import notes_of_files
@@ -50,10 +49,7 @@ class Kubernetes:
         return message, f"put it into a Secret, as the entry {entry}, and name that instead: --k8s.secrets SECRET"
 
     def check_plan(self, config: Config, plan: Plan) -> None:
-        for flag, value in {"--spare-nodes": config.spare_nodes, "--min-nodes": config.min_nodes}.items():
-            if value:
-                hint = "a JobSet replaces the pod of a lost node: leave it out, and add --k8s.max-restarts N"
-                raise UserError(f"{flag} {value} is not for Kubernetes", hint)
+        pass  # the programs are those of the image
 
     def notes(self, config: Config, machine: Machine) -> Iterable[str]:
         return notes_of_files(config, machine)

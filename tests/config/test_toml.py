@@ -156,6 +156,7 @@ def request(model: type[RunConfig], seed: int) -> list[str]:
     schedulers = [field.path[0] for field in chosen if field.path[0] in ("slurm", "k8s")]
     chosen = [field for field in chosen if field.path[0] not in schedulers[1:] or field.path[0] == schedulers[0]]
     more = ["--k8s.image=name-7"] if schedulers[:1] == ["k8s"] else []
+    chosen = [field for field in chosen if not more or field.option not in ("spare-nodes", "min-nodes")]
     return [word for field in chosen for word in words(field, chance)] + more
 
 

@@ -166,6 +166,8 @@ def test_a_name_of_kubernetes_may_begin_with_a_digit(option: str) -> None:
     [
         (("--k8s",), r"k8s\.image is missing"),
         ((*COMMON, "--slurm"), "slurm and k8s are both on"),
+        ((*COMMON, "--nnodes", "2", "--spare-nodes", "1"), "spare_nodes is not for Kubernetes"),
+        ((*COMMON, "--nnodes", "2", "--min-nodes", "1"), "min_nodes is not for Kubernetes"),
         (("--k8s.image", "a b"), "without blanks"),
         (("--k8s.image", "a", "--k8s.volumes", "data=claim"), "must be CLAIM:/PATH"),
         (("--k8s.image", "a", "--k8s.volumes", "data=claim:/a/../b"), "must be CLAIM:/PATH"),
