@@ -106,8 +106,8 @@ os._exit(4)
     ),
     Fault(
         "never becomes ready",
-        failed("inference", "was not ready within 5s: http://127.0.0.1:9/ refused the connection", within=25.0),
-        options=("--inference.ready", "http://127.0.0.1:9/", "--inference.ready-timeout", "5s"),
+        failed("inference", "was not ready within 10s: http://127.0.0.1:9/ refused the connection", within=30.0),
+        options=("--inference.ready", "http://127.0.0.1:9/", "--inference.ready-timeout", "10s"),
     ),
 ]
 

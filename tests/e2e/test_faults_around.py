@@ -181,7 +181,7 @@ def test_a_clock_that_jumps_ends_nothing_early_and_nothing_late(launch: Launcher
     (site / "sitecustomize.py").write_text(CLOCK)
     launch.environment["PYTHONPATH"] = str(site)
     deaf = "signal.signal(15, signal.SIG_IGN)"
-    faulty = start_rl(launch, "--grace=2s", "--drain-timeout=3s", inference=deaf)
+    faulty = start_rl(launch, "--grace=2s", "--drain-timeout=30s", inference=deaf)
     faulty.wait_until_there()
     (launch.directory / "jump").write_text(str(seconds))
     faulty.touch("finish")

@@ -325,8 +325,8 @@ def test_a_run_that_moves_is_left_alone_by_the_watchdog(launch: Launcher) -> Non
 
 
 def test_the_watchdog_does_not_count_what_comes_before_the_first_line(launch: Launcher) -> None:
-    program = [f"--trainer.command={word}" for word in ("sh", "-c", "sleep 6; echo imported")]
-    run = launch("sft", *program, "--output-dir", "run", "--no-tmux", "--watchdog", "1s")
+    program = [f"--trainer.command={word}" for word in ("sh", "-c", "sleep 8; echo imported")]
+    run = launch("sft", *program, "--output-dir", "run", "--no-tmux", "--watchdog", "3s")
     assert run.exit_code() == 0, run.output
 
 

@@ -117,9 +117,9 @@ def test_a_detached_spare_that_cannot_take_its_place_says_why_in_its_own_log_and
 @pytest.mark.timeout(900)
 def test_a_spare_serves_in_the_place_of_a_dead_node_of_inference(launch: Launcher) -> None:
     options = ("--inference.nodes", "1", "--spare-nodes", "1", "--max-restarts", "1")
-    steps = ("--max-steps", "15", "--trainer.checkpoint.interval", "1")
+    steps = ("--max-steps", "40", "--trainer.checkpoint.interval", "1")
     nodes = Nodes(launch, "rl", *options, *steps, count=3)
-    nodes.launched[0].wait_for_output("step 1/15", 300)
+    nodes.launched[0].wait_for_output("step 1/40", 300)
     lose(nodes, 1)
     assert [nodes.launched[node].exit_code(400) for node in (0, 2)] == [0, 0], nodes.outputs()
     first, spare = nodes.state(0), nodes.state(2)
