@@ -65,6 +65,8 @@ class Lifecycle(Roster):
             case NewAttempt(plan):
                 self._on_new_attempt(plan)
                 return []
+            case GraceOver() if self._is_over:  # the last component ended in the same moment
+                return []
             case GraceOver() if not self._attempt_is_killed:
                 self._attempt_is_killed = True
                 return [KillAttempt()]

@@ -157,6 +157,12 @@ def test_an_attempt_that_cannot_be_killed_fails_the_run() -> None:
     assert "orchestrator cannot be killed, so there can be no other attempt" in run.culprit.what
 
 
+def test_an_attempt_that_ends_in_the_moment_of_its_deadline_has_ended() -> None:
+    run = restartable()
+    replay(run, died("trainer"), GraceOver())
+    assert replay(run, died("orchestrator", -signal.SIGKILL), GraceOver()) == [Explain()]
+
+
 def test_each_attempt_has_a_grace_of_its_own() -> None:
     run = restartable(attempts=2)
     replay(run, died("trainer"), GraceOver(), died("orchestrator", -signal.SIGKILL))
