@@ -80,11 +80,23 @@ def program_name(pid: int) -> str:
 
 def owner(pid: int) -> int | None:
     """The user that a process runs as; None when it is gone."""
+    found = _status(pid, "Uid")
+    return int(found[1]) if found else None
+
+
+def is_pending(pid: int, number: int) -> bool:
+    """Whether a signal waits for the process: it blocks the signal, or has not run since."""
+    found = _status(pid, "ShdPnd")
+    return bool(found) and bool(int(found[0], 16) >> (number - 1) & 1)
+
+
+def _status(pid: int, name: str) -> list[str]:
+    """The words of a line of /proc/PID/status. Empty when the process is gone."""
     try:
         text = Path(f"/proc/{pid}/status").read_text(errors="replace")
     except OSError:
-        return None
-    return next((int(line.split()[2]) for line in text.splitlines() if line.startswith("Uid:")), None)
+        return []
+    return next((line.split()[1:] for line in text.splitlines() if line.startswith(f"{name}:")), [])
 
 
 def zombie_exit_code(pid: int) -> int | None:

@@ -13,6 +13,7 @@ import pytest
 from launcher.processes.process_tree import (
     children,
     descendants,
+    is_pending,
     kill_quietly,
     signal_group,
     start_time,
@@ -142,6 +143,32 @@ def test_a_variable_of_another_process_is_read_whole() -> None:
     assert variable(process.pid, "COMPONENT") is None
     process.kill()
     process.wait()
+
+
+BLOCKS_SIGTSTP = """
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTSTP})
+print("blocked", flush=True)
+input()
+signal.sigwait({signal.SIGTSTP})
+print("taken", flush=True)
+input()
+"""
+
+
+def test_a_signal_is_pending_until_the_process_takes_it() -> None:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", BLOCKS_SIGTSTP], bufsize=1, **pipes) as process:
+        assert process.stdin and process.stdout
+        assert process.stdout.readline() == "blocked\n"
+        assert not is_pending(process.pid, signal.SIGTSTP)
+        process.send_signal(signal.SIGTSTP)
+        assert is_pending(process.pid, signal.SIGTSTP)
+        process.stdin.write("\n")
+        assert process.stdout.readline() == "taken\n"
+        assert not is_pending(process.pid, signal.SIGTSTP)
+        process.stdin.write("\n")
+    assert not is_pending(process.pid, signal.SIGTSTP)
 
 
 def test_a_group_is_signalled_as_a_whole(shell: subprocess.Popen[bytes]) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from launcher.processes.process_tree import terminal_of
+from launcher.processes.process_tree import is_pending, terminal_of
 from launcher.view.console.borrower import LONGEST, Program, lend
 
 SHORTLY = 0.01  # seconds between two looks while the shell is taking it
@@ -102,7 +102,8 @@ class Keys:
     def _may_be_taken(self, waited: float) -> bool:
         """Whether the terminal is still ours, and a shell may take it. Without a shell, nothing is stopped."""
         use = terminal_of(self._guard)
-        return use.is_in_foreground and waited < (TAKEN_WITHIN if use.is_stopped else STOPPED_WITHIN)
+        is_stopping = use.is_stopped or is_pending(self._guard, signal.SIGTSTP)
+        return use.is_in_foreground and waited < (TAKEN_WITHIN if is_stopping else STOPPED_WITHIN)
 
     def leave(self) -> bool:
         """Go on in the shell's background, as after Ctrl-Z and `bg`. False as for `suspend`."""
