@@ -178,8 +178,10 @@ def test_a_second_start_in_the_same_directory_is_refused(launch: Launcher) -> No
 @pytest.mark.slow
 def test_a_closed_pipe_does_not_end_a_run(launch: Launcher) -> None:
     script = launch.directory / "script.py"
-    script.write_text("import time\nfor i in range(20): print('line', i, flush=True); time.sleep(0.05)")
-    command = f"{shlex.quote(LAUNCH)} sft --trainer.script {script} --output-dir run --no-tmux | head -n 1"
+    gone = "import pathlib, time\nwhile not pathlib.Path('gone').exists(): time.sleep(0.02)"
+    script.write_text(f"{gone}\nfor i in range(20): print('line', i, flush=True)")
+    run_it = f"{shlex.quote(LAUNCH)} sft --trainer.script {script} --output-dir run --no-tmux"
+    command = f"{run_it} | {{ head -n 1; exec <&-; touch gone; }}"
     done = subprocess.run(
         command, shell=True, cwd=launch.directory, env=launch.environment, capture_output=True, timeout=240
     )
