@@ -61,7 +61,10 @@ class RunReader:
         newest = [*evaluation_lines(run, names)]
         newest += [line for name in names if (line := newest_line(run, name, state.progress))]
         news, note = self._newest_news(run, state)
-        return Look(details, newest, self._newest_curve(run, state, details.step), news, note)
+        look = Look(details, newest, self._newest_curve(run, state, details.step), news, note)
+        if has_gone(self.root):
+            open_run(self.root)  # says so: what was read while it was removed may be half of it
+        return look
 
     def _newest_curve(self, run: RunDir, state: RunState, step: int | None) -> list[float]:
         """A step that is the same has the same curve."""

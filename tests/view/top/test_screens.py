@@ -15,12 +15,14 @@ import pytest
 from rich.text import Text
 
 from launcher.borders.screen import printable
+from launcher.errors import UserError
 from launcher.processes.identity import identify
 from launcher.rundir import RunDir
 from launcher.runs.state import FailureState, ProcessState, ProgressState, RankState, RunState
-from launcher.view.top import feed, log_screen
+from launcher.view.top import feed, log_screen, look
 from launcher.view.top.entries import Entry
 from launcher.view.top.lines import Lines
+from launcher.view.top.look import RunReader
 from tests.states import state_of
 from tests.view.top.driving import Driver, drive
 
@@ -224,7 +226,7 @@ def test_runs_that_vanish_or_cannot_be_read_any_more_end_nothing(make_run: MakeR
         run.state.write_text("{")
         await top.wait_for("run.json")
         run.state.write_text(state.model_dump_json())
-        shutil.rmtree(run.root)
+        run.root.rename(run.root.parents[1] / "removed")
         await top.wait_for("otter is no longer there", "┤")
         await top.press("l", "s")
         await top.press("q")
@@ -233,6 +235,21 @@ def test_runs_that_vanish_or_cannot_be_read_any_more_end_nothing(make_run: MakeR
         await top.wait_until(lambda: "otter" not in top.screen)
 
     drive(play, opened=run.root)
+
+
+def test_what_is_read_while_a_run_is_removed_is_not_taken_for_all_of_it(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, _ = make_run()
+    read = RunReader(run.root)
+
+    def remove_first(*_: object) -> list[str]:
+        shutil.rmtree(run.root)
+        return []
+
+    monkeypatch.setattr(look, "evaluation_lines", remove_first)
+    with pytest.raises(UserError, match="otter"):
+        read()
 
 
 # --- logs -------------------------------------------------------------------------------------------------------------
