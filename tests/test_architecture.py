@@ -171,7 +171,6 @@ TESTED_ELSEWHERE = {
     "view/console/borrower.py": "e2e/test_attach.py",
     "view/console/keys.py": "e2e/test_live_view.py",
     "view/console/live_run.py": "view/console/test_live_frame.py",
-    "view/console/live_screen.py": "e2e/test_live_view.py",
     "view/logs/bounds.py": "view/logs/test_follow.py",
     "view/logs/fold.py": "view/logs/test_follow.py",
     "view/logs/likeness.py": "view/logs/test_follow.py",
