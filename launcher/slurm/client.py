@@ -99,6 +99,14 @@ def check_installed() -> None:
         )
 
 
+def check_setup(lines: Sequence[str]) -> None:
+    """Raises UserError for lines that bash cannot read. Nothing of them is executed."""
+    done = call(["bash", "-n", "-c", "\n".join(lines)], PATIENCE)
+    if done is not None and done.returncode:
+        why = (done.stderr.strip() or "a syntax error").splitlines()[0].removeprefix("bash: -c: ")
+        raise UserError(f"--slurm.setup: bash cannot read it: {in_one_line(why)}", "write it as in a script of bash")
+
+
 def submit(script: str) -> tuple[str, str | None]:
     """Submit the script. Returns (job id, cluster). Raises UserError with sbatch's own message."""
     environment = {name: value for name, value in os.environ.items() if name not in _OVERRIDING}

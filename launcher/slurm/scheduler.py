@@ -49,7 +49,9 @@ class Slurm:
         return message, "export it before you type launch (sbatch passes it on), or name a file with env_file"
 
     def check_plan(self, config: Config, plan: Plan) -> None:
-        if not config.slurm.setup:
+        if config.slurm.setup:
+            client.check_setup(config.slurm.setup)
+        else:
             from launcher.machine.probe import check_programs  # `launch status` needs none of that
 
             check_programs(plan, os.environ)

@@ -199,6 +199,20 @@ def test_a_node_rank_of_one_node_is_refused_and_where_nodes_meet_is_the_jobs_own
     assert done.returncode == 0
 
 
+def test_a_setup_that_bash_cannot_read_is_refused_and_nothing_of_it_executed(here: Path) -> None:
+    (here / "bin" / "bash").symlink_to("/bin/bash")
+    words = ("sft", "--slurm", "--output-dir", "run", "--dry-run", "--slurm.setup", "touch hacked")
+    refused = typed(here, *words, "--slurm.setup", "module load 'cuda")
+    assert (refused.returncode, "--slurm.setup: bash cannot read it: line 2: unexpected EOF" in refused.stderr) == (
+        2,
+        True,
+    )
+    for lines in (("for x in 1; do", "echo $x", "done"), ("module load cuda || exit 1",)):
+        done = typed(here, *words, *(word for line in lines for word in ("--slurm.setup", line)))
+        assert done.returncode == 0, done.stderr
+    assert not (here / "hacked").exists()
+
+
 def test_a_service_cannot_have_the_port_at_which_pods_meet_and_a_job_of_slurm_has_another(here: Path) -> None:
     service = ("--services.a.command", sys.executable, "--services.a.port", "29501")
     nodes = ("--nnodes", "2", *service, "--output-dir", str(here / "run"), "--dry-run")
