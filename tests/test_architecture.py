@@ -219,6 +219,7 @@ TESTED_ELSEWHERE = {
     "workload/metric_names.py": "workload/training/test_sft_trainer.py",
     "config/serving.py": "plan/serving/test_vllm.py",
     "workload/rl.py": "e2e/test_rl.py",
+    "vllm_access/launch_vllm_worker.py": "e2e/test_vllm.py",
     "workload/serving/engine.py": "workload/serving/test_server.py",
     "workload/serving/protocol.py": "workload/serving/test_http.py",
     "workload/sft.py": "e2e/test_sft.py",

@@ -1,1 +1,1 @@
-"""A folder that vLLM's Python finds on its PYTHONPATH; see launch_vllm_access."""
+"""A folder that vLLM's Python finds on its PYTHONPATH; see launch_vllm_access and launch_vllm_worker."""

@@ -9,9 +9,13 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+import torch
+from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
 
+from launcher.config.workload import TinyConfig
 from launcher.tracking.samples import read_samples, samples_file
 from launcher.view.metric_curves import read_metrics
+from launcher.workload.models.tiny import END_TOKEN, VOCABULARY, make_tiny
 from tests.launching import Launched, Launcher
 from tests.real_vllm import VERSION, VLLM, needs_vllm
 from tests.waiting import until
@@ -42,6 +46,23 @@ def test_trainer_and_vllm_agree_on_log_probabilities(launch: Launcher) -> None:
     rows = metrics(run)
     assert [row["policy/lag"] for row in rows] == [0] * 6
     assert max(row["policy/logprob_difference"] for row in rows) < 1e-4
+
+
+def test_they_agree_on_a_model_with_experts_as_well(launch: Launcher) -> None:
+    """Each step's weights are loaded by a server that has others. 48 is a width that vLLM pads."""
+    make_tiny(launch.directory / "model", TinyConfig(dim=8), seed=0)
+    shape = Qwen3MoeConfig(
+        vocab_size=VOCABULARY, hidden_size=64, moe_intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=32, max_position_embeddings=64, num_experts=8, num_experts_per_tok=2,
+        eos_token_id=END_TOKEN,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    Qwen3MoeForCausalLM(shape).save_pretrained(launch.directory / "model")
+    few = ("--max-steps", "4", "--max-async", "0", "--orchestrator.evaluation.prompts", "8")
+    run = launch(*COMMAND, "--model", "model", *few)
+    assert run.exit_code(PATIENCE) == 0, run.output[-3000:]
+    differences = [row["policy/logprob_difference"] for row in metrics(run)]
+    assert len(differences) == 4 and max(differences) < 1e-4
 
 
 def test_only_who_has_the_runs_token_may_ask_or_change_anything(launch: Launcher) -> None:

@@ -14,6 +14,7 @@ from launcher.plan.spec import Machine
 
 MODEL_NAME = "policy"
 ACCESS = "launch_vllm_access.Access"  # the middleware in launcher/vllm_access
+WORKER = "launch_vllm_worker.Worker"  # in the same folder
 VLLM = "vllm"  # the command
 VLLM_SHARE = 0.9  # of a GPU's memory, which vLLM takes unless it is told otherwise
 FOR_VLLM = ("tensor_parallel", "data_parallel", "max_model_len", "gpu_memory")
@@ -89,6 +90,8 @@ def vllm_argv(servers: Addresses, model: str) -> tuple[str, ...]:
     argv += ("--logprobs-mode", "processed_logprobs")  # those of the distribution that is sampled from
     argv += ("--generation-config", "vllm")  # not the model's own top_p and top_k
     argv += ("--middleware", ACCESS)
+    if _may_mix_up_experts(servers):
+        argv += ("--worker-cls", WORKER)
     if settings.tensor_parallel > 1:
         argv += ("--tensor-parallel-size", str(settings.tensor_parallel))
     if settings.data_parallel > 1:
@@ -98,6 +101,13 @@ def vllm_argv(servers: Addresses, model: str) -> tuple[str, ...]:
     if settings.gpu_memory is not None:
         argv += ("--gpu-memory-utilization", str(settings.gpu_memory))
     return argv
+
+
+def _may_mix_up_experts(servers: Addresses) -> bool:
+    """Whether it is vLLM for CPUs, and the model has experts or is not here yet; see launch_vllm_worker."""
+    size = servers.machine.model
+    is_dense = servers.config.trainer.model.name == TINY or (size is not None and not size.has_experts)
+    return not (servers.machine.gpus or is_dense)
 
 
 def needs_model_first(config: RLConfig, engine: EngineName) -> bool:

@@ -2,6 +2,8 @@
 
 import sys
 import tomllib
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from launcher.config.serving import INFERENCE_TOKEN
 from launcher.errors import UserError
 from launcher.machine.probe import check_programs
+from launcher.plan.memory import ModelSize
 from launcher.plan.render import render
 from launcher.plan.spec import Machine, Plan
 from tests.plans import component, machine, plan_of, plan_on_node, rl
@@ -64,6 +67,19 @@ def test_vllm_is_started_with_what_was_asked_for_and_the_users_own_words_come_la
     }
     assert spec.ready == "http://127.0.0.1:4321/health" and spec.alive and spec.alive.check == spec.ready
     assert (len(spec.gpus), plan.process("trainer").gpus) == (6, ("0", "1"))  # type: ignore[union-attr]
+
+
+def test_where_vllm_may_run_on_the_cpu_and_the_model_have_experts_its_worker_is_ours() -> None:
+    dense = ModelSize(1, 8, 2, 2, 4, inner=16, all_inner=16, matrices=3, vocabulary=64, positions=0, is_tied=True)
+    experts = replace(dense, inner=32, all_inner=128)
+
+    def worker(gpus: int, size: ModelSize | None, name: str = "acme/model") -> bool:
+        asked = rl("--model", name, "--inference.engine", "vllm")
+        argv = component(plan_of(asked, replace(has_vllm(gpus), model=size)), "inference").argv
+        return ("--worker-cls", "launch_vllm_worker.Worker") in pairwise(argv)
+
+    assert worker(0, experts) and worker(0, None)  # a model that is not here yet
+    assert not (worker(0, dense) or worker(0, None, "tiny") or worker(2, experts))
 
 
 def test_its_endpoints_for_weights_are_open_to_who_has_the_runs_token() -> None:
