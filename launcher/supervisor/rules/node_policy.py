@@ -18,6 +18,8 @@ from launcher.supervisor.rules.events import Event, Explained, Moving, NewAttemp
 from launcher.supervisor.rules.lifecycle import State
 from launcher.supervisor.rules.losses import LossPolicy
 
+_KILLED = (-signal.SIGKILL, -signal.SIGSEGV, -signal.SIGBUS)  # no rank ends so because another one has ended
+
 
 @dataclass
 class NodePolicy(LossPolicy):
@@ -84,6 +86,7 @@ class NodePolicy(LossPolicy):
         if report.failure and not is_old:
             self.told[node] = report.failure
         self._others.hear(node, report, is_old)
+        self._reconsider_culprit(node, report)
         actions = self._follow(node, report) or self._when_all_are_quiet()
         if node == 0 and report.attempt == self.plan.run.attempt:
             actions = [*actions, *self._kill_ranks_without(report.lost)]
@@ -91,6 +94,16 @@ class NodePolicy(LossPolicy):
             self._is_killing = True
             actions.append(self._kill())
         return [*actions, *self._when_empty()]
+
+    def _reconsider_culprit(self, node: int, report: Report) -> None:
+        """On node 0: a rank that lost its connection may be heard of before its peer that was killed on a busy node."""
+        ours, theirs = self.culprit, report.culprit
+        if self._here or self._is_explained or report.attempt != self.plan.run.attempt or not (ours and theirs):
+            return
+        is_killed = theirs.rank is not None and theirs.exit_code in _KILLED
+        has_exited = ours.component == theirs.component and (ours.exit_code or 0) > 0
+        if self.state in (State.RESTARTING, State.FAILED) and theirs.node == node and is_killed and has_exited:
+            self.culprit = theirs
 
     def _follow(self, node: int, report: Report) -> list[Action]:
         """The run or the attempt has ended there: end it here for the same reason."""

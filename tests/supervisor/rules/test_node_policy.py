@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.failure.failure import Culprit, Failure
+from launcher.failure.failure import Culprit, Failure, exit_text
 from launcher.failure.verdict import Setback, Verdict, judge
 from launcher.nodes.messages import Lost, Report, Reported
 from launcher.plan.nodes import Nodes
@@ -175,6 +175,30 @@ def test_what_node_0_hears_last_does_not_change_who_was_first() -> None:
     run = policy()
     replay(run, RankExited("trainer", 0, 7), Reported(1, Report("failed", culprit=FAILED_ON_1)))
     assert run.culprit == Culprit("trainer", "exit code 7", 0, 7)
+
+
+KILLED_ON_1 = Culprit("trainer", "SIGKILL", 3, -9, node=1)
+
+
+@pytest.mark.parametrize("restarts", [0, 1])
+def test_a_rank_that_was_killed_is_the_culprit_though_its_peer_is_heard_of_first(restarts: int) -> None:
+    run = policy()
+    run.restarts = restarts
+    state = "restarting" if restarts else "failed"
+    replay(run, RankExited("trainer", 0, 1), Reported(1, Report(state, culprit=KILLED_ON_1)))
+    assert run.culprit == KILLED_ON_1
+    assert run.report().culprit == KILLED_ON_1
+
+
+@pytest.mark.parametrize(
+    ("here", "there"),
+    [(1, replace(KILLED_ON_1, what="SIGABRT", exit_code=-6)), (-9, KILLED_ON_1), (1, replace(KILLED_ON_1, node=2))],
+    ids=["which NCCL does to itself", "both were killed", "as another node says"],
+)
+def test_who_is_heard_of_first_stays_the_culprit(here: int, there: Culprit) -> None:
+    run = policy()
+    replay(run, RankExited("trainer", 0, here), Reported(1, Report("failed", culprit=there)))
+    assert run.culprit == Culprit("trainer", exit_text(here), 0, here)
 
 
 def test_a_node_that_is_lost_is_the_culprit_by_its_name() -> None:
