@@ -184,13 +184,21 @@ class _Session:
             explain=self._failure,
         )
         self.witness = Witness(self.plan)
-        progress = ProgressWatch(self.plan)
+        self.progress = ProgressWatch(self.plan)
         notifier = Notifier(self.plan, config.notify)
         keep = StateListener(self.state, lambda write: asyncio.get_running_loop().call_soon(write))
-        listeners: list[Listener] = [log_event, keep, screen, progress, self.witness, StartMarks(self.plan), notifier]
+        listeners: list[Listener] = [
+            log_event,
+            keep,
+            screen,
+            self.progress,
+            self.witness,
+            StartMarks(self.plan),
+            notifier,
+        ]
         policy = supervise(self.plan, listeners, conduct)
-        progress.close()
-        last_words = self._end(policy, progress.troubles())
+        self.progress.close()
+        last_words = self._end(policy, self.progress.troubles())
         self.panes.close(policy.state.value)
         get_logger().info("{}", last_words)
         screen.close(last_words, policy.exit_code)
@@ -214,6 +222,7 @@ class _Session:
 
     def _setback(self, failure: Failure | None) -> Setback:
         """How the attempt failed. Nothing of it is alive any more."""
+        self.progress.catch_up()
         return setback(failure, steps_made(self.plan), time.time() - self.state.state.started)
 
     def _next_attempt(self, policy: Policy) -> Plan:

@@ -271,6 +271,15 @@ raise ValueError(f"item {os.getpid()} is empty")
     assert "  verdict     no restart: trainer rank 0: ValueError: item " in status
 
 
+def test_a_program_that_fails_in_the_same_way_right_after_a_new_step_is_started_again(launch: Launcher) -> None:
+    fails = "echo step $LAUNCH_ATTEMPT; echo the same words; exit 3"
+    program = [f"--trainer.command={word}" for word in ("sh", "-c", fails)]
+    restarts = ("--max-restarts", "6", "--restart-backoff", "0s", r"--trainer.progress=step (?P<step>\d+)")
+    run = launch("sft", *program, "--output-dir", "run", "--no-tmux", *restarts)
+    assert run.exit_code() == 1
+    assert run.state().attempt == 7, run.output
+
+
 def test_a_rank_that_is_killed_from_outside_is_started_again_each_time(launch: Launcher) -> None:
     script = """
 import os, signal

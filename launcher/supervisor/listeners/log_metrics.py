@@ -18,6 +18,7 @@ from launcher.supervisor.rules.events import Event, NewAttempt
 from launcher.tracking.sinks import MetricsFile, read_steps
 
 INTERVAL = 0.1  # seconds between two looks at the logs
+CATCH_UP = 5.0  # seconds that the look after the end of an attempt may take
 
 
 class LoggedProgress:
@@ -87,7 +88,7 @@ class ProgressWatch:
     """A listener that follows all components with a `progress`. `close` reads their logs to the end."""
 
     def __init__(self, plan: Plan) -> None:
-        self._plans: queue.SimpleQueue[Plan | None] = queue.SimpleQueue()
+        self._asked: queue.SimpleQueue[Plan | threading.Event | None] = queue.SimpleQueue()
         self._followed: dict[Path, LoggedProgress] = {}
         self._follow(plan)
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
@@ -96,11 +97,18 @@ class ProgressWatch:
 
     def __call__(self, event: Event | Action) -> None:
         if isinstance(event, NewAttempt):
-            self._plans.put(event.plan)
+            self._asked.put(event.plan)
+
+    def catch_up(self) -> None:
+        """The attempt has ended. Returns when its steps are in the metrics files, or after `CATCH_UP` seconds."""
+        if self._followed:
+            is_done = threading.Event()
+            self._asked.put(is_done)
+            is_done.wait(CATCH_UP)
 
     def close(self) -> None:
         """Returns when everything logged is in the metrics files."""
-        self._plans.put(None)
+        self._asked.put(None)
         if self._followed:
             self._thread.join()
 
@@ -112,14 +120,17 @@ class ProgressWatch:
     def _run(self) -> None:
         while True:
             try:
-                plan = self._plans.get(timeout=INTERVAL)
+                asked = self._asked.get(timeout=INTERVAL)
             except queue.Empty:
                 self._look(is_over=False)
                 continue
             self._look(is_over=True)
-            if plan is None:
+            if asked is None:
                 return
-            self._follow(plan)
+            if isinstance(asked, Plan):
+                self._follow(asked)
+            else:
+                asked.set()
 
     def _look(self, is_over: bool) -> None:
         for followed in self._followed.values():

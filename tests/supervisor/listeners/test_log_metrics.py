@@ -9,6 +9,7 @@ import pytest
 
 from launcher.plan.spec import Plan, ProcessSpec, Ranks
 from launcher.rundir import RunDir
+from launcher.supervisor.listeners import log_metrics
 from launcher.supervisor.listeners.log_metrics import LoggedProgress, ProgressWatch
 from launcher.supervisor.rules.events import NewAttempt
 from tests.plans import component, plan_of, plan_on_node, sft
@@ -177,3 +178,16 @@ def test_the_metrics_are_there_while_the_run_goes_on_and_complete_after_it(plans
     logs[1].write_text("step 2 loss=0.4\nstep 3 loss=0.3")
     watch.close()
     assert written(metrics) == [(1, 0.5), (2, 0.4), (3, 0.3)]
+
+
+def test_what_an_attempt_has_logged_is_in_the_metrics_before_it_is_judged(
+    plans: list[Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_metrics, "INTERVAL", 1000.0)
+    watch = ProgressWatch(plans[0])
+    log = component(plans[0], "trainer").log
+    log.parent.mkdir(parents=True)
+    log.write_text("step 1 loss=0.5\n")
+    watch.catch_up()
+    assert written(plans[0].run.metrics("trainer")) == [(1, 0.5)]
+    watch.close()
