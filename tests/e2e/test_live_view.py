@@ -81,7 +81,10 @@ class Terminal:
         return runs
 
     def wait_for(self, pattern: str) -> None:
-        until(lambda: re.search(pattern, self.screen, re.MULTILINE))
+        try:
+            until(lambda: re.search(pattern, self.screen, re.MULTILINE))
+        except AssertionError:
+            raise AssertionError(f"{pattern!r} is not on the screen:\n{self.screen}") from None
 
 
 def test_the_view_shows_the_run_and_leaves_the_screen_clean(launch: Launcher, tmux: TmuxServer) -> None:
