@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import select
 import signal
 from collections.abc import Callable
 from contextlib import suppress
@@ -50,9 +51,11 @@ class RankWatch:
             if timer:
                 timer.cancel()
         for rank in tuple(self.living):
-            if (found := self._exit_code(rank)) is not None:
+            if self._has_ended(rank):  # and the loop has not come to say so
+                found = self._exit_code(rank)
                 self._forget(rank)
-                self._tell(rank, found)
+                if found is not None:
+                    self._tell(rank, found)
         orphans = {pid: rank for rank, pid in self.living.items()}
         for rank in tuple(self.living):
             self._forget(rank)
@@ -62,7 +65,7 @@ class RankWatch:
     def hurry(self) -> None:
         """The run is being stopped: from now on, do not wait long for a torchrun without ranks."""
         if not self._is_hurried:
-            self._ended_before = {rank for rank in self.living if self._exit_code(rank) is not None}
+            self._ended_before = {rank for rank in self.living if self._has_ended(rank)}
         self._is_hurried = True
         self._send(signal.SIGCONT)  # a stopped rank would not act on SIGTERM
         self._when_alone()
@@ -112,6 +115,11 @@ class RankWatch:
         if self.restarts and self._timer is None:
             self._look()
         self._when_alone()
+
+    def _has_ended(self, rank: int) -> bool:
+        pidfd = select.poll()  # select.select takes no descriptor above 1023
+        pidfd.register(self._descriptors[rank], select.POLLIN)
+        return bool(pidfd.poll(0))
 
     def _exit_code(self, rank: int) -> int | None:
         """None while it is alive. Also None on an old kernel, when its parent has reaped it first."""

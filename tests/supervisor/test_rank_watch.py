@@ -144,6 +144,29 @@ def test_on_an_old_kernel_torchruns_own_account_is_taken_the_first_failure_first
     assert list(exits(events).items()) == [(0, (1, None)), (1, (-15, None))]
 
 
+@pytest.mark.usefixtures("old_kernel")
+@pytest.mark.parametrize("hurry", [False, True])
+def test_on_an_old_kernel_ranks_that_end_just_before_their_torchrun_are_no_orphans(
+    spec: ProcessSpec, tmp_path: Path, hurry: bool
+) -> None:
+    async def end_at_once() -> tuple[dict[int, int], list[Event]]:
+        events: list[Event] = []
+        torchrun = subprocess.Popen([sys.executable, "-c", PARENT, "1", *CODES], cwd=tmp_path)
+        watching = RankWatch(spec, torchrun.pid, events.append)
+        while len(watching.living) < 2:
+            await asyncio.sleep(0.01)
+        (tmp_path / "go").touch()
+        torchrun.wait()  # the loop hears of nothing meanwhile
+        if hurry:
+            watching.hurry()
+        return watching.close(1), events
+
+    spec.log.write_text(FAILURES)
+    orphans, events = asyncio.run(end_at_once())
+    assert orphans == {}
+    assert exits(events) == {0: (1, None), 1: (-15, None)}
+
+
 def test_ranks_that_were_never_seen_are_told_all_the_same(spec: ProcessSpec, tmp_path: Path) -> None:
     make_rank_directories(spec)
     spec.log.write_text(FAILURES[FAILURES.index("Root") :])
