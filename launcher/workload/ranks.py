@@ -13,6 +13,7 @@ from typing import ParamSpec, TypeVar, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import _set_pg_timeout  # torch has no public name for it
 from torch.distributed.elastic.multiprocessing.errors import ErrorHandler, record
 
 from launcher.config.workload import Device
@@ -22,6 +23,8 @@ from launcher.instrumentation.waiting import waiting_for
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+MAKES_WITHIN = timedelta(days=1)
 
 _kept: list[object] = []
 """The process group lives as long as the process. When it goes, it waits for gloo's threads with the interpreter's lock
@@ -35,6 +38,7 @@ class World:
     rank: int
     count: int
     device: torch.device
+    timeout: float = 600.0  # seconds that a rank waits for the others
 
     @property
     def is_first(self) -> bool:
@@ -47,11 +51,16 @@ class World:
         return values
 
     def from_first(self, make: Callable[[], T]) -> T:
-        """What `make` gives on the first rank, which alone may have the file that it reads; a UserError on all."""
+        """What `make` gives on the first rank, which alone may have the file that it reads; a UserError on all.
+
+        The others wait as long as it takes: a download, or the tokens of a few GB. If the first rank dies, they end.
+        """
         if self.count == 1:
             return make()
         values: list[T | UserError | None] = [_made_or_refused(make) if self.is_first else None]
+        _set_pg_timeout(MAKES_WITHIN)
         dist.broadcast_object_list(values, src=0, device=self.device)
+        _set_pg_timeout(timedelta(seconds=self.timeout))
         if isinstance(values[0], UserError):
             raise values[0]
         return cast(T, values[0])
@@ -85,7 +94,7 @@ def join_ranks(device: Device, timeout: float) -> Iterator[World]:
             dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=timedelta(seconds=timeout))
             _kept.append(dist.group.WORLD)
         mark("rendezvous")
-    yield World(rank, count, chosen)
+    yield World(rank, count, chosen, timeout)
     # not after an error: the others may be anywhere, and the exit of the process tells them
     if count > 1:
         dist.destroy_process_group()

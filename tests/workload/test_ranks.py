@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,35 @@ def test_a_process_without_torchrun_is_the_only_rank(monkeypatch: pytest.MonkeyP
     with join_ranks("cpu", 1.0) as ranks:
         assert (ranks.rank, ranks.count, ranks.is_first) == (0, 1, True)
         assert ranks.highest(3) == 3 and ranks.sum(torch.tensor([2.0])).tolist() == [2.0]
+
+
+SLOW_FIRST = """
+import time
+from dataclasses import replace
+from launcher.workload.ranks import join_ranks
+
+with join_ranks("cpu", 200.0) as ranks:
+    ranks = replace(ranks, timeout=2.0)
+    ranks.from_first(int)  # after which the limit holds
+    assert ranks.from_first(lambda: time.sleep(5) or 3) == 3
+    if ranks.is_first:
+        time.sleep(5)
+    try:
+        ranks.highest(1)
+    except RuntimeError as error:
+        assert "imed out" in str(error) or "closed" in str(error), error
+        print("limited", flush=True)
+"""
+
+
+def test_the_others_wait_for_what_the_first_rank_makes_as_long_as_it_takes_and_only_then(tmp_path: Path) -> None:
+    """The limit is 2 s: what is made takes 5, and so does the first rank's way to the next collective."""
+    script = tmp_path / "slow_first.py"
+    script.write_text(SLOW_FIRST)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--rdzv-backend=c10d"]
+    command = [*torchrun, "--rdzv-endpoint=localhost:0", str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert "limited" in done.stdout, done.stderr[-3000:]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
