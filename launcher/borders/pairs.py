@@ -33,10 +33,19 @@ def check_pairs(path: Path, has_template: bool | None, most: int | None = CHECKE
 
     `has_template` says whether the model has a chat template; None if that is not known. Raises UserError.
     """
+    count = 0
     for where, record in read_records(path, COLUMNS, FORM, most):
+        count += 1
         if trouble := trouble_of(record):
             raise UserError(f"{where}: {trouble}", FORM)
         if has_template is False and is_chat(record):
             raise no_template(where, "give prompt and completion as text, or use a chat model")
         if path.suffix == ".parquet":
             return
+    if count < 2 and (most is None or path.stat().st_size <= most):
+        raise too_few(path, count)
+
+
+def too_few(source: Path | str | None, count: int) -> UserError:
+    has = "1 record" if count == 1 else f"{count} records"
+    return UserError(f"{source} has {has}; at least 2 are needed: one to learn from, one held out")

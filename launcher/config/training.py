@@ -115,9 +115,9 @@ class DataConfig(Section):
         None,
         description="JSONL or Parquet file with messages, or prompt and completion; default: the task's own answers",
     )
-    dataset: str | None = Field(None, description="data set on the Hugging Face hub, in place of a file")
+    dataset: str | None = Field(None, min_length=1, description="data set on the Hugging Face hub, in place of a file")
     subset: str | None = Field(None, description="subset of the hub's data set, where it has several")
-    split: str = Field("train", description="split of the hub's data set")
+    split: str = Field("train", min_length=1, description="split of the hub's data set")
     too_long: Literal["error", "drop"] = Field(
         "error", description="what becomes of a record that is longer than the model's context"
     )

@@ -51,7 +51,8 @@ def _reason(model: type[Section], path: tuple[str | int, ...], details: ErrorDet
         return f"must be {switch}a table: [{_dotted(path)}], and its fields below that line"
     if details["type"] not in ("string_too_long", "string_too_short") and kind in _KINDS:
         return f"must be {_KINDS[kind]}"
-    return details["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    message = details["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    return message.replace("String should have at least 1 character", "must not be empty")
 
 
 def _elements(path: tuple[str | int, ...], value: Any) -> str:

@@ -174,6 +174,7 @@ def test_a_file_of_a_section_keeps_its_own_line_numbers_and_points_to_the_whole_
         (("--name", "latest"), "--name latest: outputs/latest is the link to the newest run"),
         (("--trainer.env", "A"), "--trainer.env A: not of the form KEY=VALUE"),
         (("--trainer.command", ""), "--trainer.command: is empty; name a program"),
+        (("--trainer.data.dataset", ""), "--trainer.data.dataset: must not be empty"),
         (("--trainer.module", "a", "--trainer.script", "b"), "--trainer: module and script are both set"),
     ],
 )

@@ -11,7 +11,7 @@ where prompt and completion may be messages too. It is read and tokenized by the
 from collections.abc import Iterator
 from typing import Any
 
-from launcher.borders.pairs import COLUMNS, FORM, check_pairs, trouble_of
+from launcher.borders.pairs import COLUMNS, FORM, check_pairs, too_few, trouble_of
 from launcher.borders.records import Record, read_records
 from launcher.config.training import DataConfig, SFTTrainerConfig
 from launcher.errors import UserError
@@ -46,8 +46,7 @@ def load_examples(config: SFTTrainerConfig, tokenizer: Tokenizer, context: int) 
         total = dropped + len(examples)
         get_logger().info("dropped {} of {} records: longer than {} tokens", dropped, total, context)
     if len(examples) < 2:
-        source = data.path or data.dataset
-        raise UserError(f"{source} has {len(examples)} records; at least 2 are needed: one to learn from, one held out")
+        raise too_few(data.path or data.dataset, len(examples))
     return split(examples, data, config.seed)
 
 
