@@ -131,7 +131,7 @@ class DataConfig(Section):
 class SFTTrainerSettings(TrainerSettings):
     data: DataConfig = Field(default_factory=DataConfig)
     epochs: float | None = Field(
-        None, gt=0, description="passes over the data, in place of a number of steps (max_steps)"
+        None, gt=0, le=1e6, description="passes over the data, in place of a number of steps (max_steps)"
     )
     batch_size: LargeInt = Field(256, ge=1, description="sequences in a step, over all ranks")
     validation_interval: LargeInt = Field(25, ge=1, description="steps between evaluations on the held-out pairs")
