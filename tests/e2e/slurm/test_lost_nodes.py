@@ -61,6 +61,16 @@ def test_a_job_ends_soon_after_its_run_even_if_slurm_still_waits_for_the_dead_ma
     check_spare_took_over(run)
 
 
+def test_stop_names_the_dead_machine_and_does_not_wait_until_slurm_gives_it_up(n2: str, login: Login) -> None:
+    run = login.script("import signal\nprint('is there', flush=True)\nsignal.pause()", "--slurm.nodes", "2")
+    run.wait_for_line("is there")
+    login.cluster.lose(n2)
+    said = login.type("stop", "run", seconds=140)  # less than the grace and KILL_WAIT
+    assert "its processes have ended on all nodes that answer Slurm; no answer from n2\n" in said
+    assert f"keeps job {run.job} until then; look at: squeue -j {run.job}" in said
+    assert login.cluster.job(run.job)["JobState"] in ("COMPLETING", "CANCELLED"), run.log()
+
+
 def test_a_spare_takes_the_place_of_a_node_whose_launch_is_killed(login: Login) -> None:
     run = login.script(PATIENT_AT_FIRST, *SPARE)
     run.wait_for_line("is there")
