@@ -66,8 +66,8 @@ def test_they_agree_on_a_model_with_experts_as_well(launch: Launcher) -> None:
 
 
 def test_only_who_has_the_runs_token_may_ask_or_change_anything(launch: Launcher) -> None:
-    run = launch(*COMMAND, "--max-steps", "4", "--orchestrator.evaluation.prompts", "8")
-    run.wait_for_output("step 1/4", PATIENCE)
+    run = launch(*COMMAND, "--max-steps", "12", "--orchestrator.evaluation.prompts", "8")
+    run.wait_for_output("step 1/12", PATIENCE)
     argv = psutil.Process(run.pid_of("inference")).cmdline()
     url = f"http://127.0.0.1:{argv[argv.index('--port') + 1]}"
     assert httpx.get(f"{url}/health").status_code == 200
@@ -77,27 +77,27 @@ def test_only_who_has_the_runs_token_may_ask_or_change_anything(launch: Launcher
 
 
 def test_an_engine_that_is_killed_comes_back_with_the_newest_weights(launch: Launcher) -> None:
-    run = launch(*COMMAND, "--max-steps", "12", "--orchestrator.evaluation.prompts", "8")
-    run.wait_for_output("step 3/12", PATIENCE)
+    run = launch(*COMMAND, "--max-steps", "24", "--orchestrator.evaluation.prompts", "8")
+    run.wait_for_output("step 3/24", PATIENCE)
     engine_of(run).send_signal(signal.SIGKILL)
     assert run.exit_code(PATIENCE) == 0, run.output[-3000:]
     assert run.output.count("inference: ready after") == 2
-    assert "is back, with the weights of step" in run.output and "step 12/12" in run.output
+    assert "is back, with the weights of step" in run.output and "step 24/24" in run.output
 
 
 def test_a_server_that_stands_still_for_a_while_loses_nothing(launch: Launcher) -> None:
-    run = launch(*COMMAND, "--max-steps", "12", "--orchestrator.evaluation.prompts", "8")
-    run.wait_for_output("step 3/12", PATIENCE)
+    run = launch(*COMMAND, "--max-steps", "24", "--orchestrator.evaluation.prompts", "8")
+    run.wait_for_output("step 3/24", PATIENCE)
     processes = [psutil.Process(run.pid_of("inference")), engine_of(run)]
     for process in processes:
         process.send_signal(signal.SIGSTOP)
     stands_at = time.monotonic() + 5
     until(lambda: time.monotonic() > stands_at)
-    assert "step 12/12" not in run.output
+    assert "step 24/24" not in run.output
     for process in processes:
         process.send_signal(signal.SIGCONT)
     assert run.exit_code(PATIENCE) == 0, run.output[-3000:]
-    assert "step 12/12" in run.output and run.output.count("inference: ready after") == 1
+    assert "step 24/24" in run.output and run.output.count("inference: ready after") == 1
 
 
 @pytest.mark.timeout(2 * PATIENCE + 900)
