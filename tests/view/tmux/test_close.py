@@ -109,7 +109,7 @@ def test_a_session_of_another_attempt_is_not_closed_by_the_end_of_the_first(user
 
 
 @pytest.fixture
-def act(user: TmuxServer, tmp_path: Path) -> Callable[[], None]:
+def act(user: TmuxServer, tmp_path: Path) -> Iterator[Callable[[], None]]:
     """A session that somebody looks at after its run: what closes it has asked tmux, and acts with this call."""
     calls, proceed, tools = tmp_path / "calls", tmp_path / "proceed", tmp_path / "bin"
     stand_in(
@@ -128,7 +128,8 @@ def act(user: TmuxServer, tmp_path: Path) -> Callable[[], None]:
         proceed.touch()
         until(lambda: calls.read_text().count("display-message") == 2)  # it has acted, and asks again
 
-    return go_on
+    yield go_on
+    proceed.touch()  # also if the test has failed: it would wait for ever
 
 
 def stand_in(directory: Path, first: str) -> None:
