@@ -5,7 +5,8 @@
     └── resume/                                                                    torch's distributed checkpoint
 
 In resume/ are the float32 weights (with LoRA the adapters' alone), AdamW's moments and the ranks' random states. The
-place in the data is the step itself, since every draw from the data is a function of seed and step. All ranks write
+place in the data is the step itself, since every draw from the data is a function of seed and step; a digest says what
+the data were. All ranks write
 their part, unless they are on nodes that do not share the directory: then the first one gathers and writes all.
 """
 
@@ -28,12 +29,14 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
+from launcher.borders.files import read_bytes
 from launcher.errors import UserError
 from launcher.workload.models.tokenizer import Tokenizer
 from launcher.workload.models.weights import save_weights
 from launcher.workload.ranks import World
 
 RESUME = "resume"
+DATA = "data.digest"
 LORA = ".lora_"  # in the names of adapters
 DESCRIBING = ("torch", "torch.distributed.checkpoint.metadata", "torch.distributed.checkpoint.filesystem")
 BROKEN = (OSError, ValueError, KeyError, RuntimeError, EOFError, AttributeError, UnpicklingError, CheckpointException)
@@ -47,6 +50,19 @@ def save_model(directory: Path, model: PreTrainedModel, tokenizer: Tokenizer, we
     if model.generation_config is not None:
         model.generation_config.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
+
+
+def write_data(checkpoint: Path, digest: str) -> None:
+    """Say which data the checkpoint has learned from."""
+    (checkpoint / RESUME / DATA).write_text(digest)
+
+
+def data_of(checkpoint: Path) -> str | None:
+    """The digest of the data that the checkpoint has learned from. None if it is not known."""
+    try:
+        return read_bytes(checkpoint / RESUME / DATA).decode(errors="replace")
+    except OSError:
+        return None
 
 
 class MetadataReader(FileSystemReader):

@@ -1,8 +1,9 @@
 """What supervised fine-tuning learns from, as tokens: a batch, a split, an order."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,14 @@ def split(examples: list[Example], data: DataConfig, seed: int) -> tuple[list[Ex
     order = np.random.default_rng(seed).permutation(len(examples))
     held_out = min(max(1, round(len(examples) * data.validation_share)), len(examples) - 1)
     return [examples[row] for row in order[held_out:]], [examples[row] for row in order[:held_out]]
+
+
+def digest_of(examples: Iterable[Example]) -> str:
+    """A digest of the examples' tokens in their order."""
+    found = blake2b(digest_size=16)
+    for one in examples:
+        found.update(len(one.tokens).to_bytes(8, "little") + one.tokens.tobytes() + one.learned.tobytes())
+    return found.hexdigest()
 
 
 def rows_of_step(seed: int, step: int, count: int, total: int) -> list[int]:

@@ -28,7 +28,7 @@ from launcher.workload.models.load import context_of
 from launcher.workload.models.tokenizer import Tokenizer, load_tokenizer
 from launcher.workload.models.weights import save_weights
 from launcher.workload.ranks import World
-from launcher.workload.training.checkpoint import TrainingState, save_model
+from launcher.workload.training.checkpoint import TrainingState, data_of, save_model, write_data
 from launcher.workload.training.lora import add_adapters
 from launcher.workload.training.parallel import ParallelScorer, read_model
 from launcher.workload.training.prefixes import longest_row
@@ -73,6 +73,7 @@ class Learner:
         self.model = ParallelScorer(scorer, ranks, config)
         self.parameters = [one for one in scorer.parameters() if one.requires_grad]
         self.optimizer = self._make_optimizer()
+        self._data = ""  # the digest of the examples; only SFT has a fixed number of them
         self._unusable = 0  # steps in a row whose gradients were not finite
         self.state = TrainingState(scorer, self.optimizer, ranks)
         forget_metrics(self.run, self.step)
@@ -174,6 +175,21 @@ class Learner:
             with appearing(self.run.weights(self.step)) as draft:
                 save_weights(weights, draft, attempt=self.run.attempt, step=self.step)
 
+    def remember_data(self, data: str) -> None:
+        """On the first rank: keep the data's digest with each checkpoint, and say so when the run goes on with others.
+
+        Which examples come next, and which are held out, follows from all of them. A file may have grown since the
+        checkpoint, a data set on the hub may have a new version.
+        """
+        self._data = data
+        before = data_of(self.run.checkpoint(self.step)) if self.step else None
+        if before not in (None, data):
+            get_logger().warning(
+                "the data are not those of the {} steps so far: their order is another one from here, and examples "
+                "that are held out now may have been learned",
+                self.step,
+            )
+
     def save_checkpoint_if_due(self) -> None:
         """Write one after every `interval` updates, and when `launch checkpoint` has asked. All ranks meet here."""
         interval, request = self.config.checkpoint.interval, self.run.checkpoint_request
@@ -192,6 +208,8 @@ class Learner:
             if self.ranks.is_first:
                 save_model(draft, self.model.scorer.model, self.tokenizer, weights)
             self.state.save(draft)
+            if self._data:
+                write_data(draft, self._data)
         if self.ranks.is_first:
             for old in steps_in(self.run.checkpoints)[: -self.config.checkpoint.keep]:
                 remove(self.run.checkpoint(old))

@@ -20,7 +20,7 @@ from launcher.numbers import three_digits
 from launcher.workload.entry import StopRequest, quick_imports
 from launcher.workload.ranks import join_ranks, recorded
 from launcher.workload.training.data import check_vocabulary, load_examples
-from launcher.workload.training.examples import Example, collate, rows_of_step
+from launcher.workload.training.examples import Example, collate, digest_of, rows_of_step
 from launcher.workload.training.learner import Learned, Learner
 from launcher.workload.training.scorer import Terms
 from launcher.workload.training.sequences import Sequences
@@ -43,6 +43,8 @@ def train(config: SFTTrainerConfig) -> int:
         mark("model")
         examples, held_out = ranks.from_first(lambda: load_examples(config, learner.tokenizer, learner.context))
         check_vocabulary(examples + held_out, learner.vocabulary)
+        if ranks.is_first:
+            learner.remember_data(digest_of(examples + held_out))
         mark("data")
         if config.epochs is not None:
             learner.last_step = ceil(config.epochs * len(examples) / config.batch_size)

@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from launcher.checkpoints import steps_in
 from launcher.config.training import CheckpointConfig, DataConfig, OptimizerConfig, SFTTrainerConfig
 from launcher.errors import UserError
+from launcher.logger import get_logger
 from launcher.rundir import RunDir
 from launcher.workload.metric_names import SFT_TRAINER
 from launcher.workload.models.tiny import END_TOKEN, make_tiny
@@ -192,6 +193,21 @@ def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path, run_here: Run) ->
     run_here(train, config(run, max_steps=2))
     assert run_here(train, config(RunDir(tmp_path, attempt=2), max_steps=2)) == 0
     assert [line["step"] for line in metrics(run)] == [0, 1, 2]
+
+
+def test_a_run_that_goes_on_with_other_data_says_so_once(tmp_path: Path, run_here: Run) -> None:
+    run, pairs, said = RunDir(tmp_path / "run"), tmp_path / "pairs.jsonl", list[str]()
+    write_pairs(pairs)
+    listener = get_logger().add(said.append, level="WARNING", format="{message}")
+    for attempt in range(1, 5):
+        if attempt == 3:
+            assert not said
+            with pairs.open("a") as file:
+                file.write('\n{"prompt": "new>", "completion": "y"}')
+        run_here(train, config(RunDir(run.root, attempt=attempt), data=DataConfig(path=pairs), max_steps=attempt))
+    get_logger().remove(listener)
+    [warning] = said
+    assert warning.startswith("the data are not those of the 2 steps so far")
 
 
 def test_fewer_sequences_than_ranks_are_refused(tmp_path: Path, run_here: Run, monkeypatch: pytest.MonkeyPatch) -> None:
