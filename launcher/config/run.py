@@ -172,7 +172,7 @@ class SFTConfig(WorkloadRun):
         if self.task.environment and self.trainer.is_reference and data.path is None and data.dataset is None:
             raise ValueError(
                 f"the task {self.task.name} has rewards and no answers that could be learned: give data with "
-                "--trainer.data.path or --trainer.data.dataset, or use launch rl"
+                "--data or --trainer.data.dataset, or use launch rl"
             )
         if data.path is not None and data.dataset is not None:
             raise ValueError("trainer.data has both a path and a dataset: name one of them")

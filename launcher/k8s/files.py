@@ -62,7 +62,7 @@ def _read(config: Config, machine: Machine) -> Iterator[tuple[str, Path]]:
         if isinstance(process, ComponentConfig) and process.script is not None and not _is_on_path(process):
             yield f"{_flag(config, name, 'script')} {quoted(process.script)}", here / process.script
     if data := file_to_learn(config):
-        yield f"--trainer.data.path {quoted(str(data))}", data
+        yield f"--data {quoted(str(data))}", data
     for option, task in config.tasks.items():
         if task.file:
             yield f"--{option.replace('_', '-')} {quoted(task.name)}", task.file

@@ -100,7 +100,7 @@ def check_dataset(name: str, subset: str | None, split: str) -> None:
     if "messages" not in columns and not {"prompt", "completion"} <= columns:
         has = ", ".join(sorted(columns))
         what = f"the data set {name} has the columns {has}; SFT needs messages, or prompt and completion"
-        raise Missing(what, "write a JSONL or Parquet file that has them, and name it: --trainer.data.path")
+        raise Missing(what, "write a JSONL or Parquet file that has them, and name it: --data FILE")
 
 
 def _plain(split: str) -> str:

@@ -86,11 +86,24 @@ def check_code(plan: Plan, spec: ProcessSpec, environment: Mapping[str, str]) ->
     if spec.loss is not None:
         _check_attribute(spec, environment, "trainer.loss.target", spec.loss)
     if spec.data is not None:
-        check_pairs(spec.cwd / spec.data, spec.chat_template)
+        _check_data(spec, spec.data)
     if spec.model_directory is not None:
         check_model_files(spec.model_directory)
     for wanted in spec.on_hub:
         check_hub(wanted, spec.argv[0] if spec.ranks else sys.executable, environment)
+
+
+def _check_data(spec: ProcessSpec, data: Path) -> None:
+    path = spec.cwd / data
+    if not path.exists():
+        may_be_on_hub = re.fullmatch(r"[\w.-]+/[\w.-]+", str(data)) and data.suffix not in (
+            ".jsonl",
+            ".json",
+            ".parquet",
+        )
+        hint = f"a data set of the hub is --trainer.data.dataset {data}" if may_be_on_hub else None
+        raise UserError(f"--data: there is no file {quoted(str(path))}", hint)
+    check_pairs(path, spec.chat_template)
 
 
 def _check_script(plan: Plan, spec: ProcessSpec, name: str) -> None:

@@ -16,6 +16,7 @@ from launcher.options.fields import ConfigField, Form, config_fields
 SHORT = {
     "task.name": ("task",),
     "trainer.model.name": ("model",),
+    "trainer.data.path": ("data",),
     "trainer.nproc": ("nproc", "nproc-per-node"),
     "trainer.torchrun.nnodes": ("nnodes", "trainer.nodes"),
     "trainer.torchrun.node-rank": ("node-rank",),

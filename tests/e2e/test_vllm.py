@@ -105,7 +105,7 @@ def test_a_policy_that_calls_tools_over_several_turns_is_trained(launch: Launche
     """The model asks for a letter's secret, and then says it forwards or backwards. Only the former has a reward."""
     talks = [talk(letter, secret, said) for letter, secret in SECRETS.items() for said in (secret, secret[::-1])]
     (launch.directory / "talks.jsonl").write_text("".join(json.dumps(one) + "\n" for one in talks * 20))
-    learn = ("--trainer.data.path", "talks.jsonl", "--trainer.batch-size", "16", "--trainer.optimizer.lr", "0.01")
+    learn = ("--data", "talks.jsonl", "--trainer.batch-size", "16", "--trainer.optimizer.lr", "0.01")
     shape = ("--trainer.model.tiny.context", "192", "--max-steps", "40", "--trainer.validation-interval", "40")
     taught = launch("sft", *learn, *shape, "--output-dir", "taught", "--no-tmux")
     assert taught.exit_code(PATIENCE) == 0, taught.output[-3000:]

@@ -62,14 +62,12 @@ def test_what_the_image_may_have_is_named() -> None:
     assert notes(rl(*COMMON, *model), model="/home/me/m") == [
         "on no volume, so the pods' image must have: --model '~/m'"
     ]
-    data = ("--trainer.data.path", "pairs.jsonl")
-    assert notes(sft(*COMMON, *data), HERE) == [
-        "on no volume, so the pods' image must have: --trainer.data.path pairs.jsonl"
-    ]
+    data = ("--data", "pairs.jsonl")
+    assert notes(sft(*COMMON, *data), HERE) == ["on no volume, so the pods' image must have: --data pairs.jsonl"]
 
 
 def test_what_is_on_a_volume_on_the_path_or_on_the_hub_is_not() -> None:
-    assert notes(sft(*COMMON, "--trainer.data.path", "pairs.jsonl")) == []
+    assert notes(sft(*COMMON, "--data", "pairs.jsonl")) == []
     assert notes(train(*COMMON, "--no-python", "nvidia-smi"), HERE) == []
     assert notes(train(*COMMON, "-m", "pkg.train"), HERE) == []
     assert notes(sft(*COMMON, "--model", "a/b"), HERE, model="a/b") == []

@@ -259,8 +259,18 @@ def test_without_verifiers_the_command_that_installs_it_is_named(here: Path) -> 
 def test_a_broken_line_of_the_data_is_named_before_the_start(here: Path) -> None:
     (here / "pairs.jsonl").write_text('{"prompt": "a", "completion": "b"}\n' * 811 + "{\n")
     with pytest.raises(UserError, match=r"pairs.jsonl, line 812 is not JSON"):
-        check(sft("--trainer.data.path", "pairs.jsonl"), here)
-    check(sft("--trainer.script", "tasks.py", "--trainer.data.path", "pairs.jsonl"), here)
+        check(sft("--data", "pairs.jsonl"), here)
+    check(sft("--trainer.script", "tasks.py", "--data", "pairs.jsonl"), here)
+
+
+@pytest.mark.parametrize(
+    ("data", "hint"),
+    [("acme/chats", "a data set of the hub is --trainer.data.dataset acme/chats"), ("chats.json", None)],
+)
+def test_data_that_are_not_there_are_refused_and_may_be_on_the_hub(here: Path, data: str, hint: str | None) -> None:
+    with pytest.raises(UserError, match=f"--data: there is no file '?{here / data}") as caught:
+        check(sft("--data", data), here)
+    assert caught.value.hint == hint
 
 
 def test_a_reward_may_be_async_and_a_loss_must_be_there(here: Path) -> None:

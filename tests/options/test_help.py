@@ -101,10 +101,10 @@ def test_the_texts_of_the_short_help_stand_in_one_column_two_spaces_after_the_lo
 
 
 def test_what_the_short_help_shows_exists() -> None:
-    """`model` and `task` are options of the workload's, which are passed over where it has none."""
+    """`model`, `task` and `data` are options of the workload's, which are passed over where it has none."""
     names = {name for field in config_fields(RLConfig) for name in option_names(field)} | {"dry-run", "detach", "clean"}
     shown = {words.split()[0] for words in _OFTEN}
-    assert {word if word in names else word.removeprefix("no-") for word in shown} - names <= {"model", "task"}
+    assert {word if word in names else word.removeprefix("no-") for word in shown} - names <= {"model", "task", "data"}
 
 
 @pytest.mark.parametrize("kind", ["rl", "sft", "train"])

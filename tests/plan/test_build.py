@@ -354,7 +354,7 @@ def test_an_environment_needs_a_model_that_can_chat() -> None:
 def test_an_environment_has_no_answers_for_sft() -> None:
     with pytest.raises(UserError, match="no answers that could be learned"):
         sft(*ENVIRONMENT)
-    plan_of(sft(*ENVIRONMENT, "--trainer.data.path", "pairs.jsonl"))
+    plan_of(sft(*ENVIRONMENT, "--data", "pairs.jsonl"))
 
 
 def test_a_trainer_or_an_orchestrator_of_the_users_may_have_its_own_idea_of_the_task() -> None:

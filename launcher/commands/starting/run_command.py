@@ -30,7 +30,7 @@ _EXAMPLES = {
         "launch sft --nproc 8 --wandb": "eight ranks, W&B on",
         "launch sft @ configs/sft_cpu.toml": "from a file; options override it",
         "launch sft --name exp-3 --detach": "no terminal; later: launch attach exp-3",
-        "launch sft --dry-run": "print the commands, start nothing",
+        "launch sft --model NAME --data FILE": "your model on your texts",
         "launch sft train.py --lr 1e-4": "your own trainer; see launch train",
     },
     "train": {
@@ -49,6 +49,7 @@ _OFTEN = {
     "filter-rank R[,R]": "ranks on the console; default: 0",
     "model NAME": "what is trained",
     "task NAME": "what it is trained on",
+    "data FILE": "JSONL or Parquet to learn from instead",
     "max-steps N": "updates of the model",
     "trainer.optimizer.lr X": "learning rate",
     "trainer.script FILE": "your own trainer, under torchrun",
