@@ -105,6 +105,7 @@ def taken() -> Iterator[int]:
         ("train", r"launch train has no program to start"),
         ("train missing.py --lr 1", r"trainer: there is no script missing.py in"),
         ("sft missing.py --lr 1", r"trainer: there is no script missing.py in"),
+        ("sft --trainer.lr 1e-4 --dry-run", r"there is no option --trainer.lr\n  did you mean --trainer.optimizer.lr"),
         ("train --lr 1 train.py", r"there is no option --lr\n  what is meant for your own program stands after it"),
         ("sft --nproc 99999999999999999999", r"--nproc 9+: must be a whole number from 1 to 4096"),
         ("stop --grace 5000000000s", r"--grace 5000000000s: too long; a duration is at most 46296d"),

@@ -71,11 +71,9 @@ class ConfigCommand(TyperCommand):
     brief: Brief | None = None  # without one, the help lists all options
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        program = Typed()
+        words, program = args, Typed()
         if self.takes_program:
-            words, (args, program) = args, split_program(args, self.model)
-            if "dry_run" in self.own and program.program is not None and "--dry-run" not in args:
-                check_no_dry_run(words, program.program)
+            args, program = split_program(args, self.model)
         if help := self._asked_help(ctx, args):
             sys.stdout.write(styled(help))
             ctx.exit()
@@ -89,6 +87,8 @@ class ConfigCommand(TyperCommand):
         _, _, given = self.make_parser(ctx).parse_args(list(typed.options))
         ctx.meta[_GIVEN] = {parameter.name for parameter in given} | self.own
         stray = super().parse_args(ctx, typed.options)
+        if "dry_run" in self.own and program.program is not None and not ctx.params.get("dry_run"):
+            check_no_dry_run(words, program.program)  # not before: an unknown option's value may be that program
         # Of what is left out Typer would pass on the value of the call before.
         ctx.params = dict.fromkeys(each.name for each in self.params) | ctx.params
         if stray:
