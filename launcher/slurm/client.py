@@ -101,7 +101,8 @@ def check_installed() -> None:
 
 def check_setup(lines: Sequence[str]) -> None:
     """Raises UserError for lines that bash cannot read. Nothing of them is executed."""
-    done = call(["bash", "-n", "-c", "\n".join(lines)], PATIENCE)
+    # with the patterns that `shopt -s extglob` allows: it would have to be executed to take effect
+    done = call(["bash", "-O", "extglob", "-n", "-c", "\n".join(lines)], PATIENCE)
     if done is not None and done.returncode:
         why = (done.stderr.strip() or "a syntax error").splitlines()[0].removeprefix("bash: -c: ")
         raise UserError(f"--slurm.setup: bash cannot read it: {in_one_line(why)}", "write it as in a script of bash")
@@ -231,9 +232,10 @@ def _end(job: str, cluster: str | None, seconds: float) -> Sequence[str] | None:
 def _silent_nodes(job: str, cluster: str | None) -> Sequence[str]:
     """The nodes on which a job is still ending, if Slurm gets no answer from any of them."""
     on = _on(cluster)
-    left = _output("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%N", *on)  # without the others
-    if not left or not left.strip():
+    text = _output("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%N", *on)  # without the others
+    left = (text or "").strip().rpartition("\n")[2]  # below the cluster's name, which not every version omits
+    if not left:
         return ()
-    rows = _output("sinfo", "--noheader", "--all", "--Node", f"--nodes={left.strip()}", "--format=%N|%T", *on) or ""
+    rows = _output("sinfo", "--noheader", "--all", "--Node", f"--nodes={left}", "--format=%N|%T", *on) or ""
     states = dict(row.strip().split("|") for row in rows.splitlines() if row.count("|") == 1)
     return tuple(states) if all(state.endswith("*") for state in states.values()) else ()

@@ -183,6 +183,15 @@ def test_nodes_that_do_not_answer_slurm_are_not_waited_for_once_the_others_are_d
     assert (stopped.silent, stopped.state.reason) == (("n2", "n3"), "cancelled")
 
 
+def test_the_line_with_the_clusters_name_is_not_taken_for_nodes(dead: RunDir, tmp_path: Path) -> None:
+    """squeue of some versions prints it for `--clusters`, also with `--noheader`."""
+    headed = (tmp_path / "bin" / "squeue").read_text().replace("\n", "\necho 'CLUSTER: big'\n", 1)
+    program(tmp_path, "squeue", headed)
+    before = written(dead, "running").model_copy(update={"slurm": SlurmState(job="7", cluster="big")})
+    written(dead, "stopped", "cancelled")
+    assert stop_job(dead, before, None, now=False).silent == ("n2", "n3")
+
+
 def test_the_run_of_a_dead_first_node_is_marked_as_cancelled(dead: RunDir) -> None:
     state, long_ago = written(dead, "running"), time.time() - 100
     os.utime(dead.state, (long_ago, long_ago))

@@ -207,7 +207,8 @@ def test_a_setup_that_bash_cannot_read_is_refused_and_nothing_of_it_executed(her
         2,
         True,
     )
-    for lines in (("for x in 1; do", "echo $x", "done"), ("module load cuda || exit 1",)):
+    extended = ("shopt -s extglob", "echo !(keep)")
+    for lines in (("for x in 1; do", "echo $x", "done"), ("module load cuda || exit 1",), extended):
         done = typed(here, *words, *(word for line in lines for word in ("--slurm.setup", line)))
         assert done.returncode == 0, done.stderr
     assert not (here / "hacked").exists()
