@@ -9,7 +9,6 @@ from launcher.config.component import ComponentConfig, TorchrunComponentConfig
 from launcher.config.jobs.k8s import K8sConfig, Volume
 from launcher.config.run import Config, started_processes
 from launcher.errors import UserError
-from launcher.plan.program import file_to_learn
 from launcher.plan.spec import Machine
 
 
@@ -53,6 +52,8 @@ def notes_of_files(config: Config, machine: Machine) -> Iterator[str]:
 
 def _read(config: Config, machine: Machine) -> Iterator[tuple[str, Path]]:
     """What is read of the user's, as it was typed, and where it is."""
+    from launcher.plan.program import file_to_learn  # `launch status` needs none of that
+
     if machine.model_path.startswith("/"):
         yield f"--model {quoted(config.starting_model)}", Path(machine.model_path)
     for name, process in started_processes(config).items():
