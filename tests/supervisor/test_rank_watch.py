@@ -14,7 +14,7 @@ from launcher.supervisor import rank_watch as ranks
 from launcher.supervisor.rank_watch import RankWatch
 from launcher.supervisor.rules.events import Event, RankExited, RanksGone
 from tests.plans import component, plan_of, sft
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 PARENT = """
 import os, pathlib, subprocess, sys
@@ -153,10 +153,11 @@ def test_on_an_old_kernel_ranks_that_end_just_before_their_torchrun_are_no_orpha
         events: list[Event] = []
         torchrun = subprocess.Popen([sys.executable, "-c", PARENT, "1", *CODES], cwd=tmp_path)
         watching = RankWatch(spec, torchrun.pid, events.append)
-        while len(watching.living) < 2:
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(PATIENCE):
+            while len(watching.living) < 2:
+                await asyncio.sleep(0.01)
         (tmp_path / "go").touch()
-        torchrun.wait()  # the loop hears of nothing meanwhile
+        torchrun.wait(PATIENCE)  # the loop hears of nothing meanwhile
         if hurry:
             watching.hurry()
         return watching.close(1), events

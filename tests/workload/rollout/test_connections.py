@@ -13,6 +13,7 @@ from launcher.workload.models.tiny import END_TOKEN
 from launcher.workload.rollout.connections import open_session, send
 from launcher.workload.serving.engine import Engine
 from launcher.workload.serving.server import bind
+from tests.waiting import PATIENCE
 from tests.workload.running import serving
 
 TOGETHER = 8  # requests, each over a connection of its own
@@ -68,8 +69,10 @@ def test_a_request_waits_for_a_server_whose_queue_of_connections_is_full() -> No
 
     def answer(listener: socket.socket) -> None:
         said = False
+        listener.settimeout(PATIENCE)  # a thread that waits for ever would keep the loop from ending
         while not said:  # others have left
             connection, _ = listener.accept()
+            connection.settimeout(PATIENCE)
             with connection:
                 said = bool(connection.recv(1 << 16))
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}" if said else b"")
