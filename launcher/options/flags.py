@@ -39,7 +39,7 @@ _OWN = frozenset({"max-restarts"})  # names of torchrun's flags that mean someth
 _TORCHRUN = "trainer.torchrun."
 
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
-_OPERATOR = re.compile(r"\|\|?|&&?|.*;|\d?(<|>>?)(&\d)?|&>")
+_OPERATOR = re.compile(r"\|\|?|&&?|.*;|\d?<(&\d)?|[\d&]?>(?!=).*")  # not <eos> and >=2, which may be a program's
 _QUOTED = re.compile(r"""'[^']*'|"(\\.|[^"\\])*"|\\.""", re.DOTALL)
 _TYPES = {Form.FLAG: bool | None, Form.VALUE: str | None, Form.MANY: list[str] | None, Form.PAIRS: list[str] | None}
 
@@ -131,7 +131,7 @@ def command_words(option: str, text: str) -> list[str]:
         raise UserError(
             f"{option} {text}: begins with a variable, and no shell reads it", f"type {' '.join(variables)}"
         )
-    if operator := next((word for word in bare if _OPERATOR.fullmatch(word)), None):
+    if operator := next((word for word, seen in zip(words, bare, strict=False) if _OPERATOR.fullmatch(seen)), None):
         hint = f"if it takes one: {option} {shlex.quote(f'sh -c {shlex.quote(text)}')}"
         raise UserError(f"{option} {text}: {operator} is for a shell, and none reads it", hint)
     return words

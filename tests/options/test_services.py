@@ -72,6 +72,10 @@ def test_what_can_be_no_service_is_one_message(words: tuple[str, ...], message: 
         ("a > log", ">"),
         ("a >> log 2>&1", ">>"),
         ("a 2>&1", "2>&1"),
+        ("a >log", ">log"),
+        ("a 2>'my log'", "2>my log"),
+        ("a &>/dev/null", "&>/dev/null"),
+        ("'a b'; c", "a b;"),
     ],
 )
 def test_what_only_a_shell_could_carry_out_is_refused_with_how_to_have_one(command: str, operator: str) -> None:
@@ -83,8 +87,8 @@ def test_what_only_a_shell_could_carry_out_is_refused_with_how_to_have_one(comma
 
 
 def test_the_same_characters_in_quotes_or_within_a_word_are_the_programs() -> None:
-    words = ("grep", "|", "a;", "http://x/?a=1&b=2", ">", "x|y", "--set", "A=1", "--k=v | w", "")
-    text = "grep '|' \"a;\" http://x/?a=1&b=2 \\> x|y --set A=1 --k=\"v | w\" ''"
+    words = ("grep", "|", "a;", "http://x/?a=1&b=2", ">", "x|y", "--set", "A=1", "--k=v | w", "", "<eos>", ">=2", "a->b")
+    text = "grep '|' \"a;\" http://x/?a=1&b=2 \\> x|y --set A=1 --k=\"v | w\" '' <eos> >=2 a->b"
     assert sft("--services.r.command", text).services["r"].command == words
 
 
