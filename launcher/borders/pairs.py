@@ -46,6 +46,6 @@ def check_pairs(path: Path, has_template: bool | None, most: int | None = CHECKE
         raise too_few(path, count)
 
 
-def too_few(source: Path | str | None, count: int) -> UserError:
+def too_few(source: Path | str | None, count: int, which: str = "") -> UserError:
     has = "1 record" if count == 1 else f"{count} records"
-    return UserError(f"{source} has {has}; at least 2 are needed: one to learn from, one held out")
+    return UserError(f"{source} has {has}{which}; at least 2 are needed: one to learn from, one held out")

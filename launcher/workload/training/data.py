@@ -46,7 +46,8 @@ def load_examples(config: SFTTrainerConfig, tokenizer: Tokenizer, context: int) 
         total = dropped + len(examples)
         get_logger().info("dropped {} of {} records: longer than {} tokens", dropped, total, context)
     if len(examples) < 2:
-        raise too_few(data.path or data.dataset, len(examples))
+        which = f" of at most {context} tokens, the model's context" if dropped else ""
+        raise too_few(data.path or data.dataset, len(examples), which)
     return split(examples, data, config.seed)
 
 
