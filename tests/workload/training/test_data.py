@@ -85,7 +85,7 @@ def test_records_that_are_too_long_are_dropped_on_request(tmp_path: Path, tokeni
     path = write(tmp_path / "data.jsonl", [GOOD, {"prompt": "x" * 99, "completion": "y"}, GOOD])
     train, held_out = loaded(tokenizer, path, too_long="drop")
     assert len(train) + len(held_out) == 2
-    with pytest.raises(UserError, match=r"data\.jsonl has 0 records of at most 2 tokens, the model's context; at least 2"):
+    with pytest.raises(UserError, match="has 0 records of at most 2 tokens, the model's context; at least 2"):
         loaded(tokenizer, path, context=2, too_long="drop")
 
 
