@@ -30,6 +30,7 @@ class Hub(ThreadingHTTPServer):
         self.gated = gated
         self.served: list[str] = []  # the files that were downloaded, each as ID/NAME
         self.is_ill = False  # whether it answers 503 to everything
+        self.has_only_files = False  # whether it answers 501 where there is none, as a mirror may
 
     @property
     def url(self) -> str:
@@ -99,6 +100,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _check_answers(self) -> None:
         if self.server.is_ill:
             raise _Refused(503, "", "Service Unavailable")
+        if self.server.has_only_files and self.path == "/":
+            raise _Refused(501, "", "Not Implemented")
         if self.headers.get("Authorization") not in (None, f"Bearer {TOKEN}"):
             raise _Refused(401, "", "Invalid credentials in Authorization header")
 

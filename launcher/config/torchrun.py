@@ -52,7 +52,7 @@ def _nodes(text: str) -> str:
 
 
 def _settings(text: str) -> str:
-    if not all(re.fullmatch(r"\s*[^=\s]+\s*=.+", pair) for pair in text.split(",")):
+    if text and not all(re.fullmatch(r"\s*[^=\s]+\s*=.+", pair) for pair in text.split(",")):
         raise ValueError("must be KEY=VALUE,...")
     return text
 

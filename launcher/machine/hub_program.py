@@ -20,6 +20,7 @@ SMALL = ("tokenizer_config.json", "chat_template.jinja", "generation_config.json
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 INDEX = ".index.json"  # the end of a file that names the parts
 UNAUTHORIZED, TOO_MANY, BROKEN = 401, 429, 500  # the hub's answers; from BROKEN on it is not well
+NO_HEAD = 501  # a mirror's, which may have only files
 PATIENCE = 10.0  # seconds
 LOGIN = "hf auth login, or export HF_TOKEN=…"
 
@@ -126,12 +127,13 @@ def _reach() -> bool:
     """
     from huggingface_hub import get_session
     from huggingface_hub.constants import ENDPOINT, is_offline_mode
+    from huggingface_hub.utils import hf_raise_for_status  # type: ignore[attr-defined]  # only there before 1.0
 
     if is_offline_mode():
         return False
     answer = get_session().head(ENDPOINT, timeout=PATIENCE)
-    if answer.status_code >= BROKEN:
-        answer.raise_for_status()
+    if answer.status_code >= BROKEN and answer.status_code != NO_HEAD:
+        hf_raise_for_status(answer)
     return True
 
 
@@ -166,7 +168,7 @@ def _why(error: Exception, kind: str, name: str) -> Missing:
     if answered is not None and is_well:
         return Missing(f"the hub does not give the {kind} {name}: {text}")
     if not is_well or among(ConnectionError, TimeoutError, errors.LocalEntryNotFoundError) or _is_of_network(causes):
-        what = f"the hub cannot be reached at {ENDPOINT}" + ("" if is_well else f": it answers {status}")
+        what = f"the hub cannot be reached at {ENDPOINT}" if is_well else f"the hub at {ENDPOINT} answers {status}"
         return Missing(what, "check the network and HF_ENDPOINT", is_unreachable=True, of=f"the {kind} {name}")
     return Missing(f"the {kind} {name} cannot be read: {text or type(error).__name__}")
 
