@@ -86,7 +86,17 @@ def owner(pid: int) -> int | None:
 
 def is_pending(pid: int, number: int) -> bool:
     """Whether a signal waits for the process: it blocks the signal, or has not run since."""
-    found = _status(pid, "ShdPnd")
+    return _is_among(pid, "ShdPnd", number)
+
+
+def catches(pid: int, number: int) -> bool:
+    """Whether a process has a handler for a signal. Without one, the signal would end it."""
+    return _is_among(pid, "SigCgt", number)
+
+
+def _is_among(pid: int, signals: str, number: int) -> bool:
+    """Whether a signal is in one of the sets of signals that the kernel shows of a process."""
+    found = _status(pid, signals)
     return bool(found) and bool(int(found[0], 16) >> (number - 1) & 1)
 
 

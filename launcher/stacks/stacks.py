@@ -13,7 +13,15 @@ from pathlib import Path
 from launcher.borders.files import reading
 from launcher.errors import UserError
 from launcher.instrumentation.traceable import STACKS_SIGNAL
-from launcher.processes.process_tree import children, kill_quietly, program_name, start_time, variable, zombie_exit_code
+from launcher.processes.process_tree import (
+    catches,
+    children,
+    kill_quietly,
+    program_name,
+    start_time,
+    variable,
+    zombie_exit_code,
+)
 from launcher.processes.proof import proves_to_be_of
 from launcher.rundir import RunDir
 from launcher.runs.liveness import is_alive_here, is_local
@@ -167,16 +175,6 @@ def _from_inside(run: RunDir, pid: int) -> tuple[Thread, ...]:
         return ()
     kill_quietly(pid, STACKS_SIGNAL)
     return read_faulthandler(_written_after(path, start))
-
-
-def catches(pid: int, number: int) -> bool:
-    """Whether a process has a handler for a signal. Without one, the signal would end it."""
-    try:
-        fields = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return False
-    caught = next(int(field.split()[1], 16) for field in fields if field.startswith("SigCgt:"))
-    return bool(caught >> (number - 1) & 1)
 
 
 def _written_after(path: Path, start: int) -> str:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from launcher.instrumentation.traceable import STACKS_SIGNAL
 from launcher.processes.process_tree import (
+    catches,
     children,
     descendants,
     is_pending,
@@ -230,3 +232,8 @@ def test_a_sweep_with_nobody_there_returns_at_once() -> None:
 def test_a_sweep_reports_how_those_ended_that_had_ended_already() -> None:
     start = "p = subprocess.Popen(['sh', '-c', 'exit 7']); os.waitid(os.P_PID, p.pid, os.WEXITED | os.WNOWAIT)"
     assert swept(start)[1] == "[7]"
+
+
+def test_a_handler_for_a_signal_is_seen_from_outside() -> None:
+    assert catches(os.getpid(), signal.SIGINT)
+    assert not catches(os.getpid(), STACKS_SIGNAL)

@@ -13,13 +13,12 @@ from pathlib import Path
 import pytest
 
 from launcher.errors import UserError
-from launcher.instrumentation.traceable import STACKS_SIGNAL
 from launcher.processes.identity import identify
 from launcher.rundir import RunDir
 from launcher.runs.state import RunState
 from launcher.runs.state_file import first_state
 from launcher.stacks.frames import PythonProcess
-from launcher.stacks.stacks import REFUSED, catches, find_pyspy, is_python, python_processes, take_stacks
+from launcher.stacks.stacks import REFUSED, find_pyspy, is_python, python_processes, take_stacks
 from tests.plans import plan_of, sft
 from tests.waiting import until
 
@@ -174,11 +173,6 @@ def test_a_process_that_is_stopped_has_a_stack_too(start: Start, shared_dir: Pat
     stopped.send_signal(signal.SIGSTOP)
     os.waitid(os.P_PID, stopped.pid, os.WSTOPPED)
     assert take_from(shared_dir, stopped.pid, as_nobody=False) == ["hold", "<module>"]
-
-
-def test_a_handler_for_a_signal_is_seen_from_outside() -> None:
-    assert catches(os.getpid(), signal.SIGINT)
-    assert not catches(os.getpid(), STACKS_SIGNAL)
 
 
 def take_from(root: Path, pid: int, as_nobody: bool = True) -> list[str]:
