@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from launcher.errors import UserError
+from launcher.plan.environment import OFFLINE
 from launcher.plan.spec import OnHub
 
 ANSWER_WITHIN = 120.0  # seconds: a data set's first record may be far into a large file
-OFFLINE = {"HF_HUB_OFFLINE": "1"}
 
 _answers: dict[tuple[OnHub, str, frozenset[tuple[str, str]]], str] = {}
 

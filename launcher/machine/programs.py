@@ -19,6 +19,7 @@ from launcher.machine.model_files import check_model_files
 from launcher.plan.program import python_code
 from launcher.plan.spec import Plan, ProcessSpec
 
+DATA_SUFFIXES = (".jsonl", ".json", ".parquet")
 _FIND = r"""
 import json, sys
 
@@ -96,11 +97,7 @@ def check_code(plan: Plan, spec: ProcessSpec, environment: Mapping[str, str]) ->
 def _check_data(spec: ProcessSpec, data: Path) -> None:
     path = spec.cwd / data
     if not path.exists():
-        may_be_on_hub = re.fullmatch(r"[\w.-]+/[\w.-]+", str(data)) and data.suffix not in (
-            ".jsonl",
-            ".json",
-            ".parquet",
-        )
+        may_be_on_hub = re.fullmatch(r"[\w.-]+/[\w.-]+", str(data)) and data.suffix not in DATA_SUFFIXES
         hint = f"a data set of the hub is --trainer.data.dataset {data}" if may_be_on_hub else None
         raise UserError(f"--data: there is no file {quoted(str(path))}", hint)
     check_pairs(path, spec.chat_template)

@@ -14,7 +14,7 @@ from launcher.config.wandb import WandbSection
 from launcher.config.workload import TINY, Handed
 from launcher.errors import UserError
 from launcher.options.comments import FROM, Asked, annotated, with_header
-from launcher.plan.environment import additions, flight_recorder, foreign_torchrun, own_python, strays, threads
+from launcher.plan.environment import OFFLINE, additions, flight_recorder, foreign_torchrun, own_python, strays, threads
 from launcher.plan.memory import serving_text, training, training_memory
 from launcher.plan.placement import Placement, place, place_servers_alone
 from launcher.plan.program import Programs, directory_to_load, file_to_learn, needed_of_hub, with_checkpoint
@@ -221,7 +221,7 @@ class _Planner:
         if isinstance(settings, ComponentConfig) and not settings.is_reference:
             env |= self.wandb.pass_on(name)
         if self.machine.without_hub and is_reference(settings):
-            env |= {"HF_HUB_OFFLINE": "1"}
+            env |= OFFLINE
         env |= own
         if self.engine == "vllm" and asked == "inference" and is_reference(settings):
             env |= vllm_environment(self.machine, own)

@@ -11,6 +11,9 @@ from launcher.rundir import RunDir
 CONFUSING = ("RANK", "WORLD_SIZE", "LOCAL_", "GROUP_", "ROLE_", "MASTER_", "TORCHELASTIC_", "PET_", "LAUNCH_")
 """Variables, or prefixes of them, that another launcher may have set and that would mislead a component."""
 
+OFFLINE = {"HF_HUB_OFFLINE": "1"}
+"""Tells the libraries of the Hugging Face hub to use what is in its cache."""
+
 
 def strays(variables: frozenset[str]) -> tuple[str, ...]:
     """The variables that no child inherits."""
