@@ -24,7 +24,7 @@ from launcher.instrumentation.waiting import waiting_for
 P = ParamSpec("P")
 T = TypeVar("T")
 
-MAKES_WITHIN = timedelta(days=1)
+MAKES_WITHIN = 86_400.0  # seconds
 
 _kept: list[object] = []
 """The process group lives as long as the process. When it goes, it waits for gloo's threads with the interpreter's lock
@@ -50,15 +50,16 @@ class World:
             dist.all_reduce(values)
         return values
 
-    def from_first(self, make: Callable[[], T]) -> T:
+    def from_first(self, make: Callable[[], T], within: float = MAKES_WITHIN) -> T:
         """What `make` gives on the first rank, which alone may have the file that it reads; a UserError on all.
 
-        The others wait as long as it takes: a download, or the tokens of a few GB. If the first rank dies, they end.
+        The others wait for `within` seconds: by default as long as a download takes, or the tokens of a few GB. If the
+        first rank dies, they end.
         """
         if self.count == 1:
             return make()
         values: list[T | UserError | None] = [_made_or_refused(make) if self.is_first else None]
-        _set_pg_timeout(MAKES_WITHIN)
+        _set_pg_timeout(timedelta(seconds=within))
         dist.broadcast_object_list(values, src=0, device=self.device)
         _set_pg_timeout(timedelta(seconds=self.timeout))
         if isinstance(values[0], UserError):

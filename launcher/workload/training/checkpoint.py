@@ -6,8 +6,8 @@
 
 In resume/ are the float32 weights (with LoRA the adapters' alone), AdamW's moments and the ranks' random states. The
 place in the data is the step itself, since every draw from the data is a function of seed and step; a digest says what
-the data were. All ranks write
-their part, unless they are on nodes that do not share the directory: then the first one gathers and writes all.
+the data were. All ranks write their part, unless they are on nodes that do not share the directory: then the first one
+gathers and writes all.
 """
 
 import warnings

@@ -222,7 +222,7 @@ class Learner:
         with appearing(path) if self.ranks.is_first else nullcontext(path) as mine:
             if self.ranks.is_first:
                 mine.mkdir()
-            yield self.ranks.from_first(lambda: mine)
+            yield self.ranks.from_first(lambda: mine, within=self.ranks.timeout)
             self.ranks.highest(0)
 
     def _find(self) -> str:
